@@ -1,0 +1,10 @@
+"""ScaleGAN: deterministic, resumable, elastic training of generative adversarial networks."""
+
+__version__ = "0.1.0"
+
+
+def load(path: str):
+    """The EMA generator of a run, a checkpoint or an export, in eval mode; see `scalegan.generator_file.load`."""
+    from scalegan.generator_file import load as load_generator
+
+    return load_generator(path)

@@ -1,0 +1,192 @@
+"""From a recipe to the parts of a run."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from scalegan import config, pictures
+from scalegan.data import embedded
+from scalegan.data.manifest import Manifest
+from scalegan.data.order import Order
+from scalegan.data.points import SETS, PointChunks
+from scalegan.data.stream import Chunks
+from scalegan.data.webdataset import WebDatasetChunks
+from scalegan.errors import RecipeError
+from scalegan.games.base import Game, latents
+from scalegan.games.gan import GAN
+from scalegan.losses import LOSSES
+from scalegan.models import dcgan, mlp
+from scalegan.randomness import Draws, parameter_generators
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the networks are for: the shape of a sample [C, H, W] or [2], and the labels."""
+
+    shape: tuple[int, ...]
+    num_classes: int = 0
+    multilabel: bool = False
+
+
+def data_folder(path: str, resolution: int) -> Path:
+    """`data.path` with $VARIABLES and ~ expanded; the cache's folder for an embedded set.
+
+    Raises:
+        RecipeError: for a variable that is not set.
+    """
+    if embedded.is_embedded(path):
+        return embedded.folder_of(path, resolution)
+    expanded = os.path.expanduser(os.path.expandvars(path))
+    if "$" in expanded:
+        variable = expanded[expanded.index("$"):].split("/")[0]
+        raise RecipeError(f"data.path={path}: {variable} is not set; export it, or give data.path=FOLDER")
+    return Path(expanded)
+
+
+def open_data(recipe: config.Recipe) -> tuple[Chunks, Task, str, Tensor | None]:
+    """The records, what they are, their content hash, and the table of labels (or None).
+
+    Raises:
+        UserError: where the data is missing, damaged, or not what the recipe says.
+    """
+    data = recipe.data
+
+    def order_of(shard_sizes: tuple[int, ...]) -> Order:
+        try:
+            return Order(shard_sizes, recipe.batch_size, recipe.lanes, recipe.seed, data.block_records,
+                         data.window_blocks)
+        except ValueError as error:
+            raise RecipeError(f"data.path={data.path}: {error}") from None
+
+    if data.backend == "points":
+        if data.path not in SETS:
+            raise RecipeError(f"data.path={data.path}: backend=points has {', '.join(SETS)}")
+        return PointChunks(data.path, order_of, recipe.seed), Task((2,)), f"points/{data.path}", None
+    folder = data_folder(data.path, data.resolution)
+    chunks = WebDatasetChunks(folder, order_of)
+    manifest = chunks.manifest
+    _check_manifest(data, manifest, folder)
+    shape = (manifest.image.channels, data.resolution, data.resolution)
+    if data.labels == "none":
+        return chunks, Task(shape), manifest.content, None
+    task = Task(shape, len(manifest.labels.names), data.labels == "attributes")
+    return chunks, task, manifest.content, torch.from_numpy(chunks.index.labels)
+
+
+def _check_manifest(data: config.Data, manifest: Manifest, folder: Path) -> None:
+    if manifest.image.size != data.resolution:
+        raise RecipeError(f"data.resolution={data.resolution}, but {folder}/manifest.json says "
+                          f"{manifest.image.size} px; set data.resolution, or prepare the data again")
+    if data.labels not in ("none", manifest.labels.kind):
+        raise RecipeError(f"data.labels={data.labels}, but {folder}/manifest.json has labels of kind "
+                          f"'{manifest.labels.kind}'")
+
+
+def networks(model: config.Model, task: Task) -> tuple[nn.Module, nn.Module]:
+    """Generator and discriminator of the recipe's family."""
+    labels = {"num_classes": task.num_classes, "multilabel": task.multilabel}
+    if model.name == "mlp":
+        sizes = {"shape": task.shape, "hidden": model.hidden, "layers": model.layers, **labels}
+        return (mlp.Generator(latent_dim=model.latent_dim, latent=model.latent, **sizes),
+                mlp.Discriminator(**sizes))
+    channels, resolution, _ = task.shape
+    sizes = {"resolution": resolution, "channels": channels, "width": model.width, "norm_group": model.norm_group,
+             **labels}
+    return (dcgan.Generator(latent_dim=model.latent_dim, latent=model.latent, **sizes),
+            dcgan.Discriminator(**sizes))
+
+
+def game(recipe: config.Recipe, task: Task) -> Game:
+    """The recipe's game, with initial weights keyed by (seed, player, parameter name)."""
+    generator, discriminator = networks(recipe.model, task)
+    r1 = recipe.game.penalties.r1 or config.R1(gamma=0)
+    played = GAN(generator, discriminator, LOSSES[recipe.game.loss], r1.gamma, r1.every, recipe.game.order,
+                 recipe.game.fresh_batch, recipe.game.updates)
+    initialise(played, recipe.seed)
+    return played
+
+
+def initialise(played: Game, seed: int) -> None:
+    """Fills every player's weights from generators keyed by (seed, player, parameter name)."""
+    for name, player in played.players.items():
+        player.initialise(parameter_generators(seed, name))
+
+
+def optimizers(settings: dict[str, config.Optimizer], played: Game) -> dict[str, torch.optim.Optimizer]:
+    """One per player, with its state made at once, so that a checkpoint has a place for everything."""
+    return {name: _optimizer(settings[name], player, _lazy_every(played, name))
+            for name, player in played.players.items()}
+
+
+def _lazy_every(played: Game, player: str) -> int:
+    return max(phase.every for phase in played.phases if player in phase.players)
+
+
+def _optimizer(settings: config.Optimizer, player: nn.Module, every: int) -> torch.optim.Optimizer:
+    """With a lazy penalty every k updates, lr and betas are corrected by c = k / (k + 1) (Karras et al., 2020, B)."""
+    c = every / (every + 1) if every > 1 else 1.0
+    parameters = list(player.parameters())
+    if settings.name == "adam":
+        optimizer = torch.optim.Adam(parameters, settings.lr * c, tuple(beta**c for beta in settings.betas),
+                                     settings.eps, fused=True)
+    elif settings.name == "rmsprop":
+        optimizer = torch.optim.RMSprop(parameters, settings.lr * c, foreach=True)
+    else:
+        optimizer = torch.optim.SGD(parameters, settings.lr * c, foreach=True)
+    _materialise(optimizer)
+    return optimizer
+
+
+@torch.no_grad()
+def _materialise(optimizer: torch.optim.Optimizer) -> None:
+    """Makes the state that the first step would make, all zeros as then; the weights stay."""
+    parameters = optimizer.param_groups[0]["params"]
+    kept = [p.clone() for p in parameters]
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for parameter, value in zip(parameters, kept):
+        parameter.copy_(value)
+        for tensor in optimizer.state[parameter].values():
+            tensor.zero_()
+    optimizer.zero_grad(set_to_none=True)
+
+
+class SamplePainter:
+    """Draws the run's picture: samples from fixed latents, column i showing class i where there are classes."""
+
+    def __init__(self, recipe: config.Recipe, task: Task, chunks: Chunks, labels: Tensor | None,
+                 device: torch.device) -> None:
+        self.recipe, self.task, self.chunks, self.device = recipe, task, chunks, device
+        rows, columns = recipe.snapshot.rows, recipe.snapshot.columns
+        self.count = rows * columns if len(task.shape) == 3 else 2500
+        self.draws = Draws(recipe.seed, 0, "snapshot", torch.arange(self.count, device=device))
+        self.labels = None
+        if task.multilabel:
+            self.labels = labels[self.draws.integers("label", len(labels)).cpu()].to(device)
+        elif task.num_classes:
+            self.labels = torch.arange(self.count, device=device) % columns % task.num_classes
+
+    @torch.no_grad()
+    def samples(self, generator: nn.Module, path: Path) -> None:
+        samples = generator(latents(generator, self.draws), self.labels)
+        if samples.dim() == 4:
+            pictures.save_grid(path, samples, self.recipe.snapshot.columns)
+        else:
+            pictures.save_points(path, samples, self._reals())
+
+    def reals(self, path: Path) -> None:
+        """The first images of the run, of the same number."""
+        reals = self._reals()
+        if reals.dim() == 4:
+            pictures.save_grid(path, reals.float() / 127.5 - 1, self.recipe.snapshot.columns)
+
+    def _reals(self) -> Tensor:
+        order, taken, position = self.chunks.order, [], 0
+        while sum(map(len, taken)) < self.count and (not taken or position + order.batch_size <= order.records):
+            taken += [self.chunks.chunk(position, lane)[0] for lane in range(order.lanes)]
+            position += order.batch_size
+        return torch.cat(taken)[: self.count]

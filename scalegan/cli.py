@@ -1,0 +1,59 @@
+"""`scalegan <verb>`: every command behind one door. No verb imports torch before it must."""
+
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+
+from scalegan.errors import UserError
+
+VERBS = {
+    "train": ("scalegan.train", "train a recipe, or go on with a run"),
+    "recipes": ("scalegan.recipe_list", "list the recipes"),
+    "sample": ("scalegan.sample", "draw images from a run or an export"),
+    "export": ("scalegan.export", "write a run's EMA generator to one safetensors file"),
+    "inspect": ("scalegan.inspection", "print what a checkpoint holds, with digests"),
+}
+
+
+def main() -> int:
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("scalegan VERB ...\n")
+        for verb, (_, what) in VERBS.items():
+            print(f"  {verb:<10} {what}")
+        print("\n`scalegan VERB --help` says more.")
+        return 0
+    if arguments[0] not in VERBS:
+        import difflib
+
+        close = difflib.get_close_matches(arguments[0], VERBS, 1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        print(f"scalegan: error: there is no verb '{arguments[0]}'{hint}", file=sys.stderr)
+        return 2
+    return run_verb(lambda rest: import_module(VERBS[arguments[0]][0]).main(rest), arguments[1:])
+
+
+def run_verb(verb: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """Runs a verb; a user's mistake becomes one line and an exit code, without a stack trace."""
+    try:
+        return verb(arguments)
+    except UserError as error:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"scalegan: error: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    except OSError as error:
+        if error.errno is None:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"scalegan: error: {where}{os.strerror(error.errno)}", file=sys.stderr, flush=True)
+        return 1
+
+
+def help_text(usage: str, description: str, keys: list[tuple[str, str, str]]) -> str:
+    """The help of a verb that takes recipe keys."""
+    lines = [f"scalegan {usage}", "", description.strip(), "", "Keys (defaults in brackets):"]
+    for key, default, meaning in keys:
+        lines.append(f"  {key}" + (f" [{default}]" if default else ""))
+        lines += [f"      {' '.join(meaning.split())}"] if meaning else []
+    return "\n".join(lines)

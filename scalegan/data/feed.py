@@ -1,0 +1,61 @@
+"""From stored samples to the batch that a phase sees, on the device."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from scalegan.data.stream import Reals
+from scalegan.games.base import Batch
+from scalegan.randomness import Draws
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Moves, flips and scales reals on the device, and adds labels for fakes and draws.
+
+    Args:
+        seed, attempt: key the draws.
+        offset: index of this rank's first sample within the global batch.
+        flip: mirror images by keyed draws.
+        label_table: every record's label, from which fakes' labels are drawn; or None.
+    """
+
+    seed: int
+    attempt: int
+    batch_size: int
+    offset: int
+    device: torch.device
+    flip: bool
+    label_table: Tensor | None
+
+    def __call__(self, reals: Reals, phase: str, updates: int) -> Batch:
+        """The batch for the `updates`-th update of a phase. Draws are keyed on the phase and its count of samples,
+        so that phases that share reals still draw latents of their own."""
+        samples = self._prepared(reals)
+        first = updates * self.batch_size + self.offset
+        draws = self._draws(phase, first, len(samples))
+        return Batch(samples, self._labels(reals.labels), self._fake_labels(draws), draws)
+
+    def _prepared(self, reals: Reals) -> Tensor:
+        samples = reals.samples.to(self.device, non_blocking=True)
+        if samples.dtype != torch.uint8:
+            return samples
+        if self.flip:
+            draws = self._draws("flip", reals.position + self.offset, len(samples))
+            mirrored = draws.integers("side", 2).bool()[:, None, None, None]
+            samples = torch.where(mirrored, samples.flip(3), samples)
+        scaled = samples.to(torch.float32, memory_format=torch.channels_last)
+        return scaled.div_(127.5).sub_(1)
+
+    def _labels(self, labels: Tensor | None) -> Tensor | None:
+        return None if self.label_table is None or labels is None else labels.to(self.device, non_blocking=True)
+
+    def _fake_labels(self, draws: Draws) -> Tensor | None:
+        """From the data's own distribution: the label of a record drawn at random."""
+        if self.label_table is None:
+            return None
+        return self.label_table[draws.integers("fake_label", len(self.label_table))]
+
+    def _draws(self, purpose: str, first: int, count: int) -> Draws:
+        return Draws(self.seed, self.attempt, purpose, torch.arange(first, first + count, device=self.device))

@@ -1,0 +1,74 @@
+"""Writing WebDataset shards: plain tars that any WebDataset reader can open, plus our index of byte offsets."""
+
+import hashlib
+import io
+import os
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from scalegan.data.manifest import ImageFormat, Index, LabelSchema, Manifest, Shard, content_hash, digest_of
+
+EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp", "raw": "raw"}
+
+
+class Record(NamedTuple):
+    """One image as it will be stored, and its label: a class, a 0/1 vector, or None."""
+
+    image: bytes
+    label: int | np.ndarray | None
+
+
+def write_shard(path: Path, records: Iterable[Record], first: int, encoding: str) -> tuple[Shard, Index]:
+    """Writes one tar under a temporary name, syncs and renames it. `first` is the number of its first record.
+
+    The same records give the same bytes: member times and owners are zero.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    offsets, sizes, digests, labels = [], [], [], []
+    with temporary.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for number, record in enumerate(records, start=first):
+            offsets.append(tar.offset + tarfile.BLOCKSIZE)
+            sizes.append(len(record.image))
+            digests.append(digest_of(record.image))
+            _add(tar, f"{number:09d}.{EXTENSIONS[encoding]}", record.image)
+            if record.label is not None:
+                labels.append(record.label)
+                _add(tar, f"{number:09d}.cls", _label_text(record.label))
+        tar.close()
+        file.flush()
+        os.fsync(file.fileno())
+    shard = Shard(path.name, len(sizes), temporary.stat().st_size, file_sha256(temporary))
+    temporary.rename(path)
+    index = Index(np.array(offsets, np.int64), np.array(sizes, np.int64), np.array(digests, np.uint64),
+                  np.array(labels, np.uint8 if labels and np.ndim(labels[0]) else np.int64))
+    return shard, index
+
+
+def finish(folder: Path, shards: list[Shard], indexes: list[Index], image: ImageFormat, labels: LabelSchema,
+           source: str) -> Manifest:
+    """Joins the shards' indexes and writes index.safetensors and manifest.json, which makes the set whole."""
+    index = Index.join(indexes)
+    index.save(folder / "index.safetensors")
+    manifest = Manifest(image, labels, tuple(shards), source, content_hash(image, labels, index))
+    manifest.save(folder)
+    return manifest
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+
+
+def _label_text(label: int | np.ndarray) -> bytes:
+    """A class as its number, attributes as 0s and 1s with spaces between."""
+    return " ".join(map(str, np.atleast_1d(label).tolist())).encode()

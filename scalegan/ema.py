@@ -1,0 +1,36 @@
+"""Exponential moving averages of weights, with a half-life in images."""
+
+import copy
+
+import torch
+from torch import nn
+
+
+class Ema:
+    """A frozen fp32 copy of a network that follows it: weights averaged, buffers copied.
+
+    Args:
+        network: what is followed.
+        half_life_images: images after which a weight's share has halved; 0 copies.
+        ramp_up: the half-life is at most this fraction of the images seen (Karras et al., 2020, ADA, appendix B);
+            None for none.
+    """
+
+    def __init__(self, network: nn.Module, half_life_images: float, ramp_up: float | None = None) -> None:
+        self.network = network
+        self.average = copy.deepcopy(network).float().eval().requires_grad_(False)
+        self.half_life_images, self.ramp_up = half_life_images, ramp_up
+
+    def decay(self, taken: int, images: int) -> float:
+        """The weight kept when `taken` images were consumed since the last update, of `images` in all."""
+        half_life = self.half_life_images
+        if self.ramp_up is not None:
+            half_life = min(half_life, images * self.ramp_up)
+        return 0.5 ** (taken / half_life) if half_life > 0 else 0.0
+
+    @torch.no_grad()
+    def update(self, taken: int, images: int) -> None:
+        mine, theirs = list(self.average.parameters()), [p.detach() for p in self.network.parameters()]
+        torch._foreach_lerp_(mine, [t.to(m.dtype) for m, t in zip(mine, theirs)], 1 - self.decay(taken, images))
+        for mine, theirs in zip(self.average.buffers(), self.network.buffers()):
+            mine.copy_(theirs)

@@ -1,0 +1,80 @@
+"""The processes that train together."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from accelerate import PartialState
+
+from scalegan.errors import UserError
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among its peers; in a group of one, nothing below communicates.
+
+    `control` and `saver` are CPU groups beside the one that gradients use: a checkpoint written in the background
+    on that one would wait for training, and training for it.
+    """
+
+    rank: int
+    world: int
+    device: torch.device
+    control: dist.ProcessGroup | None = None
+    saver: dist.ProcessGroup | None = None
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def share(self, value: Any) -> Any:
+        """Rank 0's value, on every rank."""
+        if self.world == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, group=self.control)
+        return box[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's value, on every rank."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value, group=self.control)
+        return values
+
+    def wait(self) -> None:
+        """Returns when every rank has come here."""
+        if self.world > 1:
+            dist.barrier(group=self.control)
+
+
+def join(threads: int = 0) -> Ranks:
+    """Forms the group that the launcher's environment describes: NCCL on GPUs, gloo on CPUs.
+
+    Raises:
+        UserError: where processes would train apart.
+    """
+    tasks = int(os.environ.get("SLURM_NTASKS", 1)) if "SLURM_PROCID" in os.environ else 1
+    if tasks > 1 and "WORLD_SIZE" not in os.environ:
+        raise UserError(f"SLURM started {tasks} tasks, but none knows of the others: submit with `scalegan submit`, or "
+                        "start each task through `accelerate launch` or torchrun")
+    state = PartialState(cpu=not torch.cuda.is_available())
+    expected = int(os.environ.get("WORLD_SIZE", 1))
+    if state.num_processes != expected:
+        raise UserError(f"the launcher started {expected} processes, but {state.num_processes} came together; "
+                        "they would train apart")
+    if threads:
+        torch.set_num_threads(threads)
+    if state.num_processes == 1:
+        return Ranks(0, 1, state.device)
+    return Ranks(state.process_index, state.num_processes, state.device,
+                 dist.new_group(backend="gloo"), dist.new_group(backend="gloo"))
+
+
+def leave() -> None:
+    """Ends the process group, where there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()

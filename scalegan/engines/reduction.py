@@ -1,0 +1,44 @@
+"""How the vectors of all grains become one: fast, or in an order that no number of ranks changes.
+
+A grain's vector holds its gradients, and after them what tracked modules observed and the terms of the loss, so that
+one exchange serves all three.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def fast(vector: Tensor, world: int) -> Tensor:
+    """The sum over ranks, in whatever order is fastest."""
+    if world > 1:
+        dist.all_reduce(vector)
+    return vector
+
+
+def local_tree(leaf: Callable[[int], Tensor], low: int, high: int) -> Tensor:
+    """Leaves low ... high - 1, computed in order and summed as a balanced binary tree; keeps log2 of them in memory."""
+    if high - low == 1:
+        return leaf(low)
+    middle = low + (high - low + 1) // 2
+    left = local_tree(leaf, low, middle)
+    return left.add_(local_tree(leaf, middle, high))
+
+
+def tree_over_ranks(vector: Tensor, rank: int, world: int) -> Tensor:
+    """Continues the tree over a power of two of ranks: log2(world) exchanges with the rank one bit away.
+
+    Both partners add left + right; addition of two floats commutes exactly, so all ranks end with the same bits.
+    """
+    distance = 1
+    while distance < world:
+        partner = rank ^ distance
+        theirs = torch.empty_like(vector)
+        exchange = [dist.P2POp(dist.isend, vector, partner), dist.P2POp(dist.irecv, theirs, partner)]
+        for work in dist.batch_isend_irecv(exchange):
+            work.wait()
+        vector = vector + theirs
+        distance *= 2
+    return vector

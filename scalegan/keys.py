@@ -1,0 +1,9 @@
+"""Keys of counter-based random streams."""
+
+import hashlib
+
+
+def key_of(*parts: object) -> int:
+    """A 64-bit key from any printable parts; other parts, another stream."""
+    digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")

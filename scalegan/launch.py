@@ -1,0 +1,127 @@
+"""Brings a run to life on this rank: joins the others, opens data and folder, resumes, trains."""
+
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+
+from scalegan import build, checkpoint, environment, signals
+from scalegan import recipe as recipes
+from scalegan.checkpoint import Checkpoints
+from scalegan.config import Recipe
+from scalegan.data.embedded import is_embedded, make_embedded
+from scalegan.data.feed import Feed
+from scalegan.data.stream import Stream
+from scalegan.ema import Ema
+from scalegan.engines.ddp import DDPEngine
+from scalegan.engines.ranks import Ranks, join, leave
+from scalegan.errors import RecipeError, UserError
+from scalegan.runfolder import check_identity, claim, freeze
+from scalegan.trainer import Outcome, Run, train
+
+
+def launch(recipe: Recipe) -> int:
+    """Trains `recipe` on all ranks; returns the exit code."""
+    warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
+    ranks = join(recipe.engine.threads)
+    stop = signals.StopRequest(ranks)
+    signals.stop_with_launcher()
+    try:
+        grain = recipes.check_world(recipe, ranks.world)
+        run = _assemble(recipe, ranks, grain)
+        outcome = train(run, stop)
+        _say_goodbye(run, outcome)
+        return int(outcome)
+    except RuntimeError as error:
+        if ranks.world == 1 or not _lost_a_peer(error):
+            raise
+        print(f"scalegan: rank {ranks.rank} stops: another rank has gone (its own message says why)", file=sys.stderr)
+        return 1
+    finally:
+        leave()
+
+
+def _assemble(recipe: Recipe, ranks: Ranks, grain: int) -> Run:
+    folder = Path(recipe.run_dir)
+    lock = claim(folder, ranks)
+    if is_embedded(recipe.data.path):
+        make_embedded(recipe.data, ranks)
+    chunks, task, content, labels = build.open_data(recipe)
+
+    precision = environment.choose_precision(recipe.precision, ranks.device)
+    environment.prepare(ranks.device, recipe.engine.deterministic)
+    game = build.game(recipe, task).to(ranks.device, memory_format=torch.channels_last)
+    ema = Ema(game.players[game.averaged], recipe.ema.half_life_images, recipe.ema.ramp_up)
+    optimizers = build.optimizers(recipe.optimizer, game)
+    engine = DDPEngine(game, optimizers, ranks, grain, precision, recipe.engine.reduction == "tree")
+
+    share = recipe.batch_size // ranks.world
+    lanes_here = recipe.lanes // ranks.world
+    lanes = range(ranks.rank * lanes_here, (ranks.rank + 1) * lanes_here)
+    feed = Feed(recipe.seed, 0, recipe.batch_size, ranks.rank * share, ranks.device, recipe.data.flip,
+                None if labels is None else labels.to(ranks.device))
+
+    def open_stream(position: int) -> Stream:
+        return Stream(chunks, lanes, position, recipe.data.workers, ranks.device.type == "cuda",
+                      signals.ignore_in_worker)
+
+    painter = build.SamplePainter(recipe, task, chunks, labels, ranks.device)
+    config = recipes.to_dict(recipe)
+    config["data"]["content"] = content
+    records = environment.record(ranks.device, ranks.world, precision, recipe.engine.deterministic)
+    checkpoints = Checkpoints(folder / "checkpoints", ranks, recipe.checkpoint.keep)
+    run = Run(recipe, folder, ranks, game, optimizers, engine, ema, feed, open_stream, checkpoints,
+              {"recipe": config, "environment": records, "task": vars(task)}, painter.samples, lock)
+    _resume(run, config, records)
+    if ranks.first and not (folder / "reals.png").exists():
+        painter.reals(folder / "reals.png")
+    return run
+
+
+def _resume(run: Run, config: dict, records: dict) -> None:
+    """Takes up the checkpoint that `resume` asks for, and freezes the recipe beside it."""
+    asked, folder = run.recipe.resume, run.folder
+    named = asked not in ("auto", "never")
+    path = Path(asked) if named else run.checkpoints.newest()
+    if asked == "never" and path is not None:
+        raise RecipeError(f"resume=never, but {folder} holds checkpoints; choose another run_dir, or resume=auto")
+    before = None
+    if path is not None:
+        damage = checkpoint.verify(path)
+        if damage:
+            raise UserError(f"resume={path}: {damage}; name another checkpoint")
+        facts = checkpoint.facts_of(path)
+        before = facts["recipe"]
+        if not named:
+            check_identity(before, config, folder)
+        checkpoint.load_into(path, run.tensors())
+        run.restore(facts)
+        _say(run, f"resuming {folder} at {run.progress.images:,} images")
+        for key in facts["environment"].keys() & records.keys():
+            old, new = facts["environment"][key], records[key]
+            if old != new and not (key == "ranks" and run.recipe.engine.reduction == "tree"):
+                _say(run, f"bits may differ because {key} was {old} and is {new}")
+    if run.ranks.first:
+        for key in freeze(folder, config, records, run.progress.images, before):
+            _say(run, f"changed since: {key}")
+
+
+def _say_goodbye(run: Run, outcome: Outcome) -> None:
+    if outcome is Outcome.INTERRUPTED:
+        _say(run, f"stopped at {run.progress.images:,} images, saved; the same command goes on")
+        return
+    _say(run, f"finished at {run.progress.images:,} images: {run.folder}")
+    picture = run.folder / "samples" / f"{run.progress.images:012d}.png"
+    if picture.exists():
+        _say(run, f"samples: {picture.resolve()}")
+
+
+def _say(run: Run, line: str) -> None:
+    if run.ranks.first:
+        print(line, flush=True)
+
+
+def _lost_a_peer(error: RuntimeError) -> bool:
+    text = str(error)
+    return any(word in text for word in ("Connection", "gloo", "NCCL", "peer"))

@@ -1,0 +1,83 @@
+"""Adversarial losses: for each, a pair of pure functions of logits [N], returning named terms (means over samples).
+
+The discriminator minimises the sum of `discriminator`'s terms, the generator that of `generator`'s. `real` and `fake`
+are D's logits for real and generated images; sigmoid(logit) is the probability of being real.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn.functional import relu, softplus
+
+Terms = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class AdversarialLoss:
+    """A named pair; `needs_reals` says that the generator's loss compares fakes with reals."""
+
+    discriminator: Callable[[Tensor, Tensor], Terms]
+    generator: Callable[[Tensor, Tensor | None], Terms]
+    needs_reals: bool = False
+
+
+def _cross_entropy_d(real: Tensor, fake: Tensor) -> Terms:
+    """-log s(real) - log(1 - s(fake)), s the sigmoid."""
+    return {"real": softplus(-real).mean(), "fake": softplus(fake).mean()}
+
+
+def _non_saturating_g(fake: Tensor, real: Tensor | None = None) -> Terms:
+    """-log s(fake)."""
+    return {"fake": softplus(-fake).mean()}
+
+
+def _saturating_g(fake: Tensor, real: Tensor | None = None) -> Terms:
+    """log(1 - s(fake))."""
+    return {"fake": -softplus(fake).mean()}
+
+
+def _hinge_d(real: Tensor, fake: Tensor) -> Terms:
+    return {"real": relu(1 - real).mean(), "fake": relu(1 + fake).mean()}
+
+
+def _linear_d(real: Tensor, fake: Tensor) -> Terms:
+    return {"real": -real.mean(), "fake": fake.mean()}
+
+
+def _linear_g(fake: Tensor, real: Tensor | None = None) -> Terms:
+    return {"fake": -fake.mean()}
+
+
+def _relativistic_d(real: Tensor, fake: Tensor) -> Terms:
+    """Fakes and reals are compared pair by pair."""
+    return {"pair": softplus(fake - real).mean()}
+
+
+def _relativistic_g(fake: Tensor, real: Tensor) -> Terms:
+    return {"pair": softplus(real - fake).mean()}
+
+
+def least_squares(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> AdversarialLoss:
+    """Mao et al. (2017), eq. 2: D drives fakes to a and reals to b, G drives fakes to c."""
+    def discriminator(real: Tensor, fake: Tensor) -> Terms:
+        return {"real": 0.5 * (real - b).square().mean(), "fake": 0.5 * (fake - a).square().mean()}
+
+    def generator(fake: Tensor, real: Tensor | None = None) -> Terms:
+        return {"fake": 0.5 * (fake - c).square().mean()}
+
+    return AdversarialLoss(discriminator, generator)
+
+
+LOSSES = {
+    # Goodfellow et al. (2014), section 3: the loss used in practice, and the two-player minimax of eq. 1.
+    "non_saturating": AdversarialLoss(_cross_entropy_d, _non_saturating_g),
+    "minimax": AdversarialLoss(_cross_entropy_d, _saturating_g),
+    # Lim & Ye (2017); Miyato et al. (2018), eq. 16-17.
+    "hinge": AdversarialLoss(_hinge_d, _linear_g),
+    "least_squares": least_squares(),
+    # Arjovsky et al. (2017); D is a critic and needs a Lipschitz constraint.
+    "wasserstein": AdversarialLoss(_linear_d, _linear_g),
+    # Jolicoeur-Martineau (2019); paired as in R3GAN (Huang et al., 2024), eq. 2.
+    "relativistic": AdversarialLoss(_relativistic_d, _relativistic_g, needs_reals=True),
+}

@@ -1,0 +1,104 @@
+"""DCGAN (Radford, Metz & Chintala, 2016) for power-of-two resolutions from 16 to 256, with optional labels."""
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+
+from scalegan.models.layers.batchnorm import GroupedBatchNorm
+from scalegan.models.layers.initial import Generators, unseeded
+from scalegan.models.layers.labels import LabelEmbedding
+
+RESOLUTIONS = (16, 32, 64, 128, 256)
+
+
+def _stages(resolution: int) -> int:
+    """Doublings between 4 px and the resolution."""
+    if resolution not in RESOLUTIONS:
+        raise ValueError(f"DCGAN has resolutions {RESOLUTIONS}, not {resolution}")
+    return resolution.bit_length() - 3
+
+
+class Generator(nn.Module):
+    """Transposed convolutions from z [N, latent_dim] to images [N, C, R, R] in [-1, 1] (figure 1 of the paper).
+
+    At 64 px: 1 -> 4 -> 8 -> 16 -> 32 -> 64 px with 8w, 4w, 2w, w channels; further resolutions double the widest
+    stage. Labels, where the model has them, are embedded and appended to z.
+
+    Args:
+        resolution: 16, 32, 64, 128 or 256.
+        num_classes: 0 for none; `multilabel` says that labels are 0/1 vectors [N, num_classes], not indices [N].
+        latent: the distribution z is drawn from in training, "normal" or "uniform".
+    """
+
+    def __init__(self, resolution: int = 64, channels: int = 3, width: int = 64, latent_dim: int = 100,
+                 num_classes: int = 0, multilabel: bool = False, norm_group: int | str = 16,
+                 latent: str = "normal") -> None:
+        super().__init__()
+        stages = _stages(resolution)
+        self.latent_dim, self.latent = latent_dim, latent
+        self.embed = LabelEmbedding(num_classes, latent_dim, multilabel) if num_classes else None
+        inputs = latent_dim * (2 if num_classes else 1)
+        widths = [width * 2**k for k in reversed(range(stages))]  # 64 px: 8w, 4w, 2w, w
+        layers: list[nn.Module] = [nn.ConvTranspose2d(inputs, widths[0], 4, 1, 0, bias=False),
+                                   GroupedBatchNorm(widths[0], norm_group), nn.ReLU()]
+        for wide, narrow in itertools.pairwise(widths):
+            layers += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False),
+                       GroupedBatchNorm(narrow, norm_group), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(width, channels, 4, 2, 1, bias=False), nn.Tanh())
+        self.initialise(unseeded)
+
+    def forward(self, z: Tensor, labels: Tensor | None = None, psi: float = 1.0) -> Tensor:
+        if psi != 1.0:
+            raise ValueError("DCGAN has no truncation; leave psi at 1")
+        if self.embed is not None:
+            z = torch.cat([z, self.embed(labels)], dim=1)
+        return self.layers(z[:, :, None, None])
+
+    def initialise(self, generator: Generators) -> None:
+        _initialise(self, generator)
+
+
+class Discriminator(nn.Module):
+    """Strided convolutions from images [N, C, R, R] to logits [N]; w, 2w, 4w, 8w channels at 64 px.
+
+    Labels, where the model has them, enter by projection: <e(y), h>, h the last features (Miyato & Koyama, 2018).
+    """
+
+    def __init__(self, resolution: int = 64, channels: int = 3, width: int = 64, num_classes: int = 0,
+                 multilabel: bool = False, norm_group: int | str = 16) -> None:
+        super().__init__()
+        widths = [width * 2**k for k in range(_stages(resolution))]
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)]
+        for narrow, wide in itertools.pairwise(widths):
+            layers += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=False), GroupedBatchNorm(wide, norm_group),
+                       nn.LeakyReLU(0.2)]
+        self.features = nn.Sequential(*layers)  # [N, widths[-1], 4, 4]
+        self.head = nn.Conv2d(widths[-1], 1, 4, 1, 0, bias=False)
+        self.embed = LabelEmbedding(num_classes, widths[-1], multilabel) if num_classes else None
+        self.initialise(unseeded)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        h = self.features(x)
+        logits = self.head(h).flatten()
+        if self.embed is not None:
+            logits = logits + (self.embed(labels) * h.mean((2, 3))).sum(1)
+        return logits
+
+    def initialise(self, generator: Generators) -> None:
+        _initialise(self, generator)
+
+
+@torch.no_grad()
+def _initialise(module: nn.Module, generator: Generators) -> None:
+    """Convolutions N(0, 0.02), BatchNorm gains N(1, 0.02) and zero biases; section 3 of the paper and its code."""
+    gains = {id(m.weight) for m in module.modules() if isinstance(m, GroupedBatchNorm)}
+    for name, parameter in module.named_parameters():
+        if parameter.is_meta:
+            continue
+        if name.endswith("bias"):
+            parameter.zero_()
+        elif name.startswith("embed"):
+            parameter.normal_(0.0, 1.0, generator=generator(name))
+        else:
+            parameter.normal_(1.0 if id(parameter) in gains else 0.0, 0.02, generator=generator(name))

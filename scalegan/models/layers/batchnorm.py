@@ -1,0 +1,81 @@
+"""Batch normalisation over fixed groups of samples, whatever the number of ranks (Ioffe & Szegedy, 2015)."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scalegan.models.layers.tracked import Tracked
+
+
+class GroupedBatchNorm(Tracked):
+    """BatchNorm whose statistics are those of `norm_group` consecutive samples of the global batch.
+
+    This is what BatchNorm on `norm_group` samples per GPU computes, made explicit: it depends neither on the
+    number of ranks nor on gradient accumulation. In eval mode the running statistics are used.
+
+    Args:
+        channels: C of the input [N, C, ...].
+        norm_group: samples per group, or "batch" for the statistics of the whole global batch.
+        affine: learn gain and bias; a class-conditional norm brings its own and sets False.
+
+    Where a rank holds only a part of a group, the engine sets `spanning`: a function that sums a tensor over the
+    ranks that share the group, differentiable twice (torch's SyncBatchNorm is not, and needs a GPU).
+    """
+
+    def __init__(self, channels: int, norm_group: int | str = 16, eps: float = 1e-5, momentum: float = 0.1,
+                 affine: bool = True) -> None:
+        super().__init__()
+        self.norm_group, self.eps, self.momentum = norm_group, eps, momentum
+        self.statistics = {"mean": (channels,), "var": (channels,)}
+        self.weight = nn.Parameter(torch.ones(channels)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.spanning: Callable[[Tensor], Tensor] | None = None
+        self.spanned_ranks = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        if self.spanning is not None:
+            return self._over_ranks(x)
+        groups = self._groups(x)
+        normed = [self._one_group(group) for group in groups]
+        return normed[0] if len(normed) == 1 else torch.cat(normed)
+
+    def _groups(self, x: Tensor) -> tuple[Tensor, ...]:
+        if self.norm_group == "batch" or len(x) <= self.norm_group:
+            return (x,)
+        if len(x) % self.norm_group:
+            raise ValueError(f"{len(x)} samples cannot be cut into norm groups of {self.norm_group}; "
+                             "choose a micro_batch_size that model.norm_group divides")
+        return x.split(self.norm_group)
+
+    def _one_group(self, x: Tensor) -> Tensor:
+        mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
+        out = F.batch_norm(x, mean, var, self.weight, self.bias, training=True, momentum=1.0, eps=self.eps)
+        self.observe(mean=mean, var=var)
+        return out
+
+    def _over_ranks(self, x: Tensor) -> Tensor:
+        axes = [0, *range(2, x.dim())]
+        count = x.numel() / x.shape[1] * self.spanned_ranks
+        wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        mean = self.spanning(wide.sum(axes)) / count
+        centred = wide - self._per_channel(mean, x)
+        var = self.spanning(centred.square().sum(axes)) / count
+        self.observe(mean=mean, var=var * (count / max(count - 1, 1)))
+        out = centred * self._per_channel((var + self.eps).rsqrt(), x)
+        if self.weight is not None:
+            out = out * self._per_channel(self.weight, x) + self._per_channel(self.bias, x)
+        return out.to(x.dtype)
+
+    @staticmethod
+    def _per_channel(vector: Tensor, like: Tensor) -> Tensor:
+        return vector.reshape(1, -1, *[1] * (like.dim() - 2))
+
+    def advance(self, mean: Tensor, var: Tensor) -> None:
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+        self.running_var.lerp_(var.to(self.running_var.dtype), self.momentum)

@@ -1,0 +1,52 @@
+"""State that the optimizers do not own: running statistics, spectral norm's u, w_avg, ADA's p."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+
+class Tracked(nn.Module):
+    """A module whose buffers advance once per *update*, from means over the whole global batch.
+
+    A forward changes no buffer: otherwise 4 grains of 16 samples would train another network than 1 of 64, and
+    2 ranks another than 1. A forward in training mode only *observes*; the engine reduces what was observed
+    together with the gradients, and then calls `advance` with the means, equal on all ranks.
+    """
+
+    #: Shape of each thing observed, by name; set in __init__.
+    statistics: dict[str, tuple[int, ...]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.statistics = {}
+        self._observed: dict[str, list[Tensor]] = {}
+
+    def observe(self, **values: Tensor) -> None:
+        """Notes the mean of each value over this forward's samples."""
+        for name, value in values.items():
+            half = value.dtype in (torch.float16, torch.bfloat16)
+            self._observed.setdefault(name, []).append(value.detach().float() if half else value.detach())
+
+    def drain(self) -> dict[str, Tensor]:
+        """What was observed since the last call, averaged over the forwards; zeros where nothing was."""
+        means = {}
+        for name, shape in self.statistics.items():
+            seen = self._observed.get(name)
+            means[name] = torch.stack(seen).mean(0).reshape(shape) if seen else self._nothing(shape)
+        self._observed.clear()
+        return means
+
+    def _nothing(self, shape: tuple[int, ...]) -> Tensor:
+        device = next((t.device for t in [*self.parameters(), *self.buffers()]), None)
+        return torch.zeros(shape, device=device)
+
+    @torch.no_grad()
+    def advance(self, **means: Tensor) -> None:
+        """Moves the buffers by one update of the player they belong to."""
+        raise TypeError(f"{type(self).__name__} does not say how it advances")
+
+
+def tracked_modules(module: nn.Module) -> Iterator[Tracked]:
+    """Every tracked module inside `module`, in a fixed order."""
+    return (m for m in module.modules() if isinstance(m, Tracked))

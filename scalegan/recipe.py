@@ -1,0 +1,258 @@
+"""From `recipe=NAME key=value ...` to a checked `Recipe`: lookup, merge, check, print. Never imports torch."""
+
+import difflib
+import os
+from dataclasses import asdict, fields, is_dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import TypeAdapter, ValidationError
+from yaml import YAMLError
+
+from scalegan.config import Recipe
+from scalegan.errors import RecipeError
+
+_ADAPTER = TypeAdapter(Recipe)
+
+
+def folders() -> list[Path]:
+    """Where recipes are looked up, in order: $SCALEGAN_RECIPES, the checkout, the installed package."""
+    own = [Path(p) for p in os.environ.get("SCALEGAN_RECIPES", "").split(os.pathsep) if p]
+    checkout = Path(__file__).resolve().parent.parent / "recipes"
+    try:
+        packaged = [Path(str(resources.files("scalegan.recipes")))]
+    except ModuleNotFoundError:
+        packaged = []
+    return [p for p in [*own, checkout, *packaged] if p.is_dir()]
+
+
+def available() -> dict[str, str]:
+    """Every recipe by name, with its first line of comment."""
+    found: dict[str, str] = {}
+    for folder in folders():
+        for path in sorted(folder.glob("*.yaml")):
+            first = path.read_text().lstrip().split("\n", 1)[0]
+            found.setdefault(path.stem, first.lstrip("# ").strip())
+    return found
+
+
+def load(arguments: list[str]) -> Recipe:
+    """The recipe that the command line names, with its overrides.
+
+    Raises:
+        RecipeError: for anything that is wrong with it, in one line with the nearest valid name.
+    """
+    wrong = [a for a in arguments if "=" not in a]
+    if wrong:
+        raise RecipeError(f"'{wrong[0]}' is not of the form key=value")
+    names = [a.partition("=")[2] for a in arguments if a.startswith("recipe=")]
+    if len(names) != 1:
+        raise RecipeError("say which recipe to run: recipe=NAME (`scalegan recipes` lists them) or recipe=PATH.yaml")
+    path = find(names[0])
+    tree = _read(path)
+    tree.setdefault("run_dir", f"runs/{path.stem}")
+    try:
+        dotted = OmegaConf.from_dotlist([a for a in arguments if not a.startswith("recipe=")])
+        overrides = OmegaConf.to_container(dotted, resolve=False)
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise RecipeError(f"cannot read the overrides: {_first_line(error)}") from error
+    return parse(_merge(tree, overrides), origin=path.name)
+
+
+def find(name: str) -> Path:
+    """The file of a recipe given by name or path."""
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise RecipeError(f"there is no recipe file {name}")
+        return path
+    for folder in folders():
+        if (folder / f"{name}.yaml").is_file():
+            return folder / f"{name}.yaml"
+    raise RecipeError(f"there is no recipe '{name}'{_nearest(name, available())}; `scalegan recipes` lists them")
+
+
+def parse(tree: dict[str, Any], origin: str) -> Recipe:
+    """A checked recipe from plain dictionaries; `origin` names their file in errors."""
+    try:
+        recipe = _ADAPTER.validate_python(tree)
+    except ValidationError as error:
+        raise RecipeError(f"{origin}: {_explain(error, tree)}") from error
+    _check(recipe, origin)
+    return recipe
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The resolved recipe, as it can be read again."""
+    return OmegaConf.to_yaml(OmegaConf.create(to_dict(recipe)))
+
+
+def to_dict(recipe: Recipe) -> dict[str, Any]:
+    """The resolved recipe as plain dictionaries and lists."""
+    return OmegaConf.to_container(OmegaConf.create(asdict(recipe)))
+
+
+def describe_keys() -> list[tuple[str, str, str]]:
+    """(key, default, meaning) of every key, for `--help`."""
+    rows: list[tuple[str, str, str]] = []
+    _describe(Recipe, "", rows)
+    return rows
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        tree = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (OmegaConfBaseException, YAMLError, OSError) as error:
+        raise RecipeError(f"cannot read {path}: {_first_line(error)}") from error
+    if not isinstance(tree, dict):
+        raise RecipeError(f"{path} holds no keys")
+    merged: dict[str, Any] = {}
+    parents = tree.pop("extends", [])
+    for parent in [parents] if isinstance(parents, str) else parents:
+        candidates = [folder / f"{parent}.yaml" for folder in [path.parent, *folders()]]
+        base = next((c for c in candidates if c.is_file()), None)
+        if base is None:
+            raise RecipeError(f"{path.name}: extends '{parent}', which is not there")
+        merged = _merge(merged, _read(base))
+    return _merge(merged, tree)
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` laid upon `base`; where a group takes another name, the old name's keys go with it."""
+    if "name" in over and "name" in base and over["name"] != base["name"]:
+        base = {}
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merge(base[key], value) if both else value
+    return merged
+
+
+def _explain(error: ValidationError, tree: dict[str, Any]) -> str:
+    """The first thing that is wrong, unknown keys before all, as a user would say it."""
+    errors = sorted(error.errors(), key=lambda e: e["type"] != "unexpected_keyword_argument")
+    first = errors[0]
+    loc = [str(part) for part in first["loc"]]
+    if first["type"] == "unexpected_keyword_argument":
+        shown = _shown(loc, tree)
+        keys = [key.replace("PLAYER", loc[1] if len(loc) > 1 else "G") for key, _, _ in describe_keys()]
+        leaf = shown.rsplit(".", 1)[-1]
+        parent = shown[: len(shown) - len(leaf)]
+        siblings = {k[len(parent):].split(".")[0]: k for k in keys if k.startswith(parent)}
+        close = difflib.get_close_matches(leaf, siblings, 1, 0.5)
+        hint = f"; did you mean '{parent}{close[0]}'?" if close else _nearest(shown, keys)
+        return f"unknown key '{shown}'{hint}"
+    if first["type"] == "missing_keyword_only_argument" or first["type"] == "missing":
+        return f"'{_shown(loc, tree)}' is not given"
+    message = first["msg"].replace("Input should be", "should be").split(", unable")[0]
+    expected = (first.get("ctx") or {}).get("expected_tags") or (first.get("ctx") or {}).get("expected") or ""
+    choices = [part.strip(" '") for part in expected.replace(" or ", ",").split(",")]
+    value = first["input"]
+    if first["type"] == "union_tag_invalid":
+        value, message = value.get("name"), f"should be one of {expected}"
+        loc = [*loc, "name"]
+    return f"{_shown(loc, tree)}={value}: {message}{_nearest(str(value), choices)}"
+
+
+def _shown(loc: list[str], tree: Any) -> str:
+    """The key as typed: pydantic puts the tag of a union and the names of its branches into the path."""
+    kept = []
+    for index, part in enumerate(loc):
+        inside = isinstance(tree, dict) and part in tree
+        if inside or (index == len(loc) - 1 and part not in ("[key]",)):
+            kept.append(part)
+        if inside:
+            tree = tree[part]
+        if not isinstance(tree, dict):
+            break
+    return ".".join(kept)
+
+
+def _nearest(name: str, valid: Any) -> str:
+    close = difflib.get_close_matches(name, [v for v in valid if v], 1, 0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().replace("\n", " ")
+
+
+def _check(recipe: Recipe, origin: str) -> None:
+    """Combinations that cannot work, each with what to do."""
+    def need(holds: bool, message: str) -> None:
+        if not holds:
+            raise RecipeError(f"{origin}: {message}")
+
+    batch, micro, model, data = recipe.batch_size, recipe.micro_batch_size, recipe.model, recipe.data
+    need(batch % recipe.lanes == 0, f"lanes={recipe.lanes} does not divide batch_size={batch}")
+    need(micro is None or batch % micro == 0, f"micro_batch_size={micro} does not divide batch_size={batch}")
+    need(set(recipe.optimizer) == {"G", "D"},
+         f"optimizer must name the players G and D, and has {', '.join(sorted(recipe.optimizer)) or 'none'}")
+    need(recipe.game.order[0] != recipe.game.order[1], "game.order must name D and G once each")
+    need(recipe.game.order[0] in recipe.game.fresh_batch,
+         f"game.fresh_batch must hold {recipe.game.order[0]}, which moves first")
+    need(recipe.game.loss != "relativistic" or recipe.game.penalties.r1 is not None,
+         "game.loss=relativistic needs a gradient penalty to converge; give game.penalties.r1.gamma")
+    points = data.backend == "points"
+    need(not points or model.name == "mlp", "data.backend=points makes 2-D points; use model.name=mlp")
+    need(not points or data.labels == "none", "2-D points have no labels; use data.labels=none")
+    need(bool(data.path), "data.path is not given: a folder that `scalegan prepare` wrote")
+    if model.name == "dcgan":
+        powers = (16, 32, 64, 128, 256)
+        need(data.resolution in powers,
+             f"data.resolution={data.resolution}: dcgan has {', '.join(map(str, powers))}")
+        group = model.norm_group
+        need(group == "batch" or batch % group == 0, f"model.norm_group={group} does not divide batch_size={batch}")
+
+
+def check_world(recipe: Recipe, ranks: int) -> int:
+    """The grain on that many ranks: samples that one forward takes.
+
+    Raises:
+        RecipeError: where the recipe cannot run on that many ranks.
+    """
+    batch, micro, lanes = recipe.batch_size, recipe.micro_batch_size, recipe.lanes
+    if lanes % ranks:
+        fits = max(n for n in range(1, ranks) if lanes % n == 0)
+        raise RecipeError(f"{ranks} ranks do not divide lanes={lanes}; use {fits} ranks, or other lanes in a new run")
+    share = batch // ranks
+    grain = min(micro or share, share)
+    if share % grain:
+        raise RecipeError(f"micro_batch_size={micro} does not divide a rank's share of {share} "
+                          f"(batch_size={batch} on {ranks} ranks)")
+    if recipe.engine.reduction == "tree":
+        if micro is None:
+            raise RecipeError("engine.reduction=tree needs micro_batch_size, the grain that it sums in a fixed order")
+        if micro > share or ranks & (ranks - 1):
+            raise RecipeError(f"engine.reduction=tree needs a power of two of ranks and whole grains on each: "
+                              f"micro_batch_size={micro}, share {share}, {ranks} ranks")
+    group = getattr(recipe.model, "norm_group", None)
+    group = batch if group == "batch" else group
+    if group and grain % group and (grain != share or group % share):
+        raise RecipeError(f"model.norm_group={recipe.model.norm_group} does not fit a grain of {grain} "
+                          f"samples (share {share} of {ranks} ranks); make one a multiple of the other")
+    if group and group > grain and recipe.engine.reduction == "tree":
+        raise RecipeError(f"engine.reduction=tree needs model.norm_group={group} inside a grain of {grain}")
+    return grain
+
+
+def _describe(kind: Any, prefix: str, rows: list[tuple[str, str, str]]) -> None:
+    for field in fields(kind):
+        info = kind.__pydantic_fields__[field.name]
+        of_player = "PLAYER." if getattr(info.annotation, "__origin__", None) is dict else ""
+        for member in _dataclasses_in(info.annotation):
+            _describe(member, f"{prefix}{field.name}.{of_player}", rows)
+        if not _dataclasses_in(info.annotation) or info.description:
+            default = "" if info.is_required() else str(info.get_default(call_default_factory=True))
+            row = (prefix + field.name, default if len(default) < 40 else "", info.description or "")
+            if row not in rows:
+                rows.append(row)
+
+
+def _dataclasses_in(annotation: Any) -> list[Any]:
+    if is_dataclass(annotation):
+        return [annotation]
+    return [a for part in getattr(annotation, "__args__", ()) for a in _dataclasses_in(part)]

@@ -1,0 +1,39 @@
+"""Trains a recipe: `accelerate launch scalegan/train.py recipe=NAME key=value ...`, torchrun, or plain python.
+
+The same command run again resumes. Exit codes: 0 finished; 75 stopped by a signal after saving, run again to go on;
+2 the recipe is wrong; anything else is a failure.
+"""
+
+import os
+import sys
+
+if __package__ in (None, ""):  # run as a file: its folder stands first in sys.path, where our modules have no business
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from scalegan import recipe as recipes
+from scalegan.cli import help_text, run_verb
+from scalegan.config import Recipe
+
+USAGE = "train recipe=NAME_OR_PATH [key=value ...] [--print-config]"
+
+
+def main(arguments: list[str]) -> int:
+    if not arguments or "--help" in arguments or "-h" in arguments:
+        print(help_text(USAGE, __doc__, recipes.describe_keys()))
+        return 0
+    recipe = recipes.load([a for a in arguments if a != "--print-config"])
+    if "--print-config" in arguments:
+        print(recipes.to_yaml(recipe), end="")
+        return 0
+    return run(recipe)
+
+
+def run(recipe: Recipe) -> int:
+    """Trains on the ranks that the launcher started; returns the exit code."""
+    from scalegan.launch import launch
+
+    return launch(recipe)
+
+
+if __name__ == "__main__":
+    sys.exit(run_verb(main, sys.argv[1:]))

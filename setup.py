@@ -1,0 +1,35 @@
+"""ScaleGAN's package: what is installed, with which extras."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = next(line.split('"')[1] for line in (HERE / "scalegan/__init__.py").read_text().splitlines()
+               if line.startswith("__version__"))
+
+EXTRAS = {
+    "quickstart": ["mlxtend>=0.23"],
+    "deepspeed": ["deepspeed>=0.19", "ninja"],
+    "dev": ["pytest>=8", "ruff>=0.6", "mlxtend>=0.23"],
+}
+EXTRAS["all"] = sorted({requirement for group in EXTRAS.values() for requirement in group})
+
+setup(
+    name="scalegan",
+    version=VERSION,
+    description="Deterministic, resumable, elastic training of generative adversarial networks",
+    long_description=(HERE / "README.md").read_text() if (HERE / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=[*find_packages(include=["scalegan", "scalegan.*"]), "scalegan.recipes"],
+    package_dir={"scalegan.recipes": "recipes"},
+    package_data={"scalegan.recipes": ["*.yaml", "_base/*.yaml"]},
+    install_requires=[
+        "torch>=2.10", "torchvision", "accelerate>=1.10", "webdataset>=1.0", "safetensors>=0.5", "omegaconf>=2.3",
+        "pydantic>=2.10", "numpy>=1.26", "pillow>=10", "simplejpeg>=1.8", "rich>=13", "tensorboard>=2.16",
+    ],
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["scalegan = scalegan.cli:main"]},
+)
