@@ -79,7 +79,7 @@ class Checkpoints:
             storage_writer=HuggingFaceStorageWriter(str(temporary), save_distributed=True),
             process_group=self.ranks.saver)
         if self.ranks.first:
-            text = json.dumps(facts, indent=1, sort_keys=True)
+            text = json.dumps(facts, indent=1)
             self._pending = self._committer.submit(self._commit, written, temporary, name, text)
         else:
             self._pending = written

@@ -1,6 +1,7 @@
 """From `recipe=NAME key=value ...` to a checked `Recipe`: lookup, merge, check, print. Never imports torch."""
 
 import difflib
+import json
 import os
 from dataclasses import asdict, fields, is_dataclass
 from importlib import resources
@@ -91,8 +92,8 @@ def to_yaml(recipe: Recipe) -> str:
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
-    """The resolved recipe as plain dictionaries and lists."""
-    return OmegaConf.to_container(OmegaConf.create(asdict(recipe)))
+    """The resolved recipe as JSON would hold it: dictionaries and lists, no tuples."""
+    return json.loads(json.dumps(asdict(recipe)))
 
 
 def describe_keys() -> list[tuple[str, str, str]]:
