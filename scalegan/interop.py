@@ -46,7 +46,9 @@ class _Reference:
         raise ValueError(f"this is not a state dict of {self.what}: {names[0]!r} is missing")
 
     def shape(self, name: str, axes: int) -> torch.Size:
-        shape = self.take(name).shape
+        if name not in self.tensors:
+            raise ValueError(f"this is not a state dict of {self.what}: {name!r} is missing")
+        shape = self.tensors[name].shape
         if len(shape) != axes:
             raise ValueError(f"{self.what}: {name!r} should have {axes} axes, but its shape is {list(shape)}")
         return shape
@@ -281,7 +283,7 @@ def r3gan_discriminator(state_dict: State) -> r3gan.Discriminator:
 
 def _r3gan_reference(state_dict: State, what: str) -> _Reference:
     reference = _Reference(state_dict, what, wrappers=("module.", "Model."), ignored=r"\.Resampler\.Kernel$")
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=torch.float32, device="cpu") / 8
     for name, value in reference.tensors.items():
         if name.endswith(".Resampler.Kernel") and not value.is_meta:
             value = value.detach().cpu().float()

@@ -29,7 +29,7 @@ def launch(recipe: Recipe) -> int:
     signals.stop_with_launcher()
     try:
         grain = recipes.check_world(recipe, ranks.world)
-        run = _assemble(recipe, ranks, grain)
+        run = assemble(recipe, ranks, grain)
         outcome = train(run, stop)
         _say_goodbye(run, outcome)
         return int(outcome)
@@ -42,7 +42,8 @@ def launch(recipe: Recipe) -> int:
         leave()
 
 
-def _assemble(recipe: Recipe, ranks: Ranks, grain: int) -> Run:
+def assemble(recipe: Recipe, ranks: Ranks, grain: int) -> Run:
+    """The parts of a run on this rank, resumed where there is a checkpoint. Claims the run folder."""
     folder = Path(recipe.run_dir)
     lock = claim(folder, ranks)
     if is_embedded(recipe.data.path):

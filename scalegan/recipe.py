@@ -60,7 +60,7 @@ def load(arguments: list[str]) -> Recipe:
         overrides = OmegaConf.to_container(dotted, resolve=False)
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
         raise RecipeError(f"cannot read the overrides: {_first_line(error)}") from error
-    return parse(_merge(tree, overrides), origin=path.name)
+    return parse(merge(tree, overrides), origin=path.name)
 
 
 def find(name: str) -> Path:
@@ -117,18 +117,18 @@ def _read(path: Path) -> dict[str, Any]:
         base = next((c for c in candidates if c.is_file()), None)
         if base is None:
             raise RecipeError(f"{path.name}: extends '{parent}', which is not there")
-        merged = _merge(merged, _read(base))
-    return _merge(merged, tree)
+        merged = merge(merged, _read(base))
+    return merge(merged, tree)
 
 
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """`over` laid upon `base`; where a group takes another name, the old name's keys go with it."""
     if "name" in over and "name" in base and over["name"] != base["name"]:
         base = {}
     merged = dict(base)
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(base.get(key), dict)
-        merged[key] = _merge(base[key], value) if both else value
+        merged[key] = merge(base[key], value) if both else value
     return merged
 
 
@@ -148,6 +148,8 @@ def _explain(error: ValidationError, tree: dict[str, Any]) -> str:
         return f"unknown key '{shown}'{hint}"
     if first["type"] == "missing_keyword_only_argument" or first["type"] == "missing":
         return f"'{_shown(loc, tree)}' is not given"
+    if first["type"] == "union_tag_not_found":
+        return f"'{_shown(loc, tree)}.name' is not given"
     message = first["msg"].replace("Input should be", "should be").split(", unable")[0]
     expected = (first.get("ctx") or {}).get("expected_tags") or (first.get("ctx") or {}).get("expected") or ""
     choices = [part.strip(" '") for part in expected.replace(" or ", ",").split(",")]

@@ -91,7 +91,7 @@ def train(run: Run, stop: StopRequest) -> Outcome:
     try:
         while progress.images < recipe.total_images:
             before = progress.images
-            _play_iteration(run, stream)
+            play_iteration(run, stream)
             run.ema.update(progress.images - before, progress.images)
             last = progress.images >= recipe.total_images
             _report(run, log, before, last)
@@ -107,7 +107,7 @@ def train(run: Run, stop: StopRequest) -> Outcome:
             log.close()
 
 
-def _play_iteration(run: Run, stream: Stream) -> None:
+def play_iteration(run: Run, stream: Stream) -> None:
     """Every phase that is due, each update on a fresh batch or on the last one."""
     progress = run.progress
     reals: Reals | None = None

@@ -1,0 +1,38 @@
+"""Benchmarks beside a peer or a physical limit: `python tools/benchmark.py step|checkpoint [--only NAME] [--json]`.
+
+`step --model NAME key=value ...` times any configuration instead: seconds per step of one update of every phase.
+"""
+
+import argparse
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from scalegan.benchmarks import harness  # noqa: E402
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("suite", choices=["step", "checkpoint"])
+    parser.add_argument("--only", metavar="NAME", help="one benchmark of the suite")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--model", metavar="NAME", help="of suite step: time this family")
+    parser.add_argument("keys", nargs="*", metavar="key=value", help="of --model: recipe keys")
+    options = parser.parse_args()
+    suite = import_module(f"scalegan.benchmarks.{options.suite}")
+    if options.model:
+        print(json.dumps(suite.time_configuration([f"model.name={options.model}", *options.keys])))
+        return 0
+    chosen = [options.only] if options.only else list(suite.BENCHMARKS)
+    if options.only and options.only not in suite.BENCHMARKS:
+        parser.error(f"{options.suite} has {', '.join(suite.BENCHMARKS)}")
+    results = [suite.BENCHMARKS[name]() for name in chosen]
+    print(json.dumps(harness.as_json(results)) if options.json else harness.table(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
