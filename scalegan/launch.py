@@ -44,11 +44,11 @@ def launch(recipe: Recipe) -> int:
 
 def assemble(recipe: Recipe, ranks: Ranks, grain: int) -> Run:
     """The parts of a run on this rank, resumed where there is a checkpoint. Claims the run folder."""
+    if is_embedded(recipe.data.path):
+        ranks.together(lambda: make_embedded(recipe.data, ranks))
+    chunks, task, content, labels = ranks.together(lambda: build.open_data(recipe))
     folder = Path(recipe.run_dir)
     lock = claim(folder, ranks)
-    if is_embedded(recipe.data.path):
-        make_embedded(recipe.data, ranks)
-    chunks, task, content, labels = build.open_data(recipe)
 
     precision = environment.choose_precision(recipe.precision, ranks.device)
     environment.prepare(ranks.device, recipe.engine.deterministic)
@@ -96,7 +96,7 @@ def _resume(run: Run, config: dict, records: dict) -> None:
         before = facts["recipe"]
         if not named:
             check_identity(before, config, folder)
-        checkpoint.load_into(path, run.tensors())
+        run.ranks.together(lambda: checkpoint.load_into(path, run.tensors()))
         run.restore(facts)
         _say(run, f"resuming {folder} at {run.progress.images:,} images")
         for key in facts["environment"].keys() & records.keys():

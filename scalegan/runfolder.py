@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from omegaconf import OmegaConf
 
 from scalegan.engines.ranks import Ranks
-from scalegan.errors import RecipeError, UserError
+from scalegan.errors import RecipeError, SharedError, UserError
 
 # What makes a run another run; anything else may change on resume, and is kept as config.<images>.yaml.
 IDENTITY = ("seed", "batch_size", "micro_batch_size", "lanes", "model", "game", "data.resolution", "data.labels",
@@ -23,20 +23,9 @@ def claim(folder: Path, ranks: Ranks) -> TextIO | None:
     """Locks the folder for this run and proves that all ranks see the same one. Keep what is returned.
 
     Raises:
-        UserError: where another run has it, or the ranks see different folders.
+        SharedError: where another run has it, or the ranks see different folders.
     """
-    lock, problem = None, None
-    if ranks.first:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = _lock(folder)
-        except OSError as error:
-            problem = f"cannot make the run folder {folder}: {error.strerror}"
-        except UserError as error:
-            problem = str(error)
-    problem = ranks.share(problem)
-    if problem:
-        raise UserError(problem)
+    lock = ranks.together(lambda: _lock(folder) if ranks.first else None)
     if ranks.world > 1:
         token = ranks.share(f".ranks-{uuid.uuid4().hex}")
         if ranks.first:
@@ -46,14 +35,18 @@ def claim(folder: Path, ranks: Ranks) -> TextIO | None:
         if ranks.first:
             (folder / token).unlink()
         if blind:
-            raise UserError(f"rank {blind[0]} does not see rank 0's run folder {folder.resolve()}; "
+            raise SharedError(f"rank {blind[0]} does not see rank 0's run folder {folder.resolve()}; "
                             "run_dir must lie on storage that all nodes share")
     return lock
 
 
 def _lock(folder: Path) -> TextIO:
     """A POSIX lock: it goes with the process, and forked loader workers do not inherit it."""
-    file = (folder / ".lock").open("a+")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("a+")
+    except OSError as error:
+        raise UserError(f"cannot write to the run folder {folder}: {error.strerror}") from error
     until = time.monotonic() + _PATIENCE_SECONDS  # a killed predecessor may still be going
     while True:
         try:

@@ -49,15 +49,16 @@ class RunLog:
         folder: the run's.
         images: where the run goes on; later reports of an earlier, killed attempt are cut away.
         total_images: for the progress bar.
+        begun: when the run began, on the monotonic clock.
         tensorboard: write event files too.
     """
 
-    def __init__(self, folder: Path, images: int, total_images: int, tensorboard: bool) -> None:
+    def __init__(self, folder: Path, images: int, total_images: int, begun: float, tensorboard: bool) -> None:
         self.console = Console(highlight=False, soft_wrap=True)
         self.path = folder / "metrics.jsonl"
         self._cut(images)
-        self.started, self.images_at_start = time.monotonic(), images
-        self.last = (self.started, images)
+        self.begun = begun
+        self.last = (time.monotonic(), images)
         self.total_images = total_images
         self.board = _board(folder / "tensorboard", images) if tensorboard else None
         self.bar = self._bar(images) if sys.stdout.isatty() else None
@@ -73,7 +74,7 @@ class RunLog:
         """One line of metrics.jsonl, the same to TensorBoard, and a line for those without a terminal."""
         now = time.monotonic()
         rate = self._rate(images)
-        times = {"seconds": round(now - self.started, 3), "images_per_second": round(rate, 2)}
+        times = {"seconds": round(now - self.begun, 3), "images_per_second": round(rate, 2)}
         row = {"images": images, **times, **figures}
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")

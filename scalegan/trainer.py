@@ -1,5 +1,6 @@
 """The loop. It knows phases, images and files; no GAN mathematics."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -58,6 +59,7 @@ class Run:
     lock: object  # of the folder, held as long as the run lives
     progress: Progress = field(default_factory=Progress)
     means: Means = field(default_factory=Means)
+    begun: float = field(default_factory=time.monotonic)  # less the seconds of earlier sittings
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the run's state, by name."""
@@ -72,19 +74,22 @@ class Run:
 
     def saved_facts(self) -> dict[str, Any]:
         """What is saved beside the tensors, as JSON."""
-        return {**self.facts, **vars(self.progress), "means": self.means.state(), "scalers": self.engine.scales()}
+        return {**self.facts, **vars(self.progress), "means": self.means.state(), "scalers": self.engine.scales(),
+                "seconds": time.monotonic() - self.begun}
 
     def restore(self, facts: Mapping[str, Any]) -> None:
         """Takes up what `saved_facts` saved."""
         self.progress = Progress(**{name: facts[name] for name in vars(Progress())})
         self.means.restore(facts["means"], self.ranks.device)
         self.engine.restore_scales(facts["scalers"])
+        self.begun = time.monotonic() - facts["seconds"]
 
 
 def train(run: Run, stop: StopRequest) -> Outcome:
     """Plays the game from `run.progress` to the recipe's end, or until all ranks agree to stop."""
     recipe, progress = run.recipe, run.progress
-    log = RunLog(run.folder, progress.images, recipe.total_images, recipe.log.tensorboard) if run.ranks.first else None
+    log = RunLog(run.folder, progress.images, recipe.total_images, run.begun, recipe.log.tensorboard) \
+        if run.ranks.first else None
     stream = run.open_stream(progress.images)
     if log and progress.images == 0 and recipe.snapshot.every_images:
         run.draw_samples(run.ema.average, _picture(run))

@@ -31,19 +31,12 @@ def folder_of(path: str, resolution: int) -> Path:
 
 
 def make_embedded(data: Data, ranks: Ranks) -> None:
-    """Writes the shards of an embedded set on first use."""
+    """Writes the shards of an embedded set on first use; rank 0 does it for all."""
     if data.path != PREFIX + "mnist":
         raise RecipeError(f"data.path={data.path}: the embedded data set is {PREFIX}mnist")
     folder = folder_of(data.path, data.resolution)
-    problem = None
     if ranks.first and not (folder / "manifest.json").exists():
-        try:
-            _write(folder, data.resolution)
-        except (UserError, OSError) as error:
-            problem = str(error)
-    problem = ranks.share(problem)
-    if problem:
-        raise UserError(problem)
+        _write(folder, data.resolution)
 
 
 def _write(folder: Path, size: int) -> None:

@@ -40,6 +40,7 @@ class DDPEngine:
         self.device = ranks.device
         self.scalers = {name: torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
                         for name in game.players}
+        self._parameters = {name: list(player.parameters()) for name, player in game.players.items()}
         _span_norm_groups(game, ranks, grain)
 
     def update(self, phase: Phase, batch: Batch) -> dict[str, Tensor]:
@@ -47,7 +48,7 @@ class DDPEngine:
 
         Returns the means of the loss's terms and figures over the global batch, as tensors on the device.
         """
-        moving = [parameter for player in phase.players for parameter in self.game.players[player].parameters()]
+        moving = [parameter for player in phase.players for parameter in self._parameters[player]]
         with self._only(phase.players):
             sums, names = self._summed(phase, batch, moving)
         torch._foreach_mul_(sums, 1 / (len(batch) // self.grain * self.ranks.world))
@@ -123,10 +124,12 @@ class DDPEngine:
     @contextlib.contextmanager
     def _only(self, players: tuple[str, ...]) -> Iterator[None]:
         """Freezes everyone but `players`: no gradient is computed, or kept, for those who do not move."""
-        for name, module in self.game.players.items():
-            module.requires_grad_(name in players)
+        still = [p for name, parameters in self._parameters.items() if name not in players for p in parameters]
+        for parameter in still:
+            parameter.requires_grad_(False)
         yield
-        self.game.requires_grad_(True)
+        for parameter in still:
+            parameter.requires_grad_(True)
 
     def _autocast(self) -> contextlib.AbstractContextManager:
         if self.precision == "fp32":

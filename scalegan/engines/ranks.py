@@ -1,14 +1,17 @@
 """The processes that train together."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from accelerate import PartialState
 
-from scalegan.errors import UserError
+from scalegan.errors import SharedError, UserError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,22 @@ class Ranks:
         values: list[Any] = [None] * self.world
         dist.all_gather_object(values, value, group=self.control)
         return values
+
+    def together(self, work: Callable[[], T]) -> T:
+        """What `work` gives here; where it fails on one rank it fails on all.
+
+        Raises:
+            SharedError: the first rank's UserError.
+        """
+        result, error = None, None
+        try:
+            result = work()
+        except UserError as found:
+            error = found
+        failures = [f for f in self.gather(error and (str(error), error.exit_code)) if f]
+        if failures:
+            raise SharedError(*failures[0]) from error
+        return result
 
     def wait(self) -> None:
         """Returns when every rank has come here."""

@@ -98,7 +98,7 @@ def _initialise(module: nn.Module, generator: Generators) -> None:
             continue
         if name.endswith("bias"):
             parameter.zero_()
-        elif name.startswith("embed"):
-            parameter.normal_(0.0, 1.0, generator=generator(name))
+        elif name.startswith("embed") and isinstance(module, Generator):
+            parameter.normal_(0.0, 1.0, generator=generator(name))  # as z, to which it is appended
         else:
             parameter.normal_(1.0 if id(parameter) in gains else 0.0, 0.02, generator=generator(name))
