@@ -12,7 +12,7 @@ from torch import nn
 from scalegan import build, config, environment, launch, trainer
 from scalegan import recipe as recipes
 from scalegan.benchmarks.harness import Result, alternate, faster, seconds
-from scalegan.data.decode import encode
+from scalegan.data.codec import encode
 from scalegan.data.manifest import ImageFormat, LabelSchema
 from scalegan.data.shards import Record, finish, write_shard
 from scalegan.engines.ddp import DDPEngine

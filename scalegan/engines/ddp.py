@@ -18,6 +18,8 @@ from scalegan.games.base import Batch, Game, Phase
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
 from scalegan.models.layers.tracked import tracked_modules
 
+# What a grain gives, by ("gradient", index), ("observed", index of module, name) or ("term", name).
+Outputs = dict[tuple, Tensor]
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -50,15 +52,17 @@ class DDPEngine:
         """
         moving = [parameter for player in phase.players for parameter in self._parameters[player]]
         with self._only(phase.players):
-            sums, names = self._summed(phase, batch, moving)
-        torch._foreach_mul_(sums, 1 / (len(batch) // self.grain * self.ranks.world))
-        for parameter, gradient in zip(moving, sums):
-            parameter.grad = gradient
+            means = self._summed(phase, batch, moving)
+        torch._foreach_mul_(list(means.values()), 1 / (len(batch) // self.grain * self.ranks.world))
+        for index, parameter in enumerate(moving):
+            parameter.grad = means["gradient", index]
         self._step(phase)
-        observed = iter(sums[len(moving):])
-        for module in self._tracked(phase.players):
-            module.advance(**{name: next(observed) for name in module.statistics})
-        return dict(zip(names, observed))
+        for index, module in enumerate(self._tracked(phase.players)):
+            observed = {name: means["observed", index, name] for name in module.statistics
+                        if ("observed", index, name) in means}
+            if len(observed) == len(module.statistics):  # it took part; one that observes nothing always advances
+                module.advance(**observed)
+        return {key[1]: value for key, value in means.items() if key[0] == "term"}
 
     def scales(self) -> dict[str, dict]:
         """The state of every player's GradScaler; empty but with fp16."""
@@ -69,35 +73,32 @@ class DDPEngine:
             if self.scalers[name].is_enabled():
                 self.scalers[name].load_state_dict(state)
 
-    def _summed(self, phase: Phase, batch: Batch, moving: list[nn.Parameter]) -> tuple[list[Tensor], list[str]]:
-        """Gradients, observations and terms, summed over all grains of all ranks; and the terms' names."""
-        names: list[str] = []
-        like: list[Tensor] = []
+    def _summed(self, phase: Phase, batch: Batch, moving: list[nn.Parameter]) -> Outputs:
+        """Gradients, observations and terms, summed over all grains of all ranks."""
+        outputs: Outputs = {}
 
         def vector(index: int) -> Tensor:
-            gradients, extras, terms = self._grain(phase, batch[self._slice(index)], moving)
-            names[:] = terms
-            like[:] = [*gradients, *extras, *terms.values()]
-            return torch.cat([t.detach().reshape(-1).to(like[0].dtype) for t in like])
+            outputs.update(self._grain(phase, batch[self._slice(index)], moving))
+            values = list(outputs.values())
+            return torch.cat([value.reshape(-1).to(values[0].dtype) for value in values])
 
         count = len(batch) // self.grain
         if self.ranks.world == 1 and count == 1:
-            gradients, extras, terms = self._grain(phase, batch, moving)
-            return [*gradients, *extras, *(t.detach() for t in terms.values())], list(terms)
+            return self._grain(phase, batch, moving)
         total = reduction.local_tree(vector, 0, count)
         if self.tree:
             total = reduction.tree_over_ranks(total, self.ranks.rank, self.ranks.world)
         else:
             total = reduction.fast(total, self.ranks.world)
-        pieces = total.split([t.numel() for t in like])
+        pieces = total.split([value.numel() for value in outputs.values()])
         # A gradient takes its parameter's memory layout: fused optimizers walk both in parallel.
-        return [torch.empty_like(t).copy_(p.view(t.shape)) for t, p in zip(like, pieces)], names
+        return {key: torch.empty_like(value).copy_(piece.view(value.shape))
+                for (key, value), piece in zip(outputs.items(), pieces)}
 
     def _slice(self, index: int) -> slice:
         return slice(index * self.grain, (index + 1) * self.grain)
 
-    def _grain(self, phase: Phase, batch: Batch, moving: list[nn.Parameter]
-               ) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor]]:
+    def _grain(self, phase: Phase, batch: Batch, moving: list[nn.Parameter]) -> Outputs:
         """One forward and backward: gradients, what the movers' modules observed, terms and figures."""
         for parameter in moving:
             parameter.grad = None
@@ -107,9 +108,11 @@ class DDPEngine:
             terms = phase.loss(batch)
             total = torch.stack([term.to(_wide(term)) for term in terms.values()]).sum()
         self.scalers[phase.players[0]].scale(total).backward()
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in moving]
-        extras = [value for module in self._tracked(phase.players) for value in module.drain().values()]
-        return gradients, extras, {**terms, **batch.figures}
+        outputs: Outputs = {("gradient", i): torch.zeros_like(p) if p.grad is None else p.grad
+                            for i, p in enumerate(moving)}
+        for index, module in enumerate(self._tracked(phase.players)):
+            outputs |= {("observed", index, name): value for name, value in module.drain().items()}
+        return outputs | {("term", name): value.detach() for name, value in {**terms, **batch.figures}.items()}
 
     def _step(self, phase: Phase) -> None:
         scaler = self.scalers[phase.players[0]]
@@ -127,9 +130,11 @@ class DDPEngine:
         still = [p for name, parameters in self._parameters.items() if name not in players for p in parameters]
         for parameter in still:
             parameter.requires_grad_(False)
-        yield
-        for parameter in still:
-            parameter.requires_grad_(True)
+        try:
+            yield
+        finally:
+            for parameter in still:
+                parameter.requires_grad_(True)
 
     def _autocast(self) -> contextlib.AbstractContextManager:
         if self.precision == "fp32":

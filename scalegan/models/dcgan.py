@@ -23,7 +23,8 @@ class Generator(nn.Module):
     """Transposed convolutions from z [N, latent_dim] to images [N, C, R, R] in [-1, 1] (figure 1 of the paper).
 
     At 64 px: 1 -> 4 -> 8 -> 16 -> 32 -> 64 px with 8w, 4w, 2w, w channels; further resolutions double the widest
-    stage. Labels, where the model has them, are embedded and appended to z.
+    stage. Labels, where the model has them, shift the channels behind the first norm: there z's share of the features
+    has unit variance, and no class can crowd it out. (Appended to z, they do: each class collapses to one image.)
 
     Args:
         resolution: 16, 32, 64, 128 or 256.
@@ -37,23 +38,24 @@ class Generator(nn.Module):
         super().__init__()
         stages = _stages(resolution)
         self.latent_dim, self.latent = latent_dim, latent
-        self.embed = LabelEmbedding(num_classes, latent_dim, multilabel) if num_classes else None
-        inputs = latent_dim * (2 if num_classes else 1)
         widths = [width * 2**k for k in reversed(range(stages))]  # 64 px: 8w, 4w, 2w, w
-        layers: list[nn.Module] = [nn.ConvTranspose2d(inputs, widths[0], 4, 1, 0, bias=False),
-                                   GroupedBatchNorm(widths[0], norm_group), nn.ReLU()]
+        self.stem = nn.Sequential(nn.ConvTranspose2d(latent_dim, widths[0], 4, 1, 0, bias=False),
+                                  GroupedBatchNorm(widths[0], norm_group))  # [N, widths[0], 4, 4]
+        layers: list[nn.Module] = [nn.ReLU()]
         for wide, narrow in itertools.pairwise(widths):
             layers += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False),
                        GroupedBatchNorm(narrow, norm_group), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(width, channels, 4, 2, 1, bias=False), nn.Tanh())
+        self.embed = LabelEmbedding(num_classes, widths[0] * 16, multilabel) if num_classes else None
         self.initialise(unseeded)
 
     def forward(self, z: Tensor, labels: Tensor | None = None, psi: float = 1.0) -> Tensor:
         if psi != 1.0:
             raise ValueError("DCGAN has no truncation; leave psi at 1")
+        h = self.stem(z[:, :, None, None])
         if self.embed is not None:
-            z = torch.cat([z, self.embed(labels)], dim=1)
-        return self.layers(z[:, :, None, None])
+            h = h + self.embed(labels).view_as(h)
+        return self.layers(h)
 
     def initialise(self, generator: Generators) -> None:
         _initialise(self, generator)
@@ -98,7 +100,7 @@ def _initialise(module: nn.Module, generator: Generators) -> None:
             continue
         if name.endswith("bias"):
             parameter.zero_()
-        elif name.startswith("embed") and isinstance(module, Generator):
-            parameter.normal_(0.0, 1.0, generator=generator(name))  # as z, to which it is appended
+        elif name.startswith("embed"):
+            parameter.normal_(0.0, 1.0, generator=generator(name))
         else:
             parameter.normal_(1.0 if id(parameter) in gains else 0.0, 0.02, generator=generator(name))

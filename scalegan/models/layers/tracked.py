@@ -29,17 +29,11 @@ class Tracked(nn.Module):
             self._observed.setdefault(name, []).append(value.detach().float() if half else value.detach())
 
     def drain(self) -> dict[str, Tensor]:
-        """What was observed since the last call, averaged over the forwards; zeros where nothing was."""
-        means = {}
-        for name, shape in self.statistics.items():
-            seen = self._observed.get(name)
-            means[name] = torch.stack(seen).mean(0).reshape(shape) if seen else self._nothing(shape)
+        """What was observed since the last call, averaged over the forwards; empty where nothing was."""
+        means = {name: torch.stack(seen).mean(0).reshape(self.statistics[name])
+                 for name, seen in self._observed.items()}
         self._observed.clear()
         return means
-
-    def _nothing(self, shape: tuple[int, ...]) -> Tensor:
-        device = next((t.device for t in [*self.parameters(), *self.buffers()]), None)
-        return torch.zeros(shape, device=device)
 
     @torch.no_grad()
     def advance(self, **means: Tensor) -> None:

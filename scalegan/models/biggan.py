@@ -1,0 +1,296 @@
+"""BigGAN: residual networks, class-conditional BatchNorm, projection, spectral norm, attention (Brock et al., 2019).
+
+The architecture is that of ajbrock/BigGAN-PyTorch, whose details differ from the paper's appendix here and there.
+BigGAN-deep is not in this file.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scalegan.models.layers.attention import SelfAttention
+from scalegan.models.layers.batchnorm import GroupedBatchNorm
+from scalegan.models.layers.conditional_norm import ConditionalBatchNorm
+from scalegan.models.layers.conditions import check_labels
+from scalegan.models.layers.convolution import add_upsampled, conv2d_then_mean, nearest_then_conv2d
+from scalegan.models.layers.half import wide_dtype
+from scalegan.models.layers.initial import Generators, unseeded
+from scalegan.models.layers.spectral import Conv2d, Embedding, Linear
+
+BOTTOM = 4                                              # pixels per side where the generator starts
+
+
+class Preset(NamedTuple):
+    """What the launch scripts, the TF-Hub models (256, 512) and the CIFAR script choose at a resolution."""
+
+    width: int                                          # channels are multiples of it
+    latent_dim: int
+    shared_dim: int                                     # of the class embedding; 0: one embedding per norm
+    hierarchical: bool
+    attention: tuple[int, ...]                          # resolutions
+
+
+PRESETS = {
+    32: Preset(64, 128, 0, False, ()),
+    64: Preset(64, 100, 128, True, (32,)),
+    128: Preset(96, 120, 128, True, (64,)),
+    256: Preset(96, 140, 128, True, (128,)),
+    512: Preset(96, 128, 128, True, (64,)),
+}
+
+# Multiples of the width: of the first map, then after each block. Every block doubles the resolution.
+G_CHANNELS = {
+    32: (4, 4, 4, 4),
+    64: (16, 16, 8, 4, 2),
+    128: (16, 16, 8, 4, 2, 1),
+    256: (16, 16, 8, 8, 4, 2, 1),
+    512: (16, 16, 8, 8, 4, 2, 1, 1),
+}
+# After each block, from RGB.
+D_CHANNELS = {
+    32: (4, 4, 4, 4),
+    64: (1, 2, 4, 8, 16),
+    128: (1, 2, 4, 8, 16, 16),
+    256: (1, 2, 4, 8, 8, 16, 16),
+}
+D_DOWNSAMPLES = {resolution: (True,) * (len(table) - 1) + (False,) for resolution, table in D_CHANNELS.items()}
+D_DOWNSAMPLES[32] = (True, True, False, False)
+# By what an attention block of D is named: the resolution after the block. At 32 px the reference calls all of them 16.
+D_RESOLUTIONS = {resolution: tuple(max(resolution >> i, BOTTOM) for i in range(1, len(table) + 1))
+                 for resolution, table in D_CHANNELS.items()}
+D_RESOLUTIONS[32] = (16, 16, 16, 16)
+
+
+def truncate(z: Tensor, psi: float) -> Tensor:
+    """z ~ N(0, I) with what lies beyond +-psi drawn again from within (the truncation trick, section 3.1).
+
+    The new value is a function of the old: how far |z| lies out in its tail, which is uniform, says how far the new
+    |z| lies out in the truncated normal; the sign stays. So the result has exactly the law of resampling, the same z
+    gives the same image, and z that is truncated already is left as it is.
+    """
+    if not psi > 0:
+        raise ValueError(f"psi is BigGAN's truncation threshold and must be positive, not {psi}")
+    size, limit = z.to(wide_dtype(z)).abs(), psi / math.sqrt(2)
+    tail = torch.special.erfc(size / math.sqrt(2)) / max(math.erfc(limit), 1e-300)
+    again = math.sqrt(2) * torch.special.erfinv(tail * math.erf(limit)) * z.sign()
+    return torch.where(size > psi, again.clamp(-psi, psi).to(z.dtype), z)
+
+
+class GeneratorBlock(nn.Module):
+    """norm-ReLU-upsample-conv3-norm-ReLU-conv3, plus a 1x1 shortcut: [N, C, H, W] -> [N, O, 2H, 2W]."""
+
+    def __init__(self, channels: int, out_channels: int, norm, **spectral) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = norm(channels), norm(out_channels)
+        self.conv1 = Conv2d(channels, out_channels, **spectral)
+        self.conv2 = Conv2d(out_channels, out_channels, **spectral)
+        self.shortcut = Conv2d(channels, out_channels, kernel=1, **spectral)
+
+    def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
+        h = F.relu(self.norm1(x, *condition))
+        h = nearest_then_conv2d(h, self.conv1.normed(), self.conv1.bias)
+        h = self.conv2(F.relu(self.norm2(h, *condition)))
+        return add_upsampled(h, self.shortcut(x))       # 1x1 and nearest upsampling commute; this order is cheaper
+
+
+class DiscriminatorBlock(nn.Module):
+    """(ReLU-)conv3-ReLU-conv3(-mean), plus a shortcut, 1x1 where the shape changes: [N, C, H, W] -> [N, O, H', W']."""
+
+    def __init__(self, channels: int, out_channels: int, hidden: int, preactivation: bool, downsample: bool,
+                 **spectral) -> None:
+        super().__init__()
+        self.preactivation, self.downsample = preactivation, downsample
+        self.conv1 = Conv2d(channels, hidden, **spectral)
+        self.conv2 = Conv2d(hidden, out_channels, **spectral)
+        learnable = channels != out_channels or downsample
+        self.shortcut = Conv2d(channels, out_channels, kernel=1, **spectral) if learnable else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(F.relu(x) if self.preactivation else x)      # not in place: the shortcut takes x as it is
+        h = F.relu(h)
+        if not self.downsample:
+            return self.conv2(h) + self.shortcut(x)
+        h = conv2d_then_mean(h, self.conv2.normed(), self.conv2.bias)
+        return h + self.shortcut(F.avg_pool2d(x, 2))                # 1x1 and mean commute; this order is cheaper
+
+
+class Generator(nn.Module):
+    """Latents and classes to images.
+
+    Args:
+        resolution: 32, 64, 128, 256 or 512; it names the preset that arguments left at None come from.
+        num_classes: 0 for an unconditional generator, whose norms then have plain gains.
+        width: "ch"; channels are the multiples of `G_CHANNELS`.
+        latent_dim: rounded down to a multiple of the number of chunks where the latent is hierarchical.
+        shared_dim: of the class embedding that all norms share; 0 gives each norm gains and biases per class.
+        hierarchical: the first chunk of z makes the first map, the i-th one joins the condition of block i.
+        attention: resolutions after whose block there is self-attention.
+        init: "orthogonal", or "normal" for N(0, 0.02).
+        spectral: normalise every weight but the embeddings'.
+        latent: the distribution z is drawn from in training, "normal" or "uniform".
+        bn_eps: of the conditional norms; that of the last is 1e-5 as in the reference.
+    """
+
+    def __init__(self, resolution: int = 128, channels: int = 3, width: int | None = None, num_classes: int = 0,
+                 latent_dim: int | None = None, shared_dim: int | None = None, hierarchical: bool | None = None,
+                 attention: Sequence[int] | None = None, init: str = "orthogonal", norm_group: int | str = 16,
+                 spectral: bool = True, bn_eps: float = 1e-5, sn_eps: float = 1e-6, latent: str = "normal") -> None:
+        super().__init__()
+        preset, table = _preset("generator", resolution, G_CHANNELS), G_CHANNELS[resolution]
+        width = preset.width if width is None else width
+        resolutions = tuple(2 * BOTTOM << i for i in range(len(table) - 1))
+        attention = _attention(preset.attention if attention is None else attention, resolutions)
+        hierarchical = (preset.hierarchical and num_classes > 0) if hierarchical is None else hierarchical
+        shared_dim = preset.shared_dim if shared_dim is None else shared_dim
+        chunks = len(table) if hierarchical else 1
+        self.chunk_dim = (preset.latent_dim if latent_dim is None else latent_dim) // chunks
+        self.resolution, self.num_classes, self.latent_dim = resolution, num_classes, self.chunk_dim * chunks
+        self.hierarchical, self.init, self.latent = hierarchical, init, latent
+        if hierarchical and num_classes and not shared_dim:
+            raise ValueError("a hierarchical latent joins the shared class embedding; give shared_dim, or "
+                             "hierarchical=False")
+
+        spectral_options = dict(spectral=spectral, eps=sn_eps)
+        self.shared = Embedding(num_classes, shared_dim, spectral=False) if num_classes and shared_dim else None
+        condition_dim = (shared_dim if self.shared is not None else 0) + (self.chunk_dim if hierarchical else 0)
+
+        def norm(channels: int) -> nn.Module:
+            if condition_dim:
+                gain, bias = (Linear(condition_dim, channels, bias=False, **spectral_options) for _ in range(2))
+            elif num_classes:
+                gain, bias = (Embedding(num_classes, channels, spectral=False) for _ in range(2))
+            else:
+                return GroupedBatchNorm(channels, norm_group, bn_eps)
+            return ConditionalBatchNorm(channels, gain, bias, norm_group, bn_eps)
+
+        self.linear = Linear(self.chunk_dim, BOTTOM * BOTTOM * table[0] * width, **spectral_options)
+        self.blocks, self.attention = nn.ModuleList(), nn.ModuleDict()
+        for i, (before, after, size) in enumerate(zip(table, table[1:], resolutions)):
+            self.blocks.append(GeneratorBlock(before * width, after * width, norm, **spectral_options))
+            if size in attention:
+                self.attention[str(i)] = SelfAttention(after * width, **spectral_options)
+        self.norm = GroupedBatchNorm(table[-1] * width, norm_group)
+        self.to_rgb = Conv2d(table[-1] * width, channels, **spectral_options)
+        self.initialise(unseeded)
+
+    def initialise(self, generator: Generators) -> None:
+        """Fills every parameter and u with the generator of its name."""
+        _initialise(self, generator, self.init)
+
+    def forward(self, z: Tensor, labels: Tensor | None = None, psi: float = 1.0) -> Tensor:
+        """[N, latent_dim], [N] or [N, K] -> [N, C, H, W] in (-1, 1).
+
+        psi is the threshold that normal latents are truncated at (see `truncate`); 1 leaves z as it is, for that is
+        what psi = 1 means in every family.
+        """
+        if z.dim() != 2 or z.shape[1] != self.latent_dim:
+            raise ValueError(f"latents must be [N, {self.latent_dim}], not {list(z.shape)}")
+        labels = check_labels(labels, self.num_classes, len(z))
+        z = z if psi == 1 else truncate(z, psi)
+        first, conditions = self._conditions(z, labels)
+        h = self.linear(first).unflatten(1, (-1, BOTTOM, BOTTOM)).contiguous(memory_format=torch.channels_last)
+        for i, (block, condition) in enumerate(zip(self.blocks, conditions)):
+            h = block(h, *condition)
+            if str(i) in self.attention:
+                h = self.attention[str(i)](h)
+        return torch.tanh(_wide(self.to_rgb(F.relu(self.norm(h)))))
+
+    def _conditions(self, z: Tensor, labels: Tensor | None) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+        """What makes the first map, and the condition of each block: a tuple of one tensor, or of none."""
+        shared = () if labels is None else (labels if self.shared is None else self.shared(labels),)
+        if not self.hierarchical:
+            return z, [shared] * len(self.blocks)
+        first, *chunks = z.split(self.chunk_dim, 1)
+        return first, [(torch.cat([*shared, chunk], 1),) for chunk in chunks]
+
+
+class Discriminator(nn.Module):
+    """Images and classes to logits: a residual network whose features are summed over pixels and projected.
+
+    Args:
+        resolution: 32, 64, 128 or 256 (the reference has no discriminator for 512).
+        num_classes: 0 for an unconditional discriminator.
+        width, attention, init, sn_eps: as the generator's.
+        wide_blocks: hidden width of a block as its output's, not as its input's.
+    """
+
+    def __init__(self, resolution: int = 128, channels: int = 3, width: int | None = None, num_classes: int = 0,
+                 attention: Sequence[int] | None = None, init: str = "orthogonal", wide_blocks: bool = True,
+                 sn_eps: float = 1e-6) -> None:
+        super().__init__()
+        preset, table = _preset("discriminator", resolution, D_CHANNELS), D_CHANNELS[resolution]
+        width = preset.width if width is None else width
+        attention = _attention(preset.attention if attention is None else attention, D_RESOLUTIONS[resolution])
+        self.resolution, self.channels, self.num_classes, self.init = resolution, channels, num_classes, init
+
+        self.blocks, self.attention, before = nn.ModuleList(), nn.ModuleDict(), channels
+        layout = zip(table, D_DOWNSAMPLES[resolution], D_RESOLUTIONS[resolution])
+        for i, (multiple, down, size) in enumerate(layout):
+            after = multiple * width
+            self.blocks.append(DiscriminatorBlock(before, after, hidden=after if wide_blocks else before,
+                                                  preactivation=i > 0, downsample=down, eps=sn_eps))
+            if size in attention:
+                self.attention[str(i)] = SelfAttention(after, eps=sn_eps)
+            before = after
+        self.linear = Linear(before, 1, eps=sn_eps)
+        self.embedding = Embedding(num_classes, before, eps=sn_eps) if num_classes else None
+        self.initialise(unseeded)
+
+    def initialise(self, generator: Generators) -> None:
+        """Fills every parameter and u with the generator of its name."""
+        _initialise(self, generator, self.init)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """[N, C, H, W], [N] or [N, K] -> logits [N]."""
+        shape = (self.channels, self.resolution, self.resolution)
+        if x.shape[1:] != shape:
+            raise ValueError(f"images must be [N, {', '.join(map(str, shape))}], not {list(x.shape)}")
+        labels = check_labels(labels, self.num_classes, len(x))
+        h = x.contiguous(memory_format=torch.channels_last)
+        for i, block in enumerate(self.blocks):
+            h = block(h)
+            if str(i) in self.attention:
+                h = self.attention[str(i)](h)
+        h = _wide(F.relu(h)).sum((2, 3))                              # [N, C]
+        # <linear + embedding(labels), h>: one weighted sum, which autocast leaves in full precision.
+        direction = self.linear.normed()
+        if labels is not None:
+            direction = direction + _wide(self.embedding(labels))
+        return (direction * h).sum(1) + self.linear.bias
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(wide_dtype(x))
+
+
+def _preset(network: str, resolution: int, tables: dict[int, tuple[int, ...]]) -> Preset:
+    if resolution not in tables:
+        raise ValueError(f"BigGAN has no {network} for {resolution} px; it has {', '.join(map(str, tables))}")
+    return PRESETS[resolution]
+
+
+def _attention(wanted: Sequence[int], resolutions: tuple[int, ...]) -> tuple[int, ...]:
+    unknown = [size for size in wanted if size not in resolutions]
+    if unknown:
+        raise ValueError(f"no block ends at the attention resolution {unknown[0]}; blocks end at "
+                         f"{', '.join(map(str, sorted(set(resolutions))))}")
+    return tuple(wanted)
+
+
+@torch.no_grad()
+def _initialise(model: nn.Module, generator: Generators, scheme: str) -> None:
+    for name, module in model.named_modules():
+        if isinstance(module, Conv2d | Linear | Embedding):
+            module.initialise(name, generator, scheme)
+        elif isinstance(module, SelfAttention):
+            nn.init.zeros_(module.gamma)
+        elif isinstance(module, GroupedBatchNorm):
+            nn.init.zeros_(module.running_mean)
+            nn.init.ones_(module.running_var)
+            if module.weight is not None:
+                nn.init.ones_(module.weight)
+                nn.init.zeros_(module.bias)

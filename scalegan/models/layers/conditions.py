@@ -1,0 +1,38 @@
+"""Class indices and attributes as conditions."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def check_labels(labels: Tensor | None, num_classes: int, samples: int) -> Tensor | None:
+    """The labels of `samples` images: indices [N], or attributes [N, K] with K = num_classes, which one-hot rows are.
+
+    With a single class nothing needs to be told. Indices on a GPU are not looked at (that would wait for the device).
+    """
+    if num_classes == 0:
+        if labels is not None and labels.shape[1:] != (0,):
+            raise ValueError("labels were given to an unconditional model; leave them out, or set model.num_classes")
+        return None
+    if labels is None:
+        if num_classes == 1:
+            return torch.zeros(samples, dtype=torch.long)
+        raise ValueError(f"this model is conditional on {num_classes} classes and needs labels")
+    if labels.shape == (samples, num_classes):
+        return labels if labels.is_floating_point() else labels.float()
+    if labels.shape != (samples,) or labels.is_floating_point() or labels.dtype == torch.bool:
+        raise ValueError(f"labels must be {samples} class indices [N] or attributes [N, {num_classes}], "
+                         f"not {labels.dtype} {list(labels.shape)}")
+    if labels.device.type == "cpu" and not torch.compiler.is_compiling() and samples:
+        low, high = labels.aminmax()
+        if low < 0 or high >= num_classes:
+            wrong = int(low if low < 0 else high)
+            raise ValueError(f"label {wrong} is out of range: this model knows classes 0 to {num_classes - 1}")
+    return labels.long()
+
+
+def embed(labels: Tensor, table: Tensor) -> Tensor:
+    """Rows of the table [K, D] for indices [N]; their weighted sum for attributes [N, K]: -> [N, D]."""
+    if labels.is_floating_point():
+        return labels.to(table.dtype) @ table
+    return F.embedding(labels.to(table.device), table)

@@ -1,0 +1,138 @@
+"""Convolutions that gradient penalties can go through at full speed, and the resampling that merges into them."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+
+from scalegan.models.layers.half import half_dtype, without_autocast
+
+# Convolution is bilinear, and so are its two gradients; each one's derivatives are the other two:
+#
+#     y  = C(x, w)        dx = X(gy, w)    dw = W(gy, x)
+#     gx = X(gy, w)       dgy = C(., w)    dw = W(gy, .)
+#     gw = W(gy, x)       dgy = C(x, .)    dx = X(gy, .)
+#
+# torch's own second derivative of W(gy, x) runs a convolution with the feature map as its kernel, one per group:
+# several times slower than the native gradient kernels that this closed triple uses at every order.
+
+Geometry = tuple[list[int], list[int], list[int], bool, list[int], int]
+
+
+def _geometry(stride: int, padding: int, transposed: bool, groups: int) -> Geometry:
+    return [stride] * 2, [padding] * 2, [1, 1], transposed, [0, 0], groups
+
+
+def _gradients(grad: Tensor, x: Tensor, w: Tensor, geometry: Geometry, mask: list[bool]) -> tuple[Tensor | None, ...]:
+    bias_sizes = [grad.shape[1]] if mask[2] else None
+    with without_autocast(grad):
+        return torch.ops.aten.convolution_backward(grad, x, w, bias_sizes, *geometry, mask)
+
+
+class _Convolution(Function):
+    """C(x, w) + bias."""
+
+    @staticmethod
+    def forward(ctx, x, w, bias, geometry):
+        ctx.save_for_backward(x, w)
+        ctx.geometry = geometry
+        with without_autocast(x):
+            return torch.ops.aten.convolution(x, w, bias, *geometry)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x, w), geometry, needs = ctx.saved_tensors, ctx.geometry, ctx.needs_input_grad
+        if not torch.is_grad_enabled():
+            return *_gradients(grad, x, w, geometry, list(needs[:3])), None
+        grad_x = _InputGradient.apply(grad, w, x, geometry) if needs[0] else None
+        grad_w = _WeightGradient.apply(grad, x, w, geometry) if needs[1] else None
+        grad_bias = grad.sum((0, 2, 3)) if needs[2] else None
+        return grad_x, grad_w, grad_bias, None
+
+
+class _InputGradient(Function):
+    """X(grad, w); of x only the shape matters."""
+
+    @staticmethod
+    def forward(ctx, grad, w, x, geometry):
+        ctx.save_for_backward(grad, w, x)
+        ctx.geometry = geometry
+        return _gradients(grad, x, w, geometry, [True, False, False])[0]
+
+    @staticmethod
+    def backward(ctx, second):
+        grad, w, _ = ctx.saved_tensors
+        grad_grad = _Convolution.apply(second, w, None, ctx.geometry) if ctx.needs_input_grad[0] else None
+        grad_w = _WeightGradient.apply(grad, second, w, ctx.geometry) if ctx.needs_input_grad[1] else None
+        return grad_grad, grad_w, None, None
+
+
+class _WeightGradient(Function):
+    """W(grad, x); of w only the shape matters."""
+
+    @staticmethod
+    def forward(ctx, grad, x, w, geometry):
+        ctx.save_for_backward(grad, x, w)
+        ctx.geometry = geometry
+        return _gradients(grad, x, w, geometry, [False, True, False])[1]
+
+    @staticmethod
+    def backward(ctx, second):
+        grad, x, _ = ctx.saved_tensors
+        grad_grad = _Convolution.apply(x, second, None, ctx.geometry) if ctx.needs_input_grad[0] else None
+        grad_x = _InputGradient.apply(grad, second, x, ctx.geometry) if ctx.needs_input_grad[1] else None
+        return grad_grad, grad_x, None, None
+
+
+def _convolve(x: Tensor, w: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    half = half_dtype(x)
+    if half is not None and x.dtype != torch.float64:
+        x = x.to(half)
+    w, bias = w.to(x.dtype), None if bias is None else bias.to(x.dtype)
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+        return torch.ops.aten.convolution(x, w, bias, *geometry)
+    return _Convolution.apply(x, w, bias, geometry)
+
+
+def conv2d(x: Tensor, w: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0,
+           groups: int = 1) -> Tensor:
+    """[N, C, H, W] * [O, C/groups, k, k] -> [N, O, H', W'], as `F.conv2d`."""
+    return _convolve(x, w, bias, _geometry(stride, padding, False, groups))
+
+
+def conv_transpose2d(x: Tensor, w: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0) -> Tensor:
+    """[N, C, H, W] * [C, O, k, k] -> [N, O, H', W'], as `F.conv_transpose2d`."""
+    return _convolve(x, w, bias, _geometry(stride, padding, True, 1))
+
+
+def _box_taps(like: Tensor) -> Tensor:
+    """[9, 16]: what each tap of a 3x3 kernel becomes in the 4x4 kernel that also takes the mean over 2x2 pixels."""
+    taps = torch.eye(9, dtype=like.dtype, device=like.device).reshape(1, 9, 3, 3)
+    return F.avg_pool2d(taps, 2, stride=1, padding=1).reshape(9, 16)
+
+
+def _mapped(w: Tensor, taps: Tensor) -> Tensor:
+    """Kernels [.., 3, 3] to [.., 4, 4]; as one product, ten times faster than pooling them as if they were pictures."""
+    return (w.flatten(-2) @ taps).unflatten(-1, (4, 4))
+
+
+def conv2d_then_mean(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A 3x3 convolution, then 2x2 average pooling, in 4/9 of the multiplications: [N, C, H, W] -> [N, O, H/2, W/2]."""
+    return conv2d(x, _mapped(w, _box_taps(w)), bias, stride=2, padding=1)
+
+
+def nearest_then_conv2d(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Nearest upsampling by 2, then a 3x3 convolution, in 4/9 of the multiplications: [N, C, H, W] -> [N, O, 2H, 2W].
+
+    Output pixel p takes tap t from input pixel floor((p + t - 1) / 2): each input pixel is met by two taps per
+    axis, whose sum is one tap of a 4x4 transposed convolution of stride 2. Transposed: its kernel is mirrored.
+    """
+    taps = 4 * _box_taps(w).flip(1)
+    return conv_transpose2d(x, _mapped(w, taps).transpose(0, 1), bias, stride=2, padding=1)
+
+
+def add_upsampled(x: Tensor, small: Tensor) -> Tensor:
+    """x + nearest_upsampling(small) without the upsampled copy: [N, C, 2H, 2W], [N, C, H, W] -> [N, C, 2H, 2W]."""
+    height, width = small.shape[2:]
+    pixels = x.unflatten(3, (width, 2)).unflatten(2, (height, 2))      # [N, C, H, 2, W, 2]
+    return (pixels + small[:, :, :, None, :, None]).flatten(4, 5).flatten(2, 3)

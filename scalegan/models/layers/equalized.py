@@ -1,0 +1,89 @@
+"""Layers with equalised learning rate (Karras et al., 2018, section 4.1).
+
+Weights are drawn from N(0, 1) and scaled by 1/sqrt(fan_in) whenever they are used, so that Adam, whose steps do not
+depend on the scale of a gradient, trains all layers at the same pace.
+
+Constant gains (the sqrt(2) that goes with a leaky ReLU, the sqrt(1/2) of a residual sum) are multiplied into the
+weight and the bias, not into the activations: a leaky ReLU commutes with positive factors, and weights are small.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scalegan.models.layers.initial import Generators
+
+SLOPE = 0.2
+
+
+@torch.no_grad()
+def fill_normal(tensor: Tensor, generator: torch.Generator | None, std: float = 1.0) -> None:
+    """Fills with draws from N(0, std^2), made where the generator lives; the global generator where it is None."""
+    if generator is None or tensor.is_meta:
+        tensor.normal_(0.0, std)
+        return
+    draw = torch.empty(tensor.shape, dtype=tensor.dtype, device=generator.device)
+    tensor.copy_(draw.normal_(0.0, std, generator=generator))
+
+
+def initialise_layers(model: nn.Module, generator: Generators) -> None:
+    """Lets every layer inside `model` fill its own tensors, each named from the model's root."""
+    for path, layer in model.named_modules():
+        if layer is not model and hasattr(layer, "initialise"):
+            layer.initialise(lambda name, path=path: generator(f"{path}.{name}"))
+
+
+def clamped_leaky_relu(x: Tensor, clamp: float | None) -> Tensor:
+    """Leaky ReLU, then a clamp to +-`clamp`; overwrites x, which must be the caller's own fresh tensor.
+
+    The clamp comes first, with the bounds that the leaky ReLU maps to +-clamp: so it can be done in place, and both
+    remember one tensor for their derivatives.
+    """
+    if clamp is None:
+        return F.leaky_relu_(x, SLOPE)
+    F.hardtanh_(x, -clamp / SLOPE, clamp)
+    return F.leaky_relu(x, SLOPE)
+
+
+class EqualizedLinear(nn.Module):
+    """[N, in] -> [N, out]. `lr_multiplier` scales the speed at which weight and bias learn (0.01 in the mapping)."""
+
+    def __init__(self, in_features: int, out_features: int, gain: float = 1.0, lr_multiplier: float = 1.0,
+                 bias_init: float = 0.0) -> None:
+        super().__init__()
+        self.lr_multiplier, self.bias_init = lr_multiplier, bias_init
+        self.weight_gain = gain * lr_multiplier / math.sqrt(in_features)
+        self.bias_gain = gain * lr_multiplier
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+        self.bias = nn.Parameter(torch.empty(out_features))
+
+    def initialise(self, generator: Generators) -> None:
+        fill_normal(self.weight, generator("weight"), std=1 / self.lr_multiplier)
+        nn.init.constant_(self.bias, self.bias_init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.to(x.dtype) * self.weight_gain, self.bias.to(x.dtype) * self.bias_gain)
+
+
+class EqualizedConv2d(nn.Module):
+    """[N, in, H, W] -> [N, out, H', W'], padded with zeros; computed in the type of x."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0,
+                 gain: float = 1.0, bias: bool = True) -> None:
+        super().__init__()
+        self.stride, self.padding, self.gain = stride, padding, gain
+        self.weight_gain = gain / math.sqrt(in_channels * kernel_size**2)
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
+        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+
+    def initialise(self, generator: Generators) -> None:
+        fill_normal(self.weight, generator("weight"))
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = (self.weight * self.weight_gain).to(x.dtype)
+        bias = None if self.bias is None else (self.bias * self.gain).to(x.dtype)
+        return F.conv2d(x, weight, bias, stride=self.stride, padding=self.padding)

@@ -1,0 +1,71 @@
+"""Low-pass filtered resampling with the binomial filter [1, 3, 3, 1] (Zhang, 2019; Karras et al., 2020, appendix B)."""
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TAPS = (1, 3, 3, 1)
+
+
+@functools.lru_cache(maxsize=256)
+def _kernel(channels: int, gain: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The filter as the weight of a depthwise convolution, [C, 1, 4, 4], summing to `gain`; a constant."""
+    with torch.inference_mode(False), torch.no_grad():
+        taps = torch.tensor(TAPS, dtype=torch.float64)
+        kernel = torch.outer(taps, taps) * (gain / sum(TAPS) ** 2)
+        return kernel.to(device=device, dtype=dtype).expand(channels, 1, 4, 4).contiguous()
+
+
+def _kernel_for(x: Tensor, gain: float = 1.0) -> Tensor:
+    return _kernel(x.shape[1], gain, x.dtype, x.device)
+
+
+def blur(x: Tensor, padding: int, gain: float = 1.0) -> Tensor:
+    """[N, C, H, W] -> [N, C, H + 2 padding - 3, W + 2 padding - 3]."""
+    return F.conv2d(x, _kernel_for(x, gain), padding=padding, groups=x.shape[1])
+
+
+def downsample(x: Tensor) -> Tensor:
+    """[N, C, H, W] -> [N, C, H/2, W/2]."""
+    return _Halve.apply(x)
+
+
+def upsample(x: Tensor) -> Tensor:
+    """[N, C, H, W] -> [N, C, 2H, 2W]; four times the adjoint of `downsample`, so that a constant stays itself."""
+    return _Double.apply(x) * 4
+
+
+class _Halve(torch.autograd.Function):
+    """Filter, then keep every second pixel. Linear: its derivative, of any order, is its adjoint.
+
+    The adjoint is written out because the derivative that torch would take, a strided depthwise convolution's in
+    half precision, runs some twenty times slower on a CPU than the convolution itself.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return F.conv2d(x, _kernel_for(x), stride=2, padding=1, groups=x.shape[1])
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        return _Double.apply(grad)
+
+
+class _Double(torch.autograd.Function):
+    """The adjoint of `_Halve`: zeros between the pixels, then the same filter (it is symmetric)."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        if x.dtype not in (torch.float16, torch.bfloat16):
+            return F.conv_transpose2d(x, _kernel_for(x), stride=2, padding=1, groups=c)
+        layout = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+        spread = torch.zeros(n, c, 2 * h + 1, 2 * w + 1, dtype=x.dtype, device=x.device).to(memory_format=layout)
+        spread[:, :, 1::2, 1::2] = x
+        return F.conv2d(spread, _kernel_for(x), padding=1, groups=c)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        return _Halve.apply(grad)

@@ -1,0 +1,156 @@
+"""Spectral normalisation (Miyato et al., 2018) and orthogonality (Brock et al., 2019, section 3.1) of BigGAN."""
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scalegan.models.layers.conditions import embed
+from scalegan.models.layers.convolution import conv2d
+from scalegan.models.layers.half import without_autocast
+from scalegan.models.layers.initial import Generators
+from scalegan.models.layers.tracked import Tracked
+
+
+class PlainWeight(nn.Module):
+    """A weight as it is."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(shape))
+
+    def forward(self) -> Tensor:
+        return self.weight
+
+    def initialise(self, name: str, generator: Generators, scheme: str) -> None:
+        _fill(self.weight, generator(f"{name}.weight"), scheme)
+
+
+class SpectralWeight(Tracked):
+    """A weight [O, ...] over its largest singular value, which one step of power iteration from u estimates.
+
+    Every forward takes that step from the stored u and forgets it, in eval mode too, so that all forwards of an
+    update see the same sigma; `advance` stores it, once per update.
+    """
+
+    def __init__(self, *shape: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.empty(shape))
+        self.register_buffer("u", torch.empty(shape[0]))
+
+    def _matrix(self) -> Tensor:
+        """The weight as [O, fan-in]; the order of the columns does not matter, so that no layout needs a copy."""
+        return (self.weight if self.weight.is_contiguous() else self.weight.movedim(1, -1)).flatten(1)
+
+    def _iterate(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
+        """Next u, and W v for the v that belongs to it."""
+        with torch.no_grad():
+            v = F.normalize(self.u @ matrix, dim=0, eps=self.eps)
+        image = matrix @ v
+        return F.normalize(image.detach(), dim=0, eps=self.eps), image
+
+    def forward(self) -> Tensor:
+        with without_autocast(self.weight):
+            u, image = self._iterate(self._matrix())
+            return self.weight * torch.dot(u, image).reciprocal()     # whose gradient takes fewer passes than /
+
+    @torch.no_grad()
+    def advance(self) -> None:
+        self.u.copy_(self._iterate(self._matrix())[0])
+
+    def initialise(self, name: str, generator: Generators, scheme: str) -> None:
+        _fill(self.weight, generator(f"{name}.weight"), scheme)
+        if not self.u.is_meta:
+            with torch.no_grad():
+                nn.init.normal_(self.u, generator=generator(f"{name}.u"))
+                self.u.copy_(F.normalize(self.u, dim=0))
+
+
+def _fill(weight: Tensor, generator: torch.Generator | None, scheme: str) -> None:
+    if weight.is_meta:
+        return
+    if scheme == "orthogonal":
+        nn.init.orthogonal_(weight, generator=generator)
+    elif scheme == "normal":
+        nn.init.normal_(weight, 0.0, 0.02, generator=generator)
+    else:
+        raise ValueError(f"init must be 'orthogonal' or 'normal' (standard deviation 0.02), not {scheme!r}")
+
+
+def _weight(*shape: int, spectral: bool, eps: float) -> nn.Module:
+    return SpectralWeight(*shape, eps=eps) if spectral else PlainWeight(*shape)
+
+
+class Conv2d(nn.Module):
+    """kernel x kernel convolution of stride 1 that keeps the size: [N, C, H, W] -> [N, O, H, W]."""
+
+    def __init__(self, channels: int, out_channels: int, kernel: int = 3, bias: bool = True, spectral: bool = True,
+                 eps: float = 1e-6) -> None:
+        super().__init__()
+        self.padding = kernel // 2
+        self.normed = _weight(out_channels, channels, kernel, kernel, spectral=spectral, eps=eps)
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return conv2d(x, self.normed(), self.bias, padding=self.padding)
+
+    def initialise(self, name: str, generator: Generators, scheme: str) -> None:
+        self.normed.initialise(f"{name}.normed", generator, scheme)
+        _fill_bias(self.bias, self.normed.weight, generator(f"{name}.bias"))
+
+
+class Linear(nn.Module):
+    """[N, C] -> [N, O]."""
+
+    def __init__(self, channels: int, out_channels: int, bias: bool = True, spectral: bool = True,
+                 eps: float = 1e-6) -> None:
+        super().__init__()
+        self.normed = _weight(out_channels, channels, spectral=spectral, eps=eps)
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.normed(), self.bias)
+
+    def initialise(self, name: str, generator: Generators, scheme: str) -> None:
+        self.normed.initialise(f"{name}.normed", generator, scheme)
+        _fill_bias(self.bias, self.normed.weight, generator(f"{name}.bias"))
+
+
+class Embedding(nn.Module):
+    """Class indices [N] or attributes [N, K] -> [N, D]."""
+
+    def __init__(self, num_classes: int, channels: int, spectral: bool = True, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.normed = _weight(num_classes, channels, spectral=spectral, eps=eps)
+
+    def forward(self, labels: Tensor) -> Tensor:
+        return embed(labels, self.normed())
+
+    def initialise(self, name: str, generator: Generators, scheme: str) -> None:
+        self.normed.initialise(f"{name}.normed", generator, scheme)
+
+
+def _fill_bias(bias: Tensor | None, weight: Tensor, generator: torch.Generator | None) -> None:
+    """torch's default, U(-1, 1) / sqrt(fan-in), which ajbrock/BigGAN-PyTorch leaves as it is."""
+    if bias is not None and not bias.is_meta:
+        bound = weight[0].numel() ** -0.5
+        nn.init.uniform_(bias, -bound, bound, generator=generator)
+
+
+def orthogonal_regularisation(weights: Iterable[Tensor], strength: float = 1e-4) -> Tensor:
+    """strength / 2 * the sum over weights of the squared off-diagonal of W W^T (Brock et al., 2019, equation 3).
+
+    Rows are to be orthogonal, their norms are free. The gradient is that of the published code, strength * 2 (W W^T
+    o (1 - I)) W. Give it the weights of 2 or more axes; BigGAN leaves out G's shared class embedding.
+    """
+    total = None
+    for weight in weights:
+        matrix = weight.flatten(1)
+        gram = matrix @ matrix.T
+        term = gram.square().sum() - gram.diagonal().square().sum()
+        total = term if total is None else total + term
+    if total is None:
+        raise ValueError("orthogonal regularisation needs at least one weight")
+    return 0.5 * strength * total
