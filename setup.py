@@ -11,6 +11,7 @@ VERSION = next(line.split('"')[1] for line in (HERE / "scalegan/__init__.py").re
 EXTRAS = {
     "quickstart": ["mlxtend>=0.23"],
     "deepspeed": ["deepspeed>=0.19", "ninja"],
+    "remote": ["aiohttp>=3.9"],
     "dev": ["pytest>=8", "ruff>=0.6", "mlxtend>=0.23"],
 }
 EXTRAS["all"] = sorted({requirement for group in EXTRAS.values() for requirement in group})
@@ -29,6 +30,7 @@ setup(
     install_requires=[
         "torch>=2.10", "torchvision", "accelerate>=1.10", "webdataset>=1.0", "safetensors>=0.5", "omegaconf>=2.3",
         "pydantic>=2.10", "numpy>=1.26", "pillow>=10", "simplejpeg>=1.8", "rich>=13", "tensorboard>=2.16",
+        "lmdb>=1.4", "fsspec>=2024.2",
     ],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["scalegan = scalegan.cli:main"]},

@@ -1,39 +1,22 @@
-"""Bytes of one stored image to pixels, with libjpeg-turbo for JPEG."""
-
-import io
+"""Where decoded pixels go."""
 
 import numpy as np
-import simplejpeg
 import torch
-from PIL import Image
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from scalegan.data.manifest import ImageFormat
 
 
-def decode(data: bytes, image: ImageFormat) -> Tensor:
-    """uint8 [C, H, W]. Raises ValueError where the bytes are not an image of that format."""
-    if image.encoding == "raw":
-        pixels = np.frombuffer(data, np.uint8).reshape(image.size, image.size, image.channels)
-    elif image.encoding == "jpeg":
-        pixels = simplejpeg.decode_jpeg(data, "RGB" if image.channels == 3 else "Gray")
+def pixel_buffer(count: int, image: ImageFormat) -> tuple[Tensor, np.ndarray]:
+    """Room for images: a tensor, uint8 [N, C, H, W] in channels_last, and the same memory as an array [N, H, W, C].
+
+    In a loader worker the memory is shared, so that handing it to the trainer copies nothing.
+    """
+    shape = (count, image.size, image.size, image.channels)
+    if get_worker_info() is None:
+        tensor = torch.empty(shape, dtype=torch.uint8)
     else:
-        pixels = np.array(Image.open(io.BytesIO(data)).convert("RGB" if image.channels == 3 else "L"))
-    pixels = pixels.reshape(pixels.shape[0], pixels.shape[1], -1)
-    if pixels.shape != (image.size, image.size, image.channels):
-        raise ValueError(f"shape {pixels.shape}, not {(image.size, image.size, image.channels)}")
-    return torch.from_numpy(pixels).permute(2, 0, 1)
-
-
-def encode(pixels: np.ndarray, image: ImageFormat) -> bytes:
-    """uint8 [H, W, C] to the stored bytes."""
-    if image.encoding == "raw":
-        return np.ascontiguousarray(pixels).tobytes()
-    if image.encoding == "jpeg":
-        return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), image.quality or 95,
-                                      "RGB" if image.channels == 3 else "GRAY", "444")
-    buffer = io.BytesIO()
-    picture = Image.fromarray(pixels if image.channels == 3 else pixels[..., 0])
-    options = {"quality": image.quality or 95, "method": 4} if image.encoding == "webp" else {"optimize": True}
-    picture.save(buffer, format=image.encoding.upper(), **options)
-    return buffer.getvalue()
+        size = count * image.size * image.size * image.channels
+        tensor = torch.tensor([], dtype=torch.uint8).set_(torch.UntypedStorage._new_shared(size)).view(shape)
+    return tensor.permute(0, 3, 1, 2), tensor.numpy()

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from scalegan.config import Data
-from scalegan.data.decode import encode
+from scalegan.data.codec import encode
 from scalegan.data.manifest import ImageFormat, LabelSchema
 from scalegan.data.shards import Record, finish, write_shard
 from scalegan.engines.ranks import Ranks

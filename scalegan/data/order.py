@@ -70,12 +70,17 @@ class Order:
         """Records of the whole batch that begins at `position`, int64 [batch_size]."""
         return np.concatenate([self.chunk(position, lane) for lane in range(self.lanes)])
 
-    def window(self, position: int, lane: int) -> tuple[tuple[int, int], np.ndarray]:
-        """The (epoch, index) of the window that a chunk begins in, and the window's records, sorted as stored."""
+    def window(self, position: int) -> tuple[int, int]:
+        """(epoch, index) of the window that a chunk at `position` begins in; the same for every lane."""
         epoch, batch = self.locate(position)
         bounds = _windows(self._span_length, self.block_records * self.window_blocks)
-        index = int(np.searchsorted(bounds, batch * self.share, side="right")) - 1
-        return (epoch, index), np.sort(self._span(epoch, lane)[bounds[index] : bounds[index + 1]])
+        return epoch, int(np.searchsorted(bounds, batch * self.share, side="right")) - 1
+
+    def window_records(self, window: tuple[int, int], lane: int) -> np.ndarray:
+        """The records of a lane's window, sorted as they are stored."""
+        epoch, index = window
+        bounds = _windows(self._span_length, self.block_records * self.window_blocks)
+        return np.sort(self._span(epoch, lane)[bounds[index] : bounds[index + 1]])
 
     @property
     def _span_length(self) -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 import tarfile
 from collections.abc import Iterable
@@ -37,7 +38,7 @@ def write_shard(path: Path, records: Iterable[Record], first: int, encoding: str
             _add(tar, f"{number:09d}.{EXTENSIONS[encoding]}", record.image)
             if record.label is not None:
                 labels.append(record.label)
-                _add(tar, f"{number:09d}.cls", _label_text(record.label))
+                _add(tar, f"{number:09d}.{_label_extension(record.label)}", _label_text(record.label))
         tar.close()
         file.flush()
         os.fsync(file.fileno())
@@ -69,6 +70,11 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(member, io.BytesIO(content))
 
 
+def _label_extension(label: int | np.ndarray) -> str:
+    """By which WebDataset's own decoders read a class as an integer and attributes as a list."""
+    return "json" if np.ndim(label) else "cls"
+
+
 def _label_text(label: int | np.ndarray) -> bytes:
-    """A class as its number, attributes as 0s and 1s with spaces between."""
-    return " ".join(map(str, np.atleast_1d(label).tolist())).encode()
+    """A class as its number, attributes as a list of 0s and 1s."""
+    return json.dumps(np.asarray(label).tolist()).encode()

@@ -1,0 +1,47 @@
+"""Stored bytes to pixels and back, in NumPy alone: what reads data without training does not wait for torch."""
+
+import io
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+from scalegan.data.manifest import ImageFormat
+
+
+def decode_into(out: np.ndarray, data: bytes, image: ImageFormat) -> None:
+    """Fills `out`, uint8 [H, W, C]. Raises ValueError or OSError where the bytes are not an image of that format."""
+    if image.encoding != "jpeg":
+        out[...] = pixels_of(data, image)
+        return
+    pixels = simplejpeg.decode_jpeg(data, "RGB" if image.channels == 3 else "GRAY", buffer=out)
+    if pixels.shape != out.shape:
+        raise ValueError(f"shape {pixels.shape}, not {out.shape}")
+
+
+def pixels_of(data: bytes, image: ImageFormat) -> np.ndarray:
+    """uint8 [H, W, C]. Raises ValueError or OSError where the bytes are not an image of that format."""
+    if image.encoding == "raw":
+        pixels = np.frombuffer(data, np.uint8).reshape(image.size, image.size, image.channels).copy()
+    elif image.encoding == "jpeg":
+        pixels = simplejpeg.decode_jpeg(data, "RGB" if image.channels == 3 else "Gray")
+    else:
+        pixels = np.array(Image.open(io.BytesIO(data)).convert("RGB" if image.channels == 3 else "L"))
+    pixels = pixels.reshape(pixels.shape[0], pixels.shape[1], -1)
+    if pixels.shape != (image.size, image.size, image.channels):
+        raise ValueError(f"shape {pixels.shape}, not {(image.size, image.size, image.channels)}")
+    return pixels
+
+
+def encode(pixels: np.ndarray, image: ImageFormat) -> bytes:
+    """uint8 [H, W, C] to the stored bytes."""
+    if image.encoding == "raw":
+        return np.ascontiguousarray(pixels).tobytes()
+    if image.encoding == "jpeg":
+        return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), image.quality or 95,
+                                      "RGB" if image.channels == 3 else "GRAY", "444")
+    buffer = io.BytesIO()
+    picture = Image.fromarray(pixels if image.channels == 3 else pixels[..., 0])
+    options = {"quality": image.quality or 95, "method": 4} if image.encoding == "webp" else {"optimize": True}
+    picture.save(buffer, format=image.encoding.upper(), **options)
+    return buffer.getvalue()

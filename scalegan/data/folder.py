@@ -1,0 +1,94 @@
+"""Images read from a folder or zip as they are, cropped and resized at each load: for small sets and first tries."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scalegan.data.decode import pixel_buffer
+from scalegan.data.manifest import ImageFormat, Index, Manifest, Shard, content_hash, digest_of
+from scalegan.data.order import Order
+from scalegan.data.picture import all_grey, crop, read_picture, resize
+from scalegan.data.sources import USUAL, guess_kind, open_source
+from scalegan.data.sources.base import Listed, Picture, attempt
+from scalegan.errors import UserError
+
+_SAMPLE = 64
+_READERS = 8
+
+
+class FolderChunks:
+    """Chunks of a folder of images: `chunk(position, lane)` -> (uint8 [n, C, H, W], labels [n] or [n, K] or None).
+
+    Records stand in the same order as `scalegan prepare` would write them, as if in one shard; its shards hold a
+    multiple of the usual `block_records`, so that a run sees the same records in the same order from either.
+
+    Every file is read once at the start, for the hash that is the data's identity.
+    """
+
+    def __init__(self, path: Path, order_of: Callable[[tuple[int, ...]], Order], size: int) -> None:
+        self.source = _open(path)
+        usual = USUAL[guess_kind(path)]
+        self.index = _index(self.source)
+        grey = all_grey([picture for _, picture in self.source.sample(_SAMPLE)])
+        image = ImageFormat(size, 1 if grey else 3, "as found", None, usual.crop, "lanczos")
+        shard = Shard(path.name, len(self.source), int(self.index.sizes.sum()), "")
+        self.manifest = Manifest(image, self.source.labels, (shard,), self.source.name,
+                                 content_hash(image, self.source.labels, self.index))
+        self.order: Order = order_of((len(self.source),))
+
+    def chunk(self, position: int, lane: int) -> tuple[Tensor, Tensor | None]:
+        records = self.order.chunk(position, lane)
+        image, labels = self.manifest.image, self.index.labels
+        pixels, rows = pixel_buffer(len(records), image)
+        for row, record in zip(rows, records.tolist()):
+            row[:] = self._pixels(record)
+        return pixels, torch.from_numpy(labels[records]) if len(labels) else None
+
+    def _pixels(self, record: int) -> np.ndarray:
+        entry, image = self.source.entry(record), self.manifest.image
+        try:
+            picture = entry.read()
+            if _digest(picture) != self.index.digests[record]:
+                raise ValueError("it changed since the run began")
+            pixels = read_picture(picture) if isinstance(picture, bytes) else picture
+            return resize(crop(pixels, image.crop), image.size, image.channels, image.filter)
+        except (ValueError, OSError) as error:
+            raise UserError(f"{self.source.store.path}: {entry.key} cannot be used ({error}); remove it, or use "
+                            "`scalegan prepare`, which leaves such images out") from error
+
+
+def _open(path: Path) -> Listed:
+    if not path.exists():
+        raise UserError(f"data.path={path} does not exist; data.backend=folder needs a folder or zip of images")
+    if (path / "manifest.json").exists():
+        raise UserError(f"data.path={path} holds shards; leave out data.backend=folder")
+    kind = guess_kind(path)
+    if kind == "lsun":
+        raise UserError(f"data.path={path} is an LMDB, which data.backend=folder does not read; make shards of it "
+                        f"with `scalegan prepare {path} DEST --kind lsun`")
+    return open_source(kind, [path])
+
+
+def _index(source: Listed) -> Index:
+    """Sizes and digests of all files as they are now."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        facts = list(pool.map(lambda number: _facts(source, number), range(len(source))))
+    sizes, digests = zip(*facts)
+    labels = np.array([], np.int64) if source.table is None else source.table
+    return Index(np.zeros(len(source), np.int64), np.array(sizes, np.int64), np.array(digests, np.uint64), labels)
+
+
+def _facts(source: Listed, number: int) -> tuple[int, int]:
+    entry = source.entry(number)
+    picture = attempt(entry.read)
+    if isinstance(picture, Exception):
+        raise UserError(f"{source.store.path}: cannot read {entry.key}: {picture}")
+    return len(picture) if isinstance(picture, bytes) else picture.nbytes, _digest(picture)
+
+
+def _digest(picture: Picture) -> int:
+    return digest_of(picture if isinstance(picture, bytes) else np.ascontiguousarray(picture).tobytes())

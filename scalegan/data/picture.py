@@ -1,0 +1,99 @@
+"""A source's picture, in whatever format, to the square of pixels that is stored: decode, crop, resize."""
+
+import io
+from contextlib import suppress
+
+import numpy as np
+import simplejpeg
+from PIL import Image, ImageOps
+
+FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC, "box": Image.Resampling.BOX}
+CROPS = ("center", "celeba178", "celeba108", "none")
+_ALIGNED = (218, 178)           # height and width of CelebA's aligned images
+_EXIF_ORIENTATION = 0x0112
+_MAX_PIXELS = 1 << 28           # a larger picture is a bomb, not a photo
+
+
+def read_picture(data: bytes) -> np.ndarray:
+    """uint8 [H, W, C], C = 1 for grey and 3 for colour, upright, over white where it is transparent.
+
+    Raises:
+        ValueError: where the bytes are no whole picture of 8 bits per channel, with a reason for `rejected.jsonl`.
+    """
+    if not data:
+        raise ValueError("the record is empty")
+    try:
+        return _jpeg(data) if data[:2] == b"\xff\xd8" else _with_pillow(data)
+    except (OSError, SyntaxError, EOFError, OverflowError, Image.DecompressionBombError) as error:
+        # Pillow's readers report damage by any of these.
+        raise ValueError(str(error) or type(error).__name__) from error
+
+
+def all_grey(pictures: list[bytes | np.ndarray | Exception]) -> bool:
+    """Whether every picture that can be read is grey, and one can be."""
+    channels = set()
+    for picture in pictures:
+        with suppress(ValueError):
+            if not isinstance(picture, Exception):
+                channels.add((read_picture(picture) if isinstance(picture, bytes) else picture).shape[2])
+    return channels == {1}
+
+
+def _jpeg(data: bytes) -> np.ndarray:
+    """libjpeg-turbo, strictly: what it calls recoverable damage is damage."""
+    height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+    _check_size(height, width)
+    if space in ("CMYK", "YCCK") or _orientation(data) != 1:
+        return _with_pillow(data)
+    return simplejpeg.decode_jpeg(data, "GRAY" if space.upper() == "GRAY" else "RGB")
+
+
+def _orientation(data: bytes) -> int:
+    if b"Exif\0\0" not in data[:4096]:
+        return 1
+    return Image.open(io.BytesIO(data)).getexif().get(_EXIF_ORIENTATION, 1)
+
+
+def _with_pillow(data: bytes) -> np.ndarray:
+    picture = Image.open(io.BytesIO(data))
+    _check_size(picture.height, picture.width)
+    if picture.mode.startswith(("I", "F")):
+        raise ValueError(f"it has more than 8 bits per channel (mode {picture.mode}); convert it first")
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    grey = picture.mode in ("1", "L")
+    pixels = np.array(picture.convert("L" if grey else "RGB"))
+    return pixels[..., None] if grey else pixels
+
+
+def _check_size(height: int, width: int) -> None:
+    if height * width > _MAX_PIXELS:
+        raise ValueError(f"{width} x {height} pixels are more than a photo has")
+
+
+def crop(pixels: np.ndarray, how: str) -> np.ndarray:
+    """A square of [H, W, C]. Raises ValueError where `how` does not apply to a picture of that size."""
+    height, width = pixels.shape[:2]
+    if how == "none":
+        if height != width:
+            raise ValueError(f"{width} x {height} is not square, and --crop is none")
+        return pixels
+    side = min(height, width)
+    if how != "center":
+        side = int(how.removeprefix("celeba"))
+        if (height, width) != _ALIGNED:
+            raise ValueError(f"{width} x {height} is not CelebA's 178 x 218, which --crop {how} is for")
+    top, left = (height - side) // 2, (width - side) // 2
+    return pixels[top : top + side, left : left + side]
+
+
+def resize(square: np.ndarray, size: int, channels: int, filter: str) -> np.ndarray:
+    """uint8 [size, size, channels]: Pillow's filters, whose support grows with the reduction, so nothing aliases."""
+    picture = Image.fromarray(square[..., 0] if square.shape[2] == 1 else np.ascontiguousarray(square))
+    mode = "L" if channels == 1 else "RGB"
+    picture = picture if picture.mode == mode else picture.convert(mode)
+    if picture.size != (size, size):
+        picture = picture.resize((size, size), FILTERS[filter])
+    return np.asarray(picture).reshape(size, size, channels)

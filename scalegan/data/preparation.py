@@ -1,0 +1,322 @@
+"""What `scalegan prepare` does: look at the source, plan the shards, have them written, and make the set whole."""
+
+import argparse
+import fcntl
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from scalegan.data import crew
+from scalegan.data.manifest import ImageFormat, Manifest
+from scalegan.data.picture import all_grey
+from scalegan.data.plan import Plan, Span, cut, shard_records
+from scalegan.data.progress import Bar
+from scalegan.data.shard_job import WORK, Outcome, Progress, Rejected, ShardJob
+from scalegan.data.shards import finish
+from scalegan.data.sources import USUAL, guess_kind, open_source
+from scalegan.data.sources.base import Picture, Source
+from scalegan.data.verify import damage_of_set
+from scalegan.errors import UserError
+
+RECORD = "prepare.json"
+REJECTED = "rejected.jsonl"
+_SAMPLE = 64
+_TAR_BLOCK = 512
+_LOSSY = ("jpeg", "webp")
+#: What `--format` makes of a finished folder of WebDataset shards. It must leave a result that is there as it is.
+CONVERTERS: dict[str, Callable[[Path], None]] = {"webdataset": lambda folder: None}
+
+
+class Interrupted(UserError):
+    """Stopped by a signal; finished shards stay."""
+
+    exit_code = 75
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides what the shards hold. A call goes on with another's work only where these are equal."""
+
+    kind: str
+    sources: list[str]
+    labels: str
+    split: str | None
+    resolution: int
+    crop: str
+    filter: str
+    encoding: str
+    quality: int | None
+    channels: int
+    only_grey: bool
+    validation: float
+    shard_records: int
+
+    def image(self) -> ImageFormat:
+        return ImageFormat(self.resolution, self.channels, self.encoding, self.quality, self.crop, self.filter)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a few records say about all of them."""
+
+    record_bytes: float         # in a shard, with the tar's headers
+    record_seconds: float
+
+
+def prepare(options: argparse.Namespace) -> int:
+    """Writes the set that the options ask for, or what is missing of it."""
+    if options.format not in CONVERTERS:
+        raise UserError(f"--format {options.format}: this version writes {', '.join(CONVERTERS)}")
+    for path in options.source:
+        if not path.exists():
+            raise UserError(f"{path} does not exist")
+    kind = options.kind or _guess(options.source[0])
+    source = open_source(kind, options.source, options.labels, options.split, options.annotations)
+    if not len(source):
+        raise UserError(f"{source.name} holds no images")
+    pictures = source.sample(_SAMPLE)
+    settings = _settings(options, kind, pictures)
+    job = ShardJob(source, settings.image(), settings.validation, options.dest, settings.only_grey)
+    sample = _measure(job, pictures)
+    if not settings.shard_records:
+        settings = replace(settings, shard_records=shard_records(len(source), sample.record_bytes))
+    workers = options.workers or os.cpu_count() or 1
+    _announce(source, settings, sample, workers)
+    if options.dry_run:
+        return 0
+    if _complete(options.dest, settings):
+        for folder in _sets(options.dest):
+            CONVERTERS[options.format](folder)
+        print(f"{options.dest} is complete already; `scalegan prepare {options.dest} --verify` checks it")
+        return 0
+    with _claimed(options.dest), _interruptible():
+        _write(job, settings, options, workers)
+    return 0
+
+
+def verify(dest: Path) -> int:
+    """Checks every shard and record of the sets in `dest`."""
+    damaged = []
+    for folder in _sets(dest):
+        manifest = Manifest.load(folder)
+        with Bar("verifying", len(manifest.shards) + 1, unit="files") as bar:
+            for name, damage in damage_of_set(folder):
+                bar.advance(1)
+                if damage:
+                    damaged.append(f"{folder / name} {damage}")
+        print(f"{folder}: {manifest.records:,} records in {len(manifest.shards)} shards, content {manifest.content}")
+    if damaged:
+        more = f"\n  and {len(damaged) - 20} more" if len(damaged) > 20 else ""
+        raise UserError("damaged:\n  " + "\n  ".join(damaged[:20]) + more + "\nremove DEST and prepare it again")
+    print("every shard and record is as its checksum says")
+    return 0
+
+
+def _sets(dest: Path) -> list[Path]:
+    folders = [folder for folder in (dest, dest / "train", dest / "val") if (folder / "manifest.json").exists()]
+    if not folders:
+        raise UserError(f"{dest} has no manifest.json; it is not a finished set")
+    return folders
+
+
+def _guess(path: Path) -> str:
+    kind = guess_kind(path)
+    print(f"{path} looks like --kind {kind}")
+    return kind
+
+
+def _settings(options: argparse.Namespace, kind: str, pictures: list[tuple[str, Picture | Exception]]) -> Settings:
+    """The options with the kind's usual values where nothing was said."""
+    usual = USUAL[kind]
+    encoding = options.encoding or usual.encoding
+    if options.quality is not None and encoding not in _LOSSY:
+        raise UserError(f"--quality is for jpeg and webp; {encoding} loses nothing")
+    crop = options.crop or usual.crop
+    resolution = options.resolution or {"celeba178": 128, "celeba108": 64}.get(crop, usual.resolution)
+    grey = options.channels is None and all_grey([picture for _, picture in pictures])
+    return Settings(
+        kind, [str(path.resolve()) for path in options.source], options.labels, options.split, resolution, crop,
+        options.filter, encoding, (options.quality or 95) if encoding in _LOSSY else None,
+        options.channels or (1 if grey else 3), grey, options.validation, options.shard_records or 0)
+
+
+def _measure(job: ShardJob, pictures: list[tuple[str, Picture | Exception]]) -> Sample:
+    """Makes the sampled pictures. Raises UserError where not one of them works, with the reason."""
+    sizes, reason, start = [], "", time.perf_counter()
+    for key, picture in pictures:
+        try:
+            if isinstance(picture, Exception):
+                raise ValueError(str(picture)) from picture
+            sizes.append(len(job.encoded(picture)[0]))
+        except ValueError as error:
+            reason = f"{key}: {error}"
+    if not sizes:
+        raise UserError(f"none of the {len(pictures)} sampled images of {job.source.name} can be used; {reason}")
+    padded = [-(-size // _TAR_BLOCK) * _TAR_BLOCK for size in sizes]
+    headers = _TAR_BLOCK * (1 if job.source.labels.kind == "none" else 3)
+    return Sample(float(np.mean(padded)) + headers, (time.perf_counter() - start) / len(pictures))
+
+
+def _announce(source: Source, settings: Settings, sample: Sample, workers: int) -> None:
+    count, labels = len(source), source.labels
+    said = {"none": "no labels", "class": f"{len(labels.names)} classes",
+            "attributes": f"{len(labels.names)} attributes"}[labels.kind]
+    quality = f" {settings.quality}" if settings.quality else ""
+    colour = "grey" if settings.channels == 1 else "colour"
+    print(f"{source.name}: {count:,} images, {said}")
+    print(f"to {settings.resolution} x {settings.resolution} {colour}, {settings.encoding}{quality}, crop "
+          f"{settings.crop}, filter {settings.filter}: about {_bytes(count * sample.record_bytes)} in "
+          f"{-(-count // settings.shard_records)} shards of {settings.shard_records:,}; {workers} at a time, "
+          f"about {_time(count * sample.record_seconds / workers)}", flush=True)
+
+
+def _bytes(count: float) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
+def _time(seconds: float) -> str:
+    if seconds > 5400:
+        return f"{seconds / 3600:.1f} hours"
+    return f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{seconds:.0f} seconds"
+
+
+def _complete(dest: Path, settings: Settings) -> bool:
+    """Whether `dest` holds this very set. Raises UserError where it holds anything else."""
+    if (dest / RECORD).exists():
+        _compare(dest, json.loads((dest / RECORD).read_text())["settings"], settings)
+        return True
+    strangers = dest.is_dir() and not (dest / WORK).is_dir() and any(dest.iterdir())
+    if strangers:
+        raise UserError(f"{dest} is not empty and no work of `scalegan prepare`; choose another folder")
+    return False
+
+
+def _compare(dest: Path, before: dict, settings: Settings) -> None:
+    now = asdict(settings)
+    for key in now:
+        if before.get(key) != now[key]:
+            raise UserError(f"{dest} was begun with {key}={before.get(key)}, and this call has {key}={now[key]}; "
+                            "use the same options, or another folder")
+
+
+@contextmanager
+def _claimed(dest: Path) -> Iterator[None]:
+    """Makes the folder ours while we write: two calls must not share it."""
+    (dest / WORK).mkdir(parents=True, exist_ok=True)
+    with (dest / WORK / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another `scalegan prepare` is writing to {dest}") from None
+        yield
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM acts like Ctrl-C, and both end in one line."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; finished shards stay, and the same command goes on") from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _write(job: ShardJob, settings: Settings, options: argparse.Namespace, workers: int) -> None:
+    plan = cut(job.source, settings.shard_records, settings.validation)
+    _agree(job.folder, settings, plan)
+    for subset in plan.records:
+        (job.folder / subset).mkdir(exist_ok=True)
+        (job.folder / WORK / subset).mkdir(exist_ok=True)
+    outcomes = {span: outcome for span in plan.spans if (outcome := job.finished(span)) is not None}
+    if outcomes:
+        print(f"going on: {len(outcomes)} of {len(plan.spans)} shards are there", flush=True)
+    _write_missing(job, plan, outcomes, options.max_rejected, workers)
+    _finish(job, plan, outcomes, settings, options.format)
+
+
+def _agree(dest: Path, settings: Settings, plan: Plan) -> None:
+    """Notes settings and plan before the first shard; a later call must have the same."""
+    path, facts = dest / WORK / "plan.json", {"settings": asdict(settings), "keys": plan.fingerprint}
+    if not path.exists():
+        temporary = path.with_name("plan.json.tmp")
+        temporary.write_text(json.dumps(facts, indent=1))
+        temporary.rename(path)
+        return
+    before = json.loads(path.read_text())
+    _compare(dest, before["settings"], settings)
+    if before["keys"] != plan.fingerprint:
+        raise UserError(f"the keys or labels of the source are no longer those that {dest} was begun with; give "
+                        "another folder")
+
+
+def _write_missing(job: ShardJob, plan: Plan, outcomes: dict[Span, Outcome], max_rejected: float,
+                   workers: int) -> None:
+    """Has the shards written that are not in `outcomes`, and adds theirs."""
+    missing = [span for span in plan.spans if span not in outcomes]
+    rejected = [record for outcome in outcomes.values() for record in outcome.rejected]
+    _check_rejected(job.folder, rejected, plan.total, max_rejected)
+    with (closing(crew.run(job, missing, min(workers, len(missing)))) as messages,
+          Bar("preparing", plan.total, sum(span.records for span in outcomes)) as bar):
+        for message in messages:
+            if isinstance(message, crew.Done):
+                outcomes[message.job] = message.result
+            elif message is not None:
+                news: Progress = message.what
+                rejected += news.rejected
+                bar.advance(news.records, f"{len(rejected)} rejected" if rejected else "")
+                _check_rejected(job.folder, rejected, plan.total, max_rejected)
+
+
+def _check_rejected(dest: Path, rejected: list[Rejected], total: int, allowed: float) -> None:
+    if len(rejected) <= allowed * total:
+        return
+    _list_rejected(dest, rejected)
+    last = rejected[-1]
+    raise UserError(f"{len(rejected):,} of {total:,} images are rejected already, such as {last.key} ({last.reason}): "
+                    f"more than --max-rejected {allowed:g} allows; {dest / REJECTED} lists them; mend the source, or "
+                    "allow more")
+
+
+def _list_rejected(dest: Path, rejected: list[Rejected]) -> None:
+    (dest / REJECTED).write_text("".join(json.dumps(record._asdict()) + "\n" for record in rejected))
+
+
+def _finish(job: ShardJob, plan: Plan, outcomes: dict[Span, Outcome], settings: Settings, format: str) -> None:
+    """Joins the shards to sets; prepare.json, written last, says that all is done."""
+    for subset in plan.records:
+        kept = [outcomes[span] for span in plan.spans if span.subset == subset and outcomes[span].shard.records]
+        if not kept:
+            raise UserError(f"no record is left for {job.folder / subset}; change --validation or the source")
+        finish(job.folder / subset, [o.shard for o in kept], [o.index for o in kept], job.image, job.source.labels,
+               job.source.name)
+        CONVERTERS[format](job.folder / subset)
+    rejected = [record for span in plan.spans for record in outcomes[span].rejected]
+    _list_rejected(job.folder, rejected)
+    enlarged = sum(outcome.enlarged for outcome in outcomes.values())
+    facts = {"settings": asdict(settings), "keys": plan.fingerprint, "records": plan.total - len(rejected),
+             "rejected": len(rejected), "enlarged": enlarged}
+    (job.folder / RECORD).write_text(json.dumps(facts, indent=1))
+    shutil.rmtree(job.folder / WORK)
+    _report(job.folder, plan, len(rejected), enlarged)
+
+
+def _report(dest: Path, plan: Plan, rejected: int, enlarged: int) -> None:
+    if rejected:
+        print(f"{rejected:,} broken images were skipped: {dest / REJECTED}")
+    if enlarged:
+        print(f"{enlarged:,} images are smaller than the resolution and were enlarged")
+    for subset in plan.records:
+        manifest = Manifest.load(dest / subset)
+        written = sum(shard.bytes for shard in manifest.shards)
+        print(f"{dest / subset}: {manifest.records:,} images in {len(manifest.shards)} shards, {_bytes(written)}")
+    print(f"train with data.path={dest / next(iter(plan.records))}")

@@ -1,0 +1,57 @@
+"""A progress bar with images/s and time left; where nobody watches, a line now and then."""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_LINE_SECONDS = 20
+
+
+class Bar:
+    """Counts up to `total`, on stderr.
+
+    Args:
+        done: what an earlier call has done; it does not count towards the speed.
+    """
+
+    def __init__(self, what: str, total: int, done: int = 0, unit: str = "images") -> None:
+        self.what, self.total, self.done, self.unit, self.begun_with = what, total, done, unit, done
+        self.start = self.told = time.monotonic()
+        self.progress = None
+        if sys.stderr.isatty():
+            self.progress = Progress(
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"),
+                TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=Console(stderr=True))
+            self.task = self.progress.add_task(what, total=total, completed=done, speed="", note="")
+
+    def __enter__(self) -> "Bar":
+        if self.progress is not None:
+            self.progress.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.progress is not None:
+            self.progress.stop()
+        elif kind is None and self.done > self.begun_with:
+            self._line("")
+
+    def advance(self, count: int, note: str = "") -> None:
+        self.done += count
+        if self.progress is not None:
+            self.progress.update(self.task, advance=count, note=note, speed=f"{self.speed:,.0f} {self.unit}/s")
+        elif time.monotonic() - self.told > _LINE_SECONDS:
+            self._line(note)
+
+    @property
+    def speed(self) -> float:
+        return (self.done - self.begun_with) / max(time.monotonic() - self.start, 1e-3)
+
+    def _line(self, note: str) -> None:
+        self.told = time.monotonic()
+        left = (self.total - self.done) / max(self.speed, 1e-3)
+        remaining = f", {left:,.0f} s left" if self.done < self.total else ""
+        print(f"{self.what}: {self.done:,} of {self.total:,}, {self.speed:,.0f} {self.unit}/s{remaining}"
+              + (f", {note}" if note else ""), file=sys.stderr, flush=True)

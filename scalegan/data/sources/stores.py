@@ -1,0 +1,149 @@
+"""Where files lie: a folder, a zip that is read in place, a tar. Each gives bytes by name, from any process."""
+
+import os
+import re
+import tarfile
+import zipfile
+import zlib
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple, Protocol
+
+from scalegan.errors import UserError
+
+IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"))
+_TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+_LOCAL_HEADER = 30
+
+
+class Store(Protocol):
+    """Files by name, with / between folders."""
+
+    path: Path
+
+    def names(self) -> list[str]: ...
+
+    def read(self, name: str) -> bytes:
+        """Raises ValueError or OSError where the file is damaged or gone."""
+
+
+class Folder:
+    """A folder and all below it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def names(self) -> list[str]:
+        found = []
+        for folder, _, files in os.walk(self.path, followlinks=True):
+            inside = Path(folder).relative_to(self.path).as_posix()
+            found += files if inside == "." else [f"{inside}/{file}" for file in files]
+        return found
+
+    def read(self, name: str) -> bytes:
+        return (self.path / name).read_bytes()
+
+
+class _Member(NamedTuple):
+    """What is needed to read a zip's file without the zip's directory."""
+
+    offset: int
+    packed: int
+    method: int
+    crc: int
+
+
+class Zip:
+    """A zip, stored or deflated. Files are read by offset, so that many processes share it and hold no directory
+    but this one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.changed = path, path.stat().st_mtime_ns
+        try:
+            with zipfile.ZipFile(path) as archive:
+                infos = [info for info in archive.infolist() if not info.is_dir()]
+        except zipfile.BadZipFile as error:
+            raise UserError(f"{path} is not a whole zip ({error}); download it again") from error
+        self._check(infos)
+        self.members = {i.filename: _Member(i.header_offset, i.compress_size, i.compress_type, i.CRC) for i in infos}
+
+    def _check(self, infos: list[zipfile.ZipInfo]) -> None:
+        for info in infos:
+            if info.flag_bits & 1:
+                raise UserError(f"{self.path} is encrypted; unpack it and give the folder")
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise UserError(f"{self.path} is packed by method {info.compress_type}; unpack it and give the folder")
+
+    def names(self) -> list[str]:
+        return list(self.members)
+
+    def read(self, name: str) -> bytes:
+        member, file = self.members[name], _descriptor(self.path, self.changed)
+        header = os.pread(file, _LOCAL_HEADER, member.offset)
+        if header[:4] != b"PK\x03\x04":
+            raise ValueError("the zip is damaged there")
+        variable = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+        data = os.pread(file, member.packed, member.offset + _LOCAL_HEADER + variable)
+        try:
+            data = zlib.decompress(data, -zlib.MAX_WBITS) if member.method == zipfile.ZIP_DEFLATED else data
+        except zlib.error as error:
+            raise ValueError(f"the zip is damaged there: {error}") from error
+        if zlib.crc32(data) != member.crc:
+            raise ValueError("its checksum differs from the zip's")
+        return data
+
+
+class Tar:
+    """A tar, packed or not; read from its start each time, so for a few large files only."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def names(self) -> list[str]:
+        with self._open() as archive:
+            return [member.name for member in archive if member.isfile()]
+
+    def read(self, name: str) -> bytes:
+        with self._open() as archive:
+            return archive.extractfile(name).read()
+
+    def _open(self) -> tarfile.TarFile:
+        try:
+            return tarfile.open(self.path)
+        except tarfile.TarError as error:
+            raise UserError(f"{self.path} is not a whole tar ({error}); download it again") from error
+
+
+@lru_cache(maxsize=8)
+def _descriptor(path: Path, changed: int) -> int:
+    """An open file, kept; `changed` tells a file that was replaced from the one before."""
+    return os.open(path, os.O_RDONLY)
+
+
+def open_store(path: Path) -> Store:
+    """Raises UserError where there is nothing that can be read."""
+    if path.is_dir():
+        return Folder(path)
+    if not path.exists():
+        raise UserError(f"{path} does not exist")
+    if path.name.endswith(_TAR_SUFFIXES):
+        return Tar(path)
+    if zipfile.is_zipfile(path) or path.suffix == ".zip":
+        return Zip(path)
+    raise UserError(f"{path} is neither a folder, a zip nor a tar")
+
+
+def image_files(names: list[str]) -> list[str]:
+    """The visible image files among `names`, in natural order: 2.jpg before 10.jpg."""
+    return sorted(filter(_is_image, names), key=natural)
+
+
+def _is_image(name: str) -> bool:
+    path = PurePosixPath(name)
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
+
+
+def natural(name: str) -> tuple[list[str | int], str]:
+    """Sorts digits as numbers; the name itself decides between 1.jpg and 01.jpg."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name)], name
