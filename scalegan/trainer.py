@@ -107,6 +107,7 @@ def train(run: Run, stop: StopRequest) -> Outcome:
                 return Outcome.INTERRUPTED
         return Outcome.FINISHED
     finally:
+        stream.close()
         stop.settle()
         if log:
             log.close()

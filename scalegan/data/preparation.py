@@ -28,6 +28,7 @@ from scalegan.errors import UserError
 
 RECORD = "prepare.json"
 REJECTED = "rejected.jsonl"
+_PLAN = "plan.json"
 _SAMPLE = 64
 _TAR_BLOCK = 512
 _LOSSY = ("jpeg", "webp")
@@ -73,6 +74,12 @@ class Sample:
 
 def prepare(options: argparse.Namespace) -> int:
     """Writes the set that the options ask for, or what is missing of it."""
+    with _interruptible():
+        _prepare(options)
+    return 0
+
+
+def _prepare(options: argparse.Namespace) -> None:
     if options.format not in CONVERTERS:
         raise UserError(f"--format {options.format}: this version writes {', '.join(CONVERTERS)}")
     for path in options.source:
@@ -83,7 +90,8 @@ def prepare(options: argparse.Namespace) -> int:
     if not len(source):
         raise UserError(f"{source.name} holds no images")
     pictures = source.sample(_SAMPLE)
-    settings = _settings(options, kind, pictures)
+    begun = _begun(options.dest)
+    settings = _settings(options, kind, pictures, begun)
     job = ShardJob(source, settings.image(), settings.validation, options.dest, settings.only_grey)
     sample = _measure(job, pictures)
     if not settings.shard_records:
@@ -91,15 +99,14 @@ def prepare(options: argparse.Namespace) -> int:
     workers = options.workers or os.cpu_count() or 1
     _announce(source, settings, sample, workers)
     if options.dry_run:
-        return 0
-    if _complete(options.dest, settings):
+        return
+    if _complete(options.dest, settings, begun):
         for folder in _sets(options.dest):
             CONVERTERS[options.format](folder)
         print(f"{options.dest} is complete already; `scalegan prepare {options.dest} --verify` checks it")
-        return 0
-    with _claimed(options.dest), _interruptible():
+        return
+    with _claimed(options.dest):
         _write(job, settings, options, workers)
-    return 0
 
 
 def verify(dest: Path) -> int:
@@ -133,19 +140,22 @@ def _guess(path: Path) -> str:
     return kind
 
 
-def _settings(options: argparse.Namespace, kind: str, pictures: list[tuple[str, Picture | Exception]]) -> Settings:
-    """The options with the kind's usual values where nothing was said."""
+def _settings(options: argparse.Namespace, kind: str, pictures: list[tuple[str, Picture | Exception]],
+              begun: dict) -> Settings:
+    """The options with the kind's usual values where nothing was said. What was found out from a sample in the call
+    that began the set stays as it was found."""
     usual = USUAL[kind]
     encoding = options.encoding or usual.encoding
     if options.quality is not None and encoding not in _LOSSY:
         raise UserError(f"--quality is for jpeg and webp; {encoding} loses nothing")
     crop = options.crop or usual.crop
     resolution = options.resolution or {"celeba178": 128, "celeba108": 64}.get(crop, usual.resolution)
-    grey = options.channels is None and all_grey([picture for _, picture in pictures])
+    grey = options.channels is None and begun.get("only_grey", all_grey([picture for _, picture in pictures]))
     return Settings(
         kind, [str(path.resolve()) for path in options.source], options.labels, options.split, resolution, crop,
         options.filter, encoding, (options.quality or 95) if encoding in _LOSSY else None,
-        options.channels or (1 if grey else 3), grey, options.validation, options.shard_records or 0)
+        options.channels or (1 if grey else 3), grey, options.validation,
+        options.shard_records or begun.get("shard_records", 0))
 
 
 def _measure(job: ShardJob, pictures: list[tuple[str, Picture | Exception]]) -> Sample:
@@ -188,10 +198,18 @@ def _time(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{seconds:.0f} seconds"
 
 
-def _complete(dest: Path, settings: Settings) -> bool:
+def _begun(dest: Path) -> dict:
+    """The settings of the call that began or finished the set in `dest`; empty where there is none."""
+    for path in (dest / RECORD, dest / WORK / _PLAN):
+        if path.exists():
+            return json.loads(path.read_text())["settings"]
+    return {}
+
+
+def _complete(dest: Path, settings: Settings, begun: dict) -> bool:
     """Whether `dest` holds this very set. Raises UserError where it holds anything else."""
     if (dest / RECORD).exists():
-        _compare(dest, json.loads((dest / RECORD).read_text())["settings"], settings)
+        _compare(dest, begun, settings)
         return True
     strangers = dest.is_dir() and not (dest / WORK).is_dir() and any(dest.iterdir())
     if strangers:
@@ -246,9 +264,9 @@ def _write(job: ShardJob, settings: Settings, options: argparse.Namespace, worke
 
 def _agree(dest: Path, settings: Settings, plan: Plan) -> None:
     """Notes settings and plan before the first shard; a later call must have the same."""
-    path, facts = dest / WORK / "plan.json", {"settings": asdict(settings), "keys": plan.fingerprint}
+    path, facts = dest / WORK / _PLAN, {"settings": asdict(settings), "keys": plan.fingerprint}
     if not path.exists():
-        temporary = path.with_name("plan.json.tmp")
+        temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(facts, indent=1))
         temporary.rename(path)
         return
@@ -283,8 +301,8 @@ def _check_rejected(dest: Path, rejected: list[Rejected], total: int, allowed: f
     _list_rejected(dest, rejected)
     last = rejected[-1]
     raise UserError(f"{len(rejected):,} of {total:,} images are rejected already, such as {last.key} ({last.reason}): "
-                    f"more than --max-rejected {allowed:g} allows; {dest / REJECTED} lists them; mend the source, or "
-                    "allow more")
+                    f"more than --max-rejected {allowed:g} allows; {dest / REJECTED} lists them; allow more, or mend "
+                    "the source and begin in a new folder")
 
 
 def _list_rejected(dest: Path, rejected: list[Rejected]) -> None:

@@ -1,5 +1,6 @@
 """The endless stream of batches: this rank's lanes, from any position, by any number of workers."""
 
+import weakref
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
@@ -50,6 +51,12 @@ class Stream:
             worker_init_fn=_Start(start_worker) if workers else None,
             prefetch_factor=PREFETCHED_CHUNKS if workers else None, multiprocessing_context="fork" if workers else None)
         self._chunks = iter(loader)
+        # Workers ignore SIGTERM, by which multiprocessing would end them at exit, and then wait for ever.
+        self._finalizer = weakref.finalize(self, _shut_down, self._chunks)
+
+    def close(self) -> None:
+        """Ends the workers."""
+        self._finalizer()
 
     def take(self) -> Reals:
         """The next batch's share.
@@ -74,6 +81,11 @@ class Stream:
         if isinstance(chunk, UserError):
             raise chunk
         return chunk
+
+
+def _shut_down(chunks: Iterator[Chunk]) -> None:
+    if hasattr(chunks, "_shutdown_workers"):
+        chunks._shutdown_workers()
 
 
 class _ByPosition(Dataset):

@@ -14,7 +14,7 @@ from scalegan.errors import UserError
 # An LMDB is read through a memory map, whose touched pages count as this process's memory until it is closed. So it
 # is closed and opened again after so many bytes of values or keys: memory stays flat, and no reader lives for hours.
 _SLICE_BYTES = 32 << 20
-_SLICE_KEYS = 20_000
+_SLICE_KEYS = 4_000
 
 
 class Lsun:
