@@ -1,0 +1,225 @@
+"""What tests run with: a small data set, real ranks, real command lines. Every wait has an end."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+TRAIN = ROOT / "scalegan" / "train.py"
+PATIENCE_SECONDS = 300.0  # several times what a loaded machine needs
+SHARD_SIZES = (64, 64, 64, 64, 48)
+
+TINY_RECIPE = """# The quickstart in small
+data: {{path: "{data}", resolution: 16, labels: class, workers: 0, block_records: 8, window_blocks: 4}}
+model: {{name: dcgan, width: 4, latent_dim: 8, norm_group: 16}}
+game: {{name: gan, loss: non_saturating, penalties: {{r1: {{gamma: 0.5, every: 4}}}}}}
+optimizer: {{G: {{lr: 4e-4}}, D: {{lr: 4e-4}}}}
+batch_size: 64
+micro_batch_size: 16
+lanes: 4
+precision: fp32
+total_images: 2560
+engine: {{reduction: tree}}
+ema: {{half_life_images: 500, ramp_up: 0.1}}
+log: {{every_images: 300, tensorboard: false}}
+snapshot: {{every_images: 900, rows: 2, columns: 4}}
+checkpoint: {{every_images: 700}}
+"""
+
+
+def make_set(folder: Path, shard_sizes: Sequence[int] = SHARD_SIZES, encoding: str = "jpeg", size: int = 16) -> Path:
+    """Writes a shard set of four classes: noisy squares whose colour is their class."""
+    from scalegan.data.codec import encode
+    from scalegan.data.manifest import ImageFormat, LabelSchema
+    from scalegan.data.shards import Record, finish, write_shard
+
+    folder.mkdir(parents=True)
+    image = ImageFormat(size, 3, encoding, 90 if encoding in ("jpeg", "webp") else None)
+    colours = np.array([[220, 30, 30], [30, 220, 30], [30, 30, 220], [200, 200, 60]])
+    parts, first = [], 0
+    for number, count in enumerate(shard_sizes):
+        records = []
+        for index in range(first, first + count):
+            noise = np.random.default_rng(index).integers(-30, 30, (size, size, 3))
+            pixels = (colours[index % 4] + noise).clip(0, 255).astype(np.uint8)
+            records.append(Record(encode(pixels, image), index % 4))
+        parts.append(write_shard(folder / f"{number:06d}.tar", records, first, encoding))
+        first += count
+    finish(folder, [s for s, _ in parts], [i for _, i in parts], image, LabelSchema("class", tuple("abcd")), "made up")
+    return folder
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """This process's environment without a launcher's variables, on CPUs, one thread each."""
+    launchers = ("ACCELERATE_", "TORCHELASTIC_", "SLURM_", "MASTER_", "SCALEGAN_")
+    own = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")
+    kept = {k: v for k, v in os.environ.items() if k not in own and not k.startswith(launchers)}
+    return {**kept, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **extra}
+
+
+def cli(*arguments: object, cwd: Path | None = None, timeout: float = PATIENCE_SECONDS,
+        **extra: str) -> subprocess.CompletedProcess[str]:
+    """`scalegan ARGUMENTS` in a process of its own."""
+    door = "import sys; from scalegan.cli import main; sys.argv[0] = 'scalegan'; sys.exit(main())"
+    return subprocess.run([sys.executable, "-c", door, *map(str, arguments)], cwd=cwd, env=environment(**extra),
+                          capture_output=True, text=True, timeout=timeout)
+
+
+def train_command(*arguments: object, ranks: int = 1) -> list[str]:
+    """The command that trains on that many ranks: plain python for one, torchrun for more."""
+    launcher = [sys.executable]
+    if ranks > 1:
+        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
+    return [*launcher, str(TRAIN), *map(str, arguments)]
+
+
+def train(*arguments: object, ranks: int = 1, cwd: Path | None = None, code: int | None = 0,
+          **extra: str) -> subprocess.CompletedProcess[str]:
+    """Trains to the end and checks the exit code (torchrun's own is 1 whatever its ranks' was)."""
+    done = subprocess.run(train_command(*arguments, ranks=ranks), cwd=cwd, env=environment(**extra),
+                          capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    assert code is None or done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def start(*arguments: object, ranks: int = 1, **extra: str) -> subprocess.Popen[str]:
+    """Begins to train, in a session of its own; its lines come through `stdout`."""
+    return subprocess.Popen(train_command(*arguments, ranks=ranks), env=environment(PYTHONUNBUFFERED="1", **extra),
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+
+
+def digest(run: Path) -> str:
+    """SHA-256 over every tensor of a run's newest checkpoint, whose files must be whole."""
+    from scalegan import checkpoint
+
+    newest = checkpoint.complete(run / "checkpoints")[-1]
+    assert checkpoint.verify(newest) is None
+    return checkpoint.digest(checkpoint.read(newest))
+
+
+def reports(run: Path) -> list[dict[str, Any]]:
+    """metrics.jsonl without its times."""
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    rows = [json.loads(line) for line in lines if line.endswith("\n")]  # a live run's last line may be half there
+    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in rows]
+
+
+def samples(run: Path) -> dict[str, bytes]:
+    """Every picture of a run, by name."""
+    return {path.name: path.read_bytes() for path in (run / "samples").glob("*.png")}
+
+
+def wait_until(holds: Callable[[], Any], what: str, timeout: float = PATIENCE_SECONDS) -> Any:
+    """Asks until the answer is true, and returns it; fails after `timeout` seconds."""
+    until = time.monotonic() + timeout
+    while not (answer := holds()):
+        assert time.monotonic() < until, f"gave up waiting until {what}"
+        time.sleep(0.01)
+    return answer
+
+
+def descendants(pid: int) -> set[int]:
+    """Every process below `pid`, from /proc."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, ValueError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(entry.name))
+    found, todo = set(), [pid]
+    while todo:
+        below = children.get(todo.pop(), [])
+        found.update(below)
+        todo += below
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether a process still runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def spawn(world: int, function: Callable, *arguments: object) -> list[Any]:
+    """`function(ranks, *arguments)` on `world` real ranks over gloo; their results, by rank."""
+    return _on_ranks(world, _joined, function, *arguments)
+
+
+def launch(world: int, *arguments: object) -> None:
+    """Trains the recipe of these arguments on `world` ranks, as `train` does but without a launcher's start-up time."""
+    assert _on_ranks(world, _launched, *map(str, arguments)) == [0] * world
+
+
+def _on_ranks(world: int, function: Callable, *arguments: object) -> list[Any]:
+    """Ranks are forked from a server that has torch imported, so that they start at once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["scalegan.launch", "torch._dynamo"])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    pipes, processes = [], []
+    for rank in range(world):
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=_rank, args=(sender, rank, world, port, function, arguments))
+        process.start()
+        sender.close()
+        pipes.append(receiver)
+        processes.append(process)
+    try:
+        until, results = time.monotonic() + PATIENCE_SECONDS, []
+        for rank, pipe in enumerate(pipes):
+            assert pipe.poll(max(0.0, until - time.monotonic())), f"rank {rank} of {world} did not answer"
+            problem, result = pickle.loads(pipe.recv_bytes())
+            assert problem is None, f"rank {rank} of {world}:\n{problem}"
+            results.append(result)
+        return results
+    finally:
+        for process in processes:
+            process.join(10)
+            process.kill()
+
+
+def _rank(sender: Any, rank: int, world: int, port: int, function: Callable, arguments: tuple) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    if world > 1:
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), LOCAL_WORLD_SIZE=str(world),
+                          MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    try:
+        answer = (None, function(*arguments))
+    except BaseException:
+        answer = (traceback.format_exc(), None)
+    sender.send_bytes(pickle.dumps(answer))
+
+
+def _joined(function: Callable, *arguments: object) -> Any:
+    from scalegan.engines.ranks import join, leave
+
+    ranks = join()
+    result = function(ranks, *arguments)
+    ranks.wait()
+    leave()
+    return result
+
+
+def _launched(*arguments: str) -> int:
+    from scalegan import recipe
+    from scalegan.launch import launch
+
+    return launch(recipe.load(list(arguments)))

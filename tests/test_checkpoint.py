@@ -1,0 +1,257 @@
+"""Checkpoints: whole or not there, exact, and never a way to run code."""
+
+import contextlib
+import json
+import os
+import pickle
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from harness import spawn
+
+from scalegan import checkpoint
+from scalegan.checkpoint import Checkpoints
+from scalegan.engines.ranks import Ranks
+from scalegan.errors import UserError
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
+
+
+def some_tensors(offset: float = 0.0) -> dict[str, torch.Tensor]:
+    """Of many types and layouts, a scalar and an empty one among them."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(4, 3, 8, 8, generator=generator) + offset
+    return {
+        "game/conv": images.to(memory_format=torch.channels_last), "game/plain": images + 1,
+        "game/double": images[0].double(), "game/bf16": images[1].bfloat16(), "game/half": images[2].half(),
+        "game/step": torch.tensor(7.0 + offset), "game/count": torch.tensor([3, 4]), "game/mask": images[0] > 0,
+        "game/empty": torch.zeros(0, 3), "ema/transposed": images.transpose(0, 1),
+    }
+
+
+def empty_like(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
+
+
+def assert_equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert found[name].dtype == tensor.dtype and torch.equal(found[name], tensor), name
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Checkpoints:
+    """Two whole checkpoints, at 100 and 200 images."""
+    checkpoints = Checkpoints(tmp_path / "checkpoints", ALONE, keep=2)
+    checkpoints.save(100, some_tensors(1), {"images": 100}, wait=True)
+    checkpoints.save(200, some_tensors(2), {"images": 200}, wait=True)
+    return checkpoints
+
+
+def shard(path: Path) -> Path:
+    return next(iter(sorted(path.glob("*.safetensors"))))
+
+
+def test_everything_comes_back_bit_for_bit(saved: Checkpoints) -> None:
+    tensors = empty_like(some_tensors())
+    checkpoint.load_into(saved.newest(), tensors)
+    assert_equal(tensors, some_tensors(2))
+    assert tensors["game/conv"].is_contiguous(memory_format=torch.channels_last)
+    assert checkpoint.facts_of(saved.newest()) == {"images": 200}
+    assert_equal(checkpoint.read(saved.newest(), "ema/"), {"ema/transposed": some_tensors(2)["ema/transposed"]})
+
+
+def test_layout_of_the_folder(saved: Checkpoints) -> None:
+    assert sorted(p.name for p in saved.folder.iterdir()) == ["000000000100", "000000000200"]
+    files = {p.name for p in saved.newest().iterdir()}
+    assert {"COMPLETE", "state.json"} < files
+    assert all(name.endswith(".safetensors") for name in files - {"COMPLETE", "state.json"})
+    assert json.loads((saved.newest() / "COMPLETE").read_text()).keys() == files - {"COMPLETE"}
+
+
+def test_saved_are_the_values_at_the_call(tmp_path: Path) -> None:
+    """Training goes on while the background writes."""
+    tensors = {f"game/{i}": torch.full((512, 512), float(i)) for i in range(20)}
+    checkpoints = Checkpoints(tmp_path, ALONE, keep=2)
+    checkpoints.save(1, tensors, {})
+    for tensor in tensors.values():
+        tensor.fill_(-1)
+    checkpoints.finish()
+    assert all(torch.equal(t, torch.full((512, 512), float(n[5:])))
+               for n, t in checkpoint.read(checkpoints.newest()).items())
+
+
+def truncate_shard(path: Path) -> None:
+    os.truncate(shard(path), shard(path).stat().st_size // 2)
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(shard(path).read_bytes())
+    content[-5] ^= 1
+    shard(path).write_bytes(content)
+
+
+def remove_shard(path: Path) -> None:
+    shard(path).unlink()
+
+
+def remove_state(path: Path) -> None:
+    (path / "state.json").unlink()
+
+
+def change_state(path: Path) -> None:
+    (path / "state.json").write_text('{"images": 999}')
+
+
+def empty_the_seal(path: Path) -> None:
+    (path / "COMPLETE").write_text("")
+
+
+@pytest.mark.parametrize("damage", [truncate_shard, flip_a_byte, remove_shard, remove_state, change_state,
+                                    empty_the_seal], ids=lambda f: f.__name__)
+def test_damaged_one_is_skipped_with_a_warning(damage: object, saved: Checkpoints) -> None:
+    damage(saved.newest())
+    said: list[str] = []
+    again = Checkpoints(saved.folder, ALONE, 2, said.append)
+    assert again.newest().name == "000000000100"
+    assert len(said) == 1 and said[0].startswith("warning: skipping the damaged checkpoint") and "\n" not in said[0]
+    tensors = empty_like(some_tensors())
+    checkpoint.load_into(again.newest(), tensors)
+    assert_equal(tensors, some_tensors(1))
+
+
+def test_unsealed_one_and_leftovers_are_removed(saved: Checkpoints) -> None:
+    """What a kill at any moment of a save leaves behind."""
+    (saved.folder / ".000000000300-abc").mkdir()
+    (saved.folder / ".000000000300-abc" / "shard-00001.safetensors").write_bytes(b"half")
+    (saved.folder / "000000000200" / "COMPLETE").unlink()
+    again = Checkpoints(saved.folder, ALONE, 2)
+    assert [p.name for p in saved.folder.iterdir()] == ["000000000100"]
+    assert again.newest().name == "000000000100"
+
+
+def test_the_newest_are_kept(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, ALONE, keep=3)
+    for images in (5, 10, 20, 40, 80):
+        checkpoints.save(images, {"game/a": torch.ones(1)}, {}, wait=True)
+    assert [int(p.name) for p in checkpoint.complete(tmp_path)] == [20, 40, 80]
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_the_same_images_again_replaces(saved: Checkpoints) -> None:
+    saved.save(200, some_tensors(9), {"images": 200}, wait=True)
+    assert_equal(checkpoint.read(saved.newest()), some_tensors(9))
+
+
+def lose(tensors: dict[str, torch.Tensor]) -> None:
+    del tensors["game/plain"]
+
+
+def gain(tensors: dict[str, torch.Tensor]) -> None:
+    tensors["game/new"] = torch.zeros(2)
+
+
+def reshape(tensors: dict[str, torch.Tensor]) -> None:
+    tensors["game/plain"] = tensors["game/plain"].flatten()
+
+
+def cast(tensors: dict[str, torch.Tensor]) -> None:
+    tensors["game/bf16"] = tensors["game/bf16"].float()
+
+
+@pytest.mark.parametrize("change, says", [(lose, "game/plain"), (gain, "game/new"), (reshape, r"\[4, 3, 8, 8\]"),
+                                          (cast, "bfloat16")])
+def test_other_names_shapes_and_types_are_refused(change: object, says: str, saved: Checkpoints) -> None:
+    tensors = empty_like(some_tensors())
+    change(tensors)
+    with pytest.raises(UserError, match=says):
+        checkpoint.load_into(saved.newest(), tensors)
+    assert all(not t.any() for t in tensors.values())  # and nothing was touched
+
+
+class Bomb:
+    """Unpickled, it leaves a file behind."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.mark.parametrize("name", ["shard", "state.json", "COMPLETE", ".metadata"])
+def test_a_planted_pickle_is_never_run(name: str, saved: Checkpoints, tmp_path: Path) -> None:
+    bomb = pickle.dumps(Bomb(tmp_path / "exploded"))
+    newest = saved.newest()
+    target = shard(newest) if name == "shard" else newest / name
+    target.write_bytes(bomb)
+    # Straight at the readers, without the checksums' protection.
+    for use in (checkpoint.facts_of, checkpoint.read,
+                lambda path: checkpoint.load_into(path, empty_like(some_tensors()))):
+        with contextlib.suppress(UserError):
+            use(newest)
+    assert checkpoint.verify(newest) is not None or name == ".metadata"
+    Checkpoints(saved.folder, ALONE, 2, lambda line: None).newest()
+    assert not (tmp_path / "exploded").exists()
+    pickle.loads(bomb)
+    assert (tmp_path / "exploded").exists()  # the bomb was live
+
+
+def save_together(ranks: Ranks, folder: str) -> tuple[Path, dict[str, int]]:
+    checkpoints = Checkpoints(Path(folder), ranks, keep=2)
+    checkpoints.save(100, {f"game/{i}": torch.full((100, 100), float(i)) for i in range(8)}, {"images": 100})
+    checkpoints.finish()
+    newest = checkpoints.newest()
+    return newest, {p.name: p.stat().st_size for p in newest.glob("*.safetensors")}
+
+
+def test_ranks_share_the_writing_and_one_reads_all(tmp_path: Path) -> None:
+    (newest, sizes), (other, _) = spawn(2, save_together, str(tmp_path))
+    assert newest == other
+    assert len(sizes) == 2
+    assert max(sizes.values()) < 0.6 * sum(sizes.values())
+    found = checkpoint.read(newest)
+    assert_equal(found, {f"game/{i}": torch.full((100, 100), float(i)) for i in range(8)})
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A tmpfs of 2 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True)
+    if made.returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_full_disk_is_one_line_and_the_last_one_stays(small_disk: Path) -> None:
+    checkpoints = Checkpoints(small_disk / "checkpoints", ALONE, keep=2)
+    checkpoints.save(100, {"game/a": torch.ones(1000)}, {"images": 100}, wait=True)
+    with pytest.raises(UserError, match=r"the disk is full.*000000000100 is whole") as caught:
+        checkpoints.save(200, {"game/a": torch.ones(1_000_000)}, {"images": 200}, wait=True)
+    assert "\n" not in str(caught.value)
+    assert [p.name for p in (small_disk / "checkpoints").iterdir()] == ["000000000100"]  # and no rubble
+    again = Checkpoints(small_disk / "checkpoints", ALONE, keep=2)
+    assert torch.equal(checkpoint.read(again.newest())["game/a"], torch.ones(1000))
+
+
+@pytest.mark.parametrize("change", ["name", "dtype", "shape", "value"])
+def test_digest_sees(change: str) -> None:
+    before = {"a": torch.zeros(4), "b": torch.ones(2)}
+    after = {**before, "a": {"dtype": torch.zeros(4, dtype=torch.int32), "shape": torch.zeros(2, 2),
+                             "value": torch.tensor([0, 0, 0, -0.0])}.get(change, before["a"])}
+    if change == "name":
+        after["c"] = after.pop("a")
+    assert checkpoint.digest(after) != checkpoint.digest(before)
+
+
+def test_digest_does_not_see_order_or_layout() -> None:
+    images = torch.randn(2, 3, 4, 4)
+    one = {"a": images, "b": torch.ones(2)}
+    other = {"b": torch.ones(2), "a": images.to(memory_format=torch.channels_last)}
+    assert checkpoint.digest(one) == checkpoint.digest(other)

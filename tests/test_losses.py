@@ -1,0 +1,78 @@
+"""Adversarial losses against values worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from scalegan.losses import LOSSES, least_squares
+
+# Logits are logarithms, so that the sigmoids are fractions: s(ln 3) = 3/4, s(0) = 1/2, s(-ln 3) = 1/4.
+LN2, LN3, LN4 = math.log(2), math.log(3), math.log(4)
+REAL, FAKE = [LN3, 0.0], [-LN3, LN3]
+
+# name: D's terms, G's terms, for REAL and FAKE.
+BY_HAND = {
+    # D: -mean(ln 3/4, ln 1/2), -mean(ln(1 - 1/4), ln(1 - 3/4)).  G: -mean(ln 1/4, ln 3/4).
+    "non_saturating": ({"real": (LN4 - LN3 + LN2) / 2, "fake": (LN4 - LN3 + LN4) / 2}, {"fake": (2 * LN4 - LN3) / 2}),
+    # G: mean(ln(1 - 1/4), ln(1 - 3/4)).
+    "minimax": ({"real": (LN4 - LN3 + LN2) / 2, "fake": (LN4 - LN3 + LN4) / 2}, {"fake": (LN3 - 2 * LN4) / 2}),
+    # D: mean(max(0, 1 - ln 3) = 0, 1), mean(max(0, 1 - ln 3) = 0, 1 + ln 3).  G: 0.
+    "hinge": ({"real": 0.5, "fake": (1 + LN3) / 2}, {"fake": 0.0}),
+    # 1/2 mean (x - 1)^2 for reals, 1/2 mean x^2 for fakes; G drives fakes to 1.
+    "least_squares": ({"real": ((LN3 - 1) ** 2 + 1) / 4, "fake": LN3**2 / 2},
+                      {"fake": ((LN3 + 1) ** 2 + (LN3 - 1) ** 2) / 4}),
+    "wasserstein": ({"real": -LN3 / 2, "fake": 0.0}, {"fake": 0.0}),
+    # fake - real = -2 ln 3 and ln 3: ln(1 + 1/9) and ln 4; G: ln(1 + 9) and ln(1 + 1/3).
+    "relativistic": ({"pair": (math.log(10 / 9) + LN4) / 2}, {"pair": (math.log(10) + math.log(4 / 3)) / 2}),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_values_by_hand(name: str) -> None:
+    real, fake = torch.tensor(REAL, dtype=torch.float64), torch.tensor(FAKE, dtype=torch.float64)
+    expected_d, expected_g = BY_HAND[name]
+    found_d, found_g = LOSSES[name].discriminator(real, fake), LOSSES[name].generator(fake, real)
+    assert {k: v.item() for k, v in found_d.items()} == pytest.approx(expected_d, abs=1e-12)
+    assert {k: v.item() for k, v in found_g.items()} == pytest.approx(expected_g, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_d_raises_reals_and_lowers_fakes_and_g_raises_fakes(name: str) -> None:
+    real = torch.tensor([0.3, -0.4, 0.1], requires_grad=True)
+    fake = torch.tensor([0.2, 0.1, 0.6], requires_grad=True)
+    for_real, for_fake = torch.autograd.grad(sum(LOSSES[name].discriminator(real, fake).values()), (real, fake))
+    assert (for_real < 0).all() and (for_fake > 0).all()
+    by_g, = torch.autograd.grad(sum(LOSSES[name].generator(fake, real.detach()).values()), fake)
+    assert (by_g < 0).all()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_only_those_that_say_so_need_reals(name: str) -> None:
+    assert LOSSES[name].needs_reals == (name == "relativistic")
+    if not LOSSES[name].needs_reals:
+        LOSSES[name].generator(torch.zeros(2), None)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("logit", [-200.0, 200.0])
+def test_extreme_logits_stay_finite(name: str, logit: float) -> None:
+    real, fake = torch.full((2,), logit), torch.full((2,), -logit)
+    terms = [*LOSSES[name].discriminator(real, fake).values(), *LOSSES[name].generator(fake, real).values()]
+    assert all(term.isfinite() for term in terms)
+
+
+def test_saturation_is_what_tells_the_two_apart() -> None:
+    """Where D is sure of a fake, minimax leaves G without a gradient (Goodfellow et al., 2014, section 3)."""
+    fake = torch.tensor([-20.0], requires_grad=True)
+    strong, = torch.autograd.grad(LOSSES["non_saturating"].generator(fake, None)["fake"], fake)
+    weak, = torch.autograd.grad(LOSSES["minimax"].generator(fake, None)["fake"], fake)
+    assert strong.item() == pytest.approx(-1, abs=1e-6)
+    assert 0 > weak.item() > -1e-8
+
+
+def test_least_squares_targets() -> None:
+    """Mao et al. (2017), eq. 8: a = -1, b = 1, c = 0 minimises Pearson's chi-squared."""
+    loss = least_squares(-1, 1, 0)
+    assert loss.discriminator(torch.tensor([1.0]), torch.tensor([-1.0])) == {"real": 0, "fake": 0}
+    assert loss.generator(torch.tensor([2.0]), None)["fake"] == 2

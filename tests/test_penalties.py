@@ -1,0 +1,62 @@
+"""R1 against closed forms."""
+
+import pytest
+import torch
+from torch import nn
+
+from scalegan.penalties import r1, squared_gradient_norm
+
+
+def test_linear_critic() -> None:
+    """D(x) = <w, x>: gamma / 2 |w|^2, wherever x is; d/dw = gamma w."""
+    w = torch.tensor([3.0, -4.0, 12.0], dtype=torch.float64, requires_grad=True)
+    x = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    penalty = r1(x @ w, x, gamma=10.0)
+    assert penalty.item() == pytest.approx(10 / 2 * 169)
+    assert torch.autograd.grad(penalty, w)[0].tolist() == pytest.approx([30, -40, 120])
+
+
+def test_quadratic_critic() -> None:
+    """D(x) = a / 2 |x|^2: gamma / 2 a^2 mean |x|^2; d/da = gamma a mean |x|^2."""
+    a = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
+    x = torch.tensor([[1.0, 2.0], [0.0, 4.0]], dtype=torch.float64, requires_grad=True)
+    penalty = r1(a / 2 * x.square().sum(1), x, gamma=2.0)
+    assert penalty.item() == pytest.approx(9 * (5 + 16) / 2)
+    assert torch.autograd.grad(penalty, a)[0].item() == pytest.approx(2 * 3 * (5 + 16) / 2)
+
+
+def test_norm_sums_over_all_axes_of_a_sample() -> None:
+    x = torch.randn(4, 3, 5, 5, requires_grad=True)
+    assert squared_gradient_norm((2 * x).sum((1, 2, 3)), x).tolist() == pytest.approx([4 * 75] * 4)
+
+
+def penalties(size: float, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, nn.Parameter]:
+    """R1 in fp32 and under autocast of a critic whose gradients are of about `size`, and a weight of it."""
+    torch.manual_seed(0)
+    critic = nn.Sequential(nn.Flatten(), nn.Linear(192, 32), nn.LeakyReLU(0.2), nn.Linear(32, 1))
+    with torch.no_grad():
+        critic[3].weight.mul_(size)
+    x = torch.randn(8, 3, 8, 8, requires_grad=True)
+    exact = r1(critic(x).flatten(), x, 1.0)
+    with torch.autocast("cpu", dtype):
+        return exact, r1(critic(x).flatten(), x, 1.0), critic[1].weight
+
+
+halves = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["fp16", "bf16"])
+
+
+@halves
+@pytest.mark.parametrize("size", [1e-3, 1e-5])
+def test_small_gradients_survive_autocast(dtype: torch.dtype, size: float) -> None:
+    """Per pixel they fall below fp16's smallest number (6e-8), and their squares far below; none may be flushed."""
+    exact, found, _ = penalties(size, dtype)
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(exact.item(), rel=0.02)
+
+
+@halves
+def test_second_derivatives_survive_autocast(dtype: torch.dtype) -> None:
+    exact, found, weight = penalties(1e-3, dtype)
+    expected, = torch.autograd.grad(exact, weight)
+    gradient, = torch.autograd.grad(found * 2.0**16, weight)  # as a GradScaler scales it
+    assert (gradient / 2**16 - expected).norm() < 0.02 * expected.norm()
