@@ -11,10 +11,13 @@ VERSION = next(line.split('"')[1] for line in (HERE / "scalegan/__init__.py").re
 EXTRAS = {
     "quickstart": ["mlxtend>=0.23"],
     "deepspeed": ["deepspeed>=0.19", "ninja"],
+    "ffcv": ["ffcv==1.0.2", "numba>=0.60", "setuptools; python_version >= '3.12'"],   # FFCV imports distutils
     "remote": ["aiohttp>=3.9"],
     "dev": ["pytest>=8", "ruff>=0.6", "mlxtend>=0.23"],
 }
-EXTRAS["all"] = sorted({requirement for group in EXTRAS.values() for requirement in group})
+# FFCV is compiled against libraries that pip cannot install.
+EXTRAS["all-but-ffcv"] = sorted({requirement for name in EXTRAS.keys() - {"ffcv"} for requirement in EXTRAS[name]})
+EXTRAS["all"] = sorted({*EXTRAS["all-but-ffcv"], *EXTRAS["ffcv"]})
 
 setup(
     name="scalegan",

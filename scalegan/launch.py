@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 
-from scalegan import build, checkpoint, environment, signals
+from scalegan import build, checkpoint, environment, optimizers, signals
 from scalegan import recipe as recipes
 from scalegan.checkpoint import Checkpoints
 from scalegan.config import Recipe
 from scalegan.data.embedded import is_embedded, make_embedded
 from scalegan.data.feed import Feed
-from scalegan.data.stream import Stream
+from scalegan.data.ffcv_chunks import FfcvStream
+from scalegan.data.stream import Stream, is_worker_death, worker_death
 from scalegan.ema import Ema
 from scalegan.engines.ddp import DDPEngine
 from scalegan.engines.ranks import Ranks, join, leave
@@ -34,6 +35,8 @@ def launch(recipe: Recipe) -> int:
         _say_goodbye(run, outcome)
         return int(outcome)
     except RuntimeError as error:
+        if is_worker_death(error):  # torch raises it wherever the main thread happens to be
+            raise worker_death(error) from error
         if ranks.world == 1 or not _lost_a_peer(error):
             raise
         print(f"scalegan: rank {ranks.rank} stops: another rank has gone (its own message says why)", file=sys.stderr)
@@ -54,8 +57,8 @@ def assemble(recipe: Recipe, ranks: Ranks, grain: int) -> Run:
     environment.prepare(ranks.device, recipe.engine.deterministic)
     game = build.game(recipe, task).to(ranks.device, memory_format=torch.channels_last)
     ema = Ema(game.players[game.averaged], recipe.ema.half_life_images, recipe.ema.ramp_up)
-    optimizers = build.optimizers(recipe.optimizer, game)
-    engine = DDPEngine(game, optimizers, ranks, grain, precision, recipe.engine.reduction == "tree")
+    of_players = optimizers.make(recipe.optimizer, game)
+    engine = DDPEngine(game, of_players, ranks, grain, precision, recipe.engine.reduction == "tree")
 
     share = recipe.batch_size // ranks.world
     lanes_here = recipe.lanes // ranks.world
@@ -63,16 +66,16 @@ def assemble(recipe: Recipe, ranks: Ranks, grain: int) -> Run:
     feed = Feed(recipe.seed, 0, recipe.batch_size, ranks.rank * share, ranks.device, recipe.data.flip,
                 None if labels is None else labels.to(ranks.device))
 
-    def open_stream(position: int) -> Stream:
-        return Stream(chunks, lanes, position, recipe.data.workers, ranks.device.type == "cuda",
-                      signals.ignore_in_worker)
+    def open_stream(position: int) -> Stream | FfcvStream:
+        return build.open_stream(chunks, lanes, position, recipe.data.workers, ranks.device.type == "cuda",
+                                 signals.ignore_in_worker)
 
     painter = build.SamplePainter(recipe, task, chunks, labels, ranks.device)
     config = recipes.to_dict(recipe)
     config["data"]["content"] = content
     records = environment.record(ranks.device, ranks.world, precision, recipe.engine.deterministic)
     checkpoints = Checkpoints(folder / "checkpoints", ranks, recipe.checkpoint.keep)
-    run = Run(recipe, folder, ranks, game, optimizers, engine, ema, feed, open_stream, checkpoints,
+    run = Run(recipe, folder, ranks, game, of_players, engine, ema, feed, open_stream, checkpoints,
               {"recipe": config, "environment": records, "task": vars(task)}, painter.samples, lock)
     _resume(run, config, records)
     if ranks.first and not (folder / "reals.png").exists():

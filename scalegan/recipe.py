@@ -237,6 +237,10 @@ def check_world(recipe: Recipe, ranks: int) -> int:
     if group and grain % group and (grain != share or group % share):
         raise RecipeError(f"model.norm_group={recipe.model.norm_group} does not fit a grain of {grain} "
                           f"samples (share {share} of {ranks} ranks); make one a multiple of the other")
+    mbstd = getattr(recipe.model, "mbstd_group", grain)
+    if grain % mbstd:
+        raise RecipeError(f"model.mbstd_group={mbstd} does not divide a grain of {grain} samples; set micro_batch_size "
+                          "to a multiple of it")
     if group and group > grain and recipe.engine.reduction == "tree":
         raise RecipeError(f"engine.reduction=tree needs model.norm_group={group} inside a grain of {grain}")
     return grain

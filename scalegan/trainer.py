@@ -19,6 +19,7 @@ from scalegan.ema import Ema
 from scalegan.engines.ddp import DDPEngine
 from scalegan.engines.ranks import Ranks
 from scalegan.games.base import Game
+from scalegan.optimizers import schedule
 from scalegan.runlog import Means, RunLog
 from scalegan.signals import StopRequest
 
@@ -117,6 +118,7 @@ def play_iteration(run: Run, stream: Stream) -> None:
     """Every phase that is due, each update on a fresh batch or on the last one."""
     progress = run.progress
     reals: Reals | None = None
+    schedule(run.optimizers, run.recipe.optimizer, run.game, progress.images)
     for phase in run.game.phases:
         if not phase.due(progress.iterations):
             continue

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from scalegan import build, config, environment, launch, trainer
+from scalegan import build, config, environment, launch, networks, optimizers, trainer
 from scalegan import recipe as recipes
 from scalegan.benchmarks.harness import Result, alternate, faster, seconds
 from scalegan.data.codec import encode
@@ -62,7 +62,7 @@ def one_update(recipe: config.Recipe) -> Callable[[], None]:
         task = build.Task((2,))
     game = build.game(recipe, task).to(_DEVICE, memory_format=torch.channels_last)
     precision = environment.choose_precision(recipe.precision, _DEVICE)
-    engine = DDPEngine(game, build.optimizers(recipe.optimizer, game), Ranks(0, 1, _DEVICE),
+    engine = DDPEngine(game, optimizers.make(recipe.optimizer, game), Ranks(0, 1, _DEVICE),
                        recipes.check_world(recipe, 1), precision)
     reals = torch.zeros(recipe.batch_size, *task.shape, device=_DEVICE)
     if reals.dim() == 4:
@@ -94,8 +94,9 @@ def _recipe(scratch: Path) -> config.Recipe:
 
 def _bare_loop(recipe: config.Recipe, run: trainer.Run) -> Callable[[], None]:
     generator, discriminator = (m.to(_DEVICE, memory_format=torch.channels_last)
-                                for m in build.networks(recipe.model, build.Task((3, 64, 64))))
-    optimizers = build.optimizers(recipe.optimizer, build.GAN(generator, discriminator, build.LOSSES["non_saturating"]))
+                                for m in networks.build(recipe.model, build.Task((3, 64, 64))))
+    game = build.GAN(generator, discriminator, build.LOSSES["non_saturating"])
+    of_players = optimizers.make(recipe.optimizer, game)
     reals = torch.zeros(_BATCH, 3, 64, 64, device=_DEVICE).contiguous(memory_format=torch.channels_last)
     softplus = nn.functional.softplus
     autocast = torch.autocast(_DEVICE.type, _AUTOCAST.get(run.engine.precision), run.engine.precision in _AUTOCAST)
@@ -112,14 +113,14 @@ def _bare_loop(recipe: config.Recipe, run: trainer.Run) -> Callable[[], None]:
                 fakes = generator(z())
             loss = softplus(-discriminator(reals)).mean() + softplus(discriminator(fakes)).mean()
         loss.backward()
-        optimizers["D"].step()
-        optimizers["D"].zero_grad()
+        of_players["D"].step()
+        of_players["D"].zero_grad()
         discriminator.requires_grad_(False)
         with autocast:
             loss = softplus(-discriminator(generator(z()))).mean()
         loss.backward()
-        optimizers["G"].step()
-        optimizers["G"].zero_grad()
+        of_players["G"].step()
+        of_players["G"].zero_grad()
         for module in observing:
             module.drain()
     return iteration

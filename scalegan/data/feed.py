@@ -35,7 +35,7 @@ class Feed:
         samples = self._prepared(reals)
         first = updates * self.batch_size + self.offset
         draws = self._draws(phase, first, len(samples))
-        return Batch(samples, self._labels(reals.labels), self._fake_labels(draws), draws)
+        return Batch(samples, self._labels(reals.labels), self._fake_labels(draws), draws, reals.position)
 
     def _prepared(self, reals: Reals) -> Tensor:
         samples = reals.samples.to(self.device, non_blocking=True)

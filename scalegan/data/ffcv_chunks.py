@@ -5,7 +5,6 @@ batch. Batch i goes to worker i mod n, which changes no sample. Memory is handed
 soon as nobody holds a tensor of it, and never before.
 """
 
-import mmap
 import os
 import queue
 import sys
@@ -14,20 +13,16 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from scalegan.data.ffcv_store import BETON, check_encoding, require
+from scalegan.data.ffcv_store import BETON, open_pipeline
 from scalegan.data.manifest import Index, Manifest
 from scalegan.data.order import Order
 from scalegan.data.stream import Chunk, Reals
 from scalegan.errors import UserError
-
-if TYPE_CHECKING:
-    from scalegan.data.ffcv_pipeline import Pipeline
 
 PREFETCHED_BATCHES = 2      # per worker
 _PATIENCE_SECONDS = 60
@@ -50,7 +45,7 @@ class FfcvChunks:
         self.pipeline = open_pipeline(self.path, self.manifest, self.index)
         self._file = os.open(self.path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._file)
-        self._windows: dict[int, tuple[int, int]] = {}
+        self._windows: dict[range, tuple[int, int]] = {}
 
     def chunk(self, position: int, lane: int) -> Chunk:
         return self.share(position, range(lane, lane + 1), Room(self.share_shape(1), pin=False))
@@ -62,8 +57,7 @@ class FfcvChunks:
 
     def share(self, position: int, lanes: range, room: "Room") -> Chunk:
         """What lanes contribute to the batch that begins at `position`, in memory taken from `room`."""
-        for lane in lanes:
-            self._read_ahead(position, lane)
+        self._read_ahead(position, lanes)
         records = np.concatenate([self.order.chunk(position, lane) for lane in lanes])
         tensor = room.take()
         self._compare(records, self.pipeline(records, tensor.numpy()))
@@ -79,42 +73,18 @@ class FfcvChunks:
             raise UserError(f"record {record} in {self.path} is damaged ({reason}); remove that file and run "
                             "`scalegan prepare` with --format ffcv again")
 
-    def _read_ahead(self, position: int, lane: int) -> None:
-        """When a lane enters a window, asks the kernel for the window's blocks, so that reading is sequential."""
+    def _read_ahead(self, position: int, lanes: range) -> None:
+        """When lanes enter a window, asks the kernel for the window's blocks, so that reading is sequential."""
         window = self.order.window(position)
-        if self._windows.get(lane) == window:
+        if self._windows.get(lanes) == window:
             return
-        self._windows[lane] = window
-        records = self.order.window_records(window, lane)
+        self._windows[lanes] = window
         places, sizes = self.pipeline.places, self.pipeline.sizes
-        for run in np.split(records, np.flatnonzero(np.diff(records) != 1) + 1):
-            begin, end = int(places[run[0]]), int(places[run[-1]] + sizes[run[-1]])
-            os.posix_fadvise(self._file, begin, end - begin, os.POSIX_FADV_WILLNEED)
-
-
-def open_pipeline(path: Path, manifest: Manifest, index: Index) -> "Pipeline":
-    """Raises UserError where FFCV or the file is missing, or the file is not that of manifest and index."""
-    check_encoding(manifest.image.encoding)
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; `scalegan prepare` writes it with --format ffcv, from the same source "
-                        "with the same options, beside the shards that are there; or use data.backend=webdataset")
-    require()
-    from scalegan.data.ffcv_pipeline import Pipeline
-
-    try:
-        pipeline = Pipeline(path, manifest.image)
-        if not np.array_equal(pipeline.sizes, index.sizes) or len(index.sizes) != manifest.records:
-            raise ValueError("its records are not those of index.safetensors")
-        ends = pipeline.places + pipeline.sizes
-        if pipeline.places.min() < 0 or ends.max() > len(pipeline.file) or (ends[:-1] > pipeline.places[1:]).any():
-            raise ValueError("records lie over each other or beyond its end")
-    except (ValueError, AssertionError, IndexError, OSError, UnicodeDecodeError, KeyError) as error:
-        # FFCV's reader meets a damaged header with any of these.
-        raise UserError(f"{path} is damaged or none of ours ({error}); remove it and run `scalegan prepare` with "
-                        "--format ffcv again") from error
-    # Windows are read ahead; around a single record there is nothing else to read.
-    pipeline.file.base.madvise(mmap.MADV_RANDOM)
-    return pipeline
+        for lane in lanes:
+            records = self.order.window_records(window, lane)
+            for run in np.split(records, np.flatnonzero(np.diff(records) != 1) + 1):
+                begin, end = int(places[run[0]]), int(places[run[-1]] + sizes[run[-1]])
+                os.posix_fadvise(self._file, begin, end - begin, os.POSIX_FADV_WILLNEED)
 
 
 class Room:
@@ -222,4 +192,4 @@ def _stop(workers: list[_Worker]) -> None:
     for worker in workers:
         worker.stopping.set()
     for worker in workers:
-        worker.join()
+        worker.join(_PATIENCE_SECONDS)

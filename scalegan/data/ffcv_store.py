@@ -5,12 +5,14 @@ stay in the index. The file is an ordinary beton of two fields: `image`, which f
 and `checksum`, an integer over the image's bytes that loading compares.
 """
 
+import mmap
 import os
 import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import simplejpeg
@@ -18,6 +20,9 @@ import simplejpeg
 from scalegan.data.manifest import ImageFormat, Index, Manifest, digest_of
 from scalegan.data.progress import Bar
 from scalegan.errors import UserError
+
+if TYPE_CHECKING:
+    from scalegan.data.ffcv_pipeline import Pipeline
 
 BETON = "data.beton"
 ENCODINGS = ("jpeg", "raw")
@@ -43,9 +48,9 @@ def require() -> None:
                 import ffcv  # noqa: F401
             import scalegan.data.ffcv_pipeline  # noqa: F401
         except ImportError as error:
-            raise UserError(f"FFCV cannot be imported ({error}): as root, `apt-get install g++ pkg-config libopencv-dev "
-                            "libturbojpeg0-dev` (Debian's names), then `pip install -e '.[ffcv]'`; or use the shards "
-                            "with data.backend=webdataset") from error
+            raise UserError(f"FFCV cannot be imported ({error}); install it by `apt-get install g++ pkg-config "
+                            "libopencv-dev libturbojpeg0-dev` (Debian's names) and `pip install -e '.[ffcv]'`, or use "
+                            "the shards with data.backend=webdataset") from error
         finally:
             torch.set_num_threads(threads)      # FFCV sets it to 1, and threads are part of a run's bits
 
@@ -61,6 +66,11 @@ def _plain_dictionaries() -> Iterator[None]:
         yield
     finally:
         typed.Dict = before
+
+
+def usual_encoding(encoding: str) -> str:
+    """What stands for a kind's usual encoding where FFCV is to read it: for PNG raw, which loses nothing either."""
+    return encoding if encoding in ENCODINGS else "raw"
 
 
 def check_encoding(encoding: str) -> None:
@@ -211,11 +221,33 @@ def _damage(data: bytes, digest: int, image: ImageFormat) -> str | None:
     return None if len(data) == side else f"it has {len(data)} bytes, not {side}"
 
 
+def open_pipeline(path: Path, manifest: Manifest, index: Index) -> "Pipeline":
+    """Raises UserError where FFCV or the file is missing, or the file is not that of manifest and index."""
+    check_encoding(manifest.image.encoding)
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; `scalegan prepare` writes it with --format ffcv, from the same source "
+                        "with the same options, beside the shards that are there; or use data.backend=webdataset")
+    require()
+    from scalegan.data.ffcv_pipeline import Pipeline
+
+    try:
+        pipeline = Pipeline(path, manifest.image)
+        if not np.array_equal(pipeline.sizes, index.sizes) or len(index.sizes) != manifest.records:
+            raise ValueError("its records are not those of index.safetensors")
+        ends = pipeline.places + pipeline.sizes
+        if pipeline.places.min() < 0 or ends.max() > len(pipeline.file) or (ends[:-1] > pipeline.places[1:]).any():
+            raise ValueError("records lie over each other or beyond its end")
+    except (ValueError, AssertionError, IndexError, OSError, UnicodeDecodeError, KeyError) as error:
+        # FFCV's reader meets a damaged header with any of these.
+        raise UserError(f"{path} is damaged or none of ours ({error}); remove it and run `scalegan prepare` with "
+                        "--format ffcv again") from error
+    # Windows are read ahead; around a single record there is nothing else to read.
+    pipeline.file.base.madvise(mmap.MADV_RANDOM)
+    return pipeline
+
+
 def damage_of_beton(folder: Path) -> str | None:
     """Holds every record of data.beton against the index; what is wrong, or None."""
-    require()
-    from scalegan.data.ffcv_chunks import open_pipeline
-
     manifest, index = Manifest.load(folder), Index.load(folder / "index.safetensors")
     try:
         pipeline = open_pipeline(folder / BETON, manifest, index)

@@ -11,7 +11,7 @@ Nothing here knows a rank or a worker: the number of either changes no sample. T
 
 import itertools
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class Order:
         if self.records < self.batch_size:
             raise ValueError(f"the data set holds {self.records} records, fewer than one batch of {self.batch_size}")
 
-    @property
+    @cached_property
     def records(self) -> int:
         return sum(self.shard_sizes)
 
@@ -53,7 +53,7 @@ class Order:
         """Records a lane contributes to each batch."""
         return self.batch_size // self.lanes
 
-    @property
+    @cached_property
     def batches_per_epoch(self) -> int:
         return self.records // self.batch_size
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scalegan.data import crew
+from scalegan.data import crew, ffcv_store
 from scalegan.data.manifest import ImageFormat, Manifest
 from scalegan.data.picture import all_grey
 from scalegan.data.plan import Plan, Span, cut, shard_records
@@ -33,7 +33,7 @@ _SAMPLE = 64
 _TAR_BLOCK = 512
 _LOSSY = ("jpeg", "webp")
 #: What `--format` makes of a finished folder of WebDataset shards. It must leave a result that is there as it is.
-CONVERTERS: dict[str, Callable[[Path], None]] = {"webdataset": lambda folder: None}
+CONVERTERS: dict[str, Callable[[Path], None]] = {"webdataset": lambda folder: None, "ffcv": ffcv_store.convert}
 
 
 class Interrupted(UserError):
@@ -85,6 +85,8 @@ def _prepare(options: argparse.Namespace) -> None:
     for path in options.source:
         if not path.exists():
             raise UserError(f"{path} does not exist")
+    if options.format == "ffcv":
+        ffcv_store.require()        # now, not when all the shards are written
     kind = options.kind or _guess(options.source[0])
     source = open_source(kind, options.source, options.labels, options.split, options.annotations)
     if not len(source):
@@ -146,6 +148,9 @@ def _settings(options: argparse.Namespace, kind: str, pictures: list[tuple[str, 
     that began the set stays as it was found."""
     usual = USUAL[kind]
     encoding = options.encoding or usual.encoding
+    if options.format == "ffcv":
+        encoding = options.encoding or ffcv_store.usual_encoding(usual.encoding)
+        ffcv_store.check_encoding(encoding)
     if options.quality is not None and encoding not in _LOSSY:
         raise UserError(f"--quality is for jpeg and webp; {encoding} loses nothing")
     crop = options.crop or usual.crop
@@ -325,10 +330,10 @@ def _finish(job: ShardJob, plan: Plan, outcomes: dict[Span, Outcome], settings: 
              "rejected": len(rejected), "enlarged": enlarged}
     (job.folder / RECORD).write_text(json.dumps(facts, indent=1))
     shutil.rmtree(job.folder / WORK)
-    _report(job.folder, plan, len(rejected), enlarged)
+    _report(job.folder, plan, len(rejected), enlarged, format)
 
 
-def _report(dest: Path, plan: Plan, rejected: int, enlarged: int) -> None:
+def _report(dest: Path, plan: Plan, rejected: int, enlarged: int, format: str) -> None:
     if rejected:
         print(f"{rejected:,} broken images were skipped: {dest / REJECTED}")
     if enlarged:
@@ -337,4 +342,5 @@ def _report(dest: Path, plan: Plan, rejected: int, enlarged: int) -> None:
         manifest = Manifest.load(dest / subset)
         written = sum(shard.bytes for shard in manifest.shards)
         print(f"{dest / subset}: {manifest.records:,} images in {len(manifest.shards)} shards, {_bytes(written)}")
-    print(f"train with data.path={dest / next(iter(plan.records))}")
+    backend = "" if format == "webdataset" else f" data.backend={format}"
+    print(f"train with data.path={dest / next(iter(plan.records))}{backend}")

@@ -67,10 +67,9 @@ class Stream:
         try:
             chunks = [self._next() for _ in self.lanes]
         except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+            if not is_worker_death(error):
                 raise
-            raise UserError(f"a loader worker died ({str(error).splitlines()[0]}); if memory ran out, lower "
-                            "data.workers; run again to go on from the last checkpoint") from error
+            raise worker_death(error) from error
         samples, labels = zip(*chunks)
         reals = Reals(self.position, torch.cat(samples), None if labels[0] is None else torch.cat(labels))
         self.position += self.batch_size
@@ -83,9 +82,21 @@ class Stream:
         return chunk
 
 
+def is_worker_death(error: RuntimeError) -> bool:
+    """Whether torch reports a dead worker; it does so wherever the main thread happens to be."""
+    return "DataLoader worker" in str(error)
+
+
+def worker_death(error: RuntimeError) -> UserError:
+    return UserError(f"a loader worker died ({str(error).splitlines()[0]}); if memory ran out, lower data.workers; "
+                     "run again to go on from the last checkpoint")
+
+
 def _shut_down(chunks: Iterator[Chunk]) -> None:
     if hasattr(chunks, "_shutdown_workers"):
         chunks._shutdown_workers()
+        for worker in chunks._workers:  # those that did not hear
+            worker.kill()
 
 
 class _ByPosition(Dataset):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scalegan.data.ffcv_store import BETON, damage_of_beton
 from scalegan.data.manifest import Index, Manifest, Shard, content_hash, digest_of
 
 _NAMED = 3      # damaged records that a message names
@@ -37,6 +38,10 @@ def damage_of_set(folder: Path) -> Iterator[tuple[str, str | None]]:
     yield "index.safetensors", _damage_of_index(manifest, index)
     if len(index.offsets) != manifest.records:
         return
+    if (folder / BETON).is_file():
+        yield BETON, damage_of_beton(folder)
+        if not any((folder / shard.name).exists() for shard in manifest.shards):
+            return      # it holds all records; whoever reads nothing else may remove the tars
     bounds = np.cumsum([0, *(shard.records for shard in manifest.shards)])
     parts = [slice_of(index, bounds[i], bounds[i + 1]) for i in range(len(manifest.shards))]
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -16,7 +16,7 @@ from scalegan.engines import reduction
 from scalegan.engines.ranks import Ranks
 from scalegan.games.base import Batch, Game, Phase
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
-from scalegan.models.layers.tracked import tracked_modules
+from scalegan.models.layers.tracked import Tracked, tracked_modules
 
 # What a grain gives, by ("gradient", index), ("observed", index of module, name) or ("term", name).
 Outputs = dict[tuple, Tensor]
@@ -43,6 +43,7 @@ class DDPEngine:
         self.scalers = {name: torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
                         for name in game.players}
         self._parameters = {name: list(player.parameters()) for name, player in game.players.items()}
+        self._tracked = {phase.players: self._tracked_by(phase.players) for phase in game.phases}
         _span_norm_groups(game, ranks, grain)
 
     def update(self, phase: Phase, batch: Batch) -> dict[str, Tensor]:
@@ -57,7 +58,7 @@ class DDPEngine:
         for index, parameter in enumerate(moving):
             parameter.grad = means["gradient", index]
         self._step(phase)
-        for index, module in enumerate(self._tracked(phase.players)):
+        for index, module in enumerate(self._tracked[phase.players]):
             observed = {name: means["observed", index, name] for name in module.statistics
                         if ("observed", index, name) in means}
             if len(observed) == len(module.statistics):  # it took part; one that observes nothing always advances
@@ -110,7 +111,7 @@ class DDPEngine:
         self.scalers[phase.players[0]].scale(total).backward()
         outputs: Outputs = {("gradient", i): torch.zeros_like(p) if p.grad is None else p.grad
                             for i, p in enumerate(moving)}
-        for index, module in enumerate(self._tracked(phase.players)):
+        for index, module in enumerate(self._tracked[phase.players]):
             outputs |= {("observed", index, name): value for name, value in module.drain().items()}
         return outputs | {("term", name): value.detach() for name, value in {**terms, **batch.figures}.items()}
 
@@ -121,8 +122,11 @@ class DDPEngine:
             self.optimizers[player].zero_grad(set_to_none=True)
         scaler.update()
 
-    def _tracked(self, players: tuple[str, ...]) -> Iterator:
-        return (module for player in players for module in tracked_modules(self.game.players[player]))
+    def _tracked_by(self, players: tuple[str, ...]) -> list[Tracked]:
+        """The modules whose state advances with these players: their own, and those of nobody, such as a penalty's."""
+        moving = [m for player in players for m in tracked_modules(self.game.players[player])]
+        owned = {id(m) for player in self.game.players.values() for m in tracked_modules(player)}
+        return moving + [m for m in tracked_modules(self.game) if id(m) not in owned]
 
     @contextlib.contextmanager
     def _only(self, players: tuple[str, ...]) -> Iterator[None]:

@@ -18,6 +18,7 @@ class Batch:
         labels: of the reals: classes [n], attributes [n, K], or None.
         fake_labels: drawn from the data's own labels, or None.
         draws: the grain's random numbers, keyed by phase and position.
+        images: real images taken before this batch, for schedules.
         figures: what a loss wants to see in the log beside its terms; means over the grain.
     """
 
@@ -25,6 +26,7 @@ class Batch:
     labels: Tensor | None
     fake_labels: Tensor | None
     draws: Draws
+    images: int = 0
     figures: Terms = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -34,7 +36,7 @@ class Batch:
         def cut(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor[grain]
         return Batch(self.reals[grain], cut(self.labels), cut(self.fake_labels),
-                     replace(self.draws, positions=self.draws.positions[grain]))
+                     replace(self.draws, positions=self.draws.positions[grain]), self.images)
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,17 @@
 """Generator against discriminator, under any loss and penalties (Goodfellow et al., 2014, and since)."""
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from scalegan.games.base import Batch, Game, Phase, latents
+from scalegan.config import Schedule
+from scalegan.games.base import Batch, Game, Phase
+from scalegan.games.fakes import plain_fakes
 from scalegan.losses import AdversarialLoss, Terms
-from scalegan.penalties import r1
+from scalegan.models.layers.spectral import orthogonal_regularisation
+from scalegan.penalties import PathLength, r1
+from scalegan.schedules import at
 
 
 class GAN(Game):
@@ -19,47 +22,72 @@ class GAN(Game):
         loss: one of `scalegan.losses`.
         r1_gamma, r1_every: the R1 penalty; every = 1 makes it a term of D's phase (one forward, one step), more a
             lazy phase of its own, whose loss is multiplied by `every` (Karras et al., 2020, appendix B).
+        r2_gamma: the same at fakes, a term of D's phase.
+        path_length, path_every: of a style-based G; a lazy phase of its own, on half of each grain.
+        orthogonal: weight of orthogonal regularisation, a term of both players' phases.
+        fakes: how fakes are made of the generator and a batch's draws.
         order: who moves first.
         fresh_batch: phases that take a batch of their own; others share the last.
         updates: updates per iteration, by phase, where not 1.
     """
 
-    def __init__(self, generator: nn.Module, discriminator: nn.Module, loss: AdversarialLoss, r1_gamma: float = 0.0,
-                 r1_every: int = 1, order: Sequence[str] = ("D", "G"), fresh_batch: Sequence[str] = ("D",),
-                 updates: Mapping[str, int] | None = None) -> None:
+    def __init__(self, generator: nn.Module, discriminator: nn.Module, loss: AdversarialLoss,
+                 r1_gamma: float | Schedule = 0.0, r1_every: int = 1, r2_gamma: float | Schedule = 0.0,
+                 path_length: PathLength | None = None, path_every: int = 4, orthogonal: float = 0.0,
+                 fakes: Callable[[nn.Module, Batch], Tensor] = plain_fakes, order: Sequence[str] = ("D", "G"),
+                 fresh_batch: Sequence[str] = ("D",), updates: Mapping[str, int] | None = None) -> None:
         super().__init__()
-        self.G, self.D, self.loss = generator, discriminator, loss
+        self.G, self.D, self.loss, self.fakes = generator, discriminator, loss, fakes
         self.players = {"G": self.G, "D": self.D}
+        self.r1_gamma, self.r1_every, self.r2_gamma = r1_gamma, r1_every, r2_gamma
+        self.path_length, self.path_every, self.orthogonal = path_length, path_every, orthogonal
         updates = {"G": 1, "D": 1, **(updates or {})}
-        lazy = r1_gamma > 0 and r1_every > 1
-        self.r1_gamma = 0.0 if lazy else r1_gamma
-        moves = {"D": self.judge, "G": self.forge}
-        self.phases = []
-        for name in order:
-            self.phases.append(Phase(name, (name,), moves[name], updates[name], name in fresh_batch))
-            if name == "D" and lazy:
-                penalty = partial(self.regularise, gamma=r1_gamma * r1_every)
-                self.phases.append(Phase("D.r1", ("D",), penalty, 1, False, r1_every, updates["D"]))
+        main = {name: Phase(name, (name,), loss, updates[name], name in fresh_batch)
+                for name, loss in (("D", self.judge), ("G", self.forge))}
+        lazy: dict[str, list[Phase]] = {"G": [], "D": []}
+        if r1_gamma and r1_every > 1:
+            lazy["D"] = [Phase("D.r1", ("D",), self.regularise, 1, False, r1_every, updates["D"])]
+        if path_length is not None:
+            lazy["G"] = [Phase("G.path", ("G",), self.straighten, 1, False, path_every, updates["G"])]
+        self.phases = [phase for name in order for phase in (main[name], *lazy[name])]
 
     def judge(self, batch: Batch) -> Terms:
         """D tells reals from fakes; each is a batch of its own, as BatchNorm sees them."""
         with torch.no_grad():
-            fakes = self.G(latents(self.G, batch.draws), batch.fake_labels)
-        reals = batch.reals.detach().requires_grad_(self.r1_gamma > 0)
+            fakes = self.fakes(self.G, batch)
+        eager = bool(self.r1_gamma) and self.r1_every == 1
+        reals = batch.reals.detach().requires_grad_(eager)
+        fakes = fakes.detach().requires_grad_(bool(self.r2_gamma))
         real, fake = self.D(reals, batch.labels), self.D(fakes, batch.fake_labels)
         batch.figures.update(real_logit=real.mean(), fake_logit=fake.mean())
         terms = self.loss.discriminator(real, fake)
-        if self.r1_gamma > 0:
-            terms["r1"] = r1(real, reals, self.r1_gamma)
-        return terms
+        if eager:
+            terms["r1"] = r1(real, reals, at(self.r1_gamma, batch.images))
+        if self.r2_gamma:
+            terms["r2"] = r1(fake, fakes, at(self.r2_gamma, batch.images))
+        return terms | self._orthogonal(self.D)
 
     def forge(self, batch: Batch) -> Terms:
         """G makes fakes that pass for real."""
-        fake = self.D(self.G(latents(self.G, batch.draws), batch.fake_labels), batch.fake_labels)
+        fake = self.D(self.fakes(self.G, batch), batch.fake_labels)
         real = self.D(batch.reals, batch.labels) if self.loss.needs_reals else None
-        return self.loss.generator(fake, real)
+        return self.loss.generator(fake, real) | self._orthogonal(self.G)
 
-    def regularise(self, batch: Batch, gamma: float) -> Terms:
+    def regularise(self, batch: Batch) -> Terms:
         """The lazy R1 penalty alone."""
         reals = batch.reals.detach().requires_grad_(True)
-        return {"r1": r1(self.D(reals, batch.labels), reals, gamma)}
+        return {"r1": r1(self.D(reals, batch.labels), reals, at(self.r1_gamma, batch.images) * self.r1_every)}
+
+    def straighten(self, batch: Batch) -> Terms:
+        """The lazy path length penalty alone."""
+        half = batch[: max(len(batch) // 2, 1)]
+        ws = self.fakes.styles(self.G, half)
+        images = self.G.synthesis(ws, self.fakes.noise(half))
+        noise = half.draws.normal("path", *images.shape[1:])
+        return {"path": self.path_length(images, ws, noise) * self.path_every}
+
+    def _orthogonal(self, player: nn.Module) -> Terms:
+        if not self.orthogonal:
+            return {}
+        weights = [p for name, p in player.named_parameters() if p.dim() > 1 and not name.startswith("shared")]
+        return {"orthogonal": orthogonal_regularisation(weights, self.orthogonal)}

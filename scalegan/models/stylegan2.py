@@ -228,7 +228,7 @@ class Generator(nn.Module):
         super().__init__()
         self.resolution, self.latent_dim, self.num_classes = resolution, latent_dim, num_classes
         self.synthesis = Synthesis(resolution, channels, w_dim, channel_base, channel_max, conv_clamp, num_half_res)
-        self.num_ws = self.synthesis.num_ws
+        self.num_ws, self.latent = self.synthesis.num_ws, "normal"
         self.mapping = Mapping(latent_dim, num_classes, w_dim, self.num_ws, mapping_layers, mapping_lr_multiplier,
                                w_avg_beta)
         self.initialise(unseeded)
@@ -308,7 +308,9 @@ class Discriminator(nn.Module):
     def _judge(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """[N, C, 4, 4] -> [N], in full precision."""
         if self.mbstd_channels:
-            x = minibatch_stddev(x, self.mbstd_group, self.mbstd_channels)
+            # In training a group is consecutive samples, so that it does not depend on how many are here.
+            blocks = x.split(self.mbstd_group) if self.training else (x,)
+            x = torch.cat([minibatch_stddev(block, self.mbstd_group, self.mbstd_channels) for block in blocks])
         x = clamped_leaky_relu(self.conv(x), self.clamp)
         x = clamped_leaky_relu(self.fc(x.flatten(1)), clamp=None)
         features = self.out(x)                                          # [N, cmap_dim], or [N, 1] without labels

@@ -1,0 +1,7 @@
+"""`python -m scalegan VERB ...`."""
+
+import sys
+
+from scalegan.cli import main
+
+sys.exit(main())

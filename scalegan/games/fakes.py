@@ -1,0 +1,43 @@
+"""How a game makes fakes from keyed draws."""
+
+import torch
+from torch import Tensor, nn
+
+from scalegan.games.base import Batch, latents
+
+
+def plain_fakes(generator: nn.Module, batch: Batch) -> Tensor:
+    """G(z, labels), images [n, C, H, W]."""
+    return generator(latents(generator, batch.draws), batch.fake_labels)
+
+
+class StyledFakes:
+    """Fakes of a style-based G: mixed styles and keyed noise (Karras et al., 2019, sections 3.1 and 3.2).
+
+    Args:
+        mixing: probability that a sample takes its styles, from a random layer on, from a second latent. It is drawn
+            for each sample; the published code draws it once for the samples of a GPU.
+    """
+
+    def __init__(self, mixing: float) -> None:
+        self.mixing = mixing
+
+    def __call__(self, generator: nn.Module, batch: Batch) -> Tensor:
+        return generator.synthesis(self.styles(generator, batch), self.noise(batch))
+
+    def styles(self, generator: nn.Module, batch: Batch) -> Tensor:
+        """ws [n, num_ws, w_dim]."""
+        draws, labels = batch.draws, batch.fake_labels
+        ws = generator.mapping(latents(generator, draws), labels)
+        if not self.mixing:
+            return ws
+        others = generator.mapping(draws.normal("z2", generator.latent_dim), labels)
+        first = draws.integers("cutoff", ws.shape[1] - 1) + 1
+        first = torch.where(draws.uniform("mix") < self.mixing, first, ws.shape[1])
+        layer = torch.arange(ws.shape[1], device=ws.device)
+        return torch.where((layer < first[:, None])[:, :, None], ws, others)
+
+    @staticmethod
+    def noise(batch: Batch):
+        """What a synthesis layer asks for its noise: (name, shape [n, 1, H, W]) -> Tensor."""
+        return lambda name, shape: batch.draws.normal(f"noise/{name}", *shape[1:])

@@ -1,0 +1,71 @@
+"""Networks of every family, from the recipe's `model`."""
+
+from dataclasses import asdict, dataclass
+
+from torch import nn
+
+from scalegan import config
+from scalegan.errors import RecipeError
+from scalegan.models import biggan, dcgan, mlp, r3gan, stylegan2
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the networks are for: the shape of a sample [C, H, W] or [2], and the labels."""
+
+    shape: tuple[int, ...]
+    num_classes: int = 0
+    multilabel: bool = False
+
+
+def build(model: config.Model, task: Task) -> tuple[nn.Module, nn.Module]:
+    """Generator and discriminator of the recipe's family.
+
+    Raises:
+        RecipeError: for a resolution, labels or widths that the family does not have.
+    """
+    try:
+        return _FAMILIES[model.name](model, task)
+    except ValueError as error:
+        raise RecipeError(f"model.name={model.name}: {error}") from error
+
+
+def _dcgan(model: config.DCGAN, task: Task) -> tuple[nn.Module, nn.Module]:
+    sizes = {**_image(task), "multilabel": task.multilabel, "width": model.width, "norm_group": model.norm_group}
+    return dcgan.Generator(latent_dim=model.latent_dim, latent=model.latent, **sizes), dcgan.Discriminator(**sizes)
+
+
+def _mlp(model: config.MLP, task: Task) -> tuple[nn.Module, nn.Module]:
+    sizes = {"shape": task.shape, "hidden": model.hidden, "layers": model.layers, "num_classes": task.num_classes,
+             "multilabel": task.multilabel}
+    return mlp.Generator(latent_dim=model.latent_dim, latent=model.latent, **sizes), mlp.Discriminator(**sizes)
+
+
+def _biggan(model: config.BigGAN, task: Task) -> tuple[nn.Module, nn.Module]:
+    both = {**_image(task), **_only(model, "width", "attention", "init")}
+    own = _only(model, "latent_dim", "latent", "shared_dim", "hierarchical", "norm_group")
+    return biggan.Generator(**both, **own), biggan.Discriminator(**both)
+
+
+def _stylegan2(model: config.StyleGAN2, task: Task) -> tuple[nn.Module, nn.Module]:
+    both = {**_image(task), **_only(model, "mapping_layers", "channel_base", "channel_max", "num_half_res",
+                                    "conv_clamp")}
+    return (stylegan2.Generator(**both, **_only(model, "latent_dim", "w_dim", "w_avg_beta")),
+            stylegan2.Discriminator(**both, **_only(model, "architecture", "mbstd_group")))
+
+
+def _r3gan(model: config.R3GAN, task: Task) -> tuple[nn.Module, nn.Module]:
+    both = {**_image(task), **_only(model, "width", "full_width_until", "cardinality", "blocks")}
+    return r3gan.Generator(**both, **_only(model, "latent_dim", "latent")), r3gan.Discriminator(**both)
+
+
+_FAMILIES = {"dcgan": _dcgan, "mlp": _mlp, "biggan": _biggan, "stylegan2": _stylegan2, "r3gan": _r3gan}
+
+
+def _image(task: Task) -> dict[str, int]:
+    channels, resolution, _ = task.shape
+    return {"resolution": resolution, "channels": channels, "num_classes": task.num_classes}
+
+
+def _only(model: config.Model, *names: str) -> dict[str, object]:
+    return {name: value for name, value in asdict(model).items() if name in names}

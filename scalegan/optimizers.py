@@ -1,0 +1,60 @@
+"""The players' optimizers, and their schedules."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from scalegan import config
+from scalegan.games.base import Game
+from scalegan.schedules import at
+
+Optimizers = dict[str, torch.optim.Optimizer]
+
+
+def make(settings: Mapping[str, config.Optimizer], game: Game) -> Optimizers:
+    """One per player, with its state made at once, so that a checkpoint has a place for everything."""
+    made = {name: _make(settings[name], player) for name, player in game.players.items()}
+    schedule(made, settings, game, 0)
+    return made
+
+
+def schedule(optimizers: Optimizers, settings: Mapping[str, config.Optimizer], game: Game, images: int) -> None:
+    """Sets learning rates and betas for that many images.
+
+    With a lazy penalty every k updates both are corrected by c = k / (k + 1) (Karras et al., 2020, appendix B).
+    """
+    for name, optimizer in optimizers.items():
+        every = max(phase.every for phase in game.phases if name in phase.players)
+        c = every / (every + 1) if every > 1 else 1.0
+        group = optimizer.param_groups[0]
+        group["lr"] = at(settings[name].lr, images) * c
+        if "betas" in group:
+            group["betas"] = tuple(float(at(beta, images)) ** c for beta in settings[name].betas)
+
+
+def _make(settings: config.Optimizer, player: nn.Module) -> torch.optim.Optimizer:
+    parameters = list(player.parameters())
+    if settings.name == "adam":
+        optimizer = torch.optim.Adam(parameters, eps=settings.eps, fused=True)
+    elif settings.name == "rmsprop":
+        optimizer = torch.optim.RMSprop(parameters, foreach=True)
+    else:
+        optimizer = torch.optim.SGD(parameters, foreach=True)
+    _materialise(optimizer)
+    return optimizer
+
+
+@torch.no_grad()
+def _materialise(optimizer: torch.optim.Optimizer) -> None:
+    """Makes the state that the first step would make, all zeros as then; the weights stay."""
+    parameters = optimizer.param_groups[0]["params"]
+    kept = [p.clone() for p in parameters]
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for parameter, value in zip(parameters, kept):
+        parameter.copy_(value)
+        for tensor in optimizer.state[parameter].values():
+            tensor.zero_()
+    optimizer.zero_grad(set_to_none=True)
