@@ -67,7 +67,7 @@ class RunLog:
         self.console.print(line, markup=False)
 
     def advance(self, images: int) -> None:
-        if self.bar:
+        if self.bar and images > self.last[1]:
             self.bar.update(self.bar.task_ids[0], completed=images, rate=f"{self._rate(images):,.0f}")
 
     def report(self, images: int, figures: Mapping[str, float]) -> None:
@@ -89,6 +89,7 @@ class RunLog:
 
     def close(self) -> None:
         if self.bar:
+            self.bar.update(self.bar.task_ids[0], completed=self.last[1])
             self.bar.stop()
         if self.board:
             self.board.close()
