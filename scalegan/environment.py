@@ -1,5 +1,6 @@
 """Where a run computes: everything on which its bits may depend beside the recipe."""
 
+import os
 import platform
 from importlib.metadata import version
 from typing import Any
@@ -25,6 +26,7 @@ def prepare(device: torch.device, deterministic: bool) -> None:
     """Asks CUDA for deterministic kernels, or for the fastest ones."""
     if device.type != "cuda":
         return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
     torch.backends.cudnn.benchmark = not deterministic
     torch.backends.cudnn.deterministic = deterministic
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
