@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -76,7 +77,8 @@ def assemble(recipe: Recipe, ranks: Ranks, grain: int) -> Run:
     records = environment.record(ranks.device, ranks.world, precision, recipe.engine.deterministic)
     checkpoints = Checkpoints(folder / "checkpoints", ranks, recipe.checkpoint.keep)
     run = Run(recipe, folder, ranks, game, of_players, engine, ema, feed, open_stream, checkpoints,
-              {"recipe": config, "environment": records, "task": vars(task)}, painter.samples, lock)
+              {"recipe": config, "environment": records, "task": vars(task)}, painter.samples, lock,
+              partial(optimizers.schedule, of_players, recipe.optimizer, game))
     _resume(run, config, records)
     if ranks.first and not (folder / "reals.png").exists():
         painter.reals(folder / "reals.png")

@@ -19,7 +19,6 @@ from scalegan.ema import Ema
 from scalegan.engines.ddp import DDPEngine
 from scalegan.engines.ranks import Ranks
 from scalegan.games.base import Game
-from scalegan.optimizers import schedule
 from scalegan.runlog import Means, RunLog
 from scalegan.signals import StopRequest
 
@@ -58,6 +57,7 @@ class Run:
     facts: dict[str, Any]
     draw_samples: Callable[[torch.nn.Module, Path], None]
     lock: object  # of the folder, held as long as the run lives
+    schedule: Callable[[int], None] = lambda images: None  # sets what moves with the images seen
     progress: Progress = field(default_factory=Progress)
     means: Means = field(default_factory=Means)
     begun: float = field(default_factory=time.monotonic)  # less the seconds of earlier sittings
@@ -118,16 +118,16 @@ def play_iteration(run: Run, stream: Stream) -> None:
     """Every phase that is due, each update on a fresh batch or on the last one."""
     progress = run.progress
     reals: Reals | None = None
-    schedule(run.optimizers, run.recipe.optimizer, run.game, progress.images)
+    run.schedule(progress.images)
     for phase in run.game.phases:
         if not phase.due(progress.iterations):
             continue
         for _ in range(phase.updates):
             if phase.fresh_batch or reals is None:
-                reals = stream.take()
+                reals = run.feed.prepare(stream.take())
                 progress.images = stream.position
             updates = progress.updates.get(phase.name, 0)
-            figures = run.engine.update(phase, run.feed(reals, phase.name, updates))
+            figures = run.engine.update(phase, run.feed.batch(reals, phase.name, updates))
             run.means.add({f"loss/{phase.name}/{name}": value for name, value in figures.items()})
             progress.updates[phase.name] = updates + 1
     progress.iterations += 1

@@ -29,15 +29,20 @@ class Feed:
     flip: bool
     label_table: Tensor | None
 
-    def __call__(self, reals: Reals, phase: str, updates: int) -> Batch:
-        """The batch for the `updates`-th update of a phase. Draws are keyed on the phase and its count of samples,
-        so that phases that share reals still draw latents of their own."""
-        samples = self._prepared(reals)
-        first = updates * self.batch_size + self.offset
-        draws = self._draws(phase, first, len(samples))
-        return Batch(samples, self._labels(reals.labels), self._fake_labels(draws), draws, reals.position)
+    def prepare(self, reals: Reals) -> Reals:
+        """Reals as the networks see them, on the device; phases that share a batch share the work."""
+        labelled = self.label_table is not None and reals.labels is not None
+        labels = reals.labels.to(self.device, non_blocking=True) if labelled else None
+        return Reals(reals.position, self._scaled(reals), labels)
 
-    def _prepared(self, reals: Reals) -> Tensor:
+    def batch(self, reals: Reals, phase: str, updates: int) -> Batch:
+        """The batch for the `updates`-th update of a phase, from prepared reals. Draws are keyed on the phase and its
+        count of samples, so that phases that share reals still draw latents of their own."""
+        first = updates * self.batch_size + self.offset
+        draws = self._draws(phase, first, len(reals.samples))
+        return Batch(reals.samples, reals.labels, self._fake_labels(draws), draws, reals.position)
+
+    def _scaled(self, reals: Reals) -> Tensor:
         samples = reals.samples.to(self.device, non_blocking=True)
         if samples.dtype != torch.uint8:
             return samples
@@ -47,9 +52,6 @@ class Feed:
             samples = torch.where(mirrored, samples.flip(3), samples)
         scaled = samples.to(torch.float32, memory_format=torch.channels_last)
         return scaled.div_(127.5).sub_(1)
-
-    def _labels(self, labels: Tensor | None) -> Tensor | None:
-        return None if self.label_table is None or labels is None else labels.to(self.device, non_blocking=True)
 
     def _fake_labels(self, draws: Draws) -> Tensor | None:
         """From the data's own distribution: the label of a record drawn at random."""

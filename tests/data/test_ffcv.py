@@ -186,6 +186,10 @@ def test_threads_go_with_the_stream_and_leave_torchs_alone(jpeg_set: Path) -> No
     stream = FfcvStream(FfcvChunks(jpeg_set, order_of), range(LANES), 0, 3)
     stream.take()
     assert threading.active_count() == before + 3
+    stream.close()
+    assert threading.active_count() == before
+    stream = FfcvStream(FfcvChunks(jpeg_set, order_of), range(LANES), 0, 2)
+    stream.take()
     del stream
     assert threading.active_count() == before
     assert torch.get_num_threads() == threads
@@ -251,8 +255,6 @@ def test_file_that_does_not_fit_is_refused(harm: str, own_set: Path, tmp_path: P
 
 @needs_ffcv
 def test_worker_that_dies_or_fails_is_told(jpeg_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from scalegan.data import ffcv_chunks
-
     stream = FfcvStream(FfcvChunks(jpeg_set, order_of), range(LANES), 0, 1)
     stream._workers[0].stopping.set()
     with pytest.raises(UserError, match="died without a word"):
@@ -260,8 +262,8 @@ def test_worker_that_dies_or_fails_is_told(jpeg_set: Path, monkeypatch: pytest.M
             stream.take()
     chunks = FfcvChunks(jpeg_set, order_of)
     monkeypatch.setattr(chunks, "pipeline", None)
-    with pytest.raises(TypeError):
-        ffcv_chunks.FfcvStream(chunks, range(LANES), 0, 2).take()
+    with pytest.raises(AttributeError):     # a bug in a thread is no reason to wait
+        FfcvStream(chunks, range(LANES), 0, 2).take()
 
 
 @needs_ffcv

@@ -16,6 +16,7 @@ from scalegan.data.points import SETS, PointChunks
 from scalegan.data.stream import Reals, Stream
 from scalegan.data.webdataset import WebDatasetChunks
 from scalegan.errors import UserError
+from scalegan.games.base import Batch
 from scalegan.randomness import Draws
 from scalegan.signals import ignore_in_worker
 
@@ -108,6 +109,10 @@ def test_points_are_the_same_on_any_lanes(name: str) -> None:
     assert 0.1 < points(1).std() < 4
 
 
+def fed(feed: Feed, reals: Reals, phase: str, updates: int) -> Batch:
+    return feed.batch(feed.prepare(reals), phase, updates)
+
+
 def make_feed(offset: int, labels: torch.Tensor | None = None) -> Feed:
     return Feed(0, 0, 16, offset, torch.device("cpu"), True, labels)
 
@@ -116,10 +121,10 @@ def test_feed_of_a_rank_is_its_part_of_the_whole(straight: list[Reals]) -> None:
     """Flips, labels of fakes and latents: none knows of ranks."""
     table = torch.arange(4).repeat(76)
     reals = straight[3]
-    whole = make_feed(0, table)(reals, "D", 5)
+    whole = fed(make_feed(0, table), reals, "D", 5)
     for offset in (0, 4, 8):
         part = Reals(reals.position, reals.samples[offset : offset + 4], reals.labels[offset : offset + 4])
-        batch = make_feed(offset, table)(part, "D", 5)
+        batch = fed(make_feed(offset, table), part, "D", 5)
         expected = whole[offset : offset + 4]
         assert batch.reals.equal(expected.reals)
         assert batch.labels.equal(expected.labels)
@@ -129,7 +134,7 @@ def test_feed_of_a_rank_is_its_part_of_the_whole(straight: list[Reals]) -> None:
 
 def test_phases_and_updates_draw_apart(straight: list[Reals]) -> None:
     feed = make_feed(0)
-    drawn = {feed(straight[0], phase, updates).draws.normal("z", 1).sum().item()
+    drawn = {fed(feed, straight[0], phase, updates).draws.normal("z", 1).sum().item()
              for phase in ("D", "G") for updates in (0, 1)}
     assert len(drawn) == 4
 
@@ -138,7 +143,7 @@ def test_flips_mirror_about_half_and_nothing_else(straight: list[Reals]) -> None
     flipped = 0
     for reals in straight:
         plain = reals.samples.float() / 127.5 - 1
-        for sample, image in zip(make_feed(0)(reals, "D", 0).reals, plain):
+        for sample, image in zip(fed(make_feed(0), reals, "D", 0).reals, plain):
             mirrored = torch.allclose(sample, image.flip(2), atol=1e-6)
             assert mirrored or torch.allclose(sample, image, atol=1e-6)
             flipped += mirrored
@@ -147,14 +152,14 @@ def test_flips_mirror_about_half_and_nothing_else(straight: list[Reals]) -> None
 
 def test_phases_that_share_a_batch_see_the_same_flips(straight: list[Reals]) -> None:
     feed = make_feed(0)
-    assert feed(straight[0], "D", 0).reals.equal(feed(straight[0], "D.r1", 7).reals)
+    assert fed(feed, straight[0], "D", 0).reals.equal(fed(feed, straight[0], "D.r1", 7).reals)
 
 
 def test_labels_of_fakes_follow_the_datas_own() -> None:
     table = torch.tensor([0] * 90 + [1] * 10)
     reals = Reals(0, torch.zeros(4000, 3, 2, 2, dtype=torch.uint8), torch.zeros(4000, dtype=torch.long))
     feed = Feed(0, 0, 4000, 0, torch.device("cpu"), False, table)
-    assert feed(reals, "D", 0).fake_labels.float().mean() == pytest.approx(0.1, abs=0.02)
+    assert fed(feed, reals, "D", 0).fake_labels.float().mean() == pytest.approx(0.1, abs=0.02)
 
 
 def test_draws_follow_the_device() -> None:

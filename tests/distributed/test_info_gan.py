@@ -20,6 +20,7 @@ from scalegan.losses import LOSSES, Terms
 from scalegan.models import dcgan
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
 from scalegan.models.layers.initial import Generators
+from scalegan.optimizers import make
 from scalegan.signals import StopRequest
 from scalegan.trainer import Outcome, Run, train
 
@@ -77,7 +78,7 @@ def play(ranks: Ranks, data: str, folder: str, total_images: int) -> tuple[int, 
     game = InfoGAN()
     build.initialise(game, recipe.seed)
     start = {name: [p.clone() for p in player.parameters()] for name, player in game.players.items()}
-    optimizers = build.optimizers({name: config.Optimizer(lr=1e-3) for name in game.players}, game)
+    optimizers = make({name: config.Optimizer(lr=1e-3) for name in game.players}, game)
     lanes = range(ranks.rank * 4 // ranks.world, (ranks.rank + 1) * 4 // ranks.world)
     run = Run(recipe=recipe, folder=Path(folder), ranks=ranks, game=game, optimizers=optimizers,
               engine=DDPEngine(game, optimizers, ranks, 16, tree=True), ema=Ema(game.G, 500),
@@ -92,7 +93,8 @@ def play(ranks: Ranks, data: str, folder: str, total_images: int) -> tuple[int, 
     assert train(run, StopRequest(ranks)) is Outcome.FINISHED
     moved = {name for name, player in game.players.items()
              if any(not torch.equal(p, old) for p, old in zip(player.parameters(), start[name]))}
-    code = float(run.engine.update(game.phases[1], run.feed(Stream(chunks, lanes, 0, 0).take(), "GQ", 0))["code"])
+    fresh = run.feed.batch(run.feed.prepare(Stream(chunks, lanes, 0, 0).take()), "GQ", 0)
+    code = float(run.engine.update(game.phases[1], fresh)["code"])
     newest = run.checkpoints.newest()
     return run.progress.images, checkpoint.digest(checkpoint.read(newest)), moved, code
 
