@@ -17,10 +17,11 @@ from scalegan.data.order import Order
 from scalegan.data.points import SETS, PointChunks
 from scalegan.data.stream import Chunks, Stream
 from scalegan.data.webdataset import WebDatasetChunks
-from scalegan.errors import RecipeError
+from scalegan.errors import RecipeError, UserError
 from scalegan.games.base import Game, latents
 from scalegan.games.fakes import StyledFakes, plain_fakes
 from scalegan.games.gan import GAN
+from scalegan.generator_file import style_of
 from scalegan.losses import LOSSES
 from scalegan.networks import Task
 from scalegan.penalties import PathLength
@@ -72,6 +73,7 @@ def open_data(recipe: config.Recipe) -> tuple[Chunks, Task, str, Tensor | None]:
     if data.labels == "none":
         return chunks, Task(shape), manifest.content, None
     task = Task(shape, len(manifest.labels.names), data.labels == "attributes")
+    _check_labels(data.path, torch.from_numpy(chunks.index.labels), task, manifest.records)
     return chunks, task, manifest.content, torch.from_numpy(chunks.index.labels)
 
 
@@ -107,6 +109,19 @@ def _check_manifest(data: config.Data, manifest: Manifest) -> None:
     if data.labels not in ("none", manifest.labels.kind):
         raise RecipeError(f"data.labels={data.labels}, but {data.path} has labels of kind "
                           f"'{manifest.labels.kind}'")
+
+
+def _check_labels(path: str, labels: Tensor, task: Task, records: int) -> None:
+    """Every record has a label, of the classes or attributes that the manifest names."""
+    shape = (records, task.num_classes) if task.multilabel else (records,)
+    if labels.shape != shape:
+        raise UserError(f"data.path={path}: the labels are {list(labels.shape)}, and should be {list(shape)}; "
+                        "prepare the data again")
+    low, high = (int(value) for value in labels.aminmax())
+    last = 1 if task.multilabel else task.num_classes - 1
+    if low < 0 or high > last:
+        raise UserError(f"data.path={path}: there is a label {low if low < 0 else high}, but the manifest has 0 to "
+                        f"{last}; prepare the data again")
 
 
 def game(recipe: config.Recipe, task: Task) -> Game:
@@ -149,7 +164,7 @@ class SamplePainter:
 
     @torch.no_grad()
     def samples(self, generator: nn.Module, path: Path) -> None:
-        samples = generator(latents(generator, self.draws), self.labels)
+        samples = generator(latents(generator, self.draws), self.labels, **style_of(generator))
         if samples.dim() == 4:
             pictures.save_grid(path, samples, self.recipe.snapshot.columns)
         else:

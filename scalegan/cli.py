@@ -13,6 +13,7 @@ VERBS = {
     "prepare": ("scalegan.prepare", "make shards of LSUN, CelebA, CIFAR-10 or your own images"),
     "sample": ("scalegan.sample", "draw images from a run or an export"),
     "export": ("scalegan.export", "write a run's EMA generator to one safetensors file"),
+    "convert": ("scalegan.convert", "make an export of other implementations' checkpoints"),
     "inspect": ("scalegan.inspection", "print what a checkpoint holds, with digests"),
 }
 

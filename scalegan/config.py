@@ -103,6 +103,12 @@ class BigGAN:
     """Resolutions with self-attention."""
     init: Literal["orthogonal", "normal"] = "orthogonal"
     """Initial weights: orthogonal, or N(0, 0.02)."""
+    spectral: bool = True
+    """Spectral norm in the generator; the discriminator always has it."""
+    bn_eps: PositiveFloat = 1e-5
+    """Epsilon of the generator's conditional norms."""
+    sn_eps: PositiveFloat = 1e-6
+    """Epsilon of spectral norm."""
     norm_group: PositiveInt | Literal["batch"] = 16
     """Samples whose statistics BatchNorm shares: consecutive ones of the global batch, or all of it."""
 
@@ -118,6 +124,8 @@ class StyleGAN2:
     """Length of a style."""
     mapping_layers: PositiveInt = 8
     """Layers from z to w."""
+    mapping_lr_multiplier: PositiveFloat = 0.01
+    """Learning rate of those layers, relative to the others'."""
     channel_base: PositiveInt = 32768
     """A resolution has min(channel_base / resolution, channel_max) channels."""
     channel_max: PositiveInt = 512
@@ -147,8 +155,18 @@ class R3GAN:
     """Last resolution of full width."""
     cardinality: PositiveInt = 96
     """Groups of the 3x3 convolution at full width."""
-    blocks: PositiveInt = 2
-    """Residual blocks per resolution."""
+    blocks: PositiveInt | tuple[PositiveInt, ...] = 2
+    """Residual blocks per resolution: one number, or one for each from 4 px up."""
+    widths: tuple[PositiveInt, ...] | None = None
+    """Channels per resolution from 4 px up, instead of `width` and `full_width_until`."""
+    cardinalities: tuple[PositiveInt, ...] | None = None
+    """Groups per resolution from 4 px up, instead of `cardinality`."""
+    expansion: PositiveInt = 2
+    """Inner channels of a block, relative to its outer ones."""
+    kernel: PositiveInt = 3
+    """Side of the grouped convolution; odd."""
+    embedding_dim: PositiveInt = 64
+    """Length of the class embedding beside z."""
     latent_dim: PositiveInt = 64
     """Length of z."""
     latent: Literal["normal", "uniform"] = "normal"

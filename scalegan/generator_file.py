@@ -28,7 +28,7 @@ def load(path: str | Path) -> nn.Module:
     about, weights = _read_export(path) if path.is_file() else _read_checkpoint(newest(path))
     model = TypeAdapter(config.Model).validate_python(about["model"])
     task = networks.Task(**{**about["task"], "shape": tuple(about["task"]["shape"])})
-    generator, _ = networks.build(model, task)
+    generator = networks.generator(model, task)
     try:
         generator.load_state_dict(weights)
     except RuntimeError as error:
@@ -77,13 +77,21 @@ def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 @torch.no_grad()
 def sample(generator: nn.Module, seeds: list[int], labels: Tensor | None, psi: float, batch: int = 32) -> Tensor:
-    """Images [N, C, H, W], one per seed: a seed gives the same image in whatever company it is drawn."""
+    """Images [N, C, H, W], one per seed: a seed gives the same image in whatever company it is drawn.
+
+    A style-based generator takes its constant noise.
+    """
     from scalegan.games.base import latents
     from scalegan.randomness import Draws
 
-    images = []
+    images, style = [], style_of(generator, psi)
     for start in range(0, len(seeds), batch):
         draws = Draws(0, 0, "sample", torch.tensor(seeds[start : start + batch]))
         part = None if labels is None else labels[start : start + batch]
-        images.append(generator(latents(generator, draws), part, psi=psi))
+        images.append(generator(latents(generator, draws), part, **style))
     return torch.cat(images)
+
+
+def style_of(generator: nn.Module, psi: float = 1.0) -> dict[str, Any]:
+    """Arguments that make an image depend on its latent and label alone."""
+    return {"psi": psi, "noise": "const"} if hasattr(generator, "synthesis") else {"psi": psi}

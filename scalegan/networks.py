@@ -1,12 +1,16 @@
 """Networks of every family, from the recipe's `model`."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from torch import nn
 
 from scalegan import config
 from scalegan.errors import RecipeError
 from scalegan.models import biggan, dcgan, mlp, r3gan, stylegan2
+
+Build = Callable[[], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -25,38 +29,51 @@ def build(model: config.Model, task: Task) -> tuple[nn.Module, nn.Module]:
         RecipeError: for a resolution, labels or widths that the family does not have.
     """
     try:
-        return _FAMILIES[model.name](model, task)
+        generator, discriminator = _FAMILIES[model.name](model, task)
+        return generator(), discriminator()
     except ValueError as error:
         raise RecipeError(f"model.name={model.name}: {error}") from error
 
 
-def _dcgan(model: config.DCGAN, task: Task) -> tuple[nn.Module, nn.Module]:
+def generator(model: config.Model, task: Task) -> nn.Module:
+    """The generator alone: a family may have sizes without a discriminator."""
+    try:
+        return _FAMILIES[model.name](model, task)[0]()
+    except ValueError as error:
+        raise RecipeError(f"model.name={model.name}: {error}") from error
+
+
+def _dcgan(model: config.DCGAN, task: Task) -> tuple[Build, Build]:
     sizes = {**_image(task), "multilabel": task.multilabel, "width": model.width, "norm_group": model.norm_group}
-    return dcgan.Generator(latent_dim=model.latent_dim, latent=model.latent, **sizes), dcgan.Discriminator(**sizes)
+    return (partial(dcgan.Generator, latent_dim=model.latent_dim, latent=model.latent, **sizes),
+            partial(dcgan.Discriminator, **sizes))
 
 
-def _mlp(model: config.MLP, task: Task) -> tuple[nn.Module, nn.Module]:
+def _mlp(model: config.MLP, task: Task) -> tuple[Build, Build]:
     sizes = {"shape": task.shape, "hidden": model.hidden, "layers": model.layers, "num_classes": task.num_classes,
              "multilabel": task.multilabel}
-    return mlp.Generator(latent_dim=model.latent_dim, latent=model.latent, **sizes), mlp.Discriminator(**sizes)
+    return (partial(mlp.Generator, latent_dim=model.latent_dim, latent=model.latent, **sizes),
+            partial(mlp.Discriminator, **sizes))
 
 
-def _biggan(model: config.BigGAN, task: Task) -> tuple[nn.Module, nn.Module]:
-    both = {**_image(task), **_only(model, "width", "attention", "init")}
-    own = _only(model, "latent_dim", "latent", "shared_dim", "hierarchical", "norm_group")
-    return biggan.Generator(**both, **own), biggan.Discriminator(**both)
+def _biggan(model: config.BigGAN, task: Task) -> tuple[Build, Build]:
+    both = {**_image(task), **_only(model, "width", "attention", "init", "sn_eps")}
+    own = _only(model, "latent_dim", "latent", "shared_dim", "hierarchical", "norm_group", "spectral", "bn_eps")
+    return partial(biggan.Generator, **both, **own), partial(biggan.Discriminator, **both)
 
 
-def _stylegan2(model: config.StyleGAN2, task: Task) -> tuple[nn.Module, nn.Module]:
-    both = {**_image(task), **_only(model, "mapping_layers", "channel_base", "channel_max", "num_half_res",
-                                    "conv_clamp")}
-    return (stylegan2.Generator(**both, **_only(model, "latent_dim", "w_dim", "w_avg_beta")),
-            stylegan2.Discriminator(**both, **_only(model, "architecture", "mbstd_group")))
+def _stylegan2(model: config.StyleGAN2, task: Task) -> tuple[Build, Build]:
+    both = {**_image(task), **_only(model, "mapping_layers", "mapping_lr_multiplier", "channel_base", "channel_max",
+                                    "num_half_res", "conv_clamp")}
+    return (partial(stylegan2.Generator, **both, **_only(model, "latent_dim", "w_dim", "w_avg_beta")),
+            partial(stylegan2.Discriminator, **both, **_only(model, "architecture", "mbstd_group")))
 
 
-def _r3gan(model: config.R3GAN, task: Task) -> tuple[nn.Module, nn.Module]:
-    both = {**_image(task), **_only(model, "width", "full_width_until", "cardinality", "blocks")}
-    return r3gan.Generator(**both, **_only(model, "latent_dim", "latent")), r3gan.Discriminator(**both)
+def _r3gan(model: config.R3GAN, task: Task) -> tuple[Build, Build]:
+    both = {**_image(task), **_only(model, "width", "full_width_until", "cardinality", "blocks", "widths",
+                                    "cardinalities", "expansion", "kernel")}
+    return (partial(r3gan.Generator, **both, **_only(model, "latent_dim", "latent", "embedding_dim")),
+            partial(r3gan.Discriminator, **both))
 
 
 _FAMILIES = {"dcgan": _dcgan, "mlp": _mlp, "biggan": _biggan, "stylegan2": _stylegan2, "r3gan": _r3gan}

@@ -183,6 +183,11 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().replace("\n", " ")
 
 
+# Sides that a family has both networks for.
+RESOLUTIONS = {"dcgan": (16, 32, 64, 128, 256), "biggan": (32, 64, 128, 256),
+               "stylegan2": tuple(8 << i for i in range(8)), "r3gan": tuple(4 << i for i in range(9))}
+
+
 def _check(recipe: Recipe, origin: str) -> None:
     """Combinations that cannot work, each with what to do."""
     def need(holds: bool, message: str) -> None:
@@ -203,10 +208,10 @@ def _check(recipe: Recipe, origin: str) -> None:
     need(not points or model.name == "mlp", "data.backend=points makes 2-D points; use model.name=mlp")
     need(not points or data.labels == "none", "2-D points have no labels; use data.labels=none")
     need(bool(data.path), "data.path is not given: a folder that `scalegan prepare` wrote")
+    sizes = RESOLUTIONS.get(model.name, (data.resolution,))
+    need(data.resolution in sizes,
+         f"data.resolution={data.resolution}: {model.name} has {', '.join(map(str, sizes))}")
     if model.name == "dcgan":
-        powers = (16, 32, 64, 128, 256)
-        need(data.resolution in powers,
-             f"data.resolution={data.resolution}: dcgan has {', '.join(map(str, powers))}")
         group = model.norm_group
         need(group == "batch" or batch % group == 0, f"model.norm_group={group} does not divide batch_size={batch}")
 

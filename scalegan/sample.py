@@ -17,6 +17,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--psi", type=float, default=1.0, help="truncation, where the model has it")
     parser.add_argument("--classes", type=_seeds, help="class indices, repeated over the seeds")
     parser.add_argument("--columns", type=int, help="of the grid (default 8, or the number of classes up to 10)")
+    parser.add_argument("--standing-statistics", type=int, default=0, metavar="N",
+                        help="re-estimate BatchNorm's averages over N batches of 64 (default 0: as trained)")
     parser.add_argument("--out", type=Path, default=Path("samples"), help="folder to write into")
     options = parser.parse_args(arguments)
 
@@ -30,6 +32,10 @@ def main(arguments: list[str]) -> int:
     columns = options.columns or (min(classes, 10) if classes else 8)
     labels = _labels(options, generator.about["task"], columns)
     try:
+        if options.standing_statistics > 0:
+            from scalegan.standing import standing_statistics
+
+            standing_statistics(generator, options.standing_statistics, psi=options.psi)
         images = sample(generator, options.seeds, labels, options.psi)
     except ValueError as error:
         raise UserError(str(error)) from error

@@ -97,8 +97,8 @@ def _reconstruct_persistent_obj(meta):
     raise AssertionError("the stand-in was called")
 
 
-class Persistent:
-    """Pickles as the official code's persistent classes do: their source text and their state."""
+class Plain:
+    """A module with the tensors of a state dict; pickles as a class without source text."""
 
     def __init__(self, state: dict[str, Tensor], source: str) -> None:
         self.source, self._modules, self._parameters, self._buffers = source, {}, {}, {}
@@ -114,17 +114,14 @@ class Persistent:
                 self._parameters[name] = torch.nn.Parameter(value)
         self._modules = {name: type(self)(part, source) for name, part in below.items()}
 
+
+class Persistent(Plain):
+    """Pickles as the official code's persistent classes do: their source text and their state."""
+
     def __reduce__(self):
         meta = {"type": "class", "version": 6, "module_src": self.source, "class_name": "Generator",
                 "state": self.__dict__}
         return sys.modules["torch_utils.persistence"]._reconstruct_persistent_obj, (meta,)
-
-
-class Plain(Persistent):
-    """Pickles as a class of a module, without source text."""
-
-    def __reduce__(self):
-        return object.__reduce_ex__(self, 2)
 
 
 @contextlib.contextmanager
@@ -183,10 +180,17 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(place: str, suffix: str,
             (tmp_path / "bad.pkl").write_bytes(pickle.dumps(content))
         else:
             torch.save(content, tmp_path / "bad.pt")
-    done = cli("convert", tmp_path / f"bad{suffix}", "--family", "dcgan", "--out", tmp_path / "out.safetensors")
-    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
-    assert "cannot be read as a checkpoint of tensors" in done.stderr
+    with pytest.raises(UserError, match="cannot be read as a checkpoint of tensors") as caught:
+        convert.main([str(tmp_path / f"bad{suffix}"), "--family", "dcgan", "--out", str(tmp_path / "out.safetensors")])
+    assert "\n" not in str(caught.value)
     assert not (tmp_path / "ran").exists() and not (tmp_path / "out.safetensors").exists()
+
+
+def test_the_door_answers_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "bad.pkl").write_bytes(pickle.dumps(Touch(tmp_path / "ran")))
+    done = cli("convert", tmp_path / "bad.pkl", "--family", "dcgan", "--out", tmp_path / "out.safetensors")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert "asks for posix.mkdir" in done.stderr and not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("name", ["torch.load", "builtins.getattr", "torch.nn.functional.relu", "os.system",

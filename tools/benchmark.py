@@ -1,10 +1,12 @@
-"""Benchmarks beside a peer or a physical limit: `python tools/benchmark.py step|checkpoint [--only NAME] [--json]`.
+"""Benchmarks beside a peer or a limit: `python tools/benchmark.py loader|step|checkpoint [--only NAME] [--json]`.
 
+`loader` runs on the photos of `--data` (a folder or zip); what peers it needs come with `pip install -e '.[bench]'`.
 `step --model NAME key=value ...` times any configuration instead: seconds per step of one update of every phase.
 """
 
 import argparse
 import json
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -16,9 +18,11 @@ from scalegan.benchmarks import harness  # noqa: E402
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("suite", choices=["step", "checkpoint"])
+    parser.add_argument("suite", choices=["loader", "step", "checkpoint"])
     parser.add_argument("--only", metavar="NAME", help="one benchmark of the suite")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--data", type=Path, metavar="PATH", help="of suite loader: folder or zip of photos (default: "
+                        "lfw.zip in $SCALEGAN_TEST_DATA or in ../shared/data, else made pictures)")
     parser.add_argument("--model", metavar="NAME", help="of suite step: time this family")
     parser.add_argument("keys", nargs="*", metavar="key=value", help="of --model: recipe keys")
     options = parser.parse_args()
@@ -29,7 +33,10 @@ def main() -> int:
     chosen = [options.only] if options.only else list(suite.BENCHMARKS)
     if options.only and options.only not in suite.BENCHMARKS:
         parser.error(f"{options.suite} has {', '.join(suite.BENCHMARKS)}")
-    results = [suite.BENCHMARKS[name]() for name in chosen]
+    if options.data:
+        os.environ["SCALEGAN_BENCHMARK_DATA"] = str(options.data)
+    measured = [suite.BENCHMARKS[name]() for name in chosen]
+    results = [result for result in measured if result is not None]   # None: left out, and said so
     print(json.dumps(harness.as_json(results)) if options.json else harness.table(results))
     return 0
 

@@ -1,36 +1,37 @@
 """The FFCV backend: `data.beton` read through FFCV's compiled pipelines, in the run's own order.
 
-Workers are threads: compiled code holds no lock of Python's, so several decode at once, each a rank's whole share of a
-batch. Batch i goes to worker i mod n, which changes no sample. Memory is handed over, not copied: it is used again as
-soon as nobody holds a tensor of it, and never before.
+Workers are threads: compiled code holds no lock of Python's, so several decode at once. Memory is
+handed over, not copied: it is used again as soon as nobody holds a tensor of it, and never before.
 """
 
 import os
-import queue
 import sys
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from scalegan.data.chunks import Chunk, Chunks, images_of
 from scalegan.data.ffcv_store import BETON, open_pipeline
 from scalegan.data.manifest import Index, Manifest
 from scalegan.data.order import Order
-from scalegan.data.stream import Chunk, Reals
+from scalegan.data.stream import Reals
 from scalegan.errors import UserError
 
-PREFETCHED_BATCHES = 2      # per worker
+TASKS_AHEAD = 2             # per worker, those under way among them
+_TASK_BATCHES, _TASK_BYTES = 8, 4 << 20
 _PATIENCE_SECONDS = 60
-_LOOK_SECONDS = 0.2
+_LOOK_SECONDS = 5
 
 
-class FfcvChunks:
-    """Chunks of a beton: `chunk(position, lane)` -> (uint8 [n, C, H, W], labels [n] or [n, K] or None).
+class FfcvChunks(Chunks):
+    """Chunks of a beton: uint8 images, labels [n] or [n, K] or None.
 
     Raises:
         UserError: where FFCV or the file is missing, or the file is not that of the index.
@@ -42,27 +43,26 @@ class FfcvChunks:
         self.path = folder / BETON
         # Blocks end where shards end; with the sizes of those the records came from, the order is theirs.
         self.order: Order = order_of(tuple(shard.records for shard in self.manifest.shards))
+        self.sample = images_of(self.manifest.image.size, self.manifest.image.channels)
         self.pipeline = open_pipeline(self.path, self.manifest, self.index)
         self._file = os.open(self.path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._file)
         self._windows: dict[range, tuple[int, int]] = {}
 
-    def chunk(self, position: int, lane: int) -> Chunk:
-        return self.share(position, range(lane, lane + 1), Room(self.share_shape(1), pin=False))
+    def fill(self, out: np.ndarray, position: int, lanes: range) -> np.ndarray | None:
+        return self.fill_batches(out, range(position, position + 1), lanes)
 
-    def share_shape(self, lanes: int) -> tuple[int, int, int, int]:
-        """[n, H, W, C] of what so many lanes contribute to a batch."""
-        image = self.manifest.image
-        return lanes * self.order.share, image.size, image.size, image.channels
+    def fill_batches(self, out: np.ndarray, positions: range, lanes: range) -> np.ndarray | None:
+        """Writes what lanes contribute to the batches that begin at `positions`, and returns its labels.
 
-    def share(self, position: int, lanes: range, room: "Room") -> Chunk:
-        """What lanes contribute to the batch that begins at `position`, in memory taken from `room`."""
-        self._read_ahead(position, lanes)
-        records = np.concatenate([self.order.chunk(position, lane) for lane in lanes])
-        tensor = room.take()
-        self._compare(records, self.pipeline(records, tensor.numpy()))
-        labels = self.index.labels
-        return tensor.permute(0, 3, 1, 2), torch.from_numpy(labels[records]) if len(labels) else None
+        Raises:
+            UserError: where a record is damaged.
+        """
+        for position in positions:
+            self._read_ahead(position, lanes)
+        records = np.concatenate([self.records(position, lanes) for position in positions])
+        self._compare(records, self.pipeline(records, out))
+        return self.index.labels[records] if len(self.index.labels) else None
 
     def _compare(self, records: np.ndarray, checks: np.ndarray) -> None:
         """Raises UserError for records whose bytes are not those that were written, or no image."""
@@ -114,19 +114,23 @@ class FfcvStream:
 
     Args:
         lanes: this rank's.
-        workers: threads; 0 decodes here.
+        workers: threads; 0 decodes here. A task is this rank's share of a batch, or of several where that is small. It
+            goes to whoever is free, and its place in the order is its own; so no worker changes a sample.
         pin: return pinned memory.
     """
 
     def __init__(self, chunks: FfcvChunks, lanes: range, position: int, workers: int, pin: bool = False) -> None:
         self.position, self.lanes, self.batch_size = position, lanes, chunks.order.batch_size
-        room = Room(chunks.share_shape(len(lanes)), pin)
-        self._share = lambda position: chunks.share(position, lanes, room)
-        self._workers = deque(_Worker(self._share, position + number * self.batch_size, workers * self.batch_size)
-                              for number in range(workers))
-        weakref.finalize(self, _stop, list(self._workers))
-        for worker in self._workers:
-            worker.start()
+        self.share = len(lanes) * chunks.order.share
+        batches = _batches_per_task(self.share * chunks.sample.itemsize) if workers else 1
+        self._task = _Task(chunks, lanes, batches, Room((batches * self.share, *chunks.sample.shape), pin))
+        self._ready: deque[Chunk] = deque()
+        self._crew = _Crew(self._task, range(position, sys.maxsize, batches * self.batch_size), workers)
+        self._finalizer = weakref.finalize(self, self._crew.stop)
+
+    def close(self) -> None:
+        """Ends the workers."""
+        self._finalizer()
 
     def take(self) -> Reals:
         """The next batch's share.
@@ -134,62 +138,89 @@ class FfcvStream:
         Raises:
             UserError: where a record is damaged or a worker died.
         """
-        if self._workers:
-            samples, labels = self._workers[0].take()
-            self._workers.rotate(-1)
-        else:
-            samples, labels = self._share(self.position)
-        reals = Reals(self.position, samples, labels)
+        if not self._ready:
+            samples, labels = self._crew.take() if self._crew.threads else self._task(self.position)
+            parts = samples.split(self.share)
+            self._ready.extend(zip(parts, [None] * len(parts) if labels is None else labels.split(self.share)))
+        reals = Reals(self.position, *self._ready.popleft())
         self.position += self.batch_size
         return reals
 
 
-class _Worker(threading.Thread):
-    """Decodes every n-th batch ahead of time. What it raises ends up with who waits for the batch."""
+def _batches_per_task(share_bytes: int) -> int:
+    """Small images are decoded in less time than it takes to say which."""
+    return max(1, min(_TASK_BATCHES, _TASK_BYTES // share_bytes))
 
-    def __init__(self, share: Callable[[int], Chunk], position: int, step: int) -> None:
-        super().__init__(name="scalegan-ffcv", daemon=True)
-        self.share, self.position, self.step = share, position, step
-        self.shelf: queue.Queue[Chunk | BaseException] = queue.Queue(PREFETCHED_BATCHES)
-        self.stopping = threading.Event()
 
-    def run(self) -> None:
-        try:
-            while not self.stopping.is_set():
-                self._put(self.share(self.position))
-                self.position += self.step
-        except BaseException as error:
-            self._put(error)
+class _Task(NamedTuple):
+    """What a worker does again and again: so many batches at once, in memory taken from `room`."""
+
+    chunks: FfcvChunks
+    lanes: range
+    batches: int
+    room: Room
+
+    def __call__(self, position: int) -> Chunk:
+        pixels, step = self.room.take(), self.chunks.order.batch_size
+        positions = range(position, position + self.batches * step, step)
+        labels = self.chunks.fill_batches(pixels.numpy(), positions, self.lanes)
+        return pixels.permute(0, 3, 1, 2), None if labels is None else torch.from_numpy(labels)
+
+
+class _Crew:
+    """Threads that do tasks ahead of time. What one raises ends up with who waits for its result."""
+
+    def __init__(self, task: Callable[[int], Chunk], positions: range, workers: int) -> None:
+        self.task, self.positions = task, positions
+        self.begun = self.taken = 0                         # numbers of tasks
+        self.ahead = workers * TASKS_AHEAD
+        self.done: dict[int, Chunk | BaseException] = {}    # by number
+        self.stopping = False
+        self.change = threading.Condition()
+        self.threads = [threading.Thread(target=self._work, name="scalegan-ffcv", daemon=True) for _ in range(workers)]
+        for thread in self.threads:
+            thread.start()
 
     def take(self) -> Chunk:
-        waited = 0.0
-        while True:
-            alive = self.is_alive()     # asked first: what a dying thread has put is found below
-            try:
-                item = self.shelf.get(timeout=_LOOK_SECONDS)
-                break
-            except queue.Empty:
+        """The next result in order."""
+        with self.change:
+            waited = 0
+            while not self.change.wait_for(lambda: self.taken in self.done, _LOOK_SECONDS):
+                if not any(thread.is_alive() for thread in self.threads):
+                    raise UserError("the loader's threads died; run again to go on from the last checkpoint")
                 waited += _LOOK_SECONDS
-            if not alive:
-                raise UserError("a loader thread died without a word; run again to go on from the last checkpoint")
-            if waited >= _PATIENCE_SECONDS:
-                print(f"scalegan: waiting for data since {_PATIENCE_SECONDS} s; is the disk slow?", file=sys.stderr)
-                waited = 0.0
-        if isinstance(item, BaseException):
-            raise item
-        return item
+                if waited % _PATIENCE_SECONDS == 0:
+                    print(f"scalegan: waiting for data since {waited} s; is the disk slow?", file=sys.stderr,
+                          flush=True)
+            result = self.done.pop(self.taken)
+            self.taken += 1
+            self.change.notify_all()
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
-    def _put(self, item: Chunk | BaseException) -> None:
-        while not self.stopping.is_set():
+    def stop(self) -> None:
+        with self.change:
+            self.stopping = True
+            self.change.notify_all()
+        for thread in self.threads:
+            thread.join(_PATIENCE_SECONDS)
+
+    def _work(self) -> None:
+        while (number := self._next()) is not None:
             try:
-                self.shelf.put(item, timeout=_LOOK_SECONDS)
-                return
-            except queue.Full:
-                continue
+                result = self.task(self.positions[number])
+            except BaseException as error:
+                result = error
+            with self.change:
+                self.done[number] = result
+                if number == self.taken:
+                    self.change.notify_all()
+            del result      # a tensor held here is memory that does not come back
 
-
-def _stop(workers: list[_Worker]) -> None:
-    for worker in workers:
-        worker.stopping.set()
-    for worker in workers:
-        worker.join(_PATIENCE_SECONDS)
+    def _next(self) -> int | None:
+        """The number of a task to do, when there is room for its result; None at the end."""
+        with self.change:
+            self.change.wait_for(lambda: self.stopping or self.begun < self.taken + self.ahead)
+            self.begun += 1
+            return None if self.stopping else self.begun - 1

@@ -5,10 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from scalegan.data.decode import pixel_buffer
+from scalegan.data.chunks import Chunks, images_of
 from scalegan.data.manifest import ImageFormat, Index, Manifest, Shard, content_hash, digest_of
 from scalegan.data.order import Order
 from scalegan.data.picture import all_grey, crop, read_picture, resize
@@ -20,8 +18,8 @@ _SAMPLE = 64
 _READERS = 8
 
 
-class FolderChunks:
-    """Chunks of a folder of images: `chunk(position, lane)` -> (uint8 [n, C, H, W], labels [n] or [n, K] or None).
+class FolderChunks(Chunks):
+    """Chunks of a folder of images: uint8 images, labels [n] or [n, K] or None.
 
     Records stand in the same order as `scalegan prepare` would write them, as if in one shard; its shards hold a
     multiple of the usual `block_records`, so that a run sees the same records in the same order from either.
@@ -39,14 +37,13 @@ class FolderChunks:
         self.manifest = Manifest(image, self.source.labels, (shard,), self.source.name,
                                  content_hash(image, self.source.labels, self.index))
         self.order: Order = order_of((len(self.source),))
+        self.sample = images_of(size, image.channels)
 
-    def chunk(self, position: int, lane: int) -> tuple[Tensor, Tensor | None]:
-        records = self.order.chunk(position, lane)
-        image, labels = self.manifest.image, self.index.labels
-        pixels, rows = pixel_buffer(len(records), image)
-        for row, record in zip(rows, records.tolist()):
+    def fill(self, out: np.ndarray, position: int, lanes: range) -> np.ndarray | None:
+        records, labels = self.records(position, lanes), self.index.labels
+        for row, record in zip(out, records.tolist()):
             row[:] = self._pixels(record)
-        return pixels, torch.from_numpy(labels[records]) if len(labels) else None
+        return labels[records] if len(labels) else None
 
     def _pixels(self, record: int) -> np.ndarray:
         entry, image = self.source.entry(record), self.manifest.image

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from scalegan.data.chunks import Chunks
 from scalegan.data.order import Order
 from scalegan.randomness import Draws
 
@@ -41,16 +43,17 @@ def spiral(draws: Draws) -> Tensor:
 SETS = {"ring8": ring8, "grid25": grid25, "moons": moons, "spiral": spiral}
 
 
-class PointChunks:
-    """Chunks of 2-D points: `chunk(position, lane)` -> (float32 [n, 2], None)."""
+class PointChunks(Chunks):
+    """Chunks of 2-D points: float32 [n, 2], without labels."""
+
+    sample = np.dtype((np.float32, (2,)))
 
     def __init__(self, name: str, order_of: Callable[[tuple[int, ...]], Order], seed: int) -> None:
         self.name, self.seed = name, seed
         # The order is of no consequence to endless data, but its lanes and batch say which positions are whose.
         self.order: Order = order_of((2**30,))
 
-    def chunk(self, position: int, lane: int) -> tuple[Tensor, None]:
-        share = self.order.share
-        first = position + lane * share
-        draws = Draws(self.seed, 0, f"points/{self.name}", torch.arange(first, first + share))
-        return SETS[self.name](draws), None
+    def fill(self, out: np.ndarray, position: int, lanes: range) -> None:
+        first = position + lanes.start * self.order.share
+        draws = Draws(self.seed, 0, f"points/{self.name}", torch.arange(first, first + len(out)))
+        out[:] = SETS[self.name](draws).numpy()

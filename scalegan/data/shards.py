@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 
@@ -29,12 +30,13 @@ def write_shard(path: Path, records: Iterable[Record], first: int, encoding: str
     The same records give the same bytes: member times and owners are zero.
     """
     temporary = path.with_name(path.name + ".tmp")
-    offsets, sizes, digests, labels = [], [], [], []
+    offsets, sizes, digests, labels, checks = [], [], [], [], []
     with temporary.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for number, record in enumerate(records, start=first):
             offsets.append(tar.offset + tarfile.BLOCKSIZE)
             sizes.append(len(record.image))
             digests.append(digest_of(record.image))
+            checks.append(crc32(record.image))
             _add(tar, f"{number:09d}.{EXTENSIONS[encoding]}", record.image)
             if record.label is not None:
                 labels.append(record.label)
@@ -45,7 +47,8 @@ def write_shard(path: Path, records: Iterable[Record], first: int, encoding: str
     shard = Shard(path.name, len(sizes), temporary.stat().st_size, file_sha256(temporary))
     temporary.rename(path)
     index = Index(np.array(offsets, np.int64), np.array(sizes, np.int64), np.array(digests, np.uint64),
-                  np.array(labels, np.uint8 if labels and np.ndim(labels[0]) else np.int64))
+                  np.array(labels, np.uint8 if labels and np.ndim(labels[0]) else np.int64),
+                  np.array(checks, np.uint32))
     return shard, index
 
 

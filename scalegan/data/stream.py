@@ -1,26 +1,35 @@
-"""The endless stream of batches: this rank's lanes, from any position, by any number of workers."""
+"""The endless stream of batches: this rank's lanes, from any position, by any number of workers.
 
+Workers write into memory that they share with the trainer. It is made once and used again as soon as nobody holds a
+tensor of it: to the kernel, fresh shared memory is half as dear as decoding into it.
+"""
+
+import mmap
+import sys
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from scalegan.data.order import Order
+from scalegan.data.chunks import Chunk, Chunks, as_samples
 from scalegan.errors import UserError
 
-Chunk = tuple[Tensor, Tensor | None]
-PREFETCHED_CHUNKS = 4
+_PREFETCHED_TASKS = 2, 4    # per worker, at least and at most; more of them even out what cores do besides
+_PREFETCHED_BYTES = 64 << 20
+_SPARE_SLOTS = 3            # one held by the trainer, one being taken, one for the next task
+_TASK_SAMPLES = 64          # a task of few samples costs more to hand over than to do
+_TASK_BYTES = 4 << 20
+_LOOK_SECONDS = 5
+_PATIENCE_SECONDS = 60
 
+Labels = np.ndarray | None
 
-class Chunks(Protocol):
-    """A storage backend: what a lane contributes to the batch that begins at a position."""
-
-    order: Order
-
-    def chunk(self, position: int, lane: int) -> Chunk: ...
+__all__ = ["Chunk", "Chunks", "Reals", "Stream"]
 
 
 class Reals(NamedTuple):
@@ -37,22 +46,28 @@ class Stream:
     Args:
         chunks: the backend.
         lanes: this rank's.
-        workers: loader processes; 0 loads here. Chunk i goes to worker i mod `workers`, so none changes a sample.
+        workers: loader processes; 0 loads here. A task is this rank's share of a batch, or of several where that is
+            small, and task i goes to worker i mod `workers`; so none changes a sample.
         pin: return pinned memory, for copies to a GPU beside its work.
         start_worker: called in each new worker.
     """
 
     def __init__(self, chunks: Chunks, lanes: range, position: int, workers: int, pin: bool = False,
                  start_worker: Callable[[], None] | None = None) -> None:
-        self.position, self.lanes, self.batch_size = position, lanes, chunks.order.batch_size
+        self.position, self.lanes, self.batch_size, self.pin = position, lanes, chunks.order.batch_size, pin
+        self.share = len(lanes) * chunks.order.share
+        batches = _batches_per_task(self.share, chunks.sample.itemsize) if workers else 1
+        prefetched = _prefetched_tasks(batches * self.share * chunks.sample.itemsize)
+        self._slots = _Slots(workers * prefetched + _SPARE_SLOTS, batches * self.share, chunks.sample)
+        self._ready: deque[Reals] = deque()
         loader = DataLoader(
-            _ByPosition(chunks), sampler=_Schedule(position, self.batch_size, lanes), batch_size=None,
-            num_workers=workers, pin_memory=pin, generator=torch.Generator(),
-            worker_init_fn=_Start(start_worker) if workers else None,
-            prefetch_factor=PREFETCHED_CHUNKS if workers else None, multiprocessing_context="fork" if workers else None)
-        self._chunks = iter(loader)
+            _Work(chunks, lanes, self._slots), sampler=_Schedule(position, batches * self.batch_size, self._slots),
+            batch_size=None, collate_fn=_unchanged, num_workers=workers, generator=torch.Generator(),
+            timeout=_LOOK_SECONDS if workers else 0, worker_init_fn=_Start(start_worker) if workers else None,
+            prefetch_factor=prefetched if workers else None, multiprocessing_context="fork" if workers else None)
+        self._tasks = iter(loader)
         # Workers ignore SIGTERM, by which multiprocessing would end them at exit, and then wait for ever.
-        self._finalizer = weakref.finalize(self, _shut_down, self._chunks)
+        self._finalizer = weakref.finalize(self, _shut_down, self._tasks)
 
     def close(self) -> None:
         """Ends the workers."""
@@ -64,22 +79,38 @@ class Stream:
         Raises:
             UserError: where a record is damaged or a worker died.
         """
-        try:
-            chunks = [self._next() for _ in self.lanes]
-        except RuntimeError as error:
-            if not is_worker_death(error):
-                raise
-            raise worker_death(error) from error
-        samples, labels = zip(*chunks)
-        reals = Reals(self.position, torch.cat(samples), None if labels[0] is None else torch.cat(labels))
+        if not self._ready:
+            self._ready.extend(self._receive())
         self.position += self.batch_size
-        return reals
+        return self._ready.popleft()
 
-    def _next(self) -> Chunk:
-        chunk = next(self._chunks)
-        if isinstance(chunk, UserError):
-            raise chunk
-        return chunk
+    def _receive(self) -> Iterator[Reals]:
+        """The batches of the next task."""
+        slot, labels = self._next()
+        if isinstance(labels, UserError):
+            self._slots.free.append(slot)
+            raise labels
+        samples = as_samples(self._slots.hand_over(slot))
+        if self.pin:
+            samples = samples.pin_memory()
+        for number, part in enumerate(samples.split(self.share)):
+            of_part = slice(number * self.share, (number + 1) * self.share)
+            yield Reals(self.position + number * self.batch_size, part,
+                        None if labels is None else torch.from_numpy(labels[of_part]))
+
+    def _next(self) -> tuple[int, Labels | UserError]:
+        waited = 0
+        while True:
+            try:
+                return next(self._tasks)
+            except RuntimeError as error:
+                if is_worker_death(error):
+                    raise worker_death(error) from error
+                if "DataLoader timed out" not in str(error):
+                    raise
+            waited += _LOOK_SECONDS
+            if waited % _PATIENCE_SECONDS == 0:
+                print(f"scalegan: waiting for data since {waited} s; is the disk slow?", file=sys.stderr, flush=True)
 
 
 def is_worker_death(error: RuntimeError) -> bool:
@@ -92,38 +123,75 @@ def worker_death(error: RuntimeError) -> UserError:
                      "run again to go on from the last checkpoint")
 
 
-def _shut_down(chunks: Iterator[Chunk]) -> None:
-    if hasattr(chunks, "_shutdown_workers"):
-        chunks._shutdown_workers()
-        for worker in chunks._workers:  # those that did not hear
+def _shut_down(tasks: Iterator) -> None:
+    if hasattr(tasks, "_shutdown_workers"):
+        tasks._shutdown_workers()
+        for worker in tasks._workers:  # those that did not hear
             worker.kill()
 
 
-class _ByPosition(Dataset):
-    """A backend as a map-style data set; errors travel as values, for their stack in a worker helps nobody."""
+def _batches_per_task(share: int, sample_bytes: int) -> int:
+    return max(1, min(_TASK_SAMPLES // share, _TASK_BYTES // (share * sample_bytes)))
 
-    def __init__(self, chunks: Chunks) -> None:
-        self.chunks = chunks
 
-    def __getitem__(self, key: tuple[int, int]) -> Chunk | UserError:
+def _prefetched_tasks(task_bytes: int) -> int:
+    least, most = _PREFETCHED_TASKS
+    return max(least, min(most, _PREFETCHED_BYTES // task_bytes))
+
+
+def _unchanged(result: tuple[int, Labels | UserError]) -> tuple[int, Labels | UserError]:
+    """Instead of torch's collation, which would send labels as tensors, each with a file descriptor."""
+    return result
+
+
+class _Slots:
+    """Pieces of memory that workers inherit when they are forked; `free` names those that nobody uses."""
+
+    def __init__(self, count: int, samples: int, sample: np.dtype) -> None:
+        self.memory = [np.ndarray(samples, sample, mmap.mmap(-1, samples * sample.itemsize)) for _ in range(count)]
+        self.free = list(range(count))
+
+    def hand_over(self, slot: int) -> np.ndarray:
+        """A filled slot, which comes back when no tensor of it is left; or a copy where too many are held already."""
+        memory = self.memory[slot]
+        if not self.free:
+            self.free.append(slot)
+            return memory.copy()
+        lease = memory[:]       # an array of its own, which lives as long as any tensor over it
+        weakref.finalize(lease, self.free.append, slot).atexit = False
+        return lease
+
+
+class _Work(Dataset):
+    """Tasks as a map-style data set; errors travel as values, for their stack in a worker helps nobody."""
+
+    def __init__(self, chunks: Chunks, lanes: range, slots: _Slots) -> None:
+        self.chunks, self.lanes, self.slots = chunks, lanes, slots
+
+    def __getitem__(self, task: tuple[int, int]) -> tuple[int, Labels | UserError]:
+        position, slot = task
+        share, order, labels = len(self.lanes) * self.chunks.order.share, self.chunks.order, []
+        memory = self.slots.memory[slot]
         try:
-            return self.chunks.chunk(*key)
+            for begin in range(0, len(memory), share):
+                labels.append(self.chunks.fill(memory[begin : begin + share], position, self.lanes))
+                position += order.batch_size
         except UserError as error:
-            return error
+            return slot, error
+        return slot, None if labels[0] is None else np.concatenate(labels)
 
 
 class _Schedule:
-    """(position, lane) without end."""
+    """(position, slot) without end."""
 
-    def __init__(self, position: int, batch_size: int, lanes: range) -> None:
-        self.position, self.batch_size, self.lanes = position, batch_size, lanes
+    def __init__(self, position: int, step: int, slots: _Slots) -> None:
+        self.position, self.step, self.slots = position, step, slots
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         position = self.position
         while True:
-            for lane in self.lanes:
-                yield position, lane
-            position += self.batch_size
+            yield position, self.slots.free.pop()
+            position += self.step
 
 
 class _Start:

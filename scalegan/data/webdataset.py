@@ -2,25 +2,24 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from scalegan.data.cache import Remote
+from scalegan.data.chunks import Chunks, images_of
 from scalegan.data.codec import decode_into
-from scalegan.data.decode import pixel_buffer
 from scalegan.data.manifest import Index, Manifest, digest_of
 from scalegan.data.order import Order
 from scalegan.errors import UserError
 
-OPEN_SHARDS = 128
+OPEN_SHARDS = 400       # of a process's usual 1,024 files; a window of many lanes reads from hundreds of shards
 
 
-class WebDatasetChunks:
-    """Chunks of a shard set: `chunk(position, lane)` -> (uint8 [n, C, H, W], labels [n] or [n, K] or None).
+class WebDatasetChunks(Chunks):
+    """Chunks of a shard set: uint8 images, labels [n] or [n, K] or None.
 
     Args:
         folder: of manifest and index, and of the shards unless they are remote.
@@ -39,6 +38,8 @@ class WebDatasetChunks:
             self._check_files()
         sizes = tuple(shard.records for shard in self.manifest.shards)
         self.order: Order = order_of(sizes)
+        self.sample = images_of(self.manifest.image.size, self.manifest.image.channels)
+        self._sum, self._sums = (crc32, self.index.checks) if len(self.index.checks) else (digest_of, self.index.digests)
         self._first = np.concatenate([[0], np.cumsum(sizes)])
         self._files: OrderedDict[int, int] = OrderedDict()
         self._windows: dict[int, tuple[int, int]] = {}
@@ -51,19 +52,29 @@ class WebDatasetChunks:
                 state = "is missing" if size is None else f"has {size} bytes, not {shard.bytes}"
                 raise UserError(f"{path} {state}; prepare the data again")
 
-    def chunk(self, position: int, lane: int) -> tuple[Tensor, Tensor | None]:
-        self._read_ahead(position, lane)
-        records = self.order.chunk(position, lane)
-        pixels, rows = pixel_buffer(len(records), self.manifest.image)
-        for row, record in zip(rows, records.tolist()):
-            self._decode(row, record)
-        labels = self.index.labels
-        return pixels, torch.from_numpy(labels[records]) if len(labels) else None
+    def fill(self, out: np.ndarray, position: int, lanes: range) -> np.ndarray | None:
+        for lane in lanes:
+            self._read_ahead(position, lane)
+        records = self.records(position, lanes)
+        sums = self._sums[records].tolist()
+        for row, record, expected, data in zip(out, records.tolist(), sums, self.stored(records)):
+            self._decode(row, record, expected, data)
+        return self.index.labels[records] if len(self.index.labels) else None
 
-    def _decode(self, out: np.ndarray, record: int) -> None:
-        data = self._bytes(record)
+    def stored(self, records: np.ndarray) -> Iterator[bytes]:
+        """The bytes of each record, unchecked."""
+        shards = np.searchsorted(self._first, records, side="right") - 1
+        # As lists: Python is slow to read elements of arrays one by one.
+        places = (column.tolist() for column in (shards, self.index.offsets[records], self.index.sizes[records]))
+        for shard, offset, size in zip(*places):
+            if self.remote is not None:
+                yield self.remote.read(self.manifest.shards[shard], offset, size)
+            else:
+                yield self._read(shard, offset, size)
+
+    def _decode(self, out: np.ndarray, record: int, expected: int, data: bytes) -> None:
         try:
-            if digest_of(data) != self.index.digests[record]:
+            if self._sum(data) != expected:
                 raise ValueError("its checksum differs")
             decode_into(out, data, self.manifest.image)
         except (ValueError, OSError) as error:
@@ -71,12 +82,11 @@ class WebDatasetChunks:
             raise UserError(f"record {record} in {self.folder / self.manifest.shards[shard].name} is damaged "
                             f"({error}); prepare that shard again") from error
 
-    def _bytes(self, record: int) -> bytes:
-        shard = int(np.searchsorted(self._first, record, side="right")) - 1
-        offset, size = int(self.index.offsets[record]), int(self.index.sizes[record])
-        if self.remote is not None:
-            return self.remote.read(self.manifest.shards[shard], offset, size)
-        return os.pread(self._open(shard), size, offset)
+    def _read(self, shard: int, offset: int, size: int) -> bytes:
+        try:
+            return os.pread(self._open(shard), size, offset)
+        except OSError as error:
+            raise self._trouble("read", shard, error) from error
 
     def _open(self, shard: int) -> int:
         if shard in self._files:
@@ -84,12 +94,15 @@ class WebDatasetChunks:
             return self._files[shard]
         if len(self._files) == OPEN_SHARDS:
             os.close(self._files.popitem(last=False)[1])
-        path = self.folder / self.manifest.shards[shard].name
         try:
-            self._files[shard] = os.open(path, os.O_RDONLY)
+            self._files[shard] = os.open(self.folder / self.manifest.shards[shard].name, os.O_RDONLY)
         except OSError as error:
-            raise UserError(f"cannot open {path}: {error.strerror}; put the shard back and run again") from error
+            raise self._trouble("open", shard, error) from error
         return self._files[shard]
+
+    def _trouble(self, verb: str, shard: int, error: OSError) -> UserError:
+        return UserError(f"cannot {verb} {self.folder / self.manifest.shards[shard].name}: {error.strerror}; "
+                         "put the shard back and run again")
 
     def _read_ahead(self, position: int, lane: int) -> None:
         """When a lane enters a window, asks the kernel for the window's blocks, so that reading is sequential."""
@@ -100,10 +113,10 @@ class WebDatasetChunks:
             return
         self._windows[lane] = window
         records = self.order.window_records(window, lane)
-        breaks = np.flatnonzero(np.diff(records) != 1) + 1
-        for run in np.split(records, breaks):
-            shard = int(np.searchsorted(self._first, run[0], side="right")) - 1
-            run = run[run < self._first[shard + 1]]
-            begin = int(self.index.offsets[run[0]])
-            end = int(self.index.offsets[run[-1]] + self.index.sizes[run[-1]])
-            os.posix_fadvise(self._open(shard), begin, end - begin, os.POSIX_FADV_WILLNEED)
+        shards = np.searchsorted(self._first, records, side="right") - 1
+        ends = np.flatnonzero((np.diff(records) != 1) | (np.diff(shards) != 0))
+        firsts, lasts = np.append(0, ends + 1), np.append(ends, len(records) - 1)
+        offsets, sizes = self.index.offsets[records], self.index.sizes[records]
+        for first, last in zip(firsts, lasts):
+            begin, end = int(offsets[first]), int(offsets[last] + sizes[last])
+            os.posix_fadvise(self._open(int(shards[first])), begin, end - begin, os.POSIX_FADV_WILLNEED)

@@ -309,7 +309,8 @@ class Discriminator(nn.Module):
         """[N, C, 4, 4] -> [N], in full precision."""
         if self.mbstd_channels:
             # In training a group is consecutive samples, so that it does not depend on how many are here.
-            blocks = x.split(self.mbstd_group) if self.training else (x,)
+            whole = not self.training or len(x) % self.mbstd_group  # which is refused below
+            blocks = (x,) if whole else x.split(self.mbstd_group)
             x = torch.cat([minibatch_stddev(block, self.mbstd_group, self.mbstd_channels) for block in blocks])
         x = clamped_leaky_relu(self.conv(x), self.clamp)
         x = clamped_leaky_relu(self.fc(x.flatten(1)), clamp=None)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import harness
@@ -255,15 +256,47 @@ def test_file_that_does_not_fit_is_refused(harm: str, own_set: Path, tmp_path: P
 
 @needs_ffcv
 def test_worker_that_dies_or_fails_is_told(jpeg_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = FfcvStream(FfcvChunks(jpeg_set, order_of), range(LANES), 0, 1)
-    stream._workers[0].stopping.set()
-    with pytest.raises(UserError, match="died without a word"):
-        for _ in range(10):
+    from scalegan.data import ffcv_chunks
+
+    monkeypatch.setattr(ffcv_chunks, "_LOOK_SECONDS", 0.1)
+    stream = FfcvStream(FfcvChunks(jpeg_set, order_of), range(LANES), 0, 2)
+    stream._crew.stop()
+    with pytest.raises(UserError, match="threads died"):
+        for _ in range(100):
             stream.take()
     chunks = FfcvChunks(jpeg_set, order_of)
     monkeypatch.setattr(chunks, "pipeline", None)
     with pytest.raises(AttributeError):     # a bug in a thread is no reason to wait
         FfcvStream(chunks, range(LANES), 0, 2).take()
+
+
+@needs_ffcv
+def test_slow_disk_is_waited_for_and_said(jpeg_set: Path, monkeypatch: pytest.MonkeyPatch,
+                                          capsys: pytest.CaptureFixture[str]) -> None:
+    from scalegan.data import ffcv_chunks
+
+    monkeypatch.setattr(ffcv_chunks, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(ffcv_chunks, "_PATIENCE_SECONDS", 0.1)
+    chunks = FfcvChunks(jpeg_set, order_of)
+    decode = chunks.pipeline
+    monkeypatch.setattr(chunks, "pipeline", SlowDisk(decode))
+    stream = FfcvStream(chunks, range(LANES), 0, 1)
+    assert stream.take().samples.equal(expected(jpeg_set, 1)[0].samples)
+    assert "waiting for data since 0.1 s; is the disk slow?" in capsys.readouterr().err
+
+
+class SlowDisk:
+    """A pipeline that takes its time."""
+
+    def __init__(self, pipeline: object) -> None:
+        self.pipeline = pipeline
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.pipeline, name)
+
+    def __call__(self, *arguments: object) -> object:
+        time.sleep(0.3)
+        return self.pipeline(*arguments)
 
 
 @needs_ffcv

@@ -1,0 +1,175 @@
+"""Other implementations' checkpoint files, read without running anything that they carry.
+
+`.safetensors` and torch's own files hold tensors. NVIDIA's pickles hold networks, whose classes come along as source
+text: here they become inert records of parameters and buffers, and every other global is refused.
+"""
+
+import io
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from scalegan.errors import UserError
+
+#: Where a file has several networks, in the order of preference: averages before what was trained.
+GENERATORS = ("G_ema", "g_ema", "ema", "params_ema", "generator_ema", "netG_ema", "G", "g", "netG", "generator", "gen",
+              "state_dict", "model", "params")
+
+
+class Record:
+    """What a pickle says about an object, as data. Nothing of the object's own class is imported or run."""
+
+    state: Mapping[str, Any] = {}
+
+    def __init__(self, *arguments: object, **keywords: object) -> None:
+        """Whatever the class was called with says nothing."""
+
+    def __setstate__(self, state: Any) -> None:
+        attributes, slots = state if isinstance(state, tuple) and len(state) == 2 else (state, None)
+        self.state = {**(attributes or {}), **(slots or {})}
+
+    def tensors(self, prefix: str = "") -> dict[str, Tensor]:
+        """The state dict of the module that this was."""
+        found: dict[str, Tensor] = {}
+        unsaved = self.state.get("_non_persistent_buffers_set", ())
+        for group in ("_parameters", "_buffers"):
+            found |= {prefix + name: value.detach() for name, value in self.state.get(group, {}).items()
+                      if isinstance(value, Tensor) and name not in unsaved}
+        for name, module in self.state.get("_modules", {}).items():
+            found |= module.tensors(f"{prefix}{name}.") if isinstance(module, Record) else {}
+        return found
+
+
+class PlainDict(dict):
+    """NVIDIA's EasyDict: a dict, whose attributes are its items."""
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.update(state)
+
+
+def _persistent(meta: Mapping[str, Any]) -> Record:
+    """In place of `torch_utils.persistence._reconstruct_persistent_obj`, which would run meta["module_src"]."""
+    record = Record()
+    record.__setstate__(meta["state"])
+    return record
+
+
+def _storage(data: bytes) -> Any:
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+def _bytes(text: str, encoding: str) -> bytes:
+    """How bytes are written for Python 2."""
+    return text.encode("latin1")
+
+
+def _parameter(data: Tensor, requires_grad: bool, hooks: object) -> Tensor:
+    return data.detach()
+
+
+def _tensor(storage: Any, offset: int, size: tuple, stride: tuple, *grad_and_hooks: object) -> Tensor:
+    return torch.empty(0, dtype=storage.dtype).set_(storage._untyped_storage, offset, size, stride)
+
+
+_ADMITTED: dict[tuple[str, str], Callable] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("_codecs", "encode"): _bytes,
+    ("builtins", "set"): set, ("__builtin__", "set"): set,
+    ("dnnlib.util", "EasyDict"): PlainDict,
+    ("torch", "Size"): torch.Size, ("torch", "device"): torch.device,
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor, ("torch._utils", "_rebuild_tensor"): _tensor,
+    ("torch._utils", "_rebuild_parameter"): _parameter,
+    ("torch.storage", "_load_from_bytes"): _storage,
+    ("torch_utils.persistence", "_reconstruct_persistent_obj"): _persistent,
+}
+
+
+class NetworkUnpickler(pickle.Unpickler):
+    """Admits tensors, storages, plain containers, and modules as inert records."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _ADMITTED:
+            return _ADMITTED[module, name]
+        if module == "torch" and isinstance(found := vars(torch).get(name), torch.dtype):
+            return found
+        # Modules without source text, in the order of their definition: torch's own, and R3GAN's inner networks.
+        if module.startswith("torch.nn.modules.") or module.split(".")[0] == "R3GAN":
+            return type(name, (Record,), {})
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is neither a tensor nor a container")
+
+
+def read(path: Path) -> Any:
+    """What is in the file: tensors in nested dictionaries.
+
+    Raises:
+        UserError: where it cannot be read, or holds what could run.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no file {path}")
+    readers = {".safetensors": load_file, ".pkl": _unpickled}
+    try:
+        return readers.get(path.suffix, _torch_file)(path)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, TypeError,
+            AttributeError, IndexError, ImportError) as error:
+        raise UserError(f"{path} cannot be read as a checkpoint of tensors: {_reason(error)}") from error
+
+
+def _unpickled(path: Path) -> Any:
+    with path.open("rb") as file:
+        return NetworkUnpickler(file).load()
+
+
+def _torch_file(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _reason(error: Exception) -> str:
+    """One line of it. torch's is a page, whose first lines advise to load without the safety."""
+    text = str(error)
+    if isinstance(error, pickle.UnpicklingError) and "WeightsUnpickler error:" in text:
+        text = text.split("WeightsUnpickler error:")[1].strip()
+    return (text.splitlines() or [type(error).__name__])[0].strip()
+
+
+def state_dict(content: Any, key: str | None = None) -> dict[str, Tensor]:
+    """The generator's tensors.
+
+    Args:
+        content: of `read`.
+        key: of the network in it, such as `G_ema` or `state_dict.netG`; its last parts may be a prefix of names.
+
+    Raises:
+        UserError: where there is no such key, or none that is known.
+    """
+    parts = key.split(".") if key else []
+    while True:
+        if isinstance(content, Record):
+            content = content.tensors()
+        if not isinstance(content, Mapping):
+            raise UserError(f"there is a {type(content).__name__} where a state dict should be; choose with --key")
+        if any(isinstance(value, Tensor) for value in content.values()):
+            return _below(dict(content), ".".join(parts))
+        known = (name for key in GENERATORS for name in (key, f"{key}_state_dict") if name in content)
+        chosen = parts.pop(0) if parts else next(known, None)
+        if chosen not in content:
+            missing = f"no '{chosen}'" if chosen else "no generator of a known key"
+            raise UserError(f"there is {missing} in it, but {', '.join(map(str, content)) or 'nothing'}; "
+                            "choose with --key")
+        content = content[chosen]
+
+
+def _below(tensors: dict[str, Any], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names start with the prefix, without it."""
+    if not prefix:
+        return tensors
+    found = {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
+    if not found:
+        raise UserError(f"no tensor's name starts with '{prefix}.'; the first is {next(iter(tensors))}")
+    return found
