@@ -204,7 +204,8 @@ class _Crew:
             self.stopping = True
             self.change.notify_all()
         for thread in self.threads:
-            thread.join(_PATIENCE_SECONDS)
+            if thread is not threading.current_thread():    # in which the garbage may be collected
+                thread.join(_PATIENCE_SECONDS)
 
     def _work(self) -> None:
         while (number := self._next()) is not None:
