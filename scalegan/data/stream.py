@@ -5,6 +5,7 @@ tensor of it: to the kernel, fresh shared memory is half as dear as decoding int
 """
 
 import mmap
+import signal
 import sys
 import weakref
 from collections import deque
@@ -24,10 +25,12 @@ _PREFETCHED_BYTES = 64 << 20
 _SPARE_SLOTS = 3            # one held by the trainer, one being taken, one for the next task
 _TASK_SAMPLES = 64          # a task of few samples costs more to hand over than to do
 _TASK_BYTES = 4 << 20
+_HELD_BACK = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 _LOOK_SECONDS = 5
 _PATIENCE_SECONDS = 60
 
 Labels = np.ndarray | None
+Done = tuple[int, list[Labels], UserError | None]   # the slot, the labels of each batch in it, why there are no more
 
 __all__ = ["Chunk", "Chunks", "Reals", "Stream"]
 
@@ -59,13 +62,13 @@ class Stream:
         batches = _batches_per_task(self.share, chunks.sample.itemsize) if workers else 1
         prefetched = _prefetched_tasks(batches * self.share * chunks.sample.itemsize)
         self._slots = _Slots(workers * prefetched + _SPARE_SLOTS, batches * self.share, chunks.sample)
-        self._ready: deque[Reals] = deque()
+        self._ready: deque[Reals | UserError] = deque()
         loader = DataLoader(
             _Work(chunks, lanes, self._slots), sampler=_Schedule(position, batches * self.batch_size, self._slots),
             batch_size=None, collate_fn=_unchanged, num_workers=workers, generator=torch.Generator(),
             timeout=_LOOK_SECONDS if workers else 0, worker_init_fn=_Start(start_worker) if workers else None,
             prefetch_factor=prefetched if workers else None, multiprocessing_context="fork" if workers else None)
-        self._tasks = iter(loader)
+        self._tasks = _started(loader)
         # Workers ignore SIGTERM, by which multiprocessing would end them at exit, and then wait for ever.
         self._finalizer = weakref.finalize(self, _shut_down, self._tasks)
 
@@ -81,24 +84,24 @@ class Stream:
         """
         if not self._ready:
             self._ready.extend(self._receive())
+        if isinstance(self._ready[0], UserError):   # which stays: there is no way around it
+            raise self._ready[0]
         self.position += self.batch_size
         return self._ready.popleft()
 
-    def _receive(self) -> Iterator[Reals]:
-        """The batches of the next task."""
-        slot, labels = self._next()
-        if isinstance(labels, UserError):
-            self._slots.free.append(slot)
-            raise labels
+    def _receive(self) -> Iterator[Reals | UserError]:
+        """The batches of the next task, up to the first that failed."""
+        slot, labels, error = self._next()
         samples = as_samples(self._slots.hand_over(slot))
         if self.pin:
             samples = samples.pin_memory()
-        for number, part in enumerate(samples.split(self.share)):
-            of_part = slice(number * self.share, (number + 1) * self.share)
-            yield Reals(self.position + number * self.batch_size, part,
-                        None if labels is None else torch.from_numpy(labels[of_part]))
+        for number, (part, of_part) in enumerate(zip(samples.split(self.share), labels)):
+            position = self.position + number * self.batch_size
+            yield Reals(position, part, None if of_part is None else torch.from_numpy(of_part))
+        if error is not None:
+            yield error
 
-    def _next(self) -> tuple[int, Labels | UserError]:
+    def _next(self) -> Done:
         waited = 0
         while True:
             try:
@@ -111,6 +114,15 @@ class Stream:
             waited += _LOOK_SECONDS
             if waited % _PATIENCE_SECONDS == 0:
                 print(f"scalegan: waiting for data since {waited} s; is the disk slow?", file=sys.stderr, flush=True)
+
+
+def _started(loader: DataLoader) -> Iterator[Done]:
+    """Its workers are forked with signals held back, until they have said which they ignore."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+    try:
+        return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def is_worker_death(error: RuntimeError) -> bool:
@@ -139,9 +151,9 @@ def _prefetched_tasks(task_bytes: int) -> int:
     return max(least, min(most, _PREFETCHED_BYTES // task_bytes))
 
 
-def _unchanged(result: tuple[int, Labels | UserError]) -> tuple[int, Labels | UserError]:
+def _unchanged(done: Done) -> Done:
     """Instead of torch's collation, which would send labels as tensors, each with a file descriptor."""
-    return result
+    return done
 
 
 class _Slots:
@@ -168,17 +180,17 @@ class _Work(Dataset):
     def __init__(self, chunks: Chunks, lanes: range, slots: _Slots) -> None:
         self.chunks, self.lanes, self.slots = chunks, lanes, slots
 
-    def __getitem__(self, task: tuple[int, int]) -> tuple[int, Labels | UserError]:
+    def __getitem__(self, task: tuple[int, int]) -> Done:
         position, slot = task
-        share, order, labels = len(self.lanes) * self.chunks.order.share, self.chunks.order, []
-        memory = self.slots.memory[slot]
+        memory, order, labels = self.slots.memory[slot], self.chunks.order, []
+        share = len(self.lanes) * order.share
         try:
             for begin in range(0, len(memory), share):
                 labels.append(self.chunks.fill(memory[begin : begin + share], position, self.lanes))
                 position += order.batch_size
         except UserError as error:
-            return slot, error
-        return slot, None if labels[0] is None else np.concatenate(labels)
+            return slot, labels, error
+        return slot, labels, None
 
 
 class _Schedule:
@@ -202,3 +214,4 @@ class _Start:
         torch.set_num_threads(1)
         if self.start_worker is not None:
             self.start_worker()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)

@@ -34,15 +34,26 @@ class WebDatasetChunks(Chunks):
         if len(self.index.offsets) != self.manifest.records:
             raise UserError(f"{folder}: index.safetensors has {len(self.index.offsets)} records, manifest.json "
                             f"{self.manifest.records}; prepare the data again")
+        self._first = np.cumsum([0, *(shard.records for shard in self.manifest.shards)])
+        self._check_places()
         if remote is None:
             self._check_files()
         sizes = tuple(shard.records for shard in self.manifest.shards)
         self.order: Order = order_of(sizes)
         self.sample = images_of(self.manifest.image.size, self.manifest.image.channels)
-        self._sum, self._sums = (crc32, self.index.checks) if len(self.index.checks) else (digest_of, self.index.digests)
-        self._first = np.concatenate([[0], np.cumsum(sizes)])
+        checks, digests = self.index.checks, self.index.digests
+        self._sum, self._sums = (crc32, checks) if len(checks) else (digest_of, digests)
         self._files: OrderedDict[int, int] = OrderedDict()
         self._windows: dict[int, tuple[int, int]] = {}
+
+    def _check_places(self) -> None:
+        """Records must lie one behind the other, inside the shard that they are in by the manifest's counts."""
+        offsets, ends = self.index.offsets, self.index.offsets + self.index.sizes
+        begins = np.append(0, ends[:-1])
+        begins[self._first[:-1]] = 0
+        sizes = np.repeat([shard.bytes for shard in self.manifest.shards], np.diff(self._first))
+        if (offsets < begins).any() or (ends < offsets).any() or (ends > sizes).any():
+            raise UserError(f"{self.folder}: index.safetensors does not fit manifest.json; prepare the data again")
 
     def _check_files(self) -> None:
         for shard in self.manifest.shards:

@@ -3,17 +3,23 @@
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
+from zlib import crc32
 
+import numpy as np
 import pytest
 import torch
 from harness import alive, descendants, wait_until
 
+from scalegan.data import order
+from scalegan.data.codec import encode
 from scalegan.data.feed import Feed
-from scalegan.data.manifest import Index
+from scalegan.data.manifest import ImageFormat, Index, LabelSchema, Shard, digest_of
 from scalegan.data.order import Order
 from scalegan.data.points import SETS, PointChunks
-from scalegan.data.stream import Reals, Stream
+from scalegan.data.shards import finish
+from scalegan.data.stream import Reals, Stream, _batches_per_task
 from scalegan.data.webdataset import WebDatasetChunks
 from scalegan.errors import UserError
 from scalegan.games.base import Batch
@@ -60,6 +66,70 @@ def test_a_rank_takes_its_lanes(tiny_set: Path, straight: list[Reals]) -> None:
         assert torch.cat([one.labels, other.labels]).equal(whole.labels)
 
 
+def of_lanes(folder: Path, lanes: int) -> WebDatasetChunks:
+    return WebDatasetChunks(folder, lambda sizes: Order(sizes, 16, lanes, 0, 8, 2))
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2, 3])
+@pytest.mark.parametrize("lanes, world", [(1, 1), (2, 1), (4, 1), (4, 2), (8, 4), (16, 1), (16, 2), (16, 4), (16, 16)])
+def test_what_a_task_holds_changes_no_batch(lanes: int, world: int, workers: int, tiny_set: Path) -> None:
+    """Tasks hold one to many batches, by a rank's share; against what the backend gives lane by lane."""
+    chunks = of_lanes(tiny_set, lanes)
+    for rank in sorted({0, world // 2, world - 1}):
+        own = range(rank * lanes // world, (rank + 1) * lanes // world)
+        stream = Stream(chunks, own, 16 * 5, workers)
+        for position in range(16 * 5, 16 * 25, 16):
+            samples, labels = zip(*(chunks.chunk(position, lane) for lane in own))
+            reals = stream.take()
+            assert reals.position == position
+            assert reals.samples.equal(torch.cat(samples)) and reals.labels.equal(torch.cat(labels))
+
+
+@pytest.mark.parametrize("share, sample_bytes, batches", [
+    (64, 12288, 1), (16, 12288, 4), (1, 12288, 64), (48, 12288, 1), (8, 3 * 256**2, 2), (4, 3 * 1024**2, 1),
+    (4096, 8, 1)])
+def test_tasks_are_neither_tiny_nor_huge(share: int, sample_bytes: int, batches: int) -> None:
+    assert _batches_per_task(share, sample_bytes) == batches
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_memory_is_used_again_but_never_while_it_is_held(workers: int, tiny_set: Path, straight: list[Reals]) -> None:
+    stream = Stream(open_set(tiny_set), range(4), 0, workers)
+    places = set()
+    for expected in straight[:30]:
+        reals = stream.take()
+        places.add(reals.samples.untyped_storage().data_ptr())
+        assert reals.samples.equal(expected.samples)
+    assert len(places) <= len(stream._slots.memory)
+    held = [stream.take() for _ in range(15)]
+    assert_equal(held, straight[30:45])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_part_of_a_batch_holds_its_memory(workers: int, tiny_set: Path, straight: list[Reals]) -> None:
+    stream = Stream(open_set(tiny_set), range(4), 0, workers)
+    part = stream.take().samples[3:5].flip(0)[:1, 0]
+    view = stream.take().samples[7]
+    for _ in range(40):
+        stream.take()
+    assert part.equal(straight[0].samples[4:5, 0])
+    assert view.equal(straight[1].samples[7])
+
+
+def test_batches_outlive_their_stream(tiny_set: Path, straight: list[Reals]) -> None:
+    assert_equal([Stream(open_set(tiny_set), range(4), 0, 2).take()], straight[:1])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_pinned_batches_are_the_same(workers: int, tiny_set: Path, straight: list[Reals]) -> None:
+    stream = Stream(open_set(tiny_set), range(4), 0, workers, pin=True)
+    found = [stream.take() for _ in range(45)]
+    assert all(reals.samples.is_pinned() for reals in found)
+    assert_equal(found, straight)
+
+
 def test_batches_are_not_all_alike(straight: list[Reals]) -> None:
     assert len({r.samples.numpy().tobytes() for r in straight}) == len(straight)
 
@@ -97,6 +167,47 @@ def test_damaged_record_is_told_through_workers(workers: int, tiny_set: Path, tm
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"record 7 in .*000000\.tar is damaged"):
         take(folder, 40, workers)
+
+
+def simulated_lsun(folder: Path, positions: range) -> Order:
+    """LSUN bedroom's 3,033,042 records in shards that are holes, but for the records of batches at `positions`."""
+    image = ImageFormat(64, 3, "jpeg", 90)
+    data = encode(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8), image)
+    step = 512 + -(-len(data) // 512) * 512
+    sizes = [2560] * (3_033_042 // 2560) + [3_033_042 % 2560]
+    shards = [Shard(f"{i:06d}.tar", size, step * size + 1024, "") for i, size in enumerate(sizes)]
+    for shard in shards:
+        with (folder / shard.name).open("wb") as file:
+            file.truncate(shard.bytes)
+    offsets = np.concatenate([512 + step * np.arange(size) for size in sizes])
+    count = len(offsets)
+    index = Index(offsets, np.full(count, len(data)), np.full(count, digest_of(data)), np.zeros(0, np.int64),
+                  np.full(count, crc32(data), np.uint32))
+    finish(folder, shards, [index], image, LabelSchema(), "simulated")
+    lsun = Order(tuple(sizes), 128, 16, 0)
+    for record in np.concatenate([lsun.batch(position) for position in positions]).tolist():
+        with (folder / shards[record // 2560].name).open("r+b") as file:
+            file.seek(int(offsets[record]))
+            file.write(data)
+    return lsun
+
+
+@pytest.mark.slow
+def test_resuming_far_into_lsun_takes_less_than_two_seconds(tmp_path: Path) -> None:
+    position = 2_900_000 // 128 * 128
+    sizes = simulated_lsun(tmp_path, range(position, position + 128 * 20, 128)).shard_sizes
+
+    def first_batch(number: int) -> float:
+        start = time.perf_counter()
+        chunks = WebDatasetChunks(tmp_path, lambda _: Order(sizes, 128, 16, 0))
+        stream = Stream(chunks, range(16), position, 2)
+        assert stream.take().samples.shape == (128, 3, 64, 64)
+        seconds = time.perf_counter() - start
+        stream.close()
+        for remembered in (order._blocks, order._permutation, order._span):
+            remembered.cache_clear()
+        return seconds
+    assert min(map(first_batch, range(3))) < 2
 
 
 @pytest.mark.parametrize("name", SETS)
