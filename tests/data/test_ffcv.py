@@ -23,6 +23,8 @@ from scalegan.data.verify import damage_of_set
 from scalegan.data.webdataset import WebDatasetChunks
 from scalegan.errors import RecipeError, UserError
 
+pytestmark = pytest.mark.slow
+
 try:
     ffcv_store.require()
     MISSING = ""

@@ -25,6 +25,8 @@ from scalegan.data.picture import crop, read_picture, resize
 from scalegan.errors import UserError
 from scalegan.prepare import main, parse
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_SECONDS = 120
 
 
@@ -173,8 +175,12 @@ def test_a_shard_of_broken_images_only_is_left_out(tmp_path: Path) -> None:
 
 
 def start(*arguments: object) -> subprocess.Popen:
+    def heed_interrupts() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a suite in the background has it ignored
+
     return subprocess.Popen([sys.executable, "-m", "scalegan.prepare", *map(str, arguments)], stdout=subprocess.DEVNULL,
-                            stderr=subprocess.PIPE, text=True, env=harness.environment(), start_new_session=True)
+                            stderr=subprocess.PIPE, text=True, env=harness.environment(), start_new_session=True,
+                            preexec_fn=heed_interrupts)
 
 
 def wait_for_shards(folder: Path, count: int, process: subprocess.Popen) -> None:
