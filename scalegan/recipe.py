@@ -110,6 +110,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise RecipeError(f"cannot read {path}: {_first_line(error)}") from error
     if not isinstance(tree, dict):
         raise RecipeError(f"{path} holds no keys")
+    tree.pop("records", None)  # a run's config.yaml says where it computed, and on what data
+    if isinstance(tree.get("data"), dict):
+        tree["data"].pop("content", None)
     merged: dict[str, Any] = {}
     parents = tree.pop("extends", [])
     for parent in [parents] if isinstance(parents, str) else parents:

@@ -190,3 +190,8 @@ def test_printed_config_is_the_recipe_from_anywhere(tmp_path: Path) -> None:
 
 def test_installed_folder_of_recipes_is_the_checkouts() -> None:
     assert (ROOT / "recipes") in recipes.folders()
+
+
+def test_a_runs_config_is_a_recipe(finished_run: Path) -> None:
+    recipe = recipes.load([f"recipe={finished_run / 'config.yaml'}"])
+    assert recipe.run_dir == str(finished_run) and recipe.total_images == 2560
