@@ -35,8 +35,7 @@ def main() -> int:
         parser.error(f"{options.suite} has {', '.join(suite.BENCHMARKS)}")
     if options.data:
         os.environ["SCALEGAN_BENCHMARK_DATA"] = str(options.data)
-    measured = [suite.BENCHMARKS[name]() for name in chosen]
-    results = [result for result in measured if result is not None]   # None: left out, and said so
+    results = list(filter(None, (suite.BENCHMARKS[name]() for name in chosen)))     # None: left out, and said so
     print(json.dumps(harness.as_json(results)) if options.json else harness.table(results))
     return 0
 

@@ -20,6 +20,7 @@ from scalegan.data.stream import Stream
 from scalegan.data.webdataset import WebDatasetChunks
 
 BATCH, WORKERS, LANES = 64, 2, 4
+_FORK = "fork"      # said to all, as litdata changes the default of the whole process
 Batches = Iterator[Tensor]
 
 
@@ -49,7 +50,8 @@ def image_folder(size: int) -> Batches:
     from torchvision import datasets, transforms
 
     dataset = datasets.ImageFolder(photos.image_folder(size), transforms.PILToTensor())
-    loader = DataLoader(dataset, BATCH, shuffle=True, num_workers=WORKERS, drop_last=True)
+    loader = DataLoader(dataset, BATCH, shuffle=True, num_workers=WORKERS, drop_last=True,
+                        multiprocessing_context=_FORK)
     yield from (samples for samples, _ in _epochs(loader))
 
 
@@ -61,7 +63,8 @@ def plain_webdataset(size: int) -> Batches:
     urls = sorted(str(path) for path in photos.shards(size).glob("*.tar"))
     dataset = (webdataset.WebDataset(urls, shardshuffle=len(urls)).shuffle(1000).decode("pil").to_tuple("jpg")
                .map_tuple(transforms.PILToTensor()).batched(BATCH, partial=False))
-    yield from (samples for samples, in _epochs(webdataset.WebLoader(dataset, batch_size=None, num_workers=WORKERS)))
+    loader = webdataset.WebLoader(dataset, batch_size=None, num_workers=WORKERS, multiprocessing_context=_FORK)
+    yield from (samples for samples, in _epochs(loader))
 
 
 def litdata(size: int) -> Batches:
@@ -69,7 +72,8 @@ def litdata(size: int) -> Batches:
     from litdata import StreamingDataLoader, StreamingDataset
 
     dataset = StreamingDataset(str(_litdata_chunks(size)), shuffle=True, drop_last=True)
-    yield from _epochs(StreamingDataLoader(dataset, batch_size=BATCH, num_workers=WORKERS, drop_last=True))
+    yield from _epochs(StreamingDataLoader(dataset, batch_size=BATCH, num_workers=WORKERS, drop_last=True,
+                                           multiprocessing_context=_FORK))
 
 
 @cache
@@ -97,12 +101,12 @@ def streaming(size: int) -> Batches:
 
     class Photos(StreamingDataset):
         def __getitem__(self, at: int) -> Tensor:
-            pixels = simplejpeg.decode_jpeg(super().__getitem__(at)["image"], "RGB")
-            return torch.from_numpy(pixels).permute(2, 0, 1)
+            return torch.from_numpy(simplejpeg.decode_jpeg(super().__getitem__(at)["image"], "RGB"))
 
     clean_stale_shared_memory()
     dataset = Photos(local=str(_mds(size)), shuffle=True, batch_size=BATCH)
-    yield from _epochs(DataLoader(dataset, BATCH, num_workers=WORKERS, drop_last=True))
+    loader = DataLoader(dataset, BATCH, num_workers=WORKERS, drop_last=True, multiprocessing_context=_FORK)
+    yield from (samples.permute(0, 3, 1, 2) for samples in _epochs(loader))
 
 
 @cache
