@@ -13,6 +13,8 @@ EXTRAS = {
     "deepspeed": ["deepspeed>=0.19", "ninja"],
     "ffcv": ["ffcv==1.0.2", "numba>=0.60", "setuptools; python_version >= '3.12'"],   # FFCV imports distutils
     "remote": ["aiohttp>=3.9"],
+    # What loaders are measured beside. From 0.11 on, mosaicml-streaming holds numpy below 2.2; 0.10 takes any.
+    "bench": ["litdata>=0.2.70", "mosaicml-streaming>=0.10,<0.11"],
     "dev": ["pytest>=8", "ruff>=0.6", "mlxtend>=0.23"],
 }
 # FFCV is compiled against libraries that pip cannot install.
