@@ -43,11 +43,17 @@ $(VENV)/.test: setup.py constraints.txt $(VENV)/.system | $(BIN)/python
 FFCV_PACKAGES := g++ pkg-config libopencv-dev libturbojpeg0-dev
 CAN_BUILD_FFCV := command -v g++ >/dev/null && pkg-config --exists opencv4 libturbojpeg 2>/dev/null
 
+# The tests of jobs run on a SLURM of their own.
+SLURM_PACKAGES := slurm-wlm munge
+HAS_SLURM := PATH="$$PATH:/usr/sbin" command -v slurmctld >/dev/null
+
 $(VENV)/.system: | $(BIN)/python
-	@if ! { $(CAN_BUILD_FFCV); } && test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
-		echo "installing $(FFCV_PACKAGES)"; \
-		apt-get update -qq && apt-get install -y -qq --no-install-recommends $(FFCV_PACKAGES) python3-dev >/dev/null \
-		|| echo "apt-get failed"; fi
+	@wanted=; { $(CAN_BUILD_FFCV); } || wanted="$(FFCV_PACKAGES) python3-dev"; \
+	{ $(HAS_SLURM); } || wanted="$$wanted $(SLURM_PACKAGES)"; \
+	if test -n "$$wanted" && test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+		echo "installing $$wanted"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$wanted \
+		>/dev/null || echo "apt-get failed"; fi
 	@touch $@
 
 clean:

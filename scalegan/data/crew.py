@@ -98,7 +98,8 @@ def _receive(pipe: Connection, process: multiprocessing.Process) -> Done | News:
 
 
 def _serve(pipe: Connection, work: Work, parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)    # Ctrl-C goes to the whole group; the parent decides
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)       # they go to the whole group; the parent decides
     _die_with(parent)
     while True:
         try:

@@ -42,10 +42,10 @@ class FolderChunks(Chunks):
     def fill(self, out: np.ndarray, position: int, lanes: range) -> np.ndarray | None:
         records, labels = self.records(position, lanes), self.index.labels
         for row, record in zip(out, records.tolist()):
-            row[:] = self._pixels(record)
+            row[:] = self.pixels(record)
         return labels[records] if len(labels) else None
 
-    def _pixels(self, record: int) -> np.ndarray:
+    def pixels(self, record: int) -> np.ndarray:
         entry, image = self.source.entry(record), self.manifest.image
         try:
             picture = entry.read()

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -107,8 +108,8 @@ def _prepare(options: argparse.Namespace) -> None:
             CONVERTERS[options.format](folder)
         print(f"{options.dest} is complete already; `scalegan prepare {options.dest} --verify` checks it")
         return
-    with _claimed(options.dest):
-        _write(job, settings, options, workers)
+    with _claimed(options.dest, options.part) as last:
+        _write(job, settings, options, workers, last)
 
 
 def verify(dest: Path) -> int:
@@ -231,15 +232,25 @@ def _compare(dest: Path, before: dict, settings: Settings) -> None:
 
 
 @contextmanager
-def _claimed(dest: Path) -> Iterator[None]:
-    """Makes the folder ours while we write: two calls must not share it."""
-    (dest / WORK).mkdir(parents=True, exist_ok=True)
-    with (dest / WORK / "lock").open("w") as lock:
+def _claimed(dest: Path, part: tuple[int, int] | None) -> Iterator[Callable[[], bool]]:
+    """Makes the folder ours while we write: two calls must not share it, but the parts of one set do.
+
+    Yields a function that returns when no other part is at work, and says whether the set still is to be made whole.
+    """
+    work = dest / WORK
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "lock").open("a") as lock, (work / f"lock.{part and part[0]}").open("a") as own:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_SH if part else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"another `scalegan prepare` is writing to {dest}") from None
-        yield
+
+        def last() -> bool:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return not (dest / RECORD).exists()
+
+        yield last
 
 
 @contextmanager
@@ -254,27 +265,42 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _write(job: ShardJob, settings: Settings, options: argparse.Namespace, workers: int) -> None:
+def _write(job: ShardJob, settings: Settings, options: argparse.Namespace, workers: int,
+           last: Callable[[], bool]) -> None:
     plan = cut(job.source, settings.shard_records, settings.validation)
     _agree(job.folder, settings, plan)
+    number, parts = options.part or (1, 1)
+    mine = plan.spans[len(plan.spans) * (number - 1) // parts:len(plan.spans) * number // parts]
     for subset in plan.records:
         (job.folder / subset).mkdir(exist_ok=True)
         (job.folder / WORK / subset).mkdir(exist_ok=True)
-    outcomes = {span: outcome for span in plan.spans if (outcome := job.finished(span)) is not None}
+    outcomes = _outcomes(job, mine)
     if outcomes:
-        print(f"going on: {len(outcomes)} of {len(plan.spans)} shards are there", flush=True)
-    _write_missing(job, plan, outcomes, options.max_rejected, workers)
-    _finish(job, plan, outcomes, settings, options.format)
+        print(f"going on: {len(outcomes)} of {len(mine)} shards are there", flush=True)
+    _write_missing(job, plan, mine, outcomes, options.max_rejected, workers)
+    if not last():
+        return
+    outcomes = _outcomes(job, plan.spans)
+    if len(outcomes) == len(plan.spans):
+        _check_rejected(job.folder, [record for o in outcomes.values() for record in o.rejected], plan.total,
+                        options.max_rejected)
+        _finish(job, plan, outcomes, settings, options.format)
+    else:
+        print(f"part {number} of {parts} is done; {len(plan.spans) - len(outcomes)} shards are other parts'")
+
+
+def _outcomes(job: ShardJob, spans: list[Span]) -> dict[Span, Outcome]:
+    """Of the shards that are finished."""
+    return {span: outcome for span in spans if (outcome := job.finished(span)) is not None}
 
 
 def _agree(dest: Path, settings: Settings, plan: Plan) -> None:
     """Notes settings and plan before the first shard; a later call must have the same."""
     path, facts = dest / WORK / _PLAN, {"settings": asdict(settings), "keys": plan.fingerprint}
     if not path.exists():
-        temporary = path.with_suffix(".tmp")
+        temporary = path.with_suffix(f".{socket.gethostname()}.{os.getpid()}")
         temporary.write_text(json.dumps(facts, indent=1))
-        temporary.rename(path)
-        return
+        temporary.rename(path)      # parts that come together write the same
     before = json.loads(path.read_text())
     _compare(dest, before["settings"], settings)
     if before["keys"] != plan.fingerprint:
@@ -282,14 +308,14 @@ def _agree(dest: Path, settings: Settings, plan: Plan) -> None:
                         "another folder")
 
 
-def _write_missing(job: ShardJob, plan: Plan, outcomes: dict[Span, Outcome], max_rejected: float,
+def _write_missing(job: ShardJob, plan: Plan, spans: list[Span], outcomes: dict[Span, Outcome], max_rejected: float,
                    workers: int) -> None:
-    """Has the shards written that are not in `outcomes`, and adds theirs."""
-    missing = [span for span in plan.spans if span not in outcomes]
+    """Has the shards of `spans` written that are not in `outcomes`, and adds theirs."""
+    missing = [span for span in spans if span not in outcomes]
     rejected = [record for outcome in outcomes.values() for record in outcome.rejected]
     _check_rejected(job.folder, rejected, plan.total, max_rejected)
     with (closing(crew.run(job, missing, min(workers, len(missing)))) as messages,
-          Bar("preparing", plan.total, sum(span.records for span in outcomes)) as bar):
+          Bar("preparing", sum(span.records for span in spans), sum(span.records for span in outcomes)) as bar):
         for message in messages:
             if isinstance(message, crew.Done):
                 outcomes[message.job] = message.result

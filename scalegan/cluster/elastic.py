@@ -1,0 +1,21 @@
+"""How many of the tasks that SLURM gave can train together."""
+
+from scalegan.config import Recipe
+from scalegan.errors import RecipeError
+from scalegan.recipe import check_world
+
+
+def usable_ranks(recipe: Recipe, tasks: int) -> int:
+    """The largest number of ranks, at most `tasks`, that the recipe runs on.
+
+    Raises:
+        RecipeError: where it runs on no number of ranks, with the reason for one.
+    """
+    for ranks in range(min(tasks, recipe.lanes), 1, -1):
+        try:
+            check_world(recipe, ranks)
+        except RecipeError:
+            continue
+        return ranks
+    check_world(recipe, 1)
+    return 1

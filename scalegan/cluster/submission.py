@@ -1,0 +1,220 @@
+"""From planned work to a job: the code and the recipe into the folder, the rest to Submitit. Never imports torch."""
+
+import io
+import logging
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import submitit
+
+from scalegan.cluster import profile as profiles
+from scalegan.cluster.profile import Profile
+from scalegan.cluster.records import Job, claimed, job_folder, write_job
+from scalegan.errors import UserError
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_RUNS = "runs"  # lists the folders of an array's tasks, a line each
+_HOLD = "env --block-signal=TERM,INT,USR1,USR2"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one job, or one element of an array, does.
+
+    Args:
+        folder: of the run.
+        task: what Submitit calls in every task.
+        recipe: the resolved recipe, as YAML.
+    """
+
+    folder: Path
+    task: Callable[[], int]
+    recipe: str | None = None
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Nodes, at least and at most, and the tasks that each of them runs."""
+
+    fewest: int
+    most: int
+    per_node: int
+
+    def __str__(self) -> str:
+        nodes = f"{self.most} node{'s' * (self.most > 1)}"
+        nodes = nodes if self.fewest == self.most else f"{self.fewest} to {nodes}"
+        return f"{nodes}, {self.per_node} task{'s' * (self.per_node > 1)} each"
+
+
+def script(works: Sequence[Work], home: Path, profile: Profile, allocation: Allocation) -> str:
+    """The job script that `submit` would hand to SLURM."""
+    if profile.executor != "slurm":
+        return f"# executor {profile.executor}: no job script; {allocation.per_node} tasks on this machine"
+
+    class Here(submitit.SlurmExecutor):
+        """Also where there is no SLURM."""
+
+        @classmethod
+        def affinity(cls) -> int:
+            return 1
+
+    executor = Here(job_folder(home) / "log", python=f"$HOLD {_python(profile)}")
+    executor.update_parameters(**_parameters(home, profile, allocation))
+    if len(works) > 1:
+        executor.parameters["map_count"] = len(works)
+    return executor._make_submission_file_text(executor._submitit_command_str, "")
+
+
+def submit(works: Sequence[Work], home: Path, profile: Profile, allocation: Allocation) -> list[Job]:
+    """Makes one job, or one array, of the works, whose common folder is `home`.
+
+    Raises:
+        UserError: where a job or a trainer is at work in one of the folders, or SLURM refuses.
+    """
+    logging.getLogger("submitit").setLevel(logging.ERROR)
+    if profile.executor == "slurm" and not shutil.which("sbatch"):
+        raise UserError("there is no sbatch here: submit on a login node of the cluster, or use profile=local")
+    own = {work.folder: work for work in works}
+    with ExitStack() as claims:
+        for folder in own:
+            claims.enter_context(claimed(folder))
+        for work in own.values():
+            _write(work, profile)
+        log = job_folder(home) / "log"
+        log.mkdir(parents=True, exist_ok=True)
+        (job_folder(home) / _RUNS).write_text("".join(f"{work.folder}\n" for work in works))
+        make = {"slurm": _to_slurm, "local": _to_this_machine, "debug": _to_this_process}[profile.executor]
+        jobs = []
+        for work, job in zip(works, make(works, home, profile, allocation)):
+            jobs.append(Job(profile.executor, job.job_id, str(job.paths.stdout)))
+            write_job(work.folder, jobs[-1] if len(own) > 1 or len(works) == 1 else jobs[-1].whole_array())
+    return jobs
+
+
+def _write(work: Work, profile: Profile) -> None:
+    """Code and settings into the folder: a requeue, days later, finds them as they are now."""
+    folder = job_folder(work.folder)
+    copy = folder / "code.new"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(_PACKAGE, copy / _PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.rmtree(folder / "code", ignore_errors=True)
+    copy.rename(folder / "code")
+    (folder / "profile.yaml").write_text(profiles.to_yaml(profile))
+    if work.recipe is not None:
+        (folder / "recipe.yaml").write_text(work.recipe)
+
+
+def _python(profile: Profile) -> str:
+    return profile.python or shlex.quote(sys.executable)
+
+
+def _parameters(home: Path, profile: Profile, allocation: Allocation) -> dict[str, Any]:
+    """Submitit's parameters of a SLURM job."""
+    further = {"requeue": True, **profile.sbatch}
+    elastic = allocation.fewest != allocation.most
+    if elastic:  # with ntasks-per-node SLURM would take hardly more than the fewest nodes
+        further |= {"nodes": f"{allocation.fewest}-{allocation.most}",
+                    "mincpus": allocation.per_node * profile.cpus_per_task}
+    if profile.gres:
+        further["gres"] = f"{profile.gres}:{allocation.per_node}"
+    wanted = {
+        "job_name": home.name, "nodes": allocation.most, "ntasks_per_node": None if elastic else allocation.per_node,
+        "cpus_per_task": profile.cpus_per_task, "time": profile.time_minutes, "partition": profile.partition,
+        "account": profile.account, "qos": profile.qos, "constraint": profile.constraint,
+        "mem": f"{profile.memory_gb * 1024:.0f}M" if profile.memory_gb else None,
+        "signal_delay_s": profile.signal_seconds, "stderr_to_stdout": True,
+        # A rank that ends early, or badly, takes nobody with it: the others notice, and may have something to save.
+        "srun_args": ["--wait=0", "--kill-on-bad-exit=0", "--distribution=block",
+                      f"--ntasks-per-node={allocation.per_node}", f"--cpus-per-task={profile.cpus_per_task}",
+                      *profile.srun],
+        "setup": [
+            f'RUN="$(sed -n "$((${{SLURM_ARRAY_TASK_ID:-0}} + 1))p" {shlex.quote(str(job_folder(home) / _RUNS))})"',
+            'export PYTHONPATH="$RUN/job/code${PYTHONPATH:+:$PYTHONPATH}" PYTHONSAFEPATH=1',
+            'export OMP_NUM_THREADS="${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}"',
+            *(f"export {name}={shlex.quote(value)}" for name, value in profile.environment.items()),
+            # A signal that comes while Python starts waits until the trainer heeds it; older `env` cannot do that.
+            f'HOLD="$({_HOLD} true 2>/dev/null && echo "{_HOLD}")"',
+            *profile.setup],
+        "teardown": [f'exec {_python(profile)} -m scalegan.cluster.verdict "$RUN" $?'],
+        "additional_parameters": further,
+    }
+    return {key: value for key, value in wanted.items() if value is not None}
+
+
+def _to_slurm(works: Sequence[Work], home: Path, profile: Profile, allocation: Allocation) -> list[submitit.Job]:
+    executor = submitit.SlurmExecutor(job_folder(home) / "log", python=f"$HOLD {_python(profile)}")
+    executor.update_parameters(**_parameters(home, profile, allocation))
+    try:
+        with redirect_stderr(io.StringIO()):  # Submitit's echo of what we say ourselves
+            return executor.submit_array([work.task for work in works])
+    except submitit.core.utils.FailedJobError as error:
+        raise UserError(f"sbatch refuses the job: {_said(error)}") from error
+
+
+def _to_this_machine(works: Sequence[Work], home: Path, profile: Profile,
+                     allocation: Allocation) -> Iterator[submitit.Job]:
+    """Processes in the background, which outlive this one."""
+    if profile.setup or profile.srun or profile.sbatch:
+        raise UserError("setup, srun and sbatch of a profile are for executor=slurm")
+    for work in works:
+        executor = submitit.LocalExecutor(job_folder(work.folder) / "log", python=profile.python)
+        executor.update_parameters(
+            nodes=allocation.most, tasks_per_node=allocation.per_node, timeout_min=profile.time_minutes,
+            gpus_per_node=allocation.per_node if profile.gres else 0, signal_delay_s=profile.signal_seconds,
+            stderr_to_stdout=True)
+        with _variables(work.folder, profile), _silent():
+            yield executor.submit(work.task)
+
+
+def _to_this_process(works: Sequence[Work], home: Path, profile: Profile,
+                     allocation: Allocation) -> list[submitit.Job]:
+    """Runs them here and now, one after another, where a debugger can follow."""
+    jobs = []
+    for work in works:
+        jobs.append(submitit.DebugExecutor(job_folder(work.folder) / "log").submit(work.task))
+        with _variables(work.folder, profile):
+            jobs[-1].result()
+    return jobs
+
+
+@contextmanager
+def _variables(run: Path, profile: Profile) -> Iterator[None]:
+    """The environment that tasks on this machine inherit."""
+    before = dict(os.environ)
+    paths = [str(job_folder(run) / "code"), *filter(None, [before.get("PYTHONPATH")])]
+    os.environ.update({"OMP_NUM_THREADS": before.get("OMP_NUM_THREADS", str(profile.cpus_per_task)),
+                       "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1", **profile.environment})
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keeps a process that stays behind from holding on to our caller's terminal or pipe."""
+    kept = [os.dup(number) for number in range(3)]
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(nowhere, number)
+    try:
+        yield
+    finally:
+        for number, descriptor in enumerate(kept):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        os.close(nowhere)
+
+
+def _said(error: Exception) -> str:
+    """sbatch's own words, in a line."""
+    lines = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in str(error).splitlines() if line.strip()]
+    return "; ".join(line for line in lines if not line.startswith(("---", "The following", "Batch job submission")))

@@ -1,0 +1,196 @@
+"""What needs no SLURM: sweeps, profiles, job scripts, verdicts, and how soon a login node answers."""
+
+import contextlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from harness import ROOT, cli, environment
+
+from scalegan import recipe as recipes
+from scalegan.cluster import profile as profiles
+from scalegan.cluster import slurm as commands
+from scalegan.cluster.elastic import usable_ranks
+from scalegan.cluster.records import Job, claimed, job_folder, note, write_job
+from scalegan.cluster.sweep import expand
+from scalegan.cluster.task import Task
+from scalegan.cluster.verdict import cause, exhausted
+from scalegan.errors import RecipeError, SharedError, UserError
+
+
+@pytest.mark.parametrize("arguments, runs", [
+    (["recipe=a", "seed=3"], [["recipe=a", "seed=3"]]),
+    (["recipe=a", "run_dir=2025-01"], [["recipe=a", "run_dir=2025-01"]]),
+    (["recipe=a", "game.order=[D,G]"], [["recipe=a", "game.order=[D,G]"]]),
+    (["recipe=a,b"], [[f"recipe={name}", f"run_dir=runs/a-b-sweep/recipe={name}"] for name in "ab"]),
+    (["recipe=a", "seed=8-10", "run_dir=x"], [["recipe=a", f"seed={s}", f"run_dir=x/seed={s}"] for s in (8, 9, 10)]),
+    (["recipe=x/a.yaml", "batch_size=8,16", "seed=0,5"],
+     [["recipe=x/a.yaml", f"batch_size={b}", f"seed={s}", f"run_dir=runs/a-sweep/batch_size={b},seed={s}"]
+      for b in (8, 16) for s in (0, 5)]),
+])
+def test_sweeps(arguments: list[str], runs: list[list[str]]) -> None:
+    assert expand(arguments) == runs
+
+
+@pytest.mark.parametrize("changes, words", [
+    (["partitoin=x"], "unknown key 'partitoin'; did you mean 'partition'?"),
+    (["executor=slrm"], "executor=slrm: should be 'slurm', 'local' or 'debug'"),
+    (["save_seconds=60", "signal_seconds=300"], "kill_seconds=30 leaves no time to stop"),
+    (["signal_seconds=6"], "signal_seconds=6 leaves no time to stop"),
+    (["time_minutes=1", "signal_seconds=60"], "signal_seconds=60 is all of time_minutes=1"),
+])
+def test_wrong_profiles(changes: list[str], words: str) -> None:
+    with pytest.raises(RecipeError, match=words.replace("?", r"\?")):
+        profiles.load("local_slurm", changes)
+
+
+def test_every_profile_that_ships_loads_and_survives_being_written(tmp_path: Path) -> None:
+    assert {"local_slurm", "local", "debug"} < set(profiles.available())
+    for name in profiles.available():
+        profile = profiles.load(name, [])
+        (tmp_path / "profile.yaml").write_text(profiles.to_yaml(profile))
+        assert profiles.load(str(tmp_path / "profile.yaml"), []) == profile
+
+
+STARTED = {"event": "started"}
+PROFILE = profiles.load("local_slurm", ["max_timeouts=1", "max_failures=2"])
+
+
+def stopped(name: str) -> list[dict]:
+    return [STARTED, {"event": "stopped", "signal": name}]
+
+
+@pytest.mark.parametrize("code, events, out_of_time, expected", [
+    (0, [STARTED], True, None),
+    (75, stopped("SIGTERM"), True, None),
+    (75, stopped("SIGUSR2"), True, "timed out"),
+    (75, stopped("SIGUSR2"), False, "preempted"),
+    (75, stopped("SIGINT"), True, None),
+    (1, [STARTED, {"event": "failed"}], True, None),
+    (3, [STARTED, {"event": "failed"}], False, None),
+    (137, [STARTED], False, "lost ranks"),
+    (140, [], True, "timed out"),
+    (1, [], False, "lost ranks"),
+])
+def test_verdicts(code: int, events: list[dict], out_of_time: bool, expected: str | None) -> None:
+    assert cause(code, events, lambda: out_of_time) == expected
+
+
+def requeued(because: str, images: int) -> dict:
+    return {"event": "requeued", "because": because, "images": images}
+
+
+@pytest.mark.parametrize("because, before, ends", [
+    ("timed out", [], False),
+    ("timed out", [requeued("preempted", 5), requeued("lost ranks", 5)], False),
+    ("timed out", [requeued("timed out", 5)], True),
+    ("lost ranks", [requeued("lost ranks", 5)], False),
+    ("lost ranks", [requeued("lost ranks", 5), requeued("lost ranks", 7), requeued("timed out", 7)], False),
+    ("lost ranks", [requeued("lost ranks", 7), requeued("lost ranks", 7)], True),
+    ("preempted", [requeued("preempted", 7)] * 9, False),
+])
+def test_budgets_are_counted_apart(because: str, before: list[dict], ends: bool) -> None:
+    assert bool(exhausted(because, before, PROFILE, 7)) == ends
+
+
+@pytest.mark.parametrize("tasks, ranks", [(1, 1), (2, 2), (3, 2), (4, 4), (5, 4), (64, 4)])
+def test_the_largest_number_of_ranks_that_divides_the_lanes(tasks: int, ranks: int) -> None:
+    assert usable_ranks(recipes.load(["recipe=quickstart"]), tasks) == ranks
+
+
+@pytest.mark.parametrize("text, seconds", [("1-02:03:04", 93784), ("59:01", 3541), ("0:00", 0), ("INVALID", 0),
+                                           ("UNLIMITED", float("inf"))])
+def test_time_left(text: str, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "_run", lambda *command: subprocess.CompletedProcess(command, 0, text + "\n", ""))
+    assert commands.seconds_left("7") == seconds
+
+
+def test_two_submissions_at_once(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    other = "from pathlib import Path; import sys; from scalegan.cluster.records import claimed\n" \
+            "with claimed(Path(sys.argv[1])): pass"
+    with claimed(run):
+        done = subprocess.run([sys.executable, "-c", other, str(run)], capture_output=True, text=True)
+        assert "another `scalegan submit` is at work on" in done.stderr
+    assert subprocess.run([sys.executable, "-c", other, str(run)]).returncode == 0
+
+
+def test_a_live_job_is_not_doubled_and_silence_is_no_death(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+    job_folder(run).mkdir(parents=True)
+    write_job(run, Job("slurm", "7", "log"))
+    answer = {"returncode": 0, "stdout": "RUNNING\n", "stderr": ""}
+    monkeypatch.setattr(commands, "_run", lambda *command: subprocess.CompletedProcess(command, **answer))
+    with pytest.raises(UserError, match="has a job already: 7, running"), claimed(run):
+        pass
+    answer.update(returncode=1, stdout="", stderr="Unable to contact slurm controller")
+    with pytest.raises(UserError, match="does not say whether job 7 lives"), claimed(run):
+        pass
+    answer.update(stderr="slurm_load_jobs error: Invalid job id specified")
+    with claimed(run):
+        pass
+
+
+def test_the_job_script(tmp_path: Path) -> None:
+    said = cli("submit", "recipe=quickstart", "profile=gpu_cluster", "nodes=2-4", "gpus_per_node=8", "--dry-run",
+               "profile.environment.NCCL_SOCKET_IFNAME=ib 0", "profile.sbatch.exclude=node13",
+               f"run_dir={tmp_path / 'a'}")
+    assert said.returncode == 0, said.stderr
+    for line in ("#SBATCH --nodes=2-4", "--ntasks-per-node=8 --cpus-per-task=8 ", "#SBATCH --gres=gpu:8",
+                 "#SBATCH --requeue", "#SBATCH --signal=USR2@180", "#SBATCH --exclude=node13",
+                 "export NCCL_SOCKET_IFNAME='ib 0'", "4 of up to 32 tasks can train"):
+        assert line in said.stdout
+    assert not (tmp_path / "a").exists()
+    script = said.stdout[said.stdout.index("#!/bin/bash"):]
+    assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["recipe=quickstart", "profile=local_slurm", "sed=1"], "unknown key 'sed'; did you mean 'seed'?"),
+    (["recipe=quickstart", "profile=local_slurm", "seed=0,x"], "seed=x"),
+    (["recipe=quickstart", "profile=local_slurm", "lanes=5"], "lanes=5 does not divide batch_size=64"),
+    (["recipe=quickstart", "profile=local_slurm", "nodes=0"], "nodes=0: should be a positive number"),
+    (["recipe=quickstart", "profile=local_slurm", "nodes=4-2"], "nodes=4-2"),
+    (["recipe=quickstart"], "profile=NAME"),
+    (["recipe=quickstart", "profile=locl"], "there is no profile 'locl'; did you mean 'local'?"),
+    (["recipe=quickstart", "profile=local", "nodes=2"], "executor local has one"),
+])
+def test_mistakes_are_answered_before_there_is_a_job(arguments: list[str], words: str, tmp_path: Path) -> None:
+    done = cli("submit", *arguments, f"run_dir={tmp_path / 'run'}")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert words in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("arguments", [
+    ["--help"], ["recipes"], ["submit", "--help"], ["submit", "recipe=quickstart", "profile=local_slurm", "--dry-run"],
+    ["submit", "recipe=quickstart", "profile=local_slurm", "sed=1"], ["status", "."], ["stop", "."]])
+def test_login_nodes_need_no_torch(arguments: list[str], tmp_path: Path) -> None:
+    """torch is not imported, and neither is anything that takes as long."""
+    door = "import sys; sys.modules['torch'] = sys.modules['accelerate'] = sys.modules['numpy'] = None\n" \
+           "from scalegan.cli import main; sys.argv[0] = 'scalegan'; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", door, *arguments], cwd=tmp_path, env=environment(),
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode in (0, 1, 2) and "Traceback" not in done.stderr, done.stderr
+    assert "torch" not in done.stderr
+
+
+def test_the_thin_door() -> None:
+    done = subprocess.run([sys.executable, str(ROOT / "slurm" / "submit.py"), "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "profile.partition" in done.stdout
+
+
+@pytest.mark.parametrize("restart, own, ends", [(2, 0, False), (3, 0, True), (5, 3, False), (6, 3, True)])
+def test_preemptions_have_a_budget_of_their_own(restart: int, own: int, ends: bool, tmp_path: Path,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of `restart` starts, `own` followed a requeue of ours, for the time limit or for lost ranks."""
+    job_folder(tmp_path).mkdir()
+    (job_folder(tmp_path) / "profile.yaml").write_text(
+        profiles.to_yaml(profiles.load("local_slurm", ["max_preemptions=2"])))
+    for number in range(own):
+        note(tmp_path, "requeued", "7", number, because=("timed out", "lost ranks")[number % 2], images=5)
+    for name, value in (("SUBMITIT_EXECUTOR", "slurm"), ("SLURM_JOB_ID", "7"), ("SLURM_RESTART_COUNT", str(restart))):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SharedError, match="max_preemptions is 2") if ends else contextlib.nullcontext():
+        Task(tmp_path).check_budget()

@@ -1,0 +1,12 @@
+"""A real SLURM on this machine, for trials and tests: `tools/local_slurm.py up|down`."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+if __name__ == "__main__":
+    from scalegan.cli import run_verb
+    from scalegan.cluster.local_slurm import main
+
+    sys.exit(run_verb(main, sys.argv[1:]))
