@@ -1,32 +1,98 @@
-"""Checkpoints: how long a save holds training up."""
+"""Several processes, and their checkpoints: what a second process brings, what ZeRO costs, how long a save holds up."""
 
+import itertools
 import tempfile
 from pathlib import Path
 
 import torch
 
-from scalegan.benchmarks.harness import Result, alternate, seconds, shorter
+from scalegan import build, config, environment, optimizers
+from scalegan import recipe as recipes
+from scalegan.benchmarks.harness import Result, alternate, faster, seconds, shorter
+from scalegan.benchmarks.workers import Measure, Workers
 from scalegan.checkpoint import Checkpoints
+from scalegan.engines import choice
+from scalegan.engines.base import Engine
 from scalegan.engines.ranks import Ranks
+from scalegan.games.base import Batch
+from scalegan.randomness import Draws
+
+_BATCH = 64
+_ZERO1 = config.Engine(name="deepspeed", zero_stage=1)
 
 
 def async_vs_sync_blocking() -> Result:
-    """What an asynchronous save of 300 MB holds the training thread up, beside a blocking one."""
-    tensors = {f"tensor{i}": torch.full((1024, 1024), float(i)) for i in range(75)}
-    with tempfile.TemporaryDirectory() as scratch:
-        checkpoints = Checkpoints(Path(scratch), Ranks(0, 1, torch.device("cpu")), keep=2)
-        number = iter(range(1, 1000))
-
-        def asynchronous() -> float:
-            blocked = seconds(lambda: checkpoints.save(next(number), tensors, {}))
-            checkpoints.finish()
-            return blocked
-
-        def blocking() -> float:
-            return seconds(lambda: checkpoints.save(next(number), tensors, {}, wait=True))
-
-        value, reference = alternate(asynchronous, blocking)
-    return shorter("async_vs_sync_blocking", "seconds blocked", value, "blocking save", reference)
+    """How long an asynchronous save of 0.3 GB (DCGAN-64, twice as wide) holds 2 ranks up, beside a blocking one."""
+    return _blocking("async_vs_sync_blocking", config.Engine())
 
 
-BENCHMARKS = {"async_vs_sync_blocking": async_vs_sync_blocking}
+def async_vs_sync_blocking_zero1() -> Result:
+    """The same with the optimizers' state cut up by ZeRO-1."""
+    return _blocking("async_vs_sync_blocking_zero1", _ZERO1)
+
+
+def ddp2_vs_one_process() -> Result:
+    """Images per second of DCGAN-64 on 2 processes, beside one; a thread each, the same global batch."""
+    with Workers(2, _update, config.Engine()) as two, Workers(1, _update, config.Engine()) as one:
+        value, reference = _rates(two, one)
+    return faster("ddp2_vs_one_process", "images/s", value, "one process, one thread", reference)
+
+
+def zero1_vs_ddp() -> Result:
+    """Images per second of DCGAN-64 under ZeRO-1 on 2 processes, beside DDP on 2."""
+    with Workers(2, _update, _ZERO1) as zero, Workers(2, _update, config.Engine()) as ddp:
+        value, reference = _rates(zero, ddp)
+    return faster("zero1_vs_ddp", "images/s", value, "DDP on 2 processes", reference)
+
+
+def _rates(ours: Workers, reference: Workers) -> tuple[float, float]:
+    return alternate(lambda: _BATCH / ours.measure("update"), lambda: _BATCH / reference.measure("update"), rounds=9)
+
+
+def _blocking(name: str, settings: config.Engine) -> Result:
+    with tempfile.TemporaryDirectory() as scratch, Workers(2, _saves, settings, scratch) as workers:
+        value, reference = alternate(lambda: workers.measure("begun"), lambda: workers.measure("finished"))
+    return shorter(name, "seconds blocked", value, "blocking save", reference)
+
+
+def _engine(ranks: Ranks, settings: config.Engine, width: int) -> Engine:
+    """DCGAN of 64 px."""
+    recipe = recipes.parse({"run_dir": "-", "total_images": 1, "batch_size": _BATCH, "data": {"path": "-"},
+                            "model": {"name": "dcgan", "width": width}}, "benchmark")
+    game = build.game(recipe, build.Task((3, 64, 64))).to(ranks.device, memory_format=torch.channels_last)
+    return choice.make(settings, game, optimizers.make(recipe.optimizer, game), ranks, _BATCH // ranks.world,
+                       environment.choose_precision("auto", ranks.device))
+
+
+def _update(ranks: Ranks, settings: config.Engine) -> dict[str, Measure]:
+    """One update of every phase, on images in memory."""
+    engine = _engine(ranks, settings, 64)
+    share = _BATCH // ranks.world
+    reals = torch.zeros(share, 3, 64, 64, device=ranks.device).contiguous(memory_format=torch.channels_last)
+    positions = torch.arange(ranks.rank * share, (ranks.rank + 1) * share, device=ranks.device)
+
+    def update() -> None:
+        for phase in engine.game.phases:
+            engine.update(phase, Batch(reals, None, None, Draws(0, 0, phase.name, positions)))
+    return {"update": lambda: seconds(update)}
+
+
+def _saves(ranks: Ranks, settings: config.Engine, folder: str) -> dict[str, Measure]:
+    """A save that goes on in the background, and one that is waited for."""
+    engine = _engine(ranks, settings, 128)
+    tensors = {f"game/{name}": tensor for name, tensor in engine.game.state_dict().items()}
+    tensors |= {f"ema/{name}": tensor.clone() for name, tensor in engine.game.G.state_dict().items()}
+    tensors |= engine.optimizer_state()
+    checkpoints = Checkpoints(Path(folder), ranks, keep=2)
+    numbers = itertools.count(1)
+
+    def save(wait: bool) -> float:
+        blocked = seconds(lambda: checkpoints.save(next(numbers), tensors, {}, wait))
+        checkpoints.finish()
+        return blocked
+    return {"begun": lambda: save(False), "finished": lambda: save(True)}
+
+
+BENCHMARKS = {"async_vs_sync_blocking": async_vs_sync_blocking,
+              "async_vs_sync_blocking_zero1": async_vs_sync_blocking_zero1,
+              "ddp2_vs_one_process": ddp2_vs_one_process, "zero1_vs_ddp": zero1_vs_ddp}

@@ -1,0 +1,47 @@
+"""Features of real sets, kept on disk: under their content, extractor, resize and count, so never of anything else."""
+
+import os
+import uuid
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from scalegan.keys import key_of
+from scalegan.metrics.extractors.base import Extractor
+from scalegan.metrics.features import SetFeatures
+from scalegan.metrics.gaussian import Moments
+
+_LAYOUT = 1
+
+
+def path_of(content: str, extractor: Extractor, count: int) -> Path:
+    """In $SCALEGAN_CACHE/features, or ~/.cache/scalegan/features."""
+    root = Path(os.environ.get("SCALEGAN_CACHE") or Path.home() / ".cache" / "scalegan") / "features"
+    key = key_of("features", _LAYOUT, content, extractor.name, extractor.sha256, extractor.resize, count)
+    return root / f"{extractor.name}-{key:016x}.safetensors"
+
+
+def read(path: Path, with_vectors: bool) -> SetFeatures | None:
+    """What was stored there; None where there is nothing, or nothing whole, or no vectors although they are needed."""
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError):
+        return None
+    if with_vectors and "vectors" not in tensors:
+        return None
+    moments = Moments.unpacked(tensors["moments"], int(tensors["dim"]))
+    if not with_vectors:
+        return SetFeatures(moments)
+    return SetFeatures(moments, tensors["vectors"], tensors.get("logits"), tensors["numbers"].numpy())
+
+
+def write(path: Path, features: SetFeatures) -> None:
+    """Writes beside the place and renames, so that a half-written file is never read."""
+    tensors = {"moments": features.moments.packed(), "dim": torch.tensor(features.moments.dim),
+               "vectors": features.vectors, "logits": features.logits, "numbers": torch.from_numpy(features.numbers)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items() if tensor is not None}, temporary)
+    temporary.rename(path)

@@ -1,0 +1,245 @@
+"""One evaluation: samples against real images, on all ranks together, with one result on all of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scalegan.data.progress import Bar
+from scalegan.engines.ranks import Ranks
+from scalegan.errors import UserError
+from scalegan.keys import key_of
+from scalegan.metrics import cache, figures, kernel, manifold, neighbours, path_length, ssim
+from scalegan.metrics.extractors.base import Extractor
+from scalegan.metrics.features import SetFeatures, chosen, collect
+from scalegan.metrics.gaussian import Moments
+from scalegan.metrics.images import Images, check_same_shape
+from scalegan.metrics.inception_score import SPLITS
+from scalegan.metrics.samples import Samples
+
+METRICS = ("fid", "kid", "is", "prc", "prdc", "ms_ssim", "ppl", "class_fid")
+WITHOUT_REALS = ("is", "ms_ssim", "ppl")
+MS_SSIM_PAIRS = 1000
+_ALIASES = {"fd": "fid", "class_fd": "class_fid", "isc": "is"}
+_MAX_LISTED = 20        # unreadable files that a result names
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is asked for.
+
+    Args:
+        metrics: of METRICS.
+        num_samples: samples of a generator, or at most this many images of a folder; None for all.
+        num_reals: at most this many real images; None for all.
+        batch_size: images that the extractor takes at once.
+        kid_subset: images in each of KID's subsets.
+        bootstrap: resamples for error bars; 0 for none.
+        nearest: where the picture of nearest real images goes, or None.
+        perceptual: what turns images into vectors whose squared distance is LPIPS, or None.
+    """
+
+    metrics: tuple[str, ...]
+    num_samples: int | None = None
+    num_reals: int | None = None
+    batch_size: int = 32
+    kid_subset: int = kernel.SUBSET_SIZE
+    bootstrap: int = 0
+    nearest: Path | None = None
+    perceptual: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    def keep(self) -> bool:
+        """Whether single features are needed, beside their moments."""
+        over_samples = {"kid", "is", "prc", "prdc", "class_fid"} & set(self.metrics)
+        return bool(over_samples or self.bootstrap or self.nearest)
+
+
+def parse(names: str | tuple[str, ...]) -> tuple[str, ...]:
+    """'fid,kid' to ('fid', 'kid'). Raises UserError for a metric that there is not."""
+    asked = [name.strip() for name in (names.split(",") if isinstance(names, str) else names) if name.strip()]
+    asked = [_ALIASES.get(name, name) for name in asked]
+    for name in asked:
+        if name not in METRICS:
+            raise UserError(f"there is no metric '{name}': take some of {', '.join(METRICS)}")
+    return tuple(dict.fromkeys(asked))
+
+
+def evaluate(fakes: Images | Samples, reals: Images | None, extractor: Extractor, settings: Settings, ranks: Ranks,
+             show: bool = True) -> dict[str, Any]:
+    """The result, as `scalegan evaluate` prints it, on every rank.
+
+    Args:
+        fakes: samples, or images in their place.
+        reals: what they are held against; None where no metric needs them.
+        show: draw progress bars on rank 0.
+
+    Raises:
+        UserError: where the sets do not fit each other, or a metric does not fit them.
+    """
+    numbers = chosen(len(fakes), settings.num_samples, "samples")
+    if reals is not None:
+        check_same_shape(fakes, reals)
+    _check(fakes, reals, len(numbers), settings)
+    of_reals = real_features(reals, extractor, settings, ranks, show) if reals is not None else None
+    with _bar("samples", len(numbers), ranks, show) as bar:
+        of_fakes = collect(fakes, numbers, extractor, ranks, settings.batch_size, settings.keep, bar)
+    result = ranks.share(ranks.together(lambda: _result(fakes, of_fakes, reals, of_reals, extractor, settings)
+                                        if ranks.first else None))
+    numbers = np.setdiff1d(numbers, np.array(list(of_fakes.unreadable), np.int64))
+    if "ms_ssim" in settings.metrics:
+        result["metrics"]["ms_ssim"] = _ms_ssim(fakes, numbers, settings, ranks)
+        result["constants"]["ms_ssim"] = (f"{ssim.scales_of(min(fakes.shape[1:]))} scales, {MS_SSIM_PAIRS:,} pairs at "
+                                          "most")
+    if "ppl" in settings.metrics:
+        key = "ppl" if settings.perceptual else "pl"
+        result["metrics"][key] = _path_length(fakes, numbers, extractor, settings, ranks)
+        result["constants"]["ppl"] = f"w, endpoints, epsilon {path_length.EPSILON:g}"
+    return result
+
+
+def real_features(reals: Images, extractor: Extractor, settings: Settings, ranks: Ranks, show: bool) -> SetFeatures:
+    """The real set's features, from the cache where they are; complete on rank 0 alone."""
+    numbers = chosen(len(reals), settings.num_reals, "reals")
+    path = cache.path_of(reals.content, extractor, len(numbers))
+    found = cache.read(path, settings.keep) if ranks.first else None
+    if ranks.share(found is not None):
+        return found or SetFeatures(Moments(0))
+    with _bar("real images", len(numbers), ranks, show) as bar:
+        found = collect(reals, numbers, extractor, ranks, settings.batch_size, settings.keep, bar)
+    if ranks.first and not found.unreadable:
+        cache.write(path, found)
+    return found
+
+
+def _check(fakes: Images | Samples, reals: Images | None, count: int, settings: Settings) -> None:
+    asked = set(settings.metrics)
+    if reals is None and (asked - set(WITHOUT_REALS) or settings.nearest):
+        raise UserError(f"{', '.join(sorted(asked - set(WITHOUT_REALS)) or ['--nearest'])} needs real images; name "
+                        "them by --data")
+    if "ppl" in asked and not (isinstance(fakes, Samples) and fakes.style_based):
+        raise UserError(f"ppl is defined for style-based generators, and {fakes.name} is none; leave it out")
+    if "ms_ssim" in asked and min(fakes.shape[1:]) < 11:
+        raise UserError(f"ms_ssim needs images of 11 px or more, not {fakes.shape[2]} x {fakes.shape[1]}; leave it out")
+    least = max(2, manifold.PRC_NEIGHBOURS + 1 if "prc" in asked else 0, SPLITS if "is" in asked else 0,
+                manifold.PRDC_NEIGHBOURS + 1 if "prdc" in asked else 0)
+    for what, many in (("samples", count), ("real images", least if reals is None else len(reals))):
+        if many < least:
+            raise UserError(f"{', '.join(settings.metrics)} needs {least} {what} at least, and there are {many}")
+
+
+def _result(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images | None, of_reals: SetFeatures | None,
+            extractor: Extractor, settings: Settings) -> dict[str, Any]:
+    """What features tell; rank 0 computes it."""
+    asked = settings.metrics
+    if "is" in asked and of_fakes.logits is None:
+        raise UserError(f"the inception score needs class scores, which {extractor.name} does not give; leave out is")
+    on_device = [one if one is None else _moved(one, extractor.device) for one in (of_fakes, of_reals)]
+    found = figures.of_features(asked, *on_device, settings.kid_subset)
+    result: dict[str, Any] = {
+        "metrics": found, "extractor": extractor.identity, "resize": extractor.resize,
+        "num_samples": of_fakes.moments.count, "warnings": figures.shortcomings(asked, of_fakes, of_reals,
+                                                                                          settings.kid_subset),
+        "constants": figures.constants(asked, settings.kid_subset),
+        "samples": fakes.name, "data": None}
+    if reals is not None:
+        result["data"] = {"path": reals.name, "content": reals.content, "num_images": of_reals.moments.count}
+    if "class_fid" in asked:
+        result["by_class"] = _by_class(fakes, of_fakes, reals, of_reals)
+        found["class_fid"] = float(np.mean(list(result["by_class"].values())))
+    if settings.bootstrap:
+        result["standard_errors"] = figures.standard_errors(asked, *on_device, settings.kid_subset, settings.bootstrap)
+    if not extractor.official:      # a distance of other features is not the FID
+        for key in {"metrics", "standard_errors"} & result.keys():
+            result[key] = {name.replace("fid", "fd"): value for name, value in result[key].items()}
+    for what, one in (("samples", of_fakes), ("data", of_reals)):
+        if one is not None and one.unreadable:
+            count, files = len(one.unreadable), list(one.unreadable.values())[:_MAX_LISTED]
+            result.setdefault("unreadable", {})[what] = {"count": count, "files": files}
+            result["warnings"].append(f"{count} unreadable image{'s' if count > 1 else ''} of the {what} left out")
+    if settings.nearest:
+        neighbours.save_picture(settings.nearest, fakes, of_fakes, reals, of_reals)
+        result["nearest"] = str(settings.nearest)
+    return result
+
+
+def _moved(one: SetFeatures, device: torch.device) -> SetFeatures:
+    return SetFeatures(one.moments, None if one.vectors is None else one.vectors.to(device),
+                       None if one.logits is None else one.logits.to(device))
+
+
+def _by_class(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images, of_reals: SetFeatures) -> dict[str, float]:
+    def classes(source: Images | Samples, numbers: np.ndarray) -> np.ndarray:
+        table = source.classes_of(numbers)
+        if table is None:
+            raise UserError(f"class_fid needs classes, and {source.name} has none; leave it out")
+        return table
+
+    found = figures.by_class(of_fakes, classes(fakes, of_fakes.numbers), of_reals, classes(reals, of_reals.numbers))
+    if not found:
+        raise UserError(f"no class of {fakes.name} and {reals.name} has two images in both; leave out class_fid")
+    return {reals.classes[number] if reals.classes else str(number): value for number, value in found.items()}
+
+
+def _ms_ssim(source: Images | Samples, numbers: np.ndarray, settings: Settings, ranks: Ranks) -> float:
+    """Of random pairs, of the same class where there are classes."""
+    generator = np.random.Generator(np.random.Philox(key=key_of("evaluate", "ms_ssim")))
+    shuffled = generator.permutation(numbers)[: 2 * MS_SSIM_PAIRS]
+    classes = source.classes_of(shuffled)
+    if classes is not None:
+        order = np.argsort(classes, kind="stable")
+        shuffled, classes = shuffled[order], classes[order]
+    pairs = shuffled[: len(shuffled) // 2 * 2].reshape(-1, 2)
+    if classes is not None:
+        alike = classes[: pairs.size].reshape(-1, 2)
+        pairs = pairs[alike[:, 0] == alike[:, 1]]
+
+    def of_pairs(rows: np.ndarray) -> Tensor:
+        return ssim.ms_ssim(*(_images(source, pairs[rows, side]).float() for side in (0, 1)))
+
+    return float(spread(len(pairs), of_pairs, settings.batch_size, ranks).mean())
+
+
+def _path_length(samples: Samples, numbers: np.ndarray, extractor: Extractor, settings: Settings,
+                 ranks: Ranks) -> float:
+    embed = settings.perceptual or extractor.embed
+    distances = spread(len(numbers), lambda rows: path_length.squared_distances(samples, numbers[rows], embed),
+                       settings.batch_size, ranks)
+    return path_length.mean_length(distances)
+
+
+def spread(count: int, work: Callable[[np.ndarray], Tensor], batch_size: int, ranks: Ranks) -> Tensor:
+    """`work` over 0 ... count - 1 in batches dealt to the ranks: its values [count], float64, on every rank."""
+    values = torch.zeros(count, dtype=torch.float64)
+
+    def share() -> None:
+        for start in range(ranks.rank * batch_size, count, ranks.world * batch_size):
+            rows = np.arange(start, min(start + batch_size, count))
+            values[start : start + batch_size] = work(rows).double().cpu()
+    ranks.together(share)
+    return torch.stack(ranks.gather(values)).sum(0)
+
+
+def _images(source: Images | Samples, numbers: np.ndarray) -> Tensor:
+    """uint8 [n, C, H, W]."""
+    if isinstance(source, Samples):
+        return source.draw(numbers)
+    return torch.from_numpy(np.stack([source.read(int(number)) for number in numbers])).permute(0, 3, 1, 2)
+
+
+class _bar:
+    """A progress bar on rank 0, as a function that advances it; nothing elsewhere."""
+
+    def __init__(self, what: str, total: int, ranks: Ranks, show: bool) -> None:
+        self.bar = Bar(what, total) if ranks.first and show else None
+
+    def __enter__(self) -> Callable[[int], None]:
+        return self.bar.__enter__().advance if self.bar else lambda count: None
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar:
+            self.bar.__exit__(*error)

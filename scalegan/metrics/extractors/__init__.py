@@ -1,0 +1,40 @@
+"""Networks that turn images into features, by name; nothing is ever downloaded."""
+
+from pathlib import Path
+
+import torch
+
+import scalegan.metrics.extractors.efflite0 as efflite0
+import scalegan.metrics.extractors.inception as inception
+import scalegan.metrics.extractors.torchscript as torchscript
+from scalegan.errors import UserError
+from scalegan.metrics.extractors.base import Extractor
+
+NETWORKS = {"inception": inception, "efflite0": efflite0}
+
+
+def load(name: str | None, weights: Path | None, how: str | None, device: torch.device) -> Extractor:
+    """The extractor that is asked for.
+
+    Args:
+        name: inception, efflite0, the path of a TorchScript file, or None: inception where weights for it are named
+            (by `weights` or $SCALEGAN_WEIGHTS), else efflite0.
+        weights: file of its weights.
+        how: tf1-bilinear or clean; None for the network's own usual way.
+
+    Raises:
+        UserError: where there is no such extractor, or its weights are missing.
+    """
+    if name is None:
+        name = "inception" if inception.find_weights(weights) else "efflite0"
+    if name.endswith((".pt", ".ts", ".jit")):
+        if how is not None:
+            raise UserError(f"--resize {how}: a TorchScript extractor resizes by itself; leave --resize out")
+        return torchscript.load(Path(name), device)
+    network = NETWORKS.get(name.lower().replace("efficientnet-lite0", "efflite0"))
+    if network is None:
+        raise UserError(f"there is no extractor '{name}': take {', '.join(NETWORKS)} or a TorchScript file (.pt)")
+    how = how or network.RESIZES[0]
+    if how not in network.RESIZES:
+        raise UserError(f"there is no resize '{how}': take {' or '.join(network.RESIZES)}")
+    return network.load(weights, how, device)

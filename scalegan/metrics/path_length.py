@@ -1,0 +1,55 @@
+"""Perceptual path length of a style-based generator (Karras et al., "Analyzing and improving the image quality of
+StyleGAN", CVPR 2020): how far an image moves for a small step in w.
+
+Endpoints of segments in W, epsilon 1e-4, no crop, images above 256 px averaged down to 256; the mean of the squared
+distances over epsilon squared, without those below the 1st and above the 99th percentile. The distance is LPIPS of
+VGG16 from a TorchScript file, such as NVIDIA's vgg16.pt; then it is `ppl`. Without that file it is the squared distance
+of the extractor's features: `pl`, which no published figure compares with.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scalegan.metrics.samples import PURPOSE, Samples
+from scalegan.randomness import Draws
+
+EPSILON = 1e-4
+PERCENTILES = (1, 99)
+LARGEST = 256
+
+
+@torch.inference_mode()
+def squared_distances(samples: Samples, numbers: np.ndarray, embed: Callable[[Tensor], Tensor]) -> Tensor:
+    """|embed(G(w)) - embed(G(w + epsilon (w' - w)))|^2 / epsilon^2 of the samples `numbers`, float64 [n].
+
+    Args:
+        embed: float images [n, C, H, W] in 0 ... 255 to vectors [n, d].
+    """
+    positions = torch.from_numpy(numbers).to(samples.device)
+    draws, others = (Draws(0, 0, purpose, positions) for purpose in (PURPOSE, f"{PURPOSE}/path"))
+    start = samples.styles(draws)[0]
+    other_z = others.normal("z", samples.generator.latent_dim)
+    end = samples.generator.mapping(other_z, samples.labels(draws), samples.psi)
+    near = torch.lerp(start.double(), end.double(), EPSILON).to(start.dtype)
+    vectors = [embed(_pixels(samples.synthesise((w, None), draws))).double() for w in (start, near)]
+    return (vectors[0] - vectors[1]).square().sum(1) / EPSILON**2
+
+
+def mean_length(distances: Tensor) -> float:
+    """The mean without the outer percentiles, as NVIDIA's code has them."""
+    values = distances.cpu().numpy()
+    low = np.percentile(values, PERCENTILES[0], method="lower")
+    high = np.percentile(values, PERCENTILES[1], method="higher")
+    return float(values[(values >= low) & (values <= high)].mean())
+
+
+def _pixels(images: Tensor) -> Tensor:
+    """[-1, 1] to 0 ... 255, not rounded: a step of epsilon is smaller than a level."""
+    factor = images.shape[2] // LARGEST
+    if factor > 1:
+        images = F.avg_pool2d(images, factor)
+    return (images.float() + 1) * (255 / 2)

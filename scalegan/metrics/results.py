@@ -1,0 +1,63 @@
+"""What an evaluation found, and whether two evaluations may be held against each other."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+FILE = "evaluations.jsonl"
+# Which way is better; of other figures none is.
+LOWER_IS_BETTER = ("fid", "fd", "kid", "class_fid", "class_fd", "ppl", "pl")
+HIGHER_IS_BETTER = ("is", "precision", "recall", "density", "coverage")
+
+
+def comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
+    """Why two results must not be compared, in a line; None where they may be.
+
+    A distance has no meaning beside one of another extractor, resize, or set of real images; or beside one of another
+    number of samples, as all of them but KID are biased by it.
+    """
+    def differs(what: str, one: object, other: object) -> str:
+        return f"{what} differ: {one} and {other}; evaluate both alike"
+
+    one, other = a["extractor"], b["extractor"]
+    if (one["name"], one["sha256"]) != (other["name"], other["sha256"]):
+        return differs("extractors", *(f"{e['name']} ({e['sha256'][:12]})" for e in (one, other)))
+    if a["resize"] != b["resize"]:
+        return differs("resizes", a["resize"], b["resize"])
+    for key, what in (("content", "the data"), ("num_images", "the numbers of real images")):
+        sets = [result["data"] or {"path": "no data"} for result in (a, b)]
+        if sets[0].get(key) != sets[1].get(key):
+            return differs(what, *(f"{each['path']} ({str(each.get(key))[:12]})" for each in sets))
+    if a["num_samples"] != b["num_samples"]:
+        return differs("the numbers of samples", a["num_samples"], b["num_samples"])
+    for key in sorted(a["constants"].keys() & b["constants"].keys()):
+        if a["constants"][key] != b["constants"][key]:
+            return differs(f"the constants of {key}", a["constants"][key], b["constants"][key])
+    return None
+
+
+def better(name: str, value: float, than: float | None) -> bool:
+    """Whether a figure is better than another, or than none; never of figures that have no better side."""
+    if name not in LOWER_IS_BETTER + HIGHER_IS_BETTER or value != value:
+        return False
+    if than is None:
+        return True
+    return value < than if name in LOWER_IS_BETTER else value > than
+
+
+def read(run: Path) -> list[dict[str, Any]]:
+    """A run's evaluations, oldest first; a half-written last line is left out."""
+    path = run / FILE
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def append(run: Path, result: Mapping[str, Any]) -> None:
+    """Adds a result. One of a run under way replaces what an earlier, killed attempt found there and later."""
+    kept = read(run)
+    if result.get("in_training"):
+        kept = [row for row in kept if not row.get("in_training") or row["images"] < result["images"]]
+    temporary = run / f".{FILE}.tmp"
+    temporary.write_text("".join(json.dumps(row) + "\n" for row in [*kept, result]))
+    temporary.rename(run / FILE)

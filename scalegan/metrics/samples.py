@@ -1,0 +1,78 @@
+"""The samples of a generator, by number: sample i is the same whatever rank, batch or other sample it is drawn with."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from scalegan.games.base import latents
+from scalegan.randomness import Draws
+
+PURPOSE = "evaluate"
+
+
+class Samples:
+    """What a generator draws from latents, labels and noise that are keyed on a sample's number.
+
+    Args:
+        generator: in eval mode.
+        count: samples there are.
+        shape: (channels, height, width) of a sample.
+        labels: table of the data's labels, [N] or [N, K], from which labels are drawn; None for uniform classes.
+        num_classes: of a generator that is conditioned by classes; 0 for none.
+        name: how errors call it.
+    """
+
+    def __init__(self, generator: nn.Module, count: int, shape: tuple[int, int, int], labels: Tensor | None = None,
+                 num_classes: int = 0, psi: float = 1.0, name: str = "the generator") -> None:
+        self.generator, self.count, self.shape, self.name = generator, count, shape, name
+        self.device = next(generator.parameters()).device
+        self.label_table = labels.to(self.device) if labels is not None and num_classes else None
+        self.num_classes, self.psi = num_classes, psi
+
+    def __len__(self) -> int:
+        return self.count
+
+    @torch.inference_mode()
+    def draw(self, numbers: np.ndarray) -> Tensor:
+        """uint8 [n, C, H, W] on the generator's device, rounded as StyleGAN's evaluation does."""
+        draws = self._draws(numbers)
+        return quantised(self.synthesise(self.styles(draws), draws))
+
+    def styles(self, draws: Draws) -> tuple[Tensor, Tensor | None]:
+        """What the images are made of beside noise: w [n, num_ws, w_dim] of a style-based generator, else z; and
+        labels."""
+        z, labels = latents(self.generator, draws), self.labels(draws)
+        if self.style_based:
+            return self.generator.mapping(z, labels, self.psi), None
+        return z, labels
+
+    def synthesise(self, styles: tuple[Tensor, Tensor | None], draws: Draws) -> Tensor:
+        """Images [n, C, H, W]; the noise of a style-based generator is keyed like everything else."""
+        if self.style_based:
+            return self.generator.synthesis(styles[0], lambda name, shape: draws.normal(f"noise/{name}", *shape[1:]))
+        return self.generator(*styles, psi=self.psi)
+
+    @property
+    def style_based(self) -> bool:
+        return hasattr(self.generator, "synthesis")
+
+    def labels(self, draws: Draws) -> Tensor | None:
+        """From the data's own distribution, or uniform classes where that is not known."""
+        if not self.num_classes:
+            return None
+        if self.label_table is None:
+            return draws.integers("label", self.num_classes)
+        return self.label_table[draws.integers("label", len(self.label_table))]
+
+    def classes_of(self, numbers: np.ndarray) -> np.ndarray | None:
+        """Class of each sample, int64 [n], where there are classes."""
+        labels = self.labels(self._draws(numbers))
+        return labels.cpu().numpy() if labels is not None and labels.dim() == 1 else None
+
+    def _draws(self, numbers: np.ndarray) -> Draws:
+        return Draws(0, 0, PURPOSE, torch.from_numpy(np.asarray(numbers, np.int64)).to(self.device))
+
+
+def quantised(images: Tensor) -> Tensor:
+    """[-1, 1] to uint8: metrics see what a picture file would hold."""
+    return (images.float() * 127.5 + 128).clamp(0, 255).to(torch.uint8)

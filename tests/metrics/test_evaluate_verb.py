@@ -1,0 +1,90 @@
+"""`scalegan evaluate` as a user calls it: one JSON object, or one line that says what is wrong."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import harness
+import numpy as np
+import pytest
+from metrics_made import write_images, write_stub
+from PIL import Image
+
+KEYS = {"metrics", "extractor", "resize", "num_samples", "warnings"}
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("verb")
+    return {"a": write_images(root / "a", 20), "b": write_images(root / "b", 21, first=500),
+            "stub": write_stub(root / "stub.pt"), "cache": root / "cache"}
+
+
+def evaluate(places: dict[str, Path], *arguments: object, **extra: str) -> subprocess.CompletedProcess[str]:
+    return harness.cli("evaluate", *arguments, SCALEGAN_CACHE=str(places["cache"]), **extra)
+
+
+@pytest.mark.slow
+def test_folders_with_the_bundled_network_and_nothing_else(places: dict[str, Path]) -> None:
+    done = evaluate(places, places["a"], "--data", places["b"], "--metrics", "fid,kid,is,prdc", "--bootstrap", 2)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result.keys() >= KEYS
+    assert result["extractor"].keys() == {"name", "sha256", "official"}
+    assert (result["extractor"]["name"], result["extractor"]["official"]) == ("EffLite0", False)
+    assert result["metrics"].keys() >= {"fd", "kid", "is", "precision", "recall", "density", "coverage"}
+    assert "fid" not in result["metrics"]
+    assert result["standard_errors"].keys() >= {"fd", "kid"}
+    assert result["num_samples"] == 20 and len(result["warnings"]) == 4
+    assert "samples: 20 of 20" in done.stderr       # nobody watches, so the bar is a line
+
+
+@pytest.mark.slow
+def test_a_run_against_its_own_data_an_export_and_a_picture(places: dict[str, Path], finished_run: Path, tiny_set: Path,
+                                                            tmp_path: Path) -> None:
+    run, picture = tmp_path / "run", tmp_path / "nearest.png"
+    shutil.copytree(finished_run, run)
+    given = ("--extractor", places["stub"], "--metrics", "fid,kid,ms_ssim,class_fid", "--num-samples", 40)
+    done = evaluate(places, run, *given, "--nearest", picture)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["num_samples"], result["images"], result["data"]["num_images"]) == (40, 2560, 304)
+    assert set(result["by_class"]) <= set("abcd")
+    sheet = np.asarray(Image.open(picture))
+    assert sheet.shape[1] > sheet.shape[0] * 0.7        # ten rows of a sample and seven reals
+    row = json.loads((run / "evaluations.jsonl").read_text())
+    assert row["metrics"] == result["metrics"]
+    out = tmp_path / "g.safetensors"
+    assert harness.cli("export", finished_run, "--out", out).returncode == 0
+    exported = evaluate(places, out, "--data", tiny_set, *given)
+    assert json.loads(exported.stdout)["metrics"] == result["metrics"]
+
+
+@pytest.mark.slow
+def test_two_ranks_print_one_object_with_the_same_figures(places: dict[str, Path]) -> None:
+    given = [str(places["a"]), "--data", str(places["b"]), "--extractor", str(places["stub"]), "--metrics", "fid,kid"]
+    alone = evaluate(places, *given)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
+               str(harness.ROOT / "scalegan" / "evaluate.py"), *given]
+    together = subprocess.run(command, env=harness.environment(SCALEGAN_CACHE=str(places["cache"] / "two")), text=True,
+                              capture_output=True, timeout=harness.PATIENCE_SECONDS)
+    assert together.returncode == 0, together.stderr
+    expected = json.loads(alone.stdout)["metrics"]
+    assert json.loads(together.stdout)["metrics"] == {k: pytest.approx(v, rel=1e-6) for k, v in expected.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arguments", "words"), [
+    (("{a}", "--data", "{b}", "--extractor", "inception"), "--weights or $SCALEGAN_WEIGHTS"),
+    (("{a}", "--data", "/nowhere"), "/nowhere does not exist"),
+    (("{a}", "--data", "{b}", "--metrics", "fid,fjd"), "there is no metric 'fjd'"),
+    (("{a}", "--data", "{small}", "--extractor", "{stub}"), "16 x 16 px, 3 channels, and"),
+], ids=["no weights", "no data", "no such metric", "another size"])
+def test_a_mistake_is_one_line(places: dict[str, Path], arguments: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    names = {**places, "small": write_images(tmp_path / "small", 5, 8) if "{small}" in arguments else ""}
+    done = evaluate(places, *(argument.format(**names) for argument in arguments))
+    assert done.returncode == 1 and done.stdout == ""
+    lines = [line for line in done.stderr.splitlines() if line.startswith("scalegan: error:")]
+    assert len(lines) == 1 and words in lines[0] and "Traceback" not in done.stderr

@@ -1,0 +1,111 @@
+"""How the figures of an evaluation react to known damage: `python tools/sensitivity.py IMAGES [--count N] [--reals N]`.
+
+IMAGES is a folder or zip with a sub-folder per class (CIFAR-10's train/<class>/ too). Half of it stands for the real
+images; samples are others of it, blurred, noisy, of fewer classes, or of fewer distinct images. Prints a table.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from PIL import Image, ImageFilter  # noqa: E402
+
+from scalegan.data.picture import read_picture  # noqa: E402
+from scalegan.data.sources import guess_kind, open_source  # noqa: E402
+from scalegan.engines.ranks import Ranks  # noqa: E402
+from scalegan.metrics import extractors, figures  # noqa: E402
+from scalegan.metrics.features import SetFeatures, collect  # noqa: E402
+from scalegan.metrics.gaussian import Moments  # noqa: E402
+from scalegan.metrics.images import FileImages  # noqa: E402
+
+ASKED = ("fid", "kid", "prc", "prdc")
+SHOWN = ("fid", "kid", "precision", "recall", "density", "coverage")
+DISTINCT = (250, 100, 25)
+CLASSES = (8, 5, 3)
+
+
+def blurred(radius: float) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda pixels: np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(radius)))
+
+
+def noisy(deviation: float) -> Callable[[np.ndarray], np.ndarray]:
+    def add(pixels: np.ndarray) -> np.ndarray:
+        generator = np.random.Generator(np.random.Philox(key=int(pixels.astype(np.int64).sum())))
+        return (pixels + generator.normal(0, deviation, pixels.shape)).round().clip(0, 255).astype(np.uint8)
+    return add
+
+
+DAMAGES = {f"blur, radius {radius:g} px": blurred(radius) for radius in (0.5, 1, 2)} \
+    | {f"noise, s = {deviation}": noisy(deviation) for deviation in (8, 16, 32)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", type=Path)
+    parser.add_argument("--count", type=int, default=500, help="samples (default 500)")
+    parser.add_argument("--reals", type=int, default=1500, help="real images (default 1500)")
+    parser.add_argument("--extractor", default="efflite0")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    extractor = extractors.load(options.extractor, None, None, torch.device("cpu"))
+    pool = 4 * options.count
+    with tempfile.TemporaryDirectory() as scratch:
+        table = _drawn(options.images, options.reals + pool)
+
+        def features(folder: Path, damage: Callable[[np.ndarray], np.ndarray] | None, count: int) -> SetFeatures:
+            source = FileImages(folder)
+            if damage is not None:
+                read = source.read
+                source.read = lambda number: damage(read(number))
+            one = collect(source, np.arange(count), extractor, Ranks(0, 1, torch.device("cpu")), 16, True)
+            print(f"{folder.name}: {count} images", file=sys.stderr, flush=True)
+            return one
+
+        folders = [Path(scratch) / name for name in ("reals", "samples")]
+        for number, (pixels, _) in enumerate(table):
+            folder = folders[number >= options.reals]
+            folder.mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(folder / f"{number:06d}.png")
+        classes = np.array([label for _, label in table[options.reals:]])
+        reals, clean = features(folders[0], None, options.reals), features(folders[1], None, pool)
+        rows = {"none": _part(clean, np.arange(options.count))}
+        for count in CLASSES:
+            few = np.flatnonzero(classes < count)[: options.count]
+            rows[f"{count} of {classes.max() + 1} classes"] = _part(clean, few)
+        for count in DISTINCT:
+            rows[f"{count} distinct images"] = _part(clean, np.arange(options.count) % count)
+        rows |= {name: features(folders[1], damage, options.count) for name, damage in DAMAGES.items()}
+        print(f"| damage | {' | '.join(SHOWN).replace('fid', 'fd')} |\n|" + " --- |" * (1 + len(SHOWN)))
+        for name, row in rows.items():
+            found = figures.of_features(ASKED, row, reals, options.count)
+            print(f"| {name} | " + " | ".join(f"{found[key]:.4g}" for key in SHOWN) + " |", flush=True)
+    return 0
+
+
+def _drawn(path: Path, count: int) -> list[tuple[np.ndarray, int]]:
+    """`count` images with their classes, drawn at random."""
+    source = open_source(guess_kind(path), [path])
+    if source.table is None or source.table.ndim != 1 or len(source) < count:
+        raise SystemExit(f"{path}: {count} images in folders of their classes are needed")
+    chosen = np.random.Generator(np.random.Philox(key=1)).permutation(len(source))[:count]
+    found = []
+    for number in chosen.tolist():
+        picture = source.entry(number).read()
+        pixels = read_picture(picture) if isinstance(picture, bytes) else picture
+        found.append((pixels, int(source.table[number])))
+    return found
+
+
+def _part(one: SetFeatures, rows: np.ndarray) -> SetFeatures:
+    vectors = one.vectors[torch.from_numpy(rows)]
+    return SetFeatures(Moments.of(vectors), vectors, None, rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
