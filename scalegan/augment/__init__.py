@@ -1,0 +1,17 @@
+"""Augmentation of what a discriminator sees, reals and fakes alike."""
+
+from torch import Tensor, nn
+
+from scalegan.randomness import Draws
+
+
+class Augment(nn.Module):
+    """The identity, and what every augmentation can do. Differentiable any number of times."""
+
+    def forward(self, images: Tensor, draws: Draws, seen: int) -> Tensor:
+        """Images [n, C, H, W] as D sees them, after `seen` images of the run; each by its own draws alone."""
+        return images
+
+    def watch(self, real_logits: Tensor, seen: int) -> dict[str, Tensor]:
+        """Told what D says of augmented reals, [n], in its main phase; returns figures for the log."""
+        return {}

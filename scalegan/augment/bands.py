@@ -1,0 +1,44 @@
+"""Image-space filtering: four frequency bands, amplified one by one."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scalegan.augment.reflection import constant, convolution, separably
+from scalegan.randomness import Draws
+
+STRENGTH = 1.0                         # standard deviation of log2
+POWER = (10 / 13, 1 / 13, 1 / 13, 1 / 13)  # of natural images, expected in each band (they fall off as 1 / f)
+
+# Symlet 2 (Daubechies, 1992).
+SYM2 = (-0.12940952255092145, 0.22414386804185735, 0.836516303737469, 0.48296291314469025)
+
+
+def filters() -> np.ndarray:
+    """The bands' filters [4, 43] from low to high; their sum is the identity."""
+    low = np.array(SYM2)
+    high = low * (-1) ** np.arange(len(low))
+    low, high = np.convolve(low, low[::-1]) / 2, np.convolve(high, high[::-1]) / 2
+    bands = [np.ones(1)]
+    for _ in range(3):
+        # What was split so far moves into the lower half of the spectrum; the upper half is a band of its own.
+        spread = [np.convolve(np.insert(band, range(1, len(band)), 0.0), low) for band in bands]
+        bands = [*spread, np.pad(high, (len(spread[0]) - len(high)) // 2)]
+    return np.stack(bands)
+
+
+_BANDS = tuple(tuple(band) for band in filters())
+
+
+def amplify(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
+    """Scales each band, with probability p, by 2^N(0, 1), and all bands then so that the expected power stays."""
+    chosen = draws.uniform("bands", 4) < p
+    gains = torch.where(chosen, (draws.normal("bands", 4) * STRENGTH).exp2(), 1)
+    power = torch.ones_like(gains[:, 0])
+    for gain, share in zip(gains.unbind(1), POWER):
+        power = power * (1 + share * (gain.square() - 1))
+    gains = (gains / power.sqrt()[:, None]).to(images.dtype)
+    matrices = torch.stack([constant(convolution, taps, images.shape[3], images.dtype, images.device)
+                            for taps in _BANDS])
+    filtered = separably(torch.einsum("nb,bij->nij", gains, matrices), images)
+    return torch.where(chosen.any(1)[:, None, None, None], filtered, images)

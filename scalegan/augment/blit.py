@@ -1,0 +1,40 @@
+"""Pixel blitting: flips, quarter turns and whole-pixel shifts move pixels and change none."""
+
+import torch
+from torch import Tensor
+
+from scalegan.augment.reflection import fold
+from scalegan.randomness import Draws
+
+SHIFT = 0.125  # of the side, at most, either way
+
+
+def blit(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
+    """x-flip, rotation by multiples of 90 degrees, integer translation; each with probability p."""
+    side = images.shape[3]
+    flip, flips, turn, turns, move, dx, dy = draws.uniform("blit", 7).unbind(1)
+    images = torch.where(_each((flip < p) & (flips < 0.5)), images.flip(3), images)
+    quarters = torch.where(turn < p, (turns * 4).long(), 0)
+    images = torch.where(_each(quarters % 2 == 1), images.rot90(1, (2, 3)), images)
+    images = torch.where(_each(quarters >= 2), images.rot90(2, (2, 3)), images)
+    by = (torch.stack([dx, dy]) * 2 - 1) * SHIFT * side
+    return shift(images, *torch.where(move < p, by.round().long(), 0))
+
+
+def flip_and_shift(images: Tensor, draws: Draws, pixels: int) -> Tensor:
+    """Each image mirrored with probability one half, and moved by up to so many whole pixels either way."""
+    images = torch.where(_each(draws.integers("flip", 2).bool()), images.flip(3), images)
+    return shift(images, *(draws.integers("shift", 2 * pixels + 1, 2) - pixels).T)
+
+
+def shift(images: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
+    """Images [n, C, H, W] moved by whole pixels [n] to the right and down, their mirror images moving in."""
+    n, channels, height, width = images.shape
+    row = fold(torch.arange(height, device=images.device) - dy[:, None], height)
+    column = fold(torch.arange(width, device=images.device) - dx[:, None], width)
+    images = images.gather(2, row[:, None, :, None].expand(n, channels, height, width))
+    return images.gather(3, column[:, None, None, :].expand(n, channels, height, width))
+
+
+def _each(chosen: Tensor) -> Tensor:
+    return chosen[:, None, None, None]

@@ -1,0 +1,26 @@
+"""Image-space corruptions."""
+
+import torch
+from torch import Tensor
+
+from scalegan.randomness import Draws
+
+NOISE = 0.1   # standard deviation of the noise's standard deviation
+HOLE = 0.5    # side of the cut-out square, of the image's
+
+
+def noise(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
+    """Adds, with probability p, white noise of a standard deviation that is itself |N(0, 0.1)|."""
+    level = torch.where(draws.uniform("noise") < p, draws.normal("noise/level").abs() * NOISE, 0)
+    white = draws.normal("noise", *images.shape[1:])
+    return images + (level[:, None, None, None] * white).to(images.dtype)
+
+
+def cutout(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
+    """Blackens to 0, with probability p, a square whose centre lies anywhere in the image."""
+    chance, x, y = draws.uniform("cutout", 3).unbind(1)
+    along = (torch.arange(images.shape[3], device=images.device) + 0.5) / images.shape[3]
+    column = (along - x[:, None]).abs() < HOLE / 2
+    row = (along - y[:, None]).abs() < HOLE / 2
+    hole = row[:, :, None] & column[:, None, :] & (chance < p)[:, None, None]
+    return torch.where(hole[:, None], 0, images)

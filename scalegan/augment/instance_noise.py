@@ -1,0 +1,28 @@
+"""Instance noise (Sonderby et al., 2017; Arjovsky & Bottou, 2017): reals and fakes blurred until they overlap."""
+
+from torch import Tensor
+
+from scalegan.augment import Augment
+from scalegan.config import Schedule
+from scalegan.randomness import Draws
+from scalegan.schedules import at
+
+
+class InstanceNoise(Augment):
+    """Gaussian noise on reals and fakes, behind another augmentation.
+
+    Args:
+        before: what is done to images first.
+        deviation: of the noise; a schedule anneals it in images.
+    """
+
+    def __init__(self, before: Augment, deviation: float | Schedule) -> None:
+        super().__init__()
+        self.before, self.deviation = before, deviation
+
+    def forward(self, images: Tensor, draws: Draws, seen: int) -> Tensor:
+        noise = draws.normal("instance_noise", *images.shape[1:])
+        return self.before(images, draws, seen) + at(self.deviation, seen) * noise
+
+    def watch(self, real_logits: Tensor, seen: int) -> dict[str, Tensor]:
+        return self.before.watch(real_logits, seen)

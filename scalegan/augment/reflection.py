@@ -1,0 +1,68 @@
+"""Filters and index maps of images that go on beyond their borders as their mirror images (c b a b c)."""
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Taps = tuple[float, ...]
+
+
+def fold(index: Tensor, size: int) -> Tensor:
+    """The pixel 0 ... size - 1 that lies at each index, whole or fractional, of the mirrored image."""
+    period = 2 * (size - 1)
+    if index.is_floating_point():  # the distance to the nearest pixel 0
+        return (index - (index / period).round() * period).abs()
+    index = index.remainder(period)
+    return torch.minimum(index, period - index)
+
+
+def convolution(taps: Taps, size: int) -> np.ndarray:
+    """The matrix [size, size] of a convolution with a filter of odd length, centred, over one axis."""
+    matrix = np.zeros((size, size))
+    for pixel in range(size):
+        for tap, value in enumerate(taps):
+            matrix[pixel, _folded(pixel + len(taps) // 2 - tap, size)] += value
+    return matrix
+
+
+def _folded(index: int, size: int) -> int:
+    index %= 2 * (size - 1)
+    return min(index, 2 * (size - 1) - index)
+
+
+def doubling(taps: Taps, size: int) -> np.ndarray:
+    """The matrix [2 size, size] that puts zeros between pixels and filters; `taps` are of even length."""
+    matrix = np.zeros((2 * size, size))
+    half = len(taps) // 2
+    for fine in range(2 * size):
+        for pixel in range((fine - half) // 2, (fine + half) // 2 + 1):
+            tap = fine + half - 1 - 2 * pixel
+            if 0 <= tap < len(taps):
+                matrix[fine, _folded(pixel, size)] += taps[tap]
+    return matrix
+
+
+def halving(taps: Taps, size: int) -> np.ndarray:
+    """The matrix [size, 2 size + len(taps) - 2], the adjoint of an unbounded `doubling`: of pixels -(len(taps) / 2 - 1)
+    to 2 size + len(taps) / 2 - 2 of the fine grid."""
+    matrix = np.zeros((size, 2 * size + len(taps) - 2))
+    for pixel in range(size):
+        matrix[pixel, 2 * pixel : 2 * pixel + len(taps)] = taps
+    return matrix
+
+
+@functools.lru_cache(maxsize=64)
+def constant(make: Callable[..., np.ndarray], taps: Taps, size: int, dtype: torch.dtype,
+             device: torch.device) -> Tensor:
+    """One of the matrices above as a tensor, made once."""
+    with torch.inference_mode(False):
+        return torch.from_numpy(make(taps, size)).to(dtype=dtype, device=device)
+
+
+def separably(matrix: Tensor, images: Tensor) -> Tensor:
+    """Applies a matrix [out, in], or one for each sample [n, out, in], to both axes of images [n, C, in, in]."""
+    matrix = matrix if matrix.dim() == 2 else matrix[:, None]
+    return matrix @ images @ matrix.mT
