@@ -2,12 +2,17 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from scalegan import config, networks, pictures
+from scalegan import config, networks, objectives, pictures
+from scalegan.augment import Augment
+from scalegan.augment.ada import Ada, Adaptive, Given
+from scalegan.augment.diffaugment import DiffAugment
+from scalegan.augment.instance_noise import InstanceNoise
 from scalegan.data import embedded
 from scalegan.data.cache import Remote, is_url
 from scalegan.data.ffcv_chunks import FfcvChunks, FfcvStream
@@ -17,14 +22,17 @@ from scalegan.data.order import Order
 from scalegan.data.points import SETS, PointChunks
 from scalegan.data.stream import Chunks, Stream
 from scalegan.data.webdataset import WebDatasetChunks
+from scalegan.engines.ranks import Ranks
 from scalegan.errors import RecipeError, UserError
 from scalegan.games.base import Game, latents
+from scalegan.games.compiled import Compiled
 from scalegan.games.fakes import StyledFakes, plain_fakes
 from scalegan.games.gan import GAN
+from scalegan.games.unrolled import Unrolled
 from scalegan.generator_file import style_of
-from scalegan.losses import LOSSES
+from scalegan.models.layers.recompute import recompute_blocks
 from scalegan.networks import Task
-from scalegan.penalties import PathLength
+from scalegan.penalties import Consistency, PathLength
 from scalegan.randomness import Draws, parameter_generators
 
 
@@ -94,6 +102,30 @@ def _open_images(data: config.Data,
     return FfcvChunks(folder, order_of) if data.backend == "ffcv" else WebDatasetChunks(folder, order_of)
 
 
+def evaluation_images(data: config.Data):
+    """What a run's samples are held against: its own data, as it sees them.
+
+    Raises:
+        UserError: where that is 2-D points, or the shards are gone.
+    """
+    from scalegan.metrics.images import RunImages, StoredImages
+
+    if data.backend == "points":
+        raise RecipeError("data.backend=points makes 2-D points, which have no features to evaluate; leave eval out")
+    if is_url(_expanded(data.path)):
+        return StoredImages(_expanded(data.path))
+    folder = data_folder(data.path, data.resolution)
+    return RunImages(folder, data.resolution) if data.backend == "folder" else StoredImages(folder)
+
+
+def evaluator(recipe: config.Recipe, task: Task, ranks: Ranks):
+    """What measures the averaged generator at `eval.every_images`; imported for those who ask for it alone."""
+    from scalegan.metrics.in_training import InTraining
+
+    about = {"model": {"name": recipe.model.name}, "task": vars(task)}
+    return InTraining(recipe.eval, about, evaluation_images(recipe.data), ranks, Path(recipe.run_dir))
+
+
 def open_stream(chunks: Chunks, lanes: range, position: int, workers: int, pin: bool,
                 start_worker: Callable[[], None]) -> Stream | FfcvStream:
     """Batches from `position` on: compiled code decodes in threads, everything else in processes."""
@@ -131,14 +163,41 @@ def game(recipe: config.Recipe, task: Task) -> Game:
     r1, r2 = penalties.r1 or config.R1(gamma=0), penalties.r2 or config.R2(gamma=0)
     path = penalties.path_length
     styled = recipe.model.name == "stylegan2"
-    played = GAN(
-        generator, discriminator, LOSSES[settings.loss], r1_gamma=r1.gamma, r1_every=r1.every, r2_gamma=r2.gamma,
+    discriminator = objectives.discriminator(recipe, task, discriminator)
+    kind = partial(Unrolled, steps=settings.steps, step_size=settings.step_size) if settings.name == "unrolled" else GAN
+    played = kind(
+        generator, discriminator, objectives.loss(settings), r1_gamma=r1.gamma, r1_every=r1.every, r2_gamma=r2.gamma,
         path_length=PathLength(path.weight, path.decay) if path else None, path_every=path.every if path else 1,
         orthogonal=penalties.orthogonal.weight if penalties.orthogonal else 0.0,
+        consistency=Consistency(**vars(penalties.bcr)) if penalties.bcr else None, augment=augment(recipe),
         fakes=StyledFakes(recipe.model.mixing) if styled else plain_fakes,
-        order=settings.order, fresh_batch=settings.fresh_batch, updates=settings.updates)
+        order=settings.order, fresh_batch=settings.fresh_batch, updates=settings.updates,
+        tricks=objectives.tricks(settings, generator, discriminator), clip=objectives.clip(settings))
     initialise(played, recipe.seed)
+    if recipe.engine.activation_checkpointing:
+        for player in played.players.values():
+            recompute_blocks(player)
+    if recipe.engine.compile:
+        played.quick = {name: Compiled(player) for name, player in played.players.items()}
     return played
+
+
+def augment(recipe: config.Recipe) -> Augment:
+    """What the recipe does to images before D sees them."""
+    noise = recipe.game.tricks.instance_noise
+    return InstanceNoise(_augment(recipe), noise) if noise else _augment(recipe)
+
+
+def _augment(recipe: config.Recipe) -> Augment:
+    settings = recipe.augment
+    if settings.name == "none":
+        return Augment()
+    if settings.name == "diffaugment":
+        return DiffAugment(settings.policies)
+    given = settings.target is None
+    probability = Given(settings.p) if given else \
+        Adaptive(settings.p, settings.target, recipe.batch_size / settings.adapt_images)
+    return Ada(vars(settings.pipe), probability)
 
 
 def initialise(played: Game, seed: int) -> None:
@@ -163,12 +222,14 @@ class SamplePainter:
             self.labels = torch.arange(self.count, device=device) % columns % task.num_classes
 
     @torch.no_grad()
-    def samples(self, generator: nn.Module, path: Path) -> None:
+    def samples(self, generator: nn.Module, path: Path) -> Tensor:
+        """Draws the picture, and returns the samples [N, ...]."""
         samples = generator(latents(generator, self.draws), self.labels, **style_of(generator))
         if samples.dim() == 4:
             pictures.save_grid(path, samples, self.recipe.snapshot.columns)
         else:
             pictures.save_points(path, samples, self._reals())
+        return samples
 
     def reals(self, path: Path) -> None:
         """The first images of the run, of the same number."""

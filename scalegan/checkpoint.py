@@ -23,11 +23,16 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
+from scalegan import replicas
+from scalegan.engines import partitioned
+from scalegan.engines.partitioned import Partitioned
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import SharedError, UserError
+from scalegan.shares import SharePlanner, shares
 
 # DCP announces, for every save and load, details that no user of ours can act on.
 warnings.filterwarnings("ignore", module=r"torch\.distributed\.checkpoint.*")
+warnings.filterwarnings("ignore", message="torch.distributed is disabled")
 
 
 class Checkpoints:
@@ -43,11 +48,11 @@ class Checkpoints:
     def __init__(self, folder: Path, ranks: Ranks, keep: int, say: Callable[[str], None] = print) -> None:
         self.folder, self.ranks, self.keep, self.say = folder, ranks, keep, say
         self._pending: Future | None = None
-        self._committer = ThreadPoolExecutor(1, "checkpoint-commit")
+        self._saver = ThreadPoolExecutor(1, "checkpoint-saver")
         if ranks.first:
             folder.mkdir(parents=True, exist_ok=True)
             for path in folder.iterdir():
-                if path.is_dir() and not (path / "COMPLETE").is_file():
+                if path.is_dir() and not path.is_symlink() and not (path / "COMPLETE").is_file():
                     shutil.rmtree(path)
 
     def newest(self) -> Path | None:
@@ -62,11 +67,13 @@ class Checkpoints:
             path.rename(path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:6]}"))
         return self.ranks.share(chosen)
 
-    def save(self, images: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], wait: bool = False) -> None:
+    def save(self, images: int, tensors: Mapping[str, Tensor | Partitioned], facts: Mapping[str, Any],
+             wait: bool = False) -> None:
         """Begins to write a checkpoint; returns once the tensors are copied, or, with `wait`, when it is whole.
 
         Raises:
-            SharedError: where the previous save, or with `wait` this one, failed; on all ranks.
+            SharedError: where the previous save, or with `wait` this one, failed, or a tensor that all ranks hold
+                differs on one; on all ranks.
         """
         self.finish()
         name = f"{images:012d}"
@@ -74,15 +81,11 @@ class Checkpoints:
         if self.ranks.first:
             temporary.mkdir()
         self.ranks.wait()
-        written = dcp.async_save(
-            {key: tensor.detach().contiguous() for key, tensor in tensors.items()},
-            storage_writer=HuggingFaceStorageWriter(str(temporary), save_distributed=True),
-            process_group=self.ranks.saver)
+        held = _on_host(tensors)
         if self.ranks.first:
-            text = json.dumps(facts, indent=1)
-            self._pending = self._committer.submit(self._commit, written, temporary, name, text)
+            self._pending = self._saver.submit(self._commit, held, temporary, name, json.dumps(facts, indent=1))
         else:
-            self._pending = written
+            self._pending = self._saver.submit(self._write, held, temporary)
         if wait:
             self.finish()
 
@@ -99,17 +102,28 @@ class Checkpoints:
                             + (f"{whole[-1].name} is whole" if whole else "there is none yet")
                             + ". Mend that and run the same command again")
 
-    def _commit(self, written: Future, temporary: Path, name: str, facts: str) -> None:
-        """Makes a written checkpoint whole: state, sync, rename, COMPLETE, and only then old ones go."""
+    def _write(self, tensors: Mapping[str, Tensor | Partitioned], temporary: Path) -> None:
+        """Writes this rank's share of the tensors, once the ranks have proved to hold the same; on all ranks."""
+        group = self.ranks.saver
+        parts = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, Partitioned)}
+        whole = {name: tensor for name, tensor in tensors.items() if name not in parts}
+        replicas.check(whole, group)
+        whole |= partitioned.gather(parts, group)
+        dcp.save(whole, storage_writer=HuggingFaceStorageWriter(str(temporary), save_distributed=True),
+                 planner=SharePlanner(shares(whole, self.ranks.world)[self.ranks.rank]), process_group=group,
+                 no_dist=group is None)
+
+    def _commit(self, tensors: Mapping[str, Tensor | Partitioned], temporary: Path, name: str, facts: str) -> None:
+        """Writes, and makes the checkpoint whole: state, sync, rename, COMPLETE, and only then old ones go."""
         final = self.folder / name
         try:
-            written.result()
+            self._write(tensors, temporary)
             (temporary / "state.json").write_text(facts)
             files = {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())}
             for path in [*temporary.iterdir(), temporary]:
                 _sync(path)
             if final.exists():
-                shutil.rmtree(final)
+                discard(final)
             temporary.rename(final)
             _sync(self.folder)
             seal = final / ".COMPLETE"
@@ -122,9 +136,22 @@ class Checkpoints:
             if not (final / "COMPLETE").exists():
                 shutil.rmtree(final, ignore_errors=True)
             raise
-        for old in complete(self.folder)[: -self.keep]:
-            (old / "COMPLETE").unlink()
-            shutil.rmtree(old)
+        whole = complete(self.folder)
+        good = [path for path in whole if facts_of(path).get("good")][-1:]  # where a rollback would go
+        best = self._link_best(json.loads(facts).get("best", {}))
+        for old in whole[: -self.keep]:
+            if old not in good and old.name not in best:
+                discard(old)
+
+    def _link_best(self, best: Mapping[str, Mapping[str, Any]]) -> set[str]:
+        """Points `best-<metric>` at the best checkpoint of each metric; their names."""
+        names = {metric: f"{entry['images']:012d}" for metric, entry in best.items()}
+        for metric, name in names.items():
+            link = self.folder / f".best-{metric}"
+            link.unlink(missing_ok=True)
+            link.symlink_to(name)
+            link.rename(self.folder / f"best-{metric}")
+        return set(names.values())
 
 
 def complete(folder: Path) -> list[Path]:
@@ -132,6 +159,12 @@ def complete(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(p for p in folder.iterdir() if p.name.isdigit() and (p / "COMPLETE").is_file())
+
+
+def discard(path: Path) -> None:
+    """Removes a checkpoint; interrupted at any point, what is left does not pass for a whole one."""
+    (path / "COMPLETE").unlink(missing_ok=True)
+    shutil.rmtree(path)
 
 
 def verify(path: Path) -> str | None:
@@ -158,7 +191,7 @@ def facts_of(path: Path) -> dict[str, Any]:
         raise UserError(f"cannot read {path / 'state.json'}: {error}") from error
 
 
-def load_into(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def load_into(path: Path, tensors: Mapping[str, Tensor | Partitioned]) -> None:
     """Fills tensors in place, on any number of ranks.
 
     Raises:
@@ -176,7 +209,7 @@ def load_into(path: Path, tensors: Mapping[str, Tensor]) -> None:
     _load(path, stored)
     with torch.no_grad():
         for name, tensor in tensors.items():
-            tensor.copy_(stored[name])
+            (tensor.fill if isinstance(tensor, Partitioned) else tensor.copy_)(stored[name])
 
 
 def read(path: Path, prefix: str = "") -> dict[str, Tensor]:
@@ -207,6 +240,15 @@ def _stored(path: Path) -> dict[str, Tensor]:
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(f"cannot read the shards of {path}: {_reason(error)}") from error
     return {name: torch.empty(entry.size, dtype=entry.properties.dtype) for name, entry in metadata.items()}
+
+
+def _on_host(tensors: Mapping[str, Tensor | Partitioned]) -> dict[str, Tensor | Partitioned]:
+    """Copies in the host's memory, whole rows first to last; from a GPU they travel together."""
+    held = {name: tensor.to_host() if isinstance(tensor, Partitioned) else partitioned.to_host(tensor)
+            for name, tensor in tensors.items()}
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return held
 
 
 def _load(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -10,10 +10,18 @@ from scalegan.errors import UserError
 VERBS = {
     "train": ("scalegan.train", "train a recipe, or go on with a run"),
     "recipes": ("scalegan.recipe_list", "list the recipes"),
+    "plan": ("scalegan.plan", "memory, traffic and hours of recipes on 1 to 1,024 GPUs"),
     "prepare": ("scalegan.prepare", "make shards of LSUN, CelebA, CIFAR-10 or your own images"),
+    "evaluate": ("scalegan.evaluate", "measure samples against real images: FID, KID, precision, recall, ..."),
     "sample": ("scalegan.sample", "draw images from a run or an export"),
     "export": ("scalegan.export", "write a run's EMA generator to one safetensors file"),
     "convert": ("scalegan.convert", "make an export of other implementations' checkpoints"),
+    "submit": ("scalegan.submit", "make a SLURM job of a run, or an array of a sweep"),
+    "status": ("scalegan.status", "say where runs stand"),
+    "stop": ("scalegan.stop", "save and end runs"),
+    "interpolate": ("scalegan.interpolate", "walk between samples: a strip picture or a GIF"),
+    "compare": ("scalegan.compare", "hold runs beside each other on one HTML page"),
+    "study": ("scalegan.study.command", "compare objectives on 2-D toys"),
     "inspect": ("scalegan.inspection", "print what a checkpoint holds, with digests"),
 }
 

@@ -4,27 +4,49 @@ Everything is counted in real images taken from the data stream, so that a recip
 ranks; `*.every_images: 0` means never. Nothing here imports torch.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 
 typed = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
 Beta = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+RelativeLength = Annotated[float, Field(gt=0.005, lt=0.28)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 
 
 @typed
 class Schedule:
     """A value that moves with the images seen; none depends on total_images."""
 
-    kind: Literal["cosine", "linear"] = "cosine"
-    """Half a cosine from start to end, or a straight line."""
+    kind: Literal["cosine", "linear", "step"] = "cosine"
+    """Half a cosine from start to end, a straight line, or steps. (A constant is a plain number.)"""
     start: NonNegativeFloat
     """Value at 0 images."""
-    end: NonNegativeFloat
+    end: NonNegativeFloat | None = None
     """Value from `images` on."""
-    images: PositiveInt
+    images: PositiveInt | None = None
     """Images over which it moves."""
+    steps: dict[PositiveInt, NonNegativeFloat] = Field(default_factory=dict)
+    """With kind=step, values by the images from which they hold: {1_000_000: 1e-4, 2_000_000: 5e-5}."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Schedule":
+        if self.kind == "step" and (not self.steps or self.end is not None or self.images is not None):
+            raise ValueError("a schedule of kind=step has start and steps")
+        if self.kind != "step" and (self.steps or self.end is None or self.images is None):
+            raise ValueError(f"a schedule of kind={self.kind} has start, end and images")
+        return self
 
 
 @typed
@@ -67,6 +89,8 @@ class DCGAN:
     """Distribution of z: N(0, 1), or uniform in [-1, 1] as in the paper."""
     norm_group: PositiveInt | Literal["batch"] = 16
     """Samples whose statistics BatchNorm shares: consecutive ones of the global batch, or all of it."""
+    virtual_batch: NonNegativeInt = 0
+    """Latents of a fixed reference batch: virtual batch normalisation in G (Salimans et al., 2016); 0 for BatchNorm."""
 
 
 @typed
@@ -215,6 +239,37 @@ class R1:
 
 
 @typed
+class GradientPenalty:
+    """weight times the mean of (gradient norm - 1)^2 of D between reals and fakes (Gulrajani et al., 2017)."""
+
+    weight: NonNegativeFloat = 10.0
+    """Weight: the paper's lambda."""
+
+
+@typed
+class PullAway:
+    """weight times the mean squared cosine over pairs of fakes' encodings (Zhao et al., 2017), a term of G."""
+
+    weight: NonNegativeFloat = 0.1
+    """Weight."""
+    group: Annotated[int, Field(ge=2)] = 16
+    """Consecutive samples that the pairs are of."""
+
+
+@typed
+class Consistency:
+    """bCR: D's logits of an image and of its flipped and shifted copy are to agree (Zhao et al., 2020, "Improved
+    Consistency Regularization for GANs"), a term of every update of D."""
+
+    real: NonNegativeFloat = 10.0
+    """Weight of the mean squared difference at reals."""
+    fake: NonNegativeFloat = 10.0
+    """Weight at fakes."""
+    pixels: PositiveInt = 4
+    """Shifts are up to so many, either way."""
+
+
+@typed
 class Penalties:
     r1: R1 | None = None
     """R1 penalty on D, or null."""
@@ -224,6 +279,68 @@ class Penalties:
     """Path length penalty on a style-based G, or null."""
     orthogonal: Orthogonal | None = None
     """Orthogonal regularisation of both players' weights, or null."""
+    gradient: GradientPenalty | None = None
+    """WGAN-GP's penalty on D, or null; in effect with loss=wgan_gp."""
+    pull_away: PullAway | None = None
+    """Pull-away term of G, or null; in effect with loss=ebgan_pt."""
+    bcr: Consistency | None = None
+    """Balanced consistency regularisation of D, or null."""
+
+
+@typed
+class FeatureMatching:
+    """weight times |E f(x) - E f(G(z))|^2 over D's last features f, a term of G (Salimans et al., 2016)."""
+
+    weight: NonNegativeFloat = 1.0
+    """Weight."""
+    group: PositiveInt = 16
+    """Consecutive samples whose means are compared."""
+
+
+@typed
+class MinibatchDiscrimination:
+    """D sees how close a sample's features are to those of others (Salimans et al., 2016)."""
+
+    kernels: PositiveInt = 100
+    """B of the paper."""
+    kernel_dim: PositiveInt = 5
+    """C of the paper."""
+    group: Annotated[int, Field(ge=2)] = 16
+    """Consecutive samples that are compared."""
+
+
+@typed
+class HistoricalAveraging:
+    """weight times the squared distance of both players' weights to the mean of their past (Salimans et al., 2016)."""
+
+    weight: NonNegativeFloat = 1.0
+    """Weight."""
+
+
+@typed
+class AdaptiveUpdates:
+    """More updates for the player whose loss is overwhelmingly higher."""
+
+    ratio: PositiveFloat = 3.0
+    """A player lags whose last loss is positive and above this many times the other's size."""
+    updates: PositiveInt = 5
+    """Updates per iteration of the player that lags."""
+
+
+@typed
+class Tricks:
+    feature_matching: FeatureMatching | None = None
+    """A term of G, or null."""
+    minibatch_discrimination: MinibatchDiscrimination | None = None
+    """A further input of D's last layer, or null."""
+    historical_averaging: HistoricalAveraging | None = None
+    """A term of both players, or null."""
+    label_smoothing: Annotated[float, Field(gt=0.5, le=1)] = 1.0
+    """Probability with which D is to take a real for real: 0.9 for one-sided label smoothing."""
+    instance_noise: NonNegativeFloat | Schedule = 0.0
+    """Standard deviation of Gaussian noise on reals and fakes before D, such as {start: 0.1, end: 0, images: ...}."""
+    adaptive_updates: AdaptiveUpdates | None = None
+    """The adaptive rule, or null."""
 
 
 @typed
@@ -231,9 +348,22 @@ class GAN:
     """A generator against a discriminator."""
 
     name: Literal["gan"] = "gan"
-    loss: Literal["non_saturating", "minimax", "hinge", "least_squares", "wasserstein", "relativistic"] = \
+    loss: Literal["non_saturating", "minimax", "hinge", "least_squares", "wasserstein", "wasserstein_clip", "wgan_gp",
+                  "ebgan", "ebgan_pt", "relativistic", "f_kl", "f_reverse_kl", "f_js", "f_hellinger", "f_pearson"] = \
         "non_saturating"
-    """Adversarial loss, of logits."""
+    """Adversarial loss, of logits. wasserstein_clip and wgan_gp are wasserstein with `clip` and `penalties.gradient`
+    at the papers' values unless given, ebgan_pt is ebgan with `penalties.pull_away`; with ebgan D is an
+    auto-encoder."""
+    a: float = 0.0
+    """least_squares: what D drives fakes to."""
+    b: float = 1.0
+    """least_squares: what D drives reals to."""
+    c: float = 1.0
+    """least_squares: what G drives fakes to. a=-1, b=1, c=0 is Pearson's chi-squared (b - c = 1, b - a = 2)."""
+    margin: PositiveFloat = 1.0
+    """ebgan: energy up to which D pushes fakes."""
+    clip: PositiveFloat | None = None
+    """Bound that D's weights are cut back to after each of its updates, or null; 0.01 with wasserstein_clip."""
     penalties: Penalties = Field(default_factory=Penalties)
     """Regularisers that combine with any loss."""
     order: tuple[Literal["D", "G"], Literal["D", "G"]] = ("D", "G")
@@ -242,6 +372,84 @@ class GAN:
     """Phases that take a batch of their own from the stream; the others share the last one."""
     updates: dict[Literal["D", "G"], PositiveInt] = Field(default_factory=dict)
     """Updates per iteration where they are not 1, such as {D: 5} for a critic."""
+    tricks: Tricks = Field(default_factory=Tricks)
+    """Tricks that combine with any loss."""
+
+
+@typed
+class Unrolled(GAN):
+    """G plays against the D that would answer it (Metz et al., 2017)."""
+
+    name: Literal["unrolled"] = "unrolled"
+    steps: PositiveInt = 5
+    """Steps of D that G looks ahead."""
+    step_size: PositiveFloat = 0.1
+    """Their size: plain gradient descent."""
+
+
+def _named(value: Any) -> Any:
+    return {"name": "gan", **value} if isinstance(value, dict) else value
+
+
+Game = Annotated[GAN | Unrolled, Field(discriminator="name"), BeforeValidator(_named)]
+
+
+@typed
+class NoAugment:
+    name: Literal["none"] = "none"
+    """D sees images as they are."""
+
+
+def _pipe(value: Any) -> Any:
+    """The published names of pipes: every group up to a letter."""
+    names = ("b", "bg", "bgc", "bgcf", "bgcfn", "bgcfnc")
+    groups = ("blit", "geometry", "colour", "filter", "noise", "cutout")
+    return {group: float(i < len(value)) for i, group in enumerate(groups)} if value in names else value
+
+
+@typed
+class Pipe:
+    """How likely each group's transformations are, relative to p; 0 leaves a group out."""
+
+    blit: Share = 1.0
+    """Flips, quarter turns, whole-pixel shifts."""
+    geometry: Share = 1.0
+    """Scale, rotation, aspect, fractional shifts."""
+    colour: Share = 1.0
+    """Brightness, contrast, luma flip, hue, saturation."""
+    filter: Share = 0.0
+    """Amplified frequency bands."""
+    noise: Share = 0.0
+    """Additive noise."""
+    cutout: Share = 0.0
+    """A square hole."""
+
+
+@typed
+class Ada:
+    """Adaptive discriminator augmentation (Karras et al., 2020)."""
+
+    name: Literal["ada"] = "ada"
+    pipe: Annotated[Pipe, BeforeValidator(_pipe)] = Field(default_factory=Pipe)
+    """Shares of the groups, or a published name: b, bg, bgc (the default), bgcf, bgcfn, bgcfnc."""
+    p: Annotated[float, Field(ge=0, le=0.85)] | Schedule = 0.0
+    """Probability of a transformation: where it starts, or, with target=null, what it is."""
+    target: Annotated[float, Field(gt=-1, lt=1)] | None = 0.6
+    """p rises while the mean sign of D at reals is above this, and falls below it; null leaves p as given."""
+    adapt_images: PositiveInt = 500_000
+    """Images over which p goes from 0 to 1 at most; it stays below 0.85."""
+
+
+@typed
+class DiffAugment:
+    """Differentiable augmentation (Zhao et al., 2020), of every image."""
+
+    name: Literal["diffaugment"] = "diffaugment"
+    policies: tuple[Literal["color", "translation", "cutout"], ...] = ("color", "translation", "cutout")
+    """What is changed."""
+
+
+Augment = Annotated[NoAugment | Ada | DiffAugment, Field(discriminator="name")]
 
 
 @typed
@@ -250,7 +458,7 @@ class Optimizer:
     """Update rule."""
     lr: PositiveFloat | Schedule = 2e-4
     """Learning rate."""
-    betas: tuple[Beta, Beta | Schedule] = (0.5, 0.999)
+    betas: tuple[Beta | Schedule, Beta | Schedule] = (0.5, 0.999)
     """Adam's decay rates."""
     eps: PositiveFloat = 1e-8
     """Adam's epsilon."""
@@ -265,15 +473,34 @@ class Ema:
 
 
 @typed
+class PowerEma:
+    """EDM2's moving averages whose length is a share of the run so far; with `scalegan export --ema-sigma-rel` others
+    are made of them after training (Karras et al., 2024)."""
+
+    sigma_rel: tuple[RelativeLength, RelativeLength] = (0.05, 0.1)
+    """Their two lengths: the standard deviation of the weights' density in time, relative to the run's."""
+    every_images: PositiveInt
+    """Images between two snapshots of them in the run's averages/; some twenty in a run do."""
+
+
+@typed
 class Engine:
-    name: Literal["ddp"] = "ddp"
-    """How ranks train together."""
+    name: Literal["ddp", "deepspeed"] = "ddp"
+    """How ranks train together: each with everything, or with DeepSpeed's ZeRO (extra [deepspeed])."""
+    zero_stage: Literal[0, 1, 2, 3] = 1
+    """Of engine.name=deepspeed. 1: each rank keeps its part of the optimizers' state; 2: of the gradients too; 0: all
+    keep everything. 3, which cuts up the weights, is refused: penalties fail there."""
     reduction: Literal["fast", "tree"] = "fast"
     """fast: all-reduce. tree: a fixed binary tree of grains, which gives the same bits on 1, 2, 4, ... ranks."""
     threads: NonNegativeInt = 0
     """CPU threads per rank; 0 leaves the choice to the launcher. Another number gives other bits."""
     deterministic: bool = True
     """Use deterministic kernels on CUDA (needed for bit-identical runs there)."""
+    compile: bool = False
+    """Run the networks as compiled code (torch.compile) in passes without penalties. Gives other bits than without."""
+    activation_checkpointing: bool = False
+    """Compute the blocks' activations again in the backward, instead of keeping them: a third more arithmetic, the same
+    bits. Penalties keep theirs, and compiled passes choose for themselves."""
 
 
 @typed
@@ -282,6 +509,17 @@ class Checkpoint:
     """Images between checkpoints; a final one is always written."""
     keep: Annotated[int, Field(ge=2)] = 2
     """Checkpoints kept, the newest ones; at least two."""
+
+
+@typed
+class Health:
+    rollback_after: NonNegativeInt = 20
+    """Updates of a phase that may be skipped in a row because a loss or gradient was not finite; then the run goes back
+    to the last good checkpoint, and on with other draws. 0 means never."""
+    max_rollbacks: NonNegativeInt = 3
+    """Rollbacks in the whole run; the next ends it with exit code 3."""
+    lr_factor: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Multiplies all learning rates at each rollback."""
 
 
 @typed
@@ -300,6 +538,31 @@ class Snapshot:
     """Rows of the picture."""
     columns: PositiveInt = 10
     """Columns; with class labels, column i shows class i."""
+
+
+def _listed(value: Any) -> Any:
+    return tuple(value.split(",")) if isinstance(value, str) else value
+
+
+@typed
+class Eval:
+    every_images: NonNegativeInt = 0
+    """Images between evaluations of the averaged generator; a final one follows if this is not 0."""
+    metrics: Annotated[tuple[Literal["fid", "kid", "is", "prc", "prdc", "ms_ssim", "ppl", "class_fid"], ...],
+                       BeforeValidator(_listed)] = ("fid", "kid")
+    """What is measured, as `scalegan evaluate --metrics` takes it."""
+    extractor: str | None = None
+    """inception, efflite0, or a TorchScript file; null: inception where its weights are named, else efflite0."""
+    weights: str | None = None
+    """File of the extractor's weights; null: $SCALEGAN_WEIGHTS, for inception."""
+    resize: Literal["tf1-bilinear", "clean"] | None = None
+    """How images come to the extractor's size; null: as is usual for it."""
+    num_samples: PositiveInt = 10_000
+    """Samples of the generator."""
+    num_reals: PositiveInt | None = None
+    """Real images, drawn at random; null for all."""
+    batch_size: PositiveInt = 32
+    """Images that the extractor takes at once, per rank."""
 
 
 @typed
@@ -322,11 +585,19 @@ class Recipe:
     """auto: go on from the newest whole checkpoint; never: refuse a folder that has any; or a checkpoint's path."""
     data: Data = Field(default_factory=Data)
     model: Model = Field(default_factory=DCGAN)
-    game: GAN = Field(default_factory=GAN)
+    game: Game = Field(default_factory=GAN)
     optimizer: dict[str, Optimizer] = Field(default_factory=lambda: {"G": Optimizer(), "D": Optimizer()})
     """One per player: optimizer.G.lr, optimizer.D.betas, ..."""
+    augment: Augment = Field(default_factory=NoAugment)
+    """What is done to images, reals and fakes alike, before D sees them."""
     ema: Ema = Field(default_factory=Ema)
+    emas: dict[Name, Ema] = Field(default_factory=dict)
+    """Further averages by name, kept beside: {short: {half_life_images: 1000}}; `scalegan sample --ema short`."""
+    power_ema: PowerEma | None = None
+    """Averages for reconstruction of any other after training, or null."""
     engine: Engine = Field(default_factory=Engine)
     checkpoint: Checkpoint = Field(default_factory=Checkpoint)
+    health: Health = Field(default_factory=Health)
     log: Log = Field(default_factory=Log)
     snapshot: Snapshot = Field(default_factory=Snapshot)
+    eval: Eval = Field(default_factory=Eval)

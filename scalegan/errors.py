@@ -19,6 +19,17 @@ class SharedError(UserError):
         self.exit_code = exit_code
 
 
+class LostRank(UserError):
+    """Another rank has gone; this one is not to blame."""
+
+
+class Diverged(UserError):
+    """Training diverged, and there is nothing left to try without the user."""
+
+    exit_code = 3
+    shared = True
+
+
 class RecipeError(UserError):
     """The recipe is wrong: an unknown key, a wrong type or an impossible combination."""
 

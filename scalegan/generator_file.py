@@ -10,25 +10,34 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from scalegan import checkpoint, config, networks
+from scalegan import checkpoint, config, networks, power_ema
 from scalegan.errors import UserError
 
 _KEY = "scalegan"
 
 
-def load(path: str | Path) -> nn.Module:
+def load(path: str | Path, ema: str | None = None, sigma_rel: float | None = None) -> nn.Module:
     """The EMA generator of a run folder, a checkpoint or an export, in eval mode.
 
     Its attribute `about` tells the recipe's model, the task and the images it was trained on.
 
+    Args:
+        ema: one of the recipe's `emas` instead of the main one.
+        sigma_rel: the power-function average of that length instead, made from the run's snapshots.
+
     Raises:
-        UserError: where there is no generator at `path`, or a damaged one.
+        UserError: where there is no generator at `path`, a damaged one, or no such average.
     """
     path = Path(path)
-    about, weights = _read_export(path) if path.is_file() else _read_checkpoint(newest(path))
-    model = TypeAdapter(config.Model).validate_python(about["model"])
-    task = networks.Task(**{**about["task"], "shape": tuple(about["task"]["shape"])})
-    generator = networks.generator(model, task)
+    if path.is_file():
+        if ema is not None or sigma_rel is not None:
+            raise UserError(f"{path} is an export, which holds one average; name its run instead")
+        about, weights = _read_export(path)
+    elif sigma_rel is None:
+        about, weights = _read_checkpoint(newest(path), "ema" if ema is None else f"emas/{ema}")
+    else:
+        about, weights = _reconstruct(newest(path), sigma_rel)
+    generator = _network(about)
     try:
         generator.load_state_dict(weights)
     except RuntimeError as error:
@@ -58,12 +67,43 @@ def newest(path: Path) -> Path:
     raise UserError(f"every checkpoint in {path} is damaged")
 
 
-def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _network(about: dict[str, Any]) -> nn.Module:
+    model = TypeAdapter(config.Model).validate_python(about["model"])
+    task = networks.Task(**{**about["task"], "shape": tuple(about["task"]["shape"])})
+    return networks.generator(model, task)
+
+
+def _reconstruct(path: Path, sigma_rel: float) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Parameters of the average of that length, and the buffers of the checkpoint."""
     facts = checkpoint.facts_of(path)
-    weights = checkpoint.read(path, prefix="ema/")
+    lengths = (facts["recipe"].get("power_ema") or {}).get("sigma_rel")
+    if not lengths:
+        raise UserError(f"{path} has no power-function averages to make others of; train with power_ema.every_images=N")
+    if not 0 < sigma_rel < power_ema.LONGEST:
+        raise UserError(f"sigma_rel={sigma_rel}: a length lies between 0 and {power_ema.LONGEST:.3f}, best not far "
+                        f"from the run's {lengths[0]} and {lengths[1]}")
+    averages = {sigma: _read_checkpoint(path, f"power_ema/{sigma}") for sigma in lengths}
+    about, whole = averages[lengths[0]]
+    newest = {sigma: {name: weights[name] for name, _ in _network(about).named_parameters()}
+              for sigma, (_, weights) in averages.items()}
+    try:
+        made = power_ema.reconstruct(path.resolve().parent.parent, facts["images"], facts["iterations"], sigma_rel,
+                                     newest)
+    except (SafetensorError, KeyError) as error:
+        raise UserError(f"cannot read a snapshot in {path.parent.parent / power_ema.FOLDER}: {error}; remove the "
+                        "damaged one, the others may suffice") from error
+    return about | {"sigma_rel": sigma_rel}, whole | made
+
+
+def _read_checkpoint(path: Path, group: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    facts = checkpoint.facts_of(path)
+    weights = checkpoint.read(path, prefix=f"{group}/")
+    if not weights:
+        has = ", ".join(facts["recipe"].get("emas", {})) or "none but the main one"
+        raise UserError(f"{path} has no average '{group.removeprefix('emas/')}'; it has {has}")
     about = {"model": facts["recipe"]["model"], "task": facts["task"], "images": facts["images"],
              "seed": facts["recipe"]["seed"]}
-    return about, {name.removeprefix("ema/"): tensor for name, tensor in weights.items()}
+    return about, {name.removeprefix(f"{group}/"): tensor for name, tensor in weights.items()}
 
 
 def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -1,7 +1,8 @@
 """Brings a run to life on this rank: joins the others, opens data and folder, resumes, trains."""
 
-import sys
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,34 +17,55 @@ from scalegan.data.feed import Feed
 from scalegan.data.ffcv_chunks import FfcvStream
 from scalegan.data.stream import Stream, is_worker_death, worker_death
 from scalegan.ema import Ema
-from scalegan.engines.ddp import DDPEngine
-from scalegan.engines.ranks import Ranks, join, leave
-from scalegan.errors import RecipeError, UserError
+from scalegan.engines import choice
+from scalegan.engines.ranks import Ranks, join, leave, take_part
+from scalegan.errors import LostRank, RecipeError, UserError
+from scalegan.games.compiled import check_compiler
+from scalegan.liveness import Watch
+from scalegan.power_ema import PowerEma
 from scalegan.runfolder import check_identity, claim, freeze
 from scalegan.trainer import Outcome, Run, train
 
 
-def launch(recipe: Recipe) -> int:
-    """Trains `recipe` on all ranks; returns the exit code."""
+def launch(recipe: Recipe, stopped: Callable[[int], None] = lambda number: None) -> int:
+    """Trains `recipe` on all ranks; returns the exit code. Where a signal stops it, rank 0 calls `stopped` with the
+    signal's number once all is saved."""
     warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
+    recipe = replace(recipe, engine=choice.asked_of_launcher(recipe.engine))
+    if not take_part(recipe.lanes):
+        return int(Outcome.FINISHED)
     ranks = join(recipe.engine.threads)
     stop = signals.StopRequest(ranks)
     signals.stop_with_launcher()
     try:
+        with Watch(ranks) as watch:
+            code = _trained(recipe, ranks, stop, watch)
+            if code == Outcome.INTERRUPTED and ranks.first:
+                stopped(stop.signal)
+            return code
+    finally:
+        leave()
+
+
+def _trained(recipe: Recipe, ranks: Ranks, stop: signals.StopRequest, watch: Watch) -> int:
+    try:
         grain = recipes.check_world(recipe, ranks.world)
+        watch.follow(Path(recipe.run_dir), lambda: {"phase": "start"})
         run = assemble(recipe, ranks, grain)
+        watch.follow(run.folder, run.whereabouts)
         outcome = train(run, stop)
         _say_goodbye(run, outcome)
+        if run.lock is not None:
+            run.lock.release()
         return int(outcome)
     except RuntimeError as error:
         if is_worker_death(error):  # torch raises it wherever the main thread happens to be
             raise worker_death(error) from error
         if ranks.world == 1 or not _lost_a_peer(error):
             raise
-        print(f"scalegan: rank {ranks.rank} stops: another rank has gone (its own message says why)", file=sys.stderr)
-        return 1
-    finally:
-        leave()
+        watch.wait_for_verdict()  # it names the dead rank, and does not return
+        raise LostRank(f"the connection to another rank broke ({str(error).splitlines()[0]}); the same command goes "
+                        "on from the last checkpoint") from error
 
 
 def assemble(recipe: Recipe, ranks: Ranks, grain: int) -> Run:
@@ -56,10 +78,16 @@ def assemble(recipe: Recipe, ranks: Ranks, grain: int) -> Run:
 
     precision = environment.choose_precision(recipe.precision, ranks.device)
     environment.prepare(ranks.device, recipe.engine.deterministic)
+    if recipe.engine.compile:
+        ranks.together(lambda: check_compiler(ranks.device))
     game = build.game(recipe, task).to(ranks.device, memory_format=torch.channels_last)
-    ema = Ema(game.players[game.averaged], recipe.ema.half_life_images, recipe.ema.ramp_up)
+    ema, *others = (Ema(game.players[game.averaged], e.half_life_images, e.ramp_up)
+                    for e in (recipe.ema, *recipe.emas.values()))
+    other_emas = {f"emas/{name}": other for name, other in zip(recipe.emas, others)}
+    for sigma in recipe.power_ema.sigma_rel if recipe.power_ema else ():
+        other_emas[f"power_ema/{sigma}"] = PowerEma(game.players[game.averaged], sigma)
     of_players = optimizers.make(recipe.optimizer, game)
-    engine = DDPEngine(game, of_players, ranks, grain, precision, recipe.engine.reduction == "tree")
+    engine = choice.make(recipe.engine, game, of_players, ranks, grain, precision)
 
     share = recipe.batch_size // ranks.world
     lanes_here = recipe.lanes // ranks.world
@@ -74,11 +102,13 @@ def assemble(recipe: Recipe, ranks: Ranks, grain: int) -> Run:
     painter = build.SamplePainter(recipe, task, chunks, labels, ranks.device)
     config = recipes.to_dict(recipe)
     config["data"]["content"] = content
-    records = environment.record(ranks.device, ranks.world, precision, recipe.engine.deterministic)
+    records = environment.record(ranks, grain, precision, recipe.engine)
     checkpoints = Checkpoints(folder / "checkpoints", ranks, recipe.checkpoint.keep)
     run = Run(recipe, folder, ranks, game, of_players, engine, ema, feed, open_stream, checkpoints,
               {"recipe": config, "environment": records, "task": vars(task)}, painter.samples, lock,
-              partial(optimizers.schedule, of_players, recipe.optimizer, game))
+              partial(optimizers.schedule, of_players, recipe.optimizer, game), other_emas=other_emas)
+    if recipe.eval.every_images:
+        run.evaluate = ranks.together(lambda: build.evaluator(recipe, task, ranks))
     _resume(run, config, records)
     if ranks.first and not (folder / "reals.png").exists():
         painter.reals(folder / "reals.png")
@@ -101,13 +131,10 @@ def _resume(run: Run, config: dict, records: dict) -> None:
         before = facts["recipe"]
         if not named:
             check_identity(before, config, folder)
-        run.ranks.together(lambda: checkpoint.load_into(path, run.tensors()))
-        run.restore(facts)
+        run.take_up(path)
         _say(run, f"resuming {folder} at {run.progress.images:,} images")
-        for key in facts["environment"].keys() & records.keys():
-            old, new = facts["environment"][key], records[key]
-            if old != new and not (key == "ranks" and run.recipe.engine.reduction == "tree"):
-                _say(run, f"bits may differ because {key} was {old} and is {new}")
+        for change in environment.changes(facts["environment"], records):
+            _say(run, f"bits may differ because {change}")
     if run.ranks.first:
         for key in freeze(folder, config, records, run.progress.images, before):
             _say(run, f"changed since: {key}")

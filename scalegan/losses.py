@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
+from scalegan.divergences import DIVERGENCES, Divergence
+
 Terms = dict[str, Tensor]
 
 
@@ -69,6 +71,39 @@ def least_squares(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> Adversarial
     return AdversarialLoss(discriminator, generator)
 
 
+def energy_based(margin: float = 1.0) -> AdversarialLoss:
+    """Zhao, Mathieu & LeCun (2017), eq. 1 and 2, with the logit as minus the energy D(x):
+    L_D = D(x) + max(0, m - D(G(z))), L_G = D(G(z)).
+    """
+    def discriminator(real: Tensor, fake: Tensor) -> Terms:
+        return {"real": -real.mean(), "fake": relu(margin + fake).mean()}
+
+    return AdversarialLoss(discriminator, _linear_g)
+
+
+def f_gan(divergence: Divergence) -> AdversarialLoss:
+    """Nowozin et al. (2016), eq. 6: D raises the bound F = E_P g_f(v) - E_Q f*(g_f(v)), G lowers it."""
+    def discriminator(real: Tensor, fake: Tensor) -> Terms:
+        return {"real": -divergence.activation(real).mean(), "fake": divergence.conjugate(fake).mean()}
+
+    def generator(fake: Tensor, real: Tensor | None = None) -> Terms:
+        return {"fake": -divergence.conjugate(fake).mean()}
+
+    return AdversarialLoss(discriminator, generator)
+
+
+def smoothed(loss: AdversarialLoss, target: float = 0.9) -> AdversarialLoss:
+    """One-sided label smoothing (Salimans et al., 2016, section 3.4): D takes a real for real with probability
+    `target` only, under any loss; cross-entropy and least squares then have `target` for the label of reals.
+    """
+    def discriminator(real: Tensor, fake: Tensor) -> Terms:
+        terms, mistaken = loss.discriminator(real, fake), loss.discriminator(fake, real)
+        name, opposite = ("pair", "pair") if "pair" in terms else ("real", "fake")
+        return {**terms, name: target * terms[name] + (1 - target) * mistaken[opposite]}
+
+    return AdversarialLoss(discriminator, loss.generator, loss.needs_reals)
+
+
 LOSSES = {
     # Goodfellow et al. (2014), section 3: the loss used in practice, and the two-player minimax of eq. 1.
     "non_saturating": AdversarialLoss(_cross_entropy_d, _non_saturating_g),
@@ -80,4 +115,6 @@ LOSSES = {
     "wasserstein": AdversarialLoss(_linear_d, _linear_g),
     # Jolicoeur-Martineau (2019); paired as in R3GAN (Huang et al., 2024), eq. 2.
     "relativistic": AdversarialLoss(_relativistic_d, _relativistic_g, needs_reals=True),
+    "ebgan": energy_based(),
+    **{f"f_{name}": f_gan(divergence) for name, divergence in DIVERGENCES.items()},
 }

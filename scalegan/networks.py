@@ -8,7 +8,7 @@ from torch import nn
 
 from scalegan import config
 from scalegan.errors import RecipeError
-from scalegan.models import biggan, dcgan, mlp, r3gan, stylegan2
+from scalegan.models import autoencoder, biggan, dcgan, mlp, r3gan, stylegan2
 
 Build = Callable[[], nn.Module]
 
@@ -35,6 +35,23 @@ def build(model: config.Model, task: Task) -> tuple[nn.Module, nn.Module]:
         raise RecipeError(f"model.name={model.name}: {error}") from error
 
 
+def energy(model: config.Model, task: Task) -> nn.Module:
+    """The auto-encoder that energy-based GANs have for D, in the sizes of the recipe's family.
+
+    Raises:
+        RecipeError: where the family has none.
+    """
+    try:
+        if model.name == "mlp":
+            return autoencoder.dense(task.shape, model.hidden, model.layers, model.latent_dim)
+        if model.name == "dcgan":
+            channels, resolution, _ = task.shape
+            return autoencoder.convolutional(resolution, channels, model.width, model.norm_group)
+    except ValueError as error:
+        raise RecipeError(f"model.name={model.name}: {error}") from error
+    raise RecipeError(f"model.name={model.name} has no auto-encoder for an energy-based game; use dcgan or mlp")
+
+
 def generator(model: config.Model, task: Task) -> nn.Module:
     """The generator alone: a family may have sizes without a discriminator."""
     try:
@@ -45,7 +62,8 @@ def generator(model: config.Model, task: Task) -> nn.Module:
 
 def _dcgan(model: config.DCGAN, task: Task) -> tuple[Build, Build]:
     sizes = {**_image(task), "multilabel": task.multilabel, "width": model.width, "norm_group": model.norm_group}
-    return (partial(dcgan.Generator, latent_dim=model.latent_dim, latent=model.latent, **sizes),
+    return (partial(dcgan.Generator, latent_dim=model.latent_dim, latent=model.latent, virtual=model.virtual_batch,
+                    **sizes),
             partial(dcgan.Discriminator, **sizes))
 
 

@@ -1,6 +1,7 @@
 """The players' optimizers, and their schedules."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import nn
@@ -15,12 +16,15 @@ Optimizers = dict[str, torch.optim.Optimizer]
 def make(settings: Mapping[str, config.Optimizer], game: Game) -> Optimizers:
     """One per player, with its state made at once, so that a checkpoint has a place for everything."""
     made = {name: _make(settings[name], player) for name, player in game.players.items()}
+    for name, bound in game.bounds.items():
+        made[name].register_step_post_hook(partial(_cut_back, bound=bound))
     schedule(made, settings, game, 0)
     return made
 
 
-def schedule(optimizers: Optimizers, settings: Mapping[str, config.Optimizer], game: Game, images: int) -> None:
-    """Sets learning rates and betas for that many images.
+def schedule(optimizers: Optimizers, settings: Mapping[str, config.Optimizer], game: Game, images: int,
+             lr_factor: float = 1.0) -> None:
+    """Sets learning rates, times `lr_factor`, and betas for that many images.
 
     With a lazy penalty every k updates both are corrected by c = k / (k + 1) (Karras et al., 2020, appendix B).
     """
@@ -28,9 +32,17 @@ def schedule(optimizers: Optimizers, settings: Mapping[str, config.Optimizer], g
         every = max(phase.every for phase in game.phases if name in phase.players)
         c = every / (every + 1) if every > 1 else 1.0
         group = optimizer.param_groups[0]
-        group["lr"] = at(settings[name].lr, images) * c
+        group["lr"] = at(settings[name].lr, images) * c * lr_factor
         if "betas" in group:
             group["betas"] = tuple(float(at(beta, images)) ** c for beta in settings[name].betas)
+
+
+@torch.no_grad()
+def _cut_back(optimizer: torch.optim.Optimizer, *_: object, bound: float) -> None:
+    """Weight clipping, right behind the step: so it meets what the optimizer holds, a shard of master weights too."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.clamp_(-bound, bound)
 
 
 def _make(settings: config.Optimizer, player: nn.Module) -> torch.optim.Optimizer:
@@ -41,12 +53,12 @@ def _make(settings: config.Optimizer, player: nn.Module) -> torch.optim.Optimize
         optimizer = torch.optim.RMSprop(parameters, foreach=True)
     else:
         optimizer = torch.optim.SGD(parameters, foreach=True)
-    _materialise(optimizer)
+    materialise(optimizer)
     return optimizer
 
 
 @torch.no_grad()
-def _materialise(optimizer: torch.optim.Optimizer) -> None:
+def materialise(optimizer: torch.optim.Optimizer) -> None:
     """Makes the state that the first step would make, all zeros as then; the weights stay."""
     parameters = optimizer.param_groups[0]["params"]
     kept = [p.clone() for p in parameters]

@@ -1,11 +1,15 @@
 """Regularisers, free to combine with any loss and any network."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
+from scalegan.augment.blit import flip_and_shift
 from scalegan.models.layers.tracked import Tracked
+from scalegan.randomness import Draws
 
 # The inner gradient is taken of logits scaled by a power of two, and divided by it in fp32: in fp16 the small
 # gradients of single pixels would be flushed to zero, elsewhere the scaling is exact.
@@ -20,6 +24,27 @@ def squared_gradient_norm(logits: Tensor, inputs: Tensor) -> Tensor:
     gradient, = torch.autograd.grad(logits.sum() * _INNER_SCALE, inputs, create_graph=True)
     gradient = gradient if gradient.dtype == torch.float64 else gradient.float()
     return (gradient / _INNER_SCALE).square().flatten(1).sum(1)
+
+
+class Consistency:
+    """bCR (Zhao et al., 2020, "Improved Consistency Regularization for GANs", algorithm 1): what D says of an image and
+    of its flipped and shifted copy is to be the same, of reals and of fakes.
+
+    Args:
+        real, fake: weights (lambda_real, lambda_fake of the paper).
+        pixels: shifts are up to so many.
+    """
+
+    def __init__(self, real: float = 10.0, fake: float = 10.0, pixels: int = 4) -> None:
+        self.weights, self.pixels = {"real": real, "fake": fake}, pixels
+
+    def __call__(self, judge: Callable[[Tensor, Tensor | None], Tensor], who: str, logits: Tensor, images: Tensor,
+                 labels: Tensor | None, draws: Draws) -> dict[str, Tensor]:
+        """weight * E (D(x) - D(T(x)))^2, given what D said of the images already, [n]; empty where the weight is 0."""
+        if not self.weights[who]:
+            return {}
+        copies = flip_and_shift(images.detach(), draws.of(f"bcr/{who}"), self.pixels)
+        return {f"bcr_{who}": self.weights[who] * (logits - judge(copies, labels)).square().mean()}
 
 
 class PathLength(Tracked):
@@ -56,3 +81,45 @@ class PathLength(Tracked):
 def r1(logits: Tensor, reals: Tensor, gamma: float) -> Tensor:
     """gamma / 2 * E |grad D(x)|^2 at real x (Mescheder et al., 2018, eq. 9). A scalar. At fakes it is their R2."""
     return gamma / 2 * squared_gradient_norm(logits, reals).mean()
+
+
+def gradient_penalty(logits: Tensor, between: Tensor, weight: float = 10.0) -> Tensor:
+    """lambda E (|grad D(x)| - 1)^2 at x between reals and fakes (Gulrajani et al., 2017, eq. 3). A scalar."""
+    return one_lipschitz(squared_gradient_norm(logits, between), weight)
+
+
+def one_lipschitz(squares: Tensor, weight: float) -> Tensor:
+    """lambda E (norm - 1)^2 of squared norms [n]."""
+    # Where the gradient vanishes the root has no derivative; there the penalty pulls nowhere.
+    return weight * (squares.clamp(min=1e-20).sqrt() - 1).square().mean()
+
+
+def between(reals: Tensor, fakes: Tensor, share: Tensor) -> Tensor:
+    """Points on the lines from fakes to reals, share [n] of the way: where WGAN-GP samples its gradients."""
+    share = share.view(-1, *[1] * (reals.dim() - 1))
+    return (fakes + share * (reals - fakes)).detach().requires_grad_(True)
+
+
+def pull_away(encodings: Tensor, group: int) -> Tensor:
+    """Mean squared cosine over the pairs i != j of a group (Zhao et al., 2017, eq. 4). A scalar, the groups' mean.
+
+    Defined per group of `group` consecutive samples: over the whole batch it would be no mean over samples.
+    """
+    units = normalize(in_groups(encodings.flatten(1), group), dim=2)  # [n / group, group, features]
+    squares = (units @ units.transpose(1, 2)).square()
+    count = squares.shape[1]
+    return (squares.sum((1, 2)) - squares.diagonal(dim1=1, dim2=2).sum(1)).mean() / (count * (count - 1))
+
+
+def feature_matching(of_fakes: Tensor, of_reals: Tensor, group: int) -> Tensor:
+    """|E f(x) - E f(G(z))|^2 (Salimans et al., 2016, section 3.1), averaged over features. A scalar.
+
+    Defined per group of `group` consecutive samples, whose means it compares.
+    """
+    apart = in_groups(of_fakes.flatten(1), group).mean(1) - in_groups(of_reals.flatten(1), group).mean(1)
+    return apart.square().mean()
+
+
+def in_groups(values: Tensor, group: int) -> Tensor:
+    """[n, features] as [n / group, group, features]; fewer samples than a group are one."""
+    return values.unflatten(0, (-1, min(group, len(values))))

@@ -34,6 +34,18 @@ def save_image(path: Path, image: Tensor) -> None:
     _save(Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0]), path)
 
 
+def save_animation(path: Path, frames: Tensor, seconds: float) -> None:
+    """A GIF of [N, C, H, W] images in [-1, 1] that plays for ever, `seconds` a frame; small images are enlarged."""
+    pixels = to_uint8(frames)
+    enlarge = max(1, 128 // max(pixels.shape[1:3]))
+    shown = [Image.fromarray((image if image.shape[-1] == 3 else image[..., 0]).repeat(enlarge, 0).repeat(enlarge, 1))
+             for image in pixels]
+    temporary = path.with_name(path.name + ".tmp")
+    shown[0].save(temporary, format="GIF", save_all=True, append_images=shown[1:], duration=round(seconds * 1000),
+                  loop=0)
+    temporary.rename(path)
+
+
 def save_points(path: Path, samples: Tensor, data: Tensor, size: int = 512) -> None:
     """2-D samples [N, 2] (orange) over data [M, 2] (grey), in a frame that fits the data."""
     reach = 1.3 * float(data.abs().max())

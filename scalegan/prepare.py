@@ -95,6 +95,9 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--max-rejected", type=_fraction, default=0.01, metavar="FRACTION",
                        help="stop when more than this fraction of the images is broken (default 0.01)")
     group.add_argument("--workers", type=_positive, metavar="N", help="processes (default: one per core)")
+    group.add_argument("--part", type=_part, metavar="K/N",
+                       help="write only the K-th of N ranges of shards; N calls with the same options, on any machines "
+                            "that see DEST, make the set together, and the last one to end makes it whole")
     group.add_argument("--dry-run", action="store_true", help="say how many images and bytes it would write")
     group.add_argument("--verify", action="store_true",
                        help="check DEST, a finished set, against its checksums, and write nothing")
@@ -104,6 +107,13 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a positive number")
     return int(text)
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, _, parts = text.partition("/")
+    if not (number.isdigit() and parts.isdigit() and 1 <= int(number) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"'{text}' is not K/N with K from 1 to N")
+    return int(number), int(parts)
 
 
 def _quality(text: str) -> int:

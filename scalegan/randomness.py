@@ -7,7 +7,7 @@ as 1, 2, 3", SC 2011), written in integer tensor operations, so that it gives th
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -89,6 +89,10 @@ class Draws:
     def integers(self, name: str, high: int, *shape: int) -> Tensor:
         """Uniform in 0 ... high - 1, int64 [n, *shape]."""
         return self._shaped((self._bits(name, shape) * high) >> 32, shape)
+
+    def of(self, part: str) -> "Draws":
+        """The same samples' draws of a part of the purpose, which shares no number with it."""
+        return replace(self, purpose=f"{self.purpose}/{part}")
 
     def to(self, device: torch.device) -> "Draws":
         return Draws(self.seed, self.attempt, self.purpose, self.positions.to(device))

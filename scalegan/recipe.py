@@ -3,6 +3,7 @@
 import difflib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
@@ -13,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 from yaml import YAMLError
 
-from scalegan.config import Recipe
+from scalegan.config import Engine, Game, PullAway, Recipe, Schedule
 from scalegan.errors import RecipeError
 
 _ADAPTER = TypeAdapter(Recipe)
@@ -96,10 +97,10 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
     return json.loads(json.dumps(asdict(recipe)))
 
 
-def describe_keys() -> list[tuple[str, str, str]]:
+def describe_keys(schema: Any = Recipe, prefix: str = "") -> list[tuple[str, str, str]]:
     """(key, default, meaning) of every key, for `--help`."""
     rows: list[tuple[str, str, str]] = []
-    _describe(Recipe, "", rows)
+    _describe(schema, prefix, rows)
     return rows
 
 
@@ -137,12 +138,14 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 def _explain(error: ValidationError, tree: dict[str, Any]) -> str:
     """The first thing that is wrong, unknown keys before all, as a user would say it."""
-    errors = sorted(error.errors(), key=lambda e: e["type"] != "unexpected_keyword_argument")
-    first = errors[0]
+    def urgency(e: Any) -> tuple[bool, bool]:  # of a schedule, what is wrong inside, not that it is no number
+        return e["type"] != "unexpected_keyword_argument", e["type"].endswith("_type") and isinstance(e["input"], dict)
+    first = min(error.errors(), key=urgency)
     loc = [str(part) for part in first["loc"]]
     if first["type"] == "unexpected_keyword_argument":
         shown = _shown(loc, tree)
-        keys = [key.replace("PLAYER", loc[1] if len(loc) > 1 else "G") for key, _, _ in describe_keys()]
+        member = loc[1] if len(loc) > 1 else "G"
+        keys = [key.replace("PLAYER", member).replace("NAME", member) for key, _, _ in describe_keys()]
         leaf = shown.rsplit(".", 1)[-1]
         parent = shown[: len(shown) - len(leaf)]
         siblings = {k[len(parent):].split(".")[0]: k for k in keys if k.startswith(parent)}
@@ -153,7 +156,7 @@ def _explain(error: ValidationError, tree: dict[str, Any]) -> str:
         return f"'{_shown(loc, tree)}' is not given"
     if first["type"] == "union_tag_not_found":
         return f"'{_shown(loc, tree)}.name' is not given"
-    message = first["msg"].replace("Input should be", "should be").split(", unable")[0]
+    message = first["msg"].replace("Input should be", "should be").removeprefix("Value error, ").split(", unable")[0]
     expected = (first.get("ctx") or {}).get("expected_tags") or (first.get("ctx") or {}).get("expected") or ""
     choices = [part.strip(" '") for part in expected.replace(" or ", ",").split(",")]
     value = first["input"]
@@ -168,7 +171,7 @@ def _shown(loc: list[str], tree: Any) -> str:
     kept = []
     for index, part in enumerate(loc):
         inside = isinstance(tree, dict) and part in tree
-        if inside or (index == len(loc) - 1 and part not in ("[key]",)):
+        if inside or (index == len(loc) - 1 and part.isidentifier() and part not in ("float", "int")):
             kept.append(part)
         if inside:
             tree = tree[part]
@@ -205,11 +208,15 @@ def _check(recipe: Recipe, origin: str) -> None:
     need(recipe.game.order[0] != recipe.game.order[1], "game.order must name D and G once each")
     need(recipe.game.order[0] in recipe.game.fresh_batch,
          f"game.fresh_batch must hold {recipe.game.order[0]}, which moves first")
-    need(recipe.game.loss != "relativistic" or recipe.game.penalties.r1 is not None,
+    need(recipe.game.loss != "relativistic" or recipe.game.penalties.r1 or recipe.game.penalties.gradient,
          "game.loss=relativistic needs a gradient penalty to converge; give game.penalties.r1.gamma")
+    _check_game(recipe, need)
+    _check_schedules(recipe, need)
+    _check_augment(recipe, need)
     points = data.backend == "points"
     need(not points or model.name == "mlp", "data.backend=points makes 2-D points; use model.name=mlp")
     need(not points or data.labels == "none", "2-D points have no labels; use data.labels=none")
+    _check_engine(recipe.engine, need)
     need(bool(data.path), "data.path is not given: a folder that `scalegan prepare` wrote")
     sizes = RESOLUTIONS.get(model.name, (data.resolution,))
     need(data.resolution in sizes,
@@ -217,6 +224,76 @@ def _check(recipe: Recipe, origin: str) -> None:
     if model.name == "dcgan":
         group = model.norm_group
         need(group == "batch" or batch % group == 0, f"model.norm_group={group} does not divide batch_size={batch}")
+
+
+def _check_game(recipe: Recipe, need: Callable[[bool, str], None]) -> None:
+    """Objectives and tricks that do not go together."""
+    game, tricks = recipe.game, recipe.game.tricks
+    energy = game.loss in ("ebgan", "ebgan_pt")
+    need(game.loss == "least_squares" or (game.a, game.b, game.c) == (0.0, 1.0, 1.0),
+         f"game.a, game.b and game.c belong to loss=least_squares, not to {game.loss}")
+    need(energy or game.margin == 1.0, f"game.margin belongs to loss=ebgan and ebgan_pt, not to {game.loss}")
+    need(not energy or recipe.data.labels == "none",
+         f"game.loss={game.loss} has an auto-encoder for D, which knows no labels; use data.labels=none")
+    need(not energy or tricks.minibatch_discrimination is None,
+         f"game.loss={game.loss} has no layer that minibatch discrimination could feed; leave it out")
+    lazy = (game.penalties.r1 is not None and game.penalties.r1.every > 1) or game.penalties.path_length is not None
+    need(tricks.adaptive_updates is None or not lazy,
+         "game.tricks.adaptive_updates changes the number of updates that lazy penalties count; use "
+         "game.penalties.r1.every=1 and no path_length")
+
+
+def trick_groups(game: Game) -> dict[str, int]:
+    """Samples that tricks in effect are defined over, by key."""
+    tricks, pull_away = game.tricks, game.penalties.pull_away
+    found = {f"game.tricks.{name}.group": getattr(tricks, name).group
+             for name in ("feature_matching", "minibatch_discrimination") if getattr(tricks, name)}
+    if pull_away or game.loss == "ebgan_pt":
+        found["game.penalties.pull_away.group"] = (pull_away or PullAway()).group
+    return found
+
+
+def _check_engine(engine: Engine, need: Callable[[bool, str], None]) -> None:
+    need(engine.zero_stage != 3, "engine.zero_stage=3 cuts up the weights themselves, and the second derivative that "
+         "gradient penalties take of them fails there, or is silently wrong; use engine.zero_stage=2")
+    need(engine.name == "ddp" or engine.reduction == "fast", "engine.reduction=tree is for engine.name=ddp; DeepSpeed "
+         "sums in an order of its own")
+
+
+def _check_schedules(recipe: Recipe, need: Callable[[bool, str], None]) -> None:
+    """Bounds that a schedule's values keep as a plain number would."""
+    for player, optimizer in recipe.optimizer.items():
+        need(not isinstance(optimizer.lr, Schedule) or max(_values(optimizer.lr)) > 0,
+             f"optimizer.{player}.lr is 0 throughout")
+        for beta in optimizer.betas:
+            need(max(_values(beta)) < 1, f"optimizer.{player}.betas: {max(_values(beta))} is not below 1")
+    if recipe.power_ema:
+        need(recipe.power_ema.sigma_rel[0] != recipe.power_ema.sigma_rel[1], "power_ema.sigma_rel needs two lengths")
+
+
+def _check_augment(recipe: Recipe, need: Callable[[bool, str], None]) -> None:
+    augment, loss = recipe.augment, recipe.game.loss
+    need(recipe.data.backend != "points" or recipe.game.penalties.bcr is None,
+         "data.backend=points makes 2-D points; game.penalties.bcr shifts images")
+    need(recipe.data.backend != "points" or augment.name == "none",
+         "data.backend=points makes 2-D points; use augment.name=none")
+    if augment.name != "ada":
+        return
+    need(max(_values(augment.p)) <= 0.85, f"augment.p: {max(_values(augment.p))} is above 0.85, from where on "
+         "augmentations leak into the samples")
+    if augment.target is not None:
+        need(isinstance(augment.p, float),
+             "augment.p is a schedule, and augment.target would move it too; give augment.target=null")
+        need(loss not in ("relativistic", "wasserstein", "wasserstein_clip", "wgan_gp", "ebgan", "ebgan_pt"),
+             f"augment.target watches the sign of D at reals, which tells nothing with game.loss={loss}; give "
+             "augment.target=null and augment.p")
+
+
+def _values(value: float | Schedule) -> list[float]:
+    """Every bound of a number or a schedule."""
+    if not isinstance(value, Schedule):
+        return [value]
+    return [value.start, *value.steps.values()] + ([] if value.end is None else [value.end])
 
 
 def check_world(recipe: Recipe, ranks: int) -> int:
@@ -245,6 +322,10 @@ def check_world(recipe: Recipe, ranks: int) -> int:
     if group and grain % group and (grain != share or group % share):
         raise RecipeError(f"model.norm_group={recipe.model.norm_group} does not fit a grain of {grain} "
                           f"samples (share {share} of {ranks} ranks); make one a multiple of the other")
+    for key, size in trick_groups(recipe.game).items():
+        if grain % size:
+            raise RecipeError(f"{key}={size} does not divide a grain of {grain} samples; make micro_batch_size a "
+                              "multiple of it")
     mbstd = getattr(recipe.model, "mbstd_group", grain)
     if grain % mbstd:
         raise RecipeError(f"model.mbstd_group={mbstd} does not divide a grain of {grain} samples; set micro_batch_size "
@@ -257,7 +338,8 @@ def check_world(recipe: Recipe, ranks: int) -> int:
 def _describe(kind: Any, prefix: str, rows: list[tuple[str, str, str]]) -> None:
     for field in fields(kind):
         info = kind.__pydantic_fields__[field.name]
-        of_player = "PLAYER." if getattr(info.annotation, "__origin__", None) is dict else ""
+        of_player = ("PLAYER." if field.name == "optimizer" else "NAME.") \
+            if getattr(info.annotation, "__origin__", None) is dict else ""
         for member in _dataclasses_in(info.annotation):
             _describe(member, f"{prefix}{field.name}.{of_player}", rows)
         if not _dataclasses_in(info.annotation) or info.description:

@@ -1,68 +1,41 @@
 """A run's folder: one run at a time in it, one folder for all ranks, and the recipe frozen beside the results."""
 
-import fcntl
-import os
 import socket
-import time
 import uuid
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from scalegan.engines.ranks import Ranks
-from scalegan.errors import RecipeError, SharedError, UserError
+from scalegan.errors import RecipeError, SharedError
+from scalegan.runlock import RunLock
 
 # What makes a run another run; anything else may change on resume, and is kept as config.<images>.yaml.
 IDENTITY = ("seed", "batch_size", "micro_batch_size", "lanes", "model", "game", "data.resolution", "data.labels",
-            "data.flip", "data.block_records", "data.window_blocks", "data.content")
-_PATIENCE_SECONDS = 10.0
+            "augment.name", "data.flip", "data.block_records", "data.window_blocks", "data.content")
 
 
-def claim(folder: Path, ranks: Ranks) -> TextIO | None:
-    """Locks the folder for this run and proves that all ranks see the same one. Keep what is returned.
+def claim(folder: Path, ranks: Ranks) -> RunLock | None:
+    """Locks the folder for this run and proves that all ranks see the same one. Rank 0's lock is returned.
 
     Raises:
         SharedError: where another run has it, or the ranks see different folders.
     """
-    lock = ranks.together(lambda: _lock(folder) if ranks.first else None)
+    lock = ranks.together(lambda: RunLock(folder) if ranks.first else None)
     if ranks.world > 1:
         token = ranks.share(f".ranks-{uuid.uuid4().hex}")
         if ranks.first:
             (folder / token).touch()
         ranks.wait()
-        blind = [rank for rank, sees in enumerate(ranks.gather((folder / token).exists())) if not sees]
+        views = ranks.gather((socket.gethostname(), (folder / token).exists()))
+        blind = [f"rank {rank} on {host}" for rank, (host, sees) in enumerate(views) if not sees]
         if ranks.first:
             (folder / token).unlink()
         if blind:
-            raise SharedError(f"rank {blind[0]} does not see rank 0's run folder {folder.resolve()}; "
-                            "run_dir must lie on storage that all nodes share")
+            raise SharedError(f"the run folder {folder.resolve()} of rank 0 on {views[0][0]} is not there for "
+                              f"{', '.join(blind[:8])}; run_dir must lie on storage that all nodes share")
     return lock
-
-
-def _lock(folder: Path) -> TextIO:
-    """A POSIX lock: it goes with the process, and forked loader workers do not inherit it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("a+")
-    except OSError as error:
-        raise UserError(f"cannot write to the run folder {folder}: {error.strerror}") from error
-    until = time.monotonic() + _PATIENCE_SECONDS  # a killed predecessor may still be going
-    while True:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except OSError:
-            if time.monotonic() > until:
-                file.seek(0)
-                owner = file.read().strip() or "another process"
-                raise UserError(f"the run folder {folder} is in use by {owner}; "
-                                "stop it first, or choose another run_dir") from None
-            time.sleep(0.2)
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}")
-    file.flush()
-    return file
 
 
 def freeze(folder: Path, config: dict[str, Any], records: dict[str, Any], images: int,

@@ -13,13 +13,14 @@ from scalegan.errors import UserError
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="scalegan sample", description=__doc__)
     parser.add_argument("run", type=Path, help="run folder, checkpoint, or exported .safetensors")
-    parser.add_argument("--seeds", type=_seeds, default=_seeds("0-63"), help="such as 0-63 or 1,5,9 (default 0-63)")
+    parser.add_argument("--seeds", type=seeds, default=seeds("0-63"), help="such as 0-63 or 1,5,9 (default 0-63)")
     parser.add_argument("--psi", type=float, default=1.0, help="truncation, where the model has it")
-    parser.add_argument("--classes", type=_seeds, help="class indices, repeated over the seeds")
+    parser.add_argument("--classes", type=seeds, help="class indices, repeated over the seeds")
     parser.add_argument("--columns", type=int, help="of the grid (default 8, or the number of classes up to 10)")
     parser.add_argument("--standing-statistics", type=int, default=0, metavar="N",
                         help="re-estimate BatchNorm's averages over N batches of 64 (default 0: as trained)")
     parser.add_argument("--out", type=Path, default=Path("samples"), help="folder to write into")
+    parser.add_argument("--ema", metavar="NAME", help="one of the run's further averages (recipe key emas)")
     options = parser.parse_args(arguments)
 
     from rich.progress import track
@@ -27,7 +28,7 @@ def main(arguments: list[str]) -> int:
     from scalegan import pictures
     from scalegan.generator_file import load, sample
 
-    generator = load(options.run)
+    generator = load(options.run, options.ema)
     classes = generator.about["task"]["num_classes"]
     columns = options.columns or (min(classes, 10) if classes else 8)
     labels = _labels(options, generator.about["task"], columns)
@@ -65,7 +66,7 @@ def _labels(options: argparse.Namespace, task: dict, columns: int):
     return torch.tensor([classes[i % len(classes)] for i in range(count)])
 
 
-def _seeds(text: str) -> list[int]:
+def seeds(text: str) -> list[int]:
     """'0-3,7' to [0, 1, 2, 3, 7]."""
     try:
         found = []

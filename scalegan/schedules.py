@@ -9,6 +9,8 @@ def at(value: float | Schedule, images: int) -> float:
     """A number as it is; a schedule's value at that many images."""
     if not isinstance(value, Schedule):
         return value
+    if value.kind == "step":
+        return next((value.steps[since] for since in sorted(value.steps, reverse=True) if images >= since), value.start)
     done = min(images / value.images, 1.0)
     if value.kind == "cosine":
         done = (1 - math.cos(math.pi * done)) / 2

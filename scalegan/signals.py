@@ -15,7 +15,8 @@ _PR_SET_PDEATHSIG = 1
 
 
 class StopRequest:
-    """Set by a signal on any rank; `agreed` answers the same on every rank, at the same step.
+    """Set by a signal on any rank; `agreed` answers the same on every rank, at the same step. `signal` is then the
+    signal's number on all of them.
 
     The question travels while the next iteration computes, so that asking costs a quiet step nothing: a signal is
     acted upon one iteration later.
@@ -27,9 +28,10 @@ class StopRequest:
         self._asked: tuple[torch.Tensor, dist.Work] | None = None
         for number in STOPPING:
             signal.signal(number, self._note)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)  # a launcher may have held them back until now
 
     def _note(self, number: int, frame: object) -> None:
-        self.signal = number
+        self.signal = max(number, self.signal or 0)  # SIGTERM, which is the end, outweighs SIGUSR2, the time limit
 
     def agreed(self) -> bool:
         """Whether to stop after this iteration."""
@@ -40,7 +42,9 @@ class StopRequest:
             flag, work = self._asked
             work.wait()
             stop = bool(flag.item())
-        flag = torch.tensor([self.signal is not None], dtype=torch.int32)
+            if stop:
+                self._note(int(flag.item()), None)
+        flag = torch.tensor([self.signal or 0], dtype=torch.int32)
         self._asked = (flag, dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self.ranks.control, async_op=True))
         return stop
 
@@ -54,9 +58,10 @@ class StopRequest:
 def stop_with_launcher() -> None:
     """Asks Linux for SIGTERM when the launcher dies: no orphan goes on writing into a run folder.
 
-    Only under `accelerate launch` or torchrun: a trainer that a shell put into the background outlives the shell.
+    Only under `accelerate launch`, torchrun or Submitit: a trainer that a shell put into the background outlives the
+    shell.
     """
-    launched = any(name.startswith(("ACCELERATE_", "TORCHELASTIC_")) for name in os.environ)
+    launched = any(name.startswith(("ACCELERATE_", "TORCHELASTIC_", "SUBMITIT_")) for name in os.environ)
     if not launched or sys.platform != "linux":
         return
     launcher = os.getppid()

@@ -65,7 +65,8 @@ def environment(**extra: str) -> dict[str, str]:
     """This process's environment without a launcher's variables, on CPUs, one thread each."""
     launchers = ("ACCELERATE_", "TORCHELASTIC_", "SLURM_", "MASTER_", "SCALEGAN_")
     own = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")
-    kept = {k: v for k, v in os.environ.items() if k not in own and not k.startswith(launchers)}
+    kept = {k: v for k, v in os.environ.items()
+            if k == "SLURM_CONF" or (k not in own and not k.startswith(launchers))}
     return {**kept, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **extra}
 
 
@@ -164,8 +165,15 @@ def launch(world: int, *arguments: object) -> None:
     assert _on_ranks(world, _launched, *map(str, arguments)) == [0] * world
 
 
-def _on_ranks(world: int, function: Callable, *arguments: object) -> list[Any]:
-    """Ranks are forked from a server that has torch imported, so that they start at once."""
+def ends(world: int, *arguments: object, before: Callable[[], None] = int) -> list[tuple[int, str]]:
+    """How training ends on each of `world` ranks: exit code and error. `before` is called in every rank first; a rank
+    that dies is (-1, "")."""
+    return _on_ranks(world, _ended, before, *map(str, arguments), missing=(-1, ""))
+
+
+def _on_ranks(world: int, function: Callable, *arguments: object, missing: Any = None) -> list[Any]:
+    """Ranks are forked from a server that has torch imported, so that they start at once. `missing` stands for what a
+    rank that died had to say; without it that is a failure."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["scalegan.launch", "torch._dynamo"])
     with socket.socket() as probe:
@@ -183,7 +191,11 @@ def _on_ranks(world: int, function: Callable, *arguments: object) -> list[Any]:
         until, results = time.monotonic() + PATIENCE_SECONDS, []
         for rank, pipe in enumerate(pipes):
             assert pipe.poll(max(0.0, until - time.monotonic())), f"rank {rank} of {world} did not answer"
-            problem, result = pickle.loads(pipe.recv_bytes())
+            try:
+                problem, result = pickle.loads(pipe.recv_bytes())
+            except EOFError:
+                assert missing is not None, f"rank {rank} of {world} died"
+                problem, result = None, missing
             assert problem is None, f"rank {rank} of {world}:\n{problem}"
             results.append(result)
         return results
@@ -216,6 +228,16 @@ def _joined(function: Callable, *arguments: object) -> Any:
     ranks.wait()
     leave()
     return result
+
+
+def _ended(before: Callable[[], None], *arguments: str) -> tuple[int, str]:
+    from scalegan.errors import UserError
+
+    before()
+    try:
+        return _launched(*arguments), ""
+    except UserError as error:
+        return error.exit_code, str(error)
 
 
 def _launched(*arguments: str) -> int:

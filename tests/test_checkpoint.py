@@ -1,6 +1,7 @@
 """Checkpoints: whole or not there, exact, and never a way to run code."""
 
 import contextlib
+import itertools
 import json
 import os
 import pickle
@@ -14,8 +15,10 @@ from harness import spawn
 
 from scalegan import checkpoint
 from scalegan.checkpoint import Checkpoints
+from scalegan.engines import partitioned
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import UserError
+from scalegan.shares import shares
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
@@ -200,21 +203,71 @@ def test_a_planted_pickle_is_never_run(name: str, saved: Checkpoints, tmp_path: 
     assert (tmp_path / "exploded").exists()  # the bomb was live
 
 
-def save_together(ranks: Ranks, folder: str) -> tuple[Path, dict[str, int]]:
+def uneven_tensors() -> dict[str, torch.Tensor]:
+    """One that dominates, one of a single row, one much longer in its second axis, and many small ones."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = {"large": (1000, 50), "row": (1, 8000), "wide": (3, 5000), "wider": (7, 3, 2, 999)}
+    found = {f"game/{name}": torch.randn(size, generator=generator) for name, size in sizes.items()}
+    return {**found, **{f"optimizer/{i}": torch.tensor(float(i)) for i in range(50)}, **some_tensors()}
+
+
+def save_together(ranks: Ranks, folder: str) -> tuple[Path, list[int]]:
+    """Saves tensors that all ranks hold, and parts of three that each holds a run of."""
     checkpoints = Checkpoints(Path(folder), ranks, keep=2)
-    checkpoints.save(100, {f"game/{i}": torch.full((100, 100), float(i)) for i in range(8)}, {"images": 100})
+    flat = torch.arange(3000.0)
+    shapes = {"adam/a": torch.Size([1000]), "adam/b": torch.Size([3, 7, 11]), "adam/c": torch.Size([])}
+    size = 3000 // ranks.world
+    parts = partitioned.split(flat[ranks.rank * size :][:size], shapes, ranks.rank, ranks.world)
+    checkpoints.save(100, uneven_tensors() | parts, {"images": 100})
     checkpoints.finish()
     newest = checkpoints.newest()
-    return newest, {p.name: p.stat().st_size for p in newest.glob("*.safetensors")}
+    back = partitioned.split(torch.zeros(size), shapes, ranks.rank, ranks.world)
+    checkpoint.load_into(newest, empty_like(uneven_tensors()) | back)
+    for name, part in parts.items():
+        assert torch.equal(back[name].part, part.part)
+    return newest, [path.stat().st_size for path in newest.glob("*.safetensors")]
 
 
-def test_ranks_share_the_writing_and_one_reads_all(tmp_path: Path) -> None:
-    (newest, sizes), (other, _) = spawn(2, save_together, str(tmp_path))
-    assert newest == other
-    assert len(sizes) == 2
-    assert max(sizes.values()) < 0.6 * sum(sizes.values())
-    found = checkpoint.read(newest)
-    assert_equal(found, {f"game/{i}": torch.full((100, 100), float(i)) for i in range(8)})
+@pytest.mark.parametrize("world", [2, 4])
+def test_ranks_share_the_writing_and_one_reads_all(world: int, tmp_path: Path) -> None:
+    results = spawn(world, save_together, str(tmp_path))
+    newest, sizes = results[0]
+    assert all(result == results[0] for result in results)
+    assert len(sizes) == world and max(sizes) <= 1.2 * sum(sizes) / world
+    flat = torch.arange(3000.0)
+    assert_equal(checkpoint.read(newest), uneven_tensors() | {
+        "adam/a": flat[:1000], "adam/b": flat[1000:1231].view(3, 7, 11), "adam/c": flat[1231]})
+
+
+@pytest.mark.parametrize("world", [1, 3, 8, 64])
+def test_shares_are_even_and_hold_everything_once(world: int) -> None:
+    tensors = uneven_tensors()
+    parts = shares(tensors, world)
+    for name, tensor in tensors.items():
+        runs = [part[name] for part in parts if name in part]
+        assert runs[0][0] == 0 and all(last == first for (_, last), (first, _) in itertools.pairwise(runs))
+        assert runs[-1][1] == (max(tensor.shape) if tensor.numel() and tensor.dim() else 1)
+    sizes = [sum((last - first) * tensors[name].nbytes / max(tensors[name].shape, default=1)
+                 for name, (first, last) in part.items()) for part in parts]
+    assert max(sizes) <= 1.2 * sum(sizes) / world
+
+
+def come_apart(ranks: Ranks, folder: str) -> str:
+    tensors = uneven_tensors()
+    if ranks.rank == 1:
+        tensors["game/wide"][2, 17] += 1e-6
+    checkpoints = Checkpoints(Path(folder), ranks, keep=2)
+    checkpoints.save(100, uneven_tensors(), {}, wait=True)
+    checkpoints.save(200, tensors, {})
+    with pytest.raises(UserError) as caught:
+        checkpoints.finish()
+    return str(caught.value)
+
+
+def test_ranks_that_come_apart_are_stopped_and_the_tensor_named(tmp_path: Path) -> None:
+    for said in spawn(2, come_apart, str(tmp_path)):
+        assert "game/wide on rank 1 is not what it is on rank 0" in said and "000000000100 is whole" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["000000000100"]
 
 
 @pytest.fixture

@@ -10,9 +10,11 @@ from harness import ROOT
 PACKAGE = ROOT / "scalegan"
 
 # Levels from the bottom. A module may import its own level and those below.
-BOTTOM = {"models", "losses", "penalties", "augment", "randomness", "config", "keys", "errors", "schedules"}
+BOTTOM = {"models", "losses", "divergences", "penalties", "augment", "randomness", "config", "keys", "errors",
+          "schedules"}
 MIDDLE = {"games", "engines", "data", "ema", "checkpoint", "metrics", "signals", "runlog", "pictures", "environment",
-          "runfolder", "optimizers"}
+          "runfolder", "optimizers", "standing", "liveness", "rollback", "vitals", "runlock", "shares", "replicas",
+          "power_ema"}
 TRAINER = {"trainer"}
 
 

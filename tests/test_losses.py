@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from scalegan.losses import LOSSES, least_squares
+from scalegan.losses import LOSSES, energy_based, least_squares, smoothed
 
 # Logits are logarithms, so that the sigmoids are fractions: s(ln 3) = 3/4, s(0) = 1/2, s(-ln 3) = 1/4.
 LN2, LN3, LN4 = math.log(2), math.log(3), math.log(4)
@@ -25,6 +25,15 @@ BY_HAND = {
     "wasserstein": ({"real": -LN3 / 2, "fake": 0.0}, {"fake": 0.0}),
     # fake - real = -2 ln 3 and ln 3: ln(1 + 1/9) and ln 4; G: ln(1 + 9) and ln(1 + 1/3).
     "relativistic": ({"pair": (math.log(10 / 9) + LN4) / 2}, {"pair": (math.log(10) + math.log(4 / 3)) / 2}),
+    # Energies -ln 3, 0 for reals; ln 3, -ln 3 for fakes, the first above the margin of 1. G: mean energy.
+    "ebgan": ({"real": -LN3 / 2, "fake": (1 + LN3) / 2}, {"fake": 0.0}),
+    # f-GAN: -mean g(v) for reals, mean f*(g(v)) for fakes, and minus that for G. exp(v) is 3 and 1, 1/3 and 3.
+    "f_kl": ({"real": -LN3 / 2, "fake": 5 / 3 / math.e}, {"fake": -5 / 3 / math.e}),
+    "f_reverse_kl": ({"real": 2 / 3, "fake": -1.0}, {"fake": 1.0}),
+    "f_js": ({"real": -LN2 + (LN4 - LN3 + LN2) / 2, "fake": (2 * LN4 - LN3) / 2 - LN2},
+             {"fake": LN2 - (2 * LN4 - LN3) / 2}),
+    "f_hellinger": ({"real": -1 / 3, "fake": 2 / 3}, {"fake": -2 / 3}),
+    "f_pearson": ({"real": -LN3 / 2, "fake": LN3**2 / 4}, {"fake": -(LN3**2) / 4}),
 }
 
 
@@ -69,6 +78,44 @@ def test_saturation_is_what_tells_the_two_apart() -> None:
     weak, = torch.autograd.grad(LOSSES["minimax"].generator(fake, None)["fake"], fake)
     assert strong.item() == pytest.approx(-1, abs=1e-6)
     assert 0 > weak.item() > -1e-8
+
+
+@pytest.mark.parametrize("target", [0.9, 0.7])
+def test_smoothed_cross_entropy_has_another_label_for_reals(target: float) -> None:
+    """-t log s(x) - (1 - t) log(1 - s(x)) for reals, whose minimum lies at s(x) = t; fakes and G as before."""
+    loss = smoothed(LOSSES["non_saturating"], target)
+    real, fake = torch.tensor(REAL, dtype=torch.float64, requires_grad=True), torch.tensor(FAKE, dtype=torch.float64)
+    found = loss.discriminator(real, fake)
+    chance = torch.sigmoid(real)
+    expected = -(target * chance.log() + (1 - target) * (1 - chance).log()).mean()
+    assert found["real"].item() == pytest.approx(expected.item())
+    assert found["fake"] == LOSSES["non_saturating"].discriminator(real, fake)["fake"]
+    assert loss.generator is LOSSES["non_saturating"].generator
+    at_target = torch.logit(torch.tensor([target], dtype=torch.float64)).requires_grad_()
+    slope, = torch.autograd.grad(loss.discriminator(at_target, fake)["real"], at_target)
+    assert abs(slope.item()) < 1e-12
+
+
+def test_smoothed_least_squares_drives_reals_to_the_target() -> None:
+    real = torch.tensor([0.9], requires_grad=True)
+    slope, = torch.autograd.grad(smoothed(least_squares(), 0.9).discriminator(real, torch.zeros(1))["real"], real)
+    assert abs(slope.item()) < 1e-6
+
+
+def test_smoothed_pairs_and_no_smoothing() -> None:
+    """Pairs are told apart with probability t: half of them either way leaves D with nothing to learn."""
+    real, fake = torch.tensor([0.3]), torch.tensor([-0.2])
+    either = smoothed(LOSSES["relativistic"], 0.5)
+    assert either.discriminator(real, fake)["pair"] == either.discriminator(fake, real)["pair"]
+    for name, loss in LOSSES.items():
+        assert smoothed(loss, 1.0).discriminator(real, fake) == loss.discriminator(real, fake), name
+
+
+def test_energy_above_the_margin_is_left_alone() -> None:
+    """Zhao et al. (2017), eq. 1: fakes whose energy passes m give D no gradient."""
+    fake = torch.tensor([-0.5, -1.5, -3.0], requires_grad=True)  # energies 0.5, 1.5, 3
+    slopes, = torch.autograd.grad(energy_based(2.0).discriminator(torch.zeros(3), fake)["fake"], fake)
+    assert slopes.tolist() == pytest.approx([1 / 3, 1 / 3, 0.0])
 
 
 def test_least_squares_targets() -> None:

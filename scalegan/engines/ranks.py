@@ -70,6 +70,20 @@ class Ranks:
             dist.barrier(group=self.control)
 
 
+def take_part(lanes: int) -> bool:
+    """Whether this process is among those that train: the largest number that divides `lanes`. To be asked before
+    `join`; the others are to leave, and are not waited for."""
+    world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    used = max(n for n in range(1, world + 1) if lanes % n == 0)
+    if used < world:
+        if rank == 0:
+            print(f"training on {used} of {world} ranks, the most that divide lanes={lanes}", flush=True)
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+        first_here = rank - int(os.environ.get("LOCAL_RANK", rank))
+        os.environ.update(WORLD_SIZE=str(used), LOCAL_WORLD_SIZE=str(max(1, min(local, used - first_here))))
+    return rank < used
+
+
 def join(threads: int = 0) -> Ranks:
     """Forms the group that the launcher's environment describes: NCCL on GPUs, gloo on CPUs.
 

@@ -1,7 +1,8 @@
 """What a game is made of: players, phases, and the batch that a phase's loss is given."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from torch import Tensor, nn
 
@@ -73,12 +74,23 @@ class Game(nn.Module):
     A subclass sets, in __init__, its networks as attributes and:
         players: networks by player; they partition the parameters, and each player has an optimizer.
         phases: the moves of an iteration, in order; the first takes a fresh batch.
+        quick: the players as they are called where nothing is differentiated twice: themselves, or compiled.
         averaged: name of the player whose moving average is kept and sampled from.
+        bounds: of players whose weights are cut back to [-bound, bound] after each of their updates.
     """
 
     players: dict[str, nn.Module]
+    quick: Mapping[str, Callable]
     phases: list[Phase]
     averaged: str = "G"
+    bounds: Mapping[str, float] = MappingProxyType({})
+
+    def repeats(self, phase: Phase) -> int:
+        """How often a phase moves in this iteration; the same on all ranks."""
+        return phase.updates
+
+    def after(self, phase: Phase, figures: Terms) -> None:
+        """Told of each update, with its terms and figures as means over the global batch."""
 
 
 def latents(generator: nn.Module, draws: Draws) -> Tensor:

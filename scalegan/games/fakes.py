@@ -23,7 +23,7 @@ class StyledFakes:
         self.mixing = mixing
 
     def __call__(self, generator: nn.Module, batch: Batch) -> Tensor:
-        return generator.synthesis(self.styles(generator, batch), self.noise(batch))
+        return generator.synthesis(self.styles(generator, batch), self.noise(generator, batch))
 
     def styles(self, generator: nn.Module, batch: Batch) -> Tensor:
         """ws [n, num_ws, w_dim]."""
@@ -38,6 +38,8 @@ class StyledFakes:
         return torch.where((layer < first[:, None])[:, :, None], ws, others)
 
     @staticmethod
-    def noise(batch: Batch):
+    def noise(generator: nn.Module, batch: Batch):
         """What a synthesis layer asks for its noise: (name, shape [n, 1, H, W]) -> Tensor."""
-        return lambda name, shape: batch.draws.normal(f"noise/{name}", *shape[1:])
+        planes = {name: batch.draws.normal(f"noise/{name}", *shape)
+                  for name, shape in generator.synthesis.noise_shapes().items()}
+        return lambda name, shape: planes[name]

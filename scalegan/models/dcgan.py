@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
 from scalegan.models.layers.initial import Generators, unseeded
 from scalegan.models.layers.labels import LabelEmbedding
+from scalegan.models.layers.virtual_batchnorm import VirtualBatchNorm
 
 RESOLUTIONS = (16, 32, 64, 128, 256)
 
@@ -30,21 +31,30 @@ class Generator(nn.Module):
         resolution: 16, 32, 64, 128 or 256.
         num_classes: 0 for none; `multilabel` says that labels are 0/1 vectors [N, num_classes], not indices [N].
         latent: the distribution z is drawn from in training, "normal" or "uniform".
+        virtual: size of the reference batch of virtual batch normalisation, which then takes BatchNorm's place in the
+            generator; 0 for BatchNorm. The batch is of fixed latents, kept with the weights.
     """
 
     def __init__(self, resolution: int = 64, channels: int = 3, width: int = 64, latent_dim: int = 100,
                  num_classes: int = 0, multilabel: bool = False, norm_group: int | str = 16,
-                 latent: str = "normal") -> None:
+                 latent: str = "normal", virtual: int = 0) -> None:
         super().__init__()
+        if virtual and num_classes:
+            raise ValueError("virtual batch normalisation has a reference batch without labels; use data.labels=none")
         stages = _stages(resolution)
-        self.latent_dim, self.latent = latent_dim, latent
+        self.latent_dim, self.latent, self.virtual = latent_dim, latent, virtual
+        if virtual:
+            self.register_buffer("reference", torch.zeros(virtual, latent_dim))
+
+        def norm(width: int) -> nn.Module:
+            return VirtualBatchNorm(width, virtual) if virtual else GroupedBatchNorm(width, norm_group)
+
         widths = [width * 2**k for k in reversed(range(stages))]  # 64 px: 8w, 4w, 2w, w
         self.stem = nn.Sequential(nn.ConvTranspose2d(latent_dim, widths[0], 4, 1, 0, bias=False),
-                                  GroupedBatchNorm(widths[0], norm_group))  # [N, widths[0], 4, 4]
+                                  norm(widths[0]))  # [N, widths[0], 4, 4]
         layers: list[nn.Module] = [nn.ReLU()]
         for wide, narrow in itertools.pairwise(widths):
-            layers += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False),
-                       GroupedBatchNorm(narrow, norm_group), nn.ReLU()]
+            layers += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False), norm(narrow), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(width, channels, 4, 2, 1, bias=False), nn.Tanh())
         self.embed = LabelEmbedding(num_classes, widths[0] * 16, multilabel) if num_classes else None
         self.initialise(unseeded)
@@ -52,13 +62,20 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, labels: Tensor | None = None, psi: float = 1.0) -> Tensor:
         if psi != 1.0:
             raise ValueError("DCGAN has no truncation; leave psi at 1")
+        if self.virtual:
+            z = torch.cat([self.reference.to(z.dtype), z])
         h = self.stem(z[:, :, None, None])
         if self.embed is not None:
             h = h + self.embed(labels).view_as(h)
-        return self.layers(h)
+        return self.layers(h)[self.virtual :]
 
+    @torch.no_grad()
     def initialise(self, generator: Generators) -> None:
         _initialise(self, generator)
+        if self.virtual and self.latent == "uniform":
+            self.reference.uniform_(-1.0, 1.0, generator=generator("reference"))
+        elif self.virtual:
+            self.reference.normal_(generator=generator("reference"))
 
 
 class Discriminator(nn.Module):
@@ -76,12 +93,20 @@ class Discriminator(nn.Module):
             layers += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=False), GroupedBatchNorm(wide, norm_group),
                        nn.LeakyReLU(0.2)]
         self.features = nn.Sequential(*layers)  # [N, widths[-1], 4, 4]
+        self.encoding_size = widths[-1] * 16
         self.head = nn.Conv2d(widths[-1], 1, 4, 1, 0, bias=False)
         self.embed = LabelEmbedding(num_classes, widths[-1], multilabel) if num_classes else None
         self.initialise(unseeded)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        h = self.features(x)
+        return self.classify(self.encode(x, labels), labels)
+
+    def encode(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The last features [N, channels, 4, 4]."""
+        return self.features(x)
+
+    def classify(self, h: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Logits [N] of the last features."""
         logits = self.head(h).flatten()
         if self.embed is not None:
             logits = logits + (self.embed(labels) * h.mean((2, 3))).sum(1)
@@ -94,7 +119,7 @@ class Discriminator(nn.Module):
 @torch.no_grad()
 def _initialise(module: nn.Module, generator: Generators) -> None:
     """Convolutions N(0, 0.02), BatchNorm gains N(1, 0.02) and zero biases; section 3 of the paper and its code."""
-    gains = {id(m.weight) for m in module.modules() if isinstance(m, GroupedBatchNorm)}
+    gains = {id(m.weight) for m in module.modules() if isinstance(m, (GroupedBatchNorm, VirtualBatchNorm))}
     for name, parameter in module.named_parameters():
         if parameter.is_meta:
             continue

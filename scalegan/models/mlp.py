@@ -45,15 +45,24 @@ class Discriminator(nn.Module):
                  multilabel: bool = False) -> None:
         super().__init__()
         inputs = math.prod(shape)
+        self.encoding_size = hidden
         self.embed = LabelEmbedding(num_classes, hidden, multilabel) if num_classes else None
         self.layers = nn.Sequential(*_dense(inputs + (hidden if num_classes else 0), hidden, layers, 1, nn.ReLU))
         self.initialise(unseeded)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.classify(self.encode(x, labels), labels)
+
+    def encode(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The last hidden layer [N, hidden]."""
         h = x.flatten(1)
         if self.embed is not None:
             h = torch.cat([h, self.embed(labels)], dim=1)
-        return self.layers(h).flatten()
+        return self.layers[:-1](h)
+
+    def classify(self, h: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Logits [N] of the last hidden layer."""
+        return self.layers[-1](h).flatten()
 
     def initialise(self, generator: Generators) -> None:
         _initialise(self, generator)

@@ -90,7 +90,8 @@ def attributes(labels: Tensor | None, num_classes: int, like: Tensor) -> Tensor 
     if labels.shape != (n,) or labels.is_floating_point() or labels.dtype == torch.bool:
         raise ValueError(f"labels must be class indices (integers) [{n}] or attributes [{n}, {num_classes}], "
                          f"not {labels.dtype} of shape {list(labels.shape)}")
-    if labels.device.type == "cpu" and n and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+    looked_at = labels.device.type == "cpu" and n and not torch.compiler.is_compiling()
+    if looked_at and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
         raise ValueError(f"labels must lie between 0 and {num_classes - 1}, "
                          f"but go from {int(labels.min())} to {int(labels.max())}")
     return F.one_hot(labels.long(), num_classes).to(like)
@@ -197,6 +198,11 @@ class Synthesis(nn.Module):
 
     def initialise(self, generator: Generators) -> None:
         fill_normal(self.const, generator("const"))
+
+    def noise_shapes(self) -> dict[str, tuple[int, int, int]]:
+        """Shape [1, H, W] of a sample's noise in each layer that has any, by the name that it is asked by."""
+        return {layer.name: (1, layer.resolution, layer.resolution) for layer in self.modules()
+                if isinstance(layer, SynthesisLayer)}
 
     def forward(self, ws: Tensor, noise: NoiseSource | str = "random") -> Tensor:
         if ws.shape[1:] != (self.num_ws, self.w_dim):

@@ -69,10 +69,10 @@ def test_broken_and_changed_files_are_named(photos: Path) -> None:
     (photos / "cat" / "3.jpg").write_bytes(b"broken")
     chunks = FolderChunks(photos, order_of, 16)
     with pytest.raises(UserError, match=r"cat/3\.jpg cannot be used.*scalegan prepare"):
-        chunks._pixels(2)
+        chunks.pixels(2)
     (photos / "cat" / "4.jpg").write_bytes(made.encoded(made.pixels(999)))
     with pytest.raises(UserError, match=r"cat/4\.jpg.*changed since"):
-        chunks._pixels(3)
+        chunks.pixels(3)
 
 
 def test_what_it_does_not_read_is_said(tmp_path: Path, tiny_set: Path) -> None:

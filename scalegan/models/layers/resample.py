@@ -24,7 +24,7 @@ def _kernel_for(x: Tensor, gain: float = 1.0) -> Tensor:
 
 def blur(x: Tensor, padding: int, gain: float = 1.0) -> Tensor:
     """[N, C, H, W] -> [N, C, H + 2 padding - 3, W + 2 padding - 3]."""
-    return F.conv2d(x, _kernel_for(x, gain), padding=padding, groups=x.shape[1])
+    return _Blur.apply(x, padding, gain)
 
 
 def downsample(x: Tensor) -> Tensor:
@@ -35,6 +35,22 @@ def downsample(x: Tensor) -> Tensor:
 def upsample(x: Tensor) -> Tensor:
     """[N, C, H, W] -> [N, C, 2H, 2W]; four times the adjoint of `downsample`, so that a constant stays itself."""
     return _Double.apply(x) * 4
+
+
+class _Blur(torch.autograd.Function):
+    """Linear, and its adjoint is itself with another padding: the filter is symmetric.
+
+    torch's own second derivative convolves channel by channel for the gradient of the filter, which nobody wants.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, padding: int, gain: float) -> Tensor:
+        ctx.adjoint = len(TAPS) - 1 - padding, gain
+        return F.conv2d(x, _kernel_for(x, gain), padding=padding, groups=x.shape[1])
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
+        return _Blur.apply(grad, *ctx.adjoint), None, None
 
 
 class _Halve(torch.autograd.Function):

@@ -57,6 +57,11 @@ class SpectralWeight(Tracked):
             return self.weight * torch.dot(u, image).reciprocal()     # whose gradient takes fewer passes than /
 
     @torch.no_grad()
+    def sigma(self) -> Tensor:
+        """The estimate of the largest singular value that a forward would divide by, []."""
+        return torch.dot(*self._iterate(self._matrix()))
+
+    @torch.no_grad()
     def advance(self) -> None:
         self.u.copy_(self._iterate(self._matrix())[0])
 

@@ -24,6 +24,8 @@ class Tracked(nn.Module):
 
     def observe(self, **values: Tensor) -> None:
         """Notes the mean of each value over this forward's samples."""
+        if NothingObserved.depth:
+            return
         for name, value in values.items():
             half = value.dtype in (torch.float16, torch.bfloat16)
             self._observed.setdefault(name, []).append(value.detach().float() if half else value.detach())
@@ -35,10 +37,34 @@ class Tracked(nn.Module):
         self._observed.clear()
         return means
 
+    def take(self) -> dict[str, list[Tensor]]:
+        """What was observed, which is then forgotten; `put_first` brings it back."""
+        seen, self._observed = self._observed, {}
+        return seen
+
+    def put_first(self, seen: dict[str, list[Tensor]]) -> None:
+        """Brings back what `take` took, before what was observed since."""
+        self._observed = {name: seen.get(name, []) + self._observed.get(name, []) for name in seen | self._observed}
+
     @torch.no_grad()
     def advance(self, **means: Tensor) -> None:
         """Moves the buffers by one update of the player they belong to."""
         raise TypeError(f"{type(self).__name__} does not say how it advances")
+
+
+class NothingObserved:
+    """A context in which forwards observe nothing, for they repeat one that was observed; entered any number of times.
+
+    Not kept per thread: a backward on a GPU repeats forwards in a thread of its own, while the caller's waits.
+    """
+
+    depth = 0
+
+    def __enter__(self) -> None:
+        NothingObserved.depth += 1
+
+    def __exit__(self, *error: object) -> None:
+        NothingObserved.depth -= 1
 
 
 def tracked_modules(module: nn.Module) -> Iterator[Tracked]:

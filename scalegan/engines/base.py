@@ -1,0 +1,193 @@
+"""What every engine does: freezes who does not move, runs grains, and makes no update of what is not finite."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scalegan.engines.health import Health, stepping_unless, undone_where
+from scalegan.engines.partitioned import Partitioned
+from scalegan.engines.ranks import Ranks
+from scalegan.engines.scaling import LossScale
+from scalegan.engines.spanning import span_norm_groups
+from scalegan.games.base import Batch, Game, Phase
+from scalegan.models.layers.tracked import Tracked, tracked_modules
+
+# What a grain gives, by ("gradient", index), ("observed", index of module, name), ("term", name) or ("figure", name).
+Outputs = dict[tuple, Tensor]
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Engine:
+    """Runs the updates of a game's phases, on one rank or many.
+
+    Args:
+        game: on the ranks' device already.
+        optimizers: one per player.
+        ranks: this process and its peers.
+        grain: samples per forward and backward; divides a rank's share of the batch.
+        precision: fp32, bf16 or fp16 autocast; fp16 keeps one loss scale per player.
+
+    Attributes:
+        health: counts the updates that were skipped because a loss or a gradient was not finite.
+    """
+
+    def __init__(self, game: Game, optimizers: Mapping[str, torch.optim.Optimizer], ranks: Ranks, grain: int,
+                 precision: str = "fp32") -> None:
+        self.game, self.optimizers, self.ranks = game, optimizers, ranks
+        self.grain, self.precision, self.device = grain, precision, ranks.device
+        self.health = Health([phase.name for phase in game.phases], self.device)
+        self.scales = {name: LossScale(self.device) for name in game.players} if precision == "fp16" else {}
+        self._parameters = {name: list(player.parameters()) for name, player in game.players.items()}
+        self._tracked = {phase.players: self._tracked_by(phase.players) for phase in game.phases}
+        span_norm_groups(game, ranks, grain)
+
+    def update(self, phase: Phase, batch: Batch) -> dict[str, Tensor]:
+        """One update of the phase's players from this rank's share of the batch.
+
+        Where a term of the loss or a gradient is not finite on any rank, weights, optimizers and tracked modules
+        stay as they were on every rank, and `health` counts it; the host is not asked.
+
+        Returns:
+            The means of the loss's terms and figures over the global batch, and the norm of each mover's gradient as
+            `grad_norm/<player>`, as tensors on the device.
+        """
+        with self._only(phase.players):
+            means = self._accumulate(phase, batch)
+        norms = {player: means.pop(("norm", player)) for player in phase.players}
+        skip = self._judge(phase, means, norms)
+        for player in phase.players:
+            with stepping_unless(skip, self.optimizers[player]):
+                self._step(player)
+        self._advance(phase, means, skip)
+        figures = {key[1]: value for key, value in means.items() if key[0] in ("term", "figure")}
+        return figures | {f"grad_norm/{player}": norm for player, norm in norms.items()}
+
+    def gradients(self, phase: Phase, batch: Batch) -> dict[str, Tensor]:
+        """The gradients that `update` would step along, whole on every rank, as `<player>.<parameter>`; moves nothing.
+
+        For tests, and for whoever wants to compare engines.
+        """
+        with self._only(phase.players):
+            self._accumulate(phase, batch)
+        found = {}
+        for player in phase.players:
+            names = [name for name, _ in self.game.players[player].named_parameters()]
+            found |= {f"{player}.{name}": gradient for name, gradient in zip(names, self._take_gradients(player))}
+        return found
+
+    def optimizer_state(self) -> dict[str, Tensor | Partitioned]:
+        """Every tensor of the optimizers' state, where it lives, as `optimizer/<player>/<parameter>/<key>`."""
+        found: dict[str, Tensor | Partitioned] = {}
+        for player, optimizer in self.optimizers.items():
+            for name, parameter in self.game.players[player].named_parameters():
+                for key, value in optimizer.state[parameter].items():
+                    found[f"optimizer/{player}/{name}/{key}"] = value
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """What is saved beside tensors, as JSON: loss scales (empty but with fp16) and counters."""
+        return {"scalers": {name: scale.state() for name, scale in self.scales.items()}, "health": self.health.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes up what `state` gave, by any engine; to be called when the tensors have been loaded."""
+        for name, scale in self.scales.items():
+            if name in state["scalers"]:
+                scale.restore(state["scalers"][name])
+        self.health.restore(state.get("health", {}))
+
+    def _accumulate(self, phase: Phase, batch: Batch) -> Outputs:
+        """Runs all grains, and leaves the movers' mean gradients, not scaled, where `_step` finds them.
+
+        Returns the means over all ranks of what was observed, terms and figures, and ("norm", player) of gradients.
+        """
+        raise NotImplementedError
+
+    def _step(self, player: str) -> None:
+        """Steps along the gradients, and forgets them."""
+        raise NotImplementedError
+
+    def _take_gradients(self, player: str) -> list[Tensor]:
+        """The gradients of all the player's parameters, whole; and forgets them."""
+        raise NotImplementedError
+
+    def _forward(self, phase: Phase, batch: Batch) -> tuple[Tensor, Outputs]:
+        """A grain's loss, to be differentiated, and its observations, terms and figures."""
+        for module in tracked_modules(self.game):
+            module.drain()
+        with self._autocast():
+            terms = phase.loss(batch)
+            total = torch.stack([term.to(_wide(term)) for term in terms.values()]).sum()
+        if self.scales:
+            total = total * self.scales[phase.players[0]].scale
+        outputs: Outputs = {}
+        for index, module in enumerate(self._tracked[phase.players]):
+            outputs |= {("observed", index, name): value for name, value in module.drain().items()}
+        outputs |= {("term", name): value.detach() for name, value in terms.items()}
+        return total, outputs | {("figure", name): value.detach() for name, value in batch.figures.items()}
+
+    def _grains(self, batch: Batch) -> int:
+        return len(batch) // self.grain
+
+    def _grain(self, batch: Batch, index: int) -> Batch:
+        return batch[index * self.grain : (index + 1) * self.grain]
+
+    def _judge(self, phase: Phase, means: Outputs, norms: Mapping[str, Tensor]) -> Tensor:
+        """Whether to skip the update, bool [], counted. Equal on all ranks, as means and norms are.
+
+        In fp16 a gradient that is not finite is the loss scale's fault, for as long as it can still be lowered.
+        """
+        finite_loss = torch.stack([v.float() for key, v in means.items() if key[0] == "term"]).isfinite().all()
+        finite_gradient = torch.stack([norm.float() for norm in norms.values()]).isfinite().all()
+        skip = ~(finite_loss & finite_gradient)
+        overflow = torch.zeros_like(skip)
+        if self.scales:
+            scale = self.scales[phase.players[0]]
+            overflow = finite_loss & ~finite_gradient & (scale.scale > 1)
+            scale.advance(~finite_gradient)
+        self.health.note(phase.name, skip & ~overflow, overflow)
+        return skip
+
+    def _advance(self, phase: Phase, means: Outputs, skip: Tensor) -> None:
+        """State outside the optimizers moves once per update, by means over the whole batch."""
+        modules = self._tracked[phase.players]
+        with undone_where(skip, [buffer for module in modules for buffer in module.buffers(recurse=False)]):
+            for index, module in enumerate(modules):
+                observed = {name: means["observed", index, name] for name in module.statistics
+                            if ("observed", index, name) in means}
+                if len(observed) == len(module.statistics):  # it took part; one that observes nothing always advances
+                    module.advance(**observed)
+
+    def _tracked_by(self, players: tuple[str, ...]) -> list[Tracked]:
+        """The modules whose state advances with these players: their own, and those of nobody, such as a penalty's."""
+        moving = [m for player in players for m in tracked_modules(self.game.players[player])]
+        owned = {id(m) for player in self.game.players.values() for m in tracked_modules(player)}
+        return moving + [m for m in tracked_modules(self.game) if id(m) not in owned]
+
+    @contextlib.contextmanager
+    def _only(self, players: tuple[str, ...]) -> Iterator[None]:
+        """Freezes everyone but `players`: no gradient is computed, or kept, for those who do not move."""
+        still = [p for name, parameters in self._parameters.items() if name not in players for p in parameters]
+        for parameter in still:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in still:
+                parameter.requires_grad_(True)
+
+    def _autocast(self) -> contextlib.AbstractContextManager:
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, _AUTOCAST[self.precision])
+
+
+def norm_of(tensors: list[Tensor]) -> Tensor:
+    """The Euclidean norm of all elements together, []."""
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
+
+
+def _wide(tensor: Tensor) -> torch.dtype:
+    return torch.float32 if tensor.dtype in (torch.bfloat16, torch.float16) else tensor.dtype

@@ -1,0 +1,221 @@
+"""DeepSpeed's ZeRO: each rank keeps its part of the optimizers' state (stage 1), and of the gradients (stage 2).
+
+One DeepSpeed engine per player. What makes it exact with several players and with penalties:
+- who does not move in a phase is frozen, otherwise its gradients are reduced, silently, with the mover's;
+- forwards call the networks themselves: through DeepSpeed's wrapper a second derivative fails, or is wrong;
+- DeepSpeed is told where accumulation ends, as every phase counts its own grains;
+- precision is ours (autocast, and a loss scale per player for fp16): DeepSpeed sees weights and gradients in fp32.
+"""
+
+import contextlib
+import os
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from types import ModuleType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from scalegan.engines import partitioned, reduction
+from scalegan.engines.base import Engine, Outputs, norm_of
+from scalegan.engines.partitioned import Partitioned
+from scalegan.engines.ranks import Ranks
+from scalegan.errors import UserError
+from scalegan.games.base import Batch, Game, Phase
+from scalegan.optimizers import materialise
+
+_BUCKET = 2**24  # elements that are reduced together; DeepSpeed's default would take 2 GB per player
+
+
+class DeepSpeedEngine(Engine):
+    """ZeRO of stage 0 (nothing is partitioned), 1 or 2.
+
+    Args:
+        zero_stage: 0, 1 or 2.
+
+    Raises:
+        UserError: where deepspeed is not installed.
+    """
+
+    def __init__(self, game: Game, optimizers: Mapping[str, torch.optim.Optimizer], ranks: Ranks, grain: int,
+                 precision: str = "fp32", zero_stage: int = 1) -> None:
+        library = _import(ranks.device)
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if ranks.device.type == "cuda" else "gloo", store=dist.HashStore(),
+                                    rank=0, world_size=1)
+        super().__init__(game, optimizers, ranks, grain, precision)
+        self.zero_stage = zero_stage
+        self._layouts = {name: _Layout(player) for name, player in game.players.items()} if zero_stage else {}
+        self._engines = {name: _initialise(library, player, optimizers[name], zero_stage, ranks)
+                         for name, player in game.players.items()}
+        for layout in self._layouts.values():
+            layout.spread_first()
+
+    def optimizer_state(self) -> dict[str, Tensor | Partitioned]:
+        if self.zero_stage == 0:
+            return super().optimizer_state()
+        found: dict[str, Tensor | Partitioned] = {}
+        for player, optimizer in self.optimizers.items():
+            shapes = self._shapes(player)
+            for key, value in optimizer.state[optimizer.param_groups[0]["params"][0]].items():
+                each = dict.fromkeys(shapes, value) if value.dim() == 0 else self._split(value, shapes)
+                found |= {f"optimizer/{player}/{name}/{key}": tensor for name, tensor in each.items()}
+        return found
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        super().restore(state)
+        for player, layout in self._layouts.items():
+            layout.collect()
+            self._engines[player].optimizer.refresh_fp32_params()  # the masters, from the weights that were loaded
+
+    def _accumulate(self, phase: Phase, batch: Batch) -> Outputs:
+        engines = [self._engines[player] for player in phase.players]
+        count, sums = self._grains(batch), {}
+        for index in range(count):
+            for engine in engines:
+                engine.set_gradient_accumulation_boundary(index == count - 1)
+            total, outputs = self._forward(phase, self._grain(batch, index))
+            total.backward()  # as large as with DDP: a loss scale is to mean the same
+            for engine in engines:
+                engine.allreduce_gradients()
+            sums = {key: sums[key] + value if sums else value for key, value in outputs.items()}
+        for player in phase.players:
+            gradients = self._own_gradients(player)
+            if count > 1:
+                torch._foreach_mul_(gradients, 1 / count)
+            if self.scales:
+                torch._foreach_mul_(gradients, 1 / self.scales[phase.players[0]].scale)
+            sums["norm", player] = norm_of(gradients).square()
+        return self._means(sums, count)
+
+    def _means(self, sums: Outputs, count: int) -> Outputs:
+        """Over the grains of all ranks; norms, which come squared, of all parts together."""
+        total = reduction.fast(torch.cat([value.reshape(-1).float() for value in sums.values()]), self.ranks.world)
+        means = {}
+        for (key, value), piece in zip(sums.items(), total.split([value.numel() for value in sums.values()])):
+            whole = piece.view(value.shape)
+            if key[0] != "norm":
+                means[key] = whole / (count * self.ranks.world)
+            else:  # in stage 0 every rank has them all
+                means[key] = (whole if self.zero_stage else whole / self.ranks.world).sqrt()
+        return means
+
+    def _own_gradients(self, player: str) -> list[Tensor]:
+        """The mean gradients that this rank holds: all, or its part of them."""
+        if self.zero_stage == 0:
+            return [parameter.grad for parameter in self._parameters[player]]
+        return self._engines[player].optimizer.averaged_gradients[0]
+
+    def _step(self, player: str) -> None:
+        self._engines[player].step()
+        if self.zero_stage:
+            self._layouts[player].spread()
+
+    def _take_gradients(self, player: str) -> list[Tensor]:
+        own = self._own_gradients(player)
+        if self.zero_stage:
+            zero = self._engines[player].optimizer
+            part = torch.cat([gradient.reshape(-1) for gradient in own])
+            part = torch.cat([part, part.new_zeros(zero.partition_size[0] - len(part))])
+            own = list(partitioned.gather(self._split(part, self._shapes(player))).values())
+            zero.averaged_gradients[0] = zero.all_grad_tensors[0] = None
+        for parameter in self._parameters[player]:
+            parameter.grad = None
+        return own
+
+    def _split(self, part: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Partitioned]:
+        return partitioned.split(part, shapes, self.ranks.rank, self.ranks.world)
+
+    def _shapes(self, player: str) -> dict[str, torch.Size]:
+        return {name: parameter.shape for name, parameter in self.game.players[player].named_parameters()}
+
+
+class _Layout:
+    """Keeps the weights of convolutions channels_last, in copies beside the rows of DeepSpeed's flat vector: rows would
+    make G's activations contiguous, and slow. To be made before DeepSpeed's engine, which is to find rows of gradients.
+    """
+
+    def __init__(self, player: nn.Module) -> None:
+        self._weights = [p for p in player.parameters() if not p.is_contiguous()]
+        self._copies = [p.detach().clone() for p in self._weights]
+        for parameter in self._weights:
+            parameter.register_post_accumulate_grad_hook(_gradient_in_rows)
+
+    def spread_first(self) -> None:
+        """Now that the weights lie in the flat vector."""
+        self._rows = [p.data for p in self._weights]
+        self.spread()
+
+    def spread(self) -> None:
+        """From the flat vector to the weights."""
+        torch._foreach_copy_(self._copies, self._rows)
+        for parameter, copy in zip(self._weights, self._copies):
+            parameter.data = copy
+
+    def collect(self) -> None:
+        """From the weights to the flat vector."""
+        torch._foreach_copy_(self._rows, [p.data for p in self._weights])
+
+
+def _gradient_in_rows(parameter: nn.Parameter) -> None:
+    parameter.grad = parameter.grad.contiguous()
+
+
+def _import(device: torch.device) -> ModuleType:
+    """deepspeed, for this device, and without the lines it would print."""
+    os.environ["DS_ACCELERATOR"] = device.type
+    try:
+        import deepspeed
+        with _without_compiler():  # which this optimizer, looked for though unused, would take seconds to load
+            import deepspeed.runtime.zero.muon.muon_optimizer
+    except ImportError as error:
+        raise UserError(f"engine.name=deepspeed: {error}; install it with pip install 'scalegan[deepspeed]'") from error
+    deepspeed.utils.logger.setLevel("ERROR")
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
+    # None of its compiled operations is used; to look for them it would start compilers.
+    deepspeed.ops.__compatible_ops__ = defaultdict(bool)
+    return deepspeed
+
+
+@contextlib.contextmanager
+def _without_compiler() -> Iterator[None]:
+    """torch.compile does nothing inside."""
+    before = os.environ.get("TORCHDYNAMO_DISABLE")
+    os.environ["TORCHDYNAMO_DISABLE"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["TORCHDYNAMO_DISABLE"]
+        if before is not None:
+            os.environ["TORCHDYNAMO_DISABLE"] = before
+
+
+def _initialise(library: ModuleType, player: nn.Module, optimizer: torch.optim.Optimizer, stage: int,
+                ranks: Ranks) -> Any:
+    """A DeepSpeed engine around a player and its optimizer, whose state is made anew for the part that stays here."""
+    settings = {
+        "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1, "gradient_clipping": 0.0,
+        "torch_adam": True, "zero_allow_untested_optimizer": True, "steps_per_print": None,
+        "timers": {"throughput": {"enabled": False}},  # it would wait for the device at each step
+    }
+    if stage:
+        size = min(_BUCKET, sum(parameter.numel() for parameter in player.parameters()))
+        settings["zero_optimization"] = {
+            "stage": stage, "reduce_bucket_size": size, "allgather_bucket_size": size + size % 2,
+            "overlap_comm": False, "compute_grad_norm": False}
+    os.environ.setdefault("LOCAL_RANK", str(ranks.device.index or 0))
+    # Ranks begin with the same weights; this mark keeps DeepSpeed from sending them round, which fails for scalars.
+    for parameter in player.parameters():
+        parameter.ds_optim_param = True
+    engine, *_ = library.initialize(model=player, optimizer=optimizer, config=settings, dist_init_required=False)
+    for parameter in player.parameters():
+        del parameter.ds_optim_param
+    engine.module_forward_pre_hook.remove()
+    engine.module_forward_post_hook.remove()
+    if stage:
+        optimizer.state.clear()
+        materialise(optimizer)
+    return engine

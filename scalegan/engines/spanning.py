@@ -1,0 +1,44 @@
+"""Norm groups larger than what a rank holds: neighbouring ranks share their sums."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from scalegan.engines.ranks import Ranks
+from scalegan.games.base import Game
+from scalegan.models.layers.batchnorm import GroupedBatchNorm
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """All-reduce whose backward is itself, and so is differentiable any number of times."""
+
+    @staticmethod
+    def forward(ctx: object, value: Tensor, group: dist.ProcessGroup) -> Tensor:
+        ctx.group = group
+        total = value.detach().clone()
+        dist.all_reduce(total, group=group)
+        return total
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, None]:
+        return _SumOverRanks.apply(gradient, ctx.group), None
+
+
+def span_norm_groups(game: Game, ranks: Ranks, grain: int) -> None:
+    """Where a norm group is larger than a grain, lets the neighbouring ranks that hold the rest share it."""
+    norms = [m for m in game.modules() if isinstance(m, GroupedBatchNorm)]
+    batch = grain * ranks.world
+    sizes = {batch if m.norm_group == "batch" else m.norm_group for m in norms}
+    groups: dict[int, dist.ProcessGroup] = {}
+    for size in sorted(s for s in sizes if s > grain and ranks.world > 1):
+        count = size // grain
+        for first in range(0, ranks.world, count):  # every rank takes part in making every group
+            members = list(range(first, first + count))
+            group = dist.new_group(members)
+            if ranks.rank in members:
+                groups[size] = group
+    for norm in norms:
+        size = batch if norm.norm_group == "batch" else norm.norm_group
+        if size in groups:
+            norm.spanned_ranks = size // grain
+            norm.spanning = lambda value, group=groups[size]: _SumOverRanks.apply(value, group)

@@ -1,0 +1,60 @@
+"""Networks as compiled code (torch.compile), for passes that are differentiated at most once.
+
+AOTAutograd cannot differentiate twice, so gradient penalties call the network itself.
+"""
+
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import nn
+
+from scalegan.errors import RecipeError
+from scalegan.models.layers.tracked import tracked_modules
+
+warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`")  # of constants
+
+
+class Compiled:
+    """Calls `network`, or any module of its, as compiled code; everything else about it is the network's own.
+
+    It is no module: names, parameters and state stay those of the network, and so does a checkpoint. Shapes are
+    static, for a resumed run must meet the same code: a grain always has the same samples.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network, self._tracked = network, list(tracked_modules(network))
+        self._run: Callable | None = None
+        self._parts: dict[str, Compiled] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._network, name)
+        if not isinstance(found, nn.Module):
+            return found
+        return self._parts.setdefault(name, Compiled(found))
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        if self._run is None:
+            self._run = torch.compile(self._network, dynamic=False)
+        # Compiled for modules that have observed nothing, it would be compiled again for those that have.
+        before = [module.take() for module in self._tracked]
+        try:
+            return self._run(*inputs, **options)
+        finally:
+            for module, seen in zip(self._tracked, before):
+                module.put_first(seen)
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raises RecipeError where torch.compile would find nothing to compile with."""
+    if device.type == "cpu":
+        name = os.environ.get("CXX", "g++")
+        if shutil.which(name) is None:
+            raise RecipeError(f"engine.compile=true needs a C++ compiler, and there is no {name}: install g++, name "
+                            "another in the environment variable CXX, or set engine.compile=false")
+    elif find_spec("triton") is None:
+        raise RecipeError("engine.compile=true needs triton on a GPU: pip install triton, or set engine.compile=false")

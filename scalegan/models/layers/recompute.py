@@ -1,0 +1,55 @@
+"""Activation checkpointing (Chen et al., 2016): memory for time.
+
+A block keeps what goes into it, and computes what lies between again when derivatives are taken, of any order. Draws
+are handed in and power iteration starts from stored state, so the second time gives the same bits.
+"""
+
+import contextlib
+import itertools
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from scalegan.models.layers.tracked import NothingObserved
+
+
+def recompute_blocks(network: nn.Module) -> None:
+    """Lets the network's blocks forget their activations; names and state stay as they are.
+
+    A block is whatever a ModuleList or ModuleDict holds, and the stretch from one weight to the next of an
+    nn.Sequential that is in none of them. Compiled passes plan their memory themselves, and are left to it.
+    """
+    for child in network.children():
+        if isinstance(child, nn.ModuleList | nn.ModuleDict):
+            for block in child.children():
+                block.forward = MethodType(_recomputed, block)
+        elif isinstance(child, nn.Sequential):
+            child.forward = MethodType(_recomputed_stretches, child)
+        else:
+            recompute_blocks(child)
+
+
+def _recomputed(block: nn.Module, *inputs: Any) -> Any:
+    forward = type(block).forward
+    return _call(lambda *again: forward(block, *again), *inputs)
+
+
+def _recomputed_stretches(sequence: nn.Sequential, x: torch.Tensor) -> torch.Tensor:
+    layers = list(sequence)
+    heads = [i for i, layer in enumerate(layers) if any(p.dim() > 1 for p in layer.parameters())]
+    for low, high in itertools.pairwise([0, *heads[1:], len(layers)]):
+        x = _call(nn.Sequential(*layers[low:high]), x)
+    return x
+
+
+def _call(function: Any, *inputs: Any) -> Any:
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+        return function(*inputs)
+    return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False, context_fn=_contexts)
+
+
+def _contexts() -> tuple[Any, Any]:
+    return contextlib.nullcontext(), NothingObserved()

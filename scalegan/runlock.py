@@ -1,0 +1,96 @@
+"""One run at a time in a folder: a POSIX lock, and a lease where hosts do not share their locks."""
+
+import errno
+import fcntl
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+from scalegan.errors import UserError
+
+_PATIENCE_SECONDS = 10.0  # a killed predecessor may still be going
+_RENEWAL_SECONDS = 4.0
+_LEASE_SECONDS = 13.0
+
+
+class RunLock:
+    """Takes a folder for this process, until it is released or the process ends.
+
+    The lock goes with the process, and forked loader workers do not inherit it. Some network file systems lock on each
+    host for itself, or not at all; so the owner also renews `.lease`, and a start on another host than the last owner,
+    where that did not leave orderly, first watches whether it still is renewed.
+
+    Raises:
+        UserError: where another process has the folder, or it cannot be written to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._lease = folder / ".lease"
+        self._released = threading.Event()
+        self._owner = f"process {os.getpid()} on {socket.gethostname()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = (folder / ".lock").open("a+")
+        except OSError as error:
+            raise UserError(f"cannot write to the run folder {folder}: {error.strerror}") from error
+        locks = self._lock(folder)
+        last = self._read().partition(",")[0]
+        if last and not (locks and last.endswith(f" on {socket.gethostname()}")):
+            self._watch_lease(folder, last)
+        self._file.truncate(0)
+        self._file.write(self._owner)
+        self._file.flush()
+        self._renew(0)
+        threading.Thread(target=self._keep_renewing, name="run-lease", daemon=True).start()
+
+    def release(self) -> None:
+        """Leaves the folder to the next; a start elsewhere then need not wait."""
+        self._released.set()
+        self._lease.unlink(missing_ok=True)
+        self._file.close()
+
+    def _lock(self, folder: Path) -> bool:
+        """Whether there are locks here; if so, it is ours now."""
+        until = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EAGAIN):
+                    return False
+            if time.monotonic() > until:
+                self._file.seek(0)
+                self._refuse(folder, self._file.read().strip() or "another process")
+            time.sleep(0.2)
+
+    def _watch_lease(self, folder: Path, last: str) -> None:
+        before, until = self._read(), time.monotonic() + _LEASE_SECONDS
+        while time.monotonic() < until:
+            time.sleep(0.2)
+            if self._read() not in (before, ""):
+                self._refuse(folder, last)
+
+    def _refuse(self, folder: Path, owner: str) -> None:
+        self._file.close()
+        raise UserError(f"the run folder {folder} is in use by {owner}; stop it first, or choose another run_dir")
+
+    def _read(self) -> str:
+        try:
+            return self._lease.read_text()
+        except OSError:
+            return ""
+
+    def _renew(self, count: int) -> None:
+        self._lease.write_text(f"{self._owner}, {count}")
+
+    def _keep_renewing(self) -> None:
+        count = 0
+        while not self._released.wait(_RENEWAL_SECONDS):
+            count += 1
+            try:
+                self._renew(count)
+            except OSError:  # a full disk, say: those who write for the run will speak of it
+                continue

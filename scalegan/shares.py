@@ -1,0 +1,81 @@
+"""How ranks share the writing of a checkpoint: each an equal part of the bytes, whatever the tensors' sizes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed.checkpoint.default_planner import create_default_global_save_plan
+from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, Metadata, MetadataIndex, TensorProperties
+from torch.distributed.checkpoint.planner import (
+    SavePlan,
+    SavePlanner,
+    TensorWriteData,
+    WriteItem,
+    WriteItemType,
+)
+
+_HEADER = 120  # bytes that a tensor costs beside its own and twice its name, about
+
+
+def shares(tensors: Mapping[str, Tensor], world: int) -> list[dict[str, tuple[int, int]]]:
+    """By rank, the slices [first, last) along its longest axis of each tensor that the rank writes.
+
+    All slices of all tensors, end to end by name, are cut into `world` parts of equal bytes; so a rank has at most one
+    run of a tensor.
+    """
+    costs = {name: tensors[name].nbytes + _HEADER + 2 * len(name) for name in sorted(tensors)}
+    total, done = sum(costs.values()), 0
+    parts: list[dict[str, tuple[int, int]]] = [{} for _ in range(world)]
+    for name, cost in costs.items():
+        count = tensors[name].shape[_axis(tensors[name])] if tensors[name].dim() else 1
+        count = count if tensors[name].numel() else 1  # an empty tensor goes as one
+        first = 0
+        for rank, part in enumerate(parts):
+            # Slices whose middle lies before the rank's end.
+            last = ((total * (rank + 1) - world * done) * 2 * count + world * cost) // (2 * world * cost)
+            last = count if rank == world - 1 else min(max(last, first), count)
+            if last > first:
+                part[name] = (first, last)
+            first = last
+        done += cost
+    return parts
+
+
+class SharePlanner(SavePlanner):
+    """Has torch.distributed.checkpoint write this rank's slices; `mine` as `shares` gives it."""
+
+    def __init__(self, mine: Mapping[str, tuple[int, int]]) -> None:
+        self.mine = mine
+
+    def set_up_planner(self, state_dict: Mapping[str, Tensor], storage_meta: Any = None,
+                       is_coordinator: bool = False) -> None:
+        self.tensors = state_dict
+
+    def create_local_plan(self) -> SavePlan:
+        return SavePlan([self._item(name, self.tensors[name]) for name in self.mine])
+
+    def create_global_plan(self, all_plans: list[SavePlan]) -> tuple[list[SavePlan], Metadata]:
+        return create_default_global_save_plan(all_plans)
+
+    def finish_plan(self, new_plan: SavePlan) -> SavePlan:
+        return new_plan
+
+    def resolve_data(self, write_item: WriteItem) -> Tensor:
+        return self._slice(write_item.index.fqn)
+
+    def _slice(self, name: str) -> Tensor:
+        tensor, (first, last) = self.tensors[name], self.mine[name]
+        if tensor.dim() == 0 or tensor.numel() == 0:
+            return tensor
+        return tensor.narrow(_axis(tensor), first, last - first).contiguous()
+
+    def _item(self, name: str, tensor: Tensor) -> WriteItem:
+        offsets = torch.Size(self.mine[name][0] if axis == _axis(tensor) else 0 for axis in range(tensor.dim()))
+        chunk = ChunkStorageMetadata(offsets, self._slice(name).shape)
+        return WriteItem(MetadataIndex(name, offsets), WriteItemType.SHARD,
+                         tensor_data=TensorWriteData(chunk, TensorProperties.create_from_tensor(tensor), tensor.shape))
+
+
+def _axis(tensor: Tensor) -> int:
+    return max(range(tensor.dim()), key=lambda axis: tensor.shape[axis], default=0)

@@ -1,0 +1,78 @@
+"""What the toy study trains: one setting per data set, equal for all objectives, and what defines each objective."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Networks and optimisation on one data set.
+
+    Args:
+        hidden, layers: units and number of hidden layers, of G and D alike.
+        frequency_g, frequency_d: of their first layers (see `Stack`).
+        latent_dim: length of z, standard normal.
+        batch_size: samples per update of a seed.
+        updates: of D; G moves once per `critic` updates of D.
+        lr_g, lr_d, betas: Adam's; learning rates fall linearly to 0 over the second half.
+        ema: decay of the average of G's weights, per update of G, that samples are taken from.
+    """
+
+    hidden: int = 64
+    layers: int = 3
+    frequency_g: float = 1.0
+    frequency_d: float = 2.0
+    latent_dim: int = 2
+    batch_size: int = 64
+    updates: int = 4000
+    lr_g: float = 1e-3
+    lr_d: float = 1e-3
+    betas: tuple[float, float] = (0.5, 0.9)
+    ema: float = 0.995
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What defines an objective, with its paper's settings.
+
+    Args:
+        loss: of `scalegan.losses`.
+        critic: updates of D per update of G.
+        gradient_penalty: WGAN-GP's lambda.
+        clip: bound of D's weights, which then moves by RMSProp with `rmsprop_lr`.
+        unroll: steps of D that G looks ahead, of size `unroll_lr`.
+        minibatch: kernels of minibatch discrimination.
+        energy: D is an auto-encoder.
+        pull_away: weight of the pull-away term.
+    """
+
+    loss: str
+    critic: int = 1
+    gradient_penalty: float = 0.0
+    clip: float = 0.0
+    rmsprop_lr: float = 0.0
+    unroll: int = 0
+    unroll_lr: float = 0.0
+    minibatch: int = 0
+    energy: bool = False
+    pull_away: float = 0.0
+
+
+SETTINGS = {
+    "ring8": Settings(),
+    "grid25": Settings(frequency_g=2.0, frequency_d=3.0, updates=16_000, lr_g=5e-4, lr_d=3e-3),
+    "moons": Settings(),
+    "spiral": Settings(),
+}
+
+OBJECTIVES = {
+    **{name: Objective(name) for name in ("minimax", "non_saturating", "least_squares")},
+    "wasserstein_clip": Objective("wasserstein", critic=5, clip=0.01, rmsprop_lr=5e-5),
+    "wgan_gp": Objective("wasserstein", critic=5, gradient_penalty=10.0),
+    "hinge": Objective("hinge"),
+    "ebgan": Objective("ebgan", energy=True),
+    "ebgan_pt": Objective("ebgan", energy=True, pull_away=0.1),
+    "relativistic": Objective("relativistic"),
+    **{name: Objective(name) for name in ("f_kl", "f_reverse_kl", "f_js", "f_hellinger", "f_pearson")},
+    "unrolled": Objective("non_saturating", unroll=5, unroll_lr=0.01),
+    "minibatch_discrimination": Objective("non_saturating", minibatch=16),
+}

@@ -1,0 +1,172 @@
+"""Trains one objective on one toy data set, all seeds as one stack."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from scalegan import penalties
+from scalegan.data.points import SETS
+from scalegan.keys import key_of
+from scalegan.losses import LOSSES, Terms
+from scalegan.models.layers.minibatch_discrimination import closeness
+from scalegan.study.settings import Objective, Settings
+from scalegan.study.stacked import Stack
+
+SAMPLES = 2500
+_GROUP = 32  # samples that minibatch discrimination and pull-away are defined over
+_KERNEL_DIM = 4
+_AHEAD = 50  # updates whose draws are made at once
+
+
+class SeedDraws:
+    """A seed's random numbers in the order they are asked for: what data and latents are made of."""
+
+    def __init__(self, seed: int, purpose: str, count: int) -> None:
+        self.generator = torch.Generator().manual_seed(key_of(seed, "study", purpose) & 0xFFFFFFFF)
+        self.count = count
+
+    def uniform(self, name: str, *shape: int) -> Tensor:
+        return torch.rand(self.count, *shape, generator=self.generator)
+
+    def normal(self, name: str, *shape: int) -> Tensor:
+        return torch.randn(self.count, *shape, generator=self.generator)
+
+    def integers(self, name: str, high: int, *shape: int) -> Tensor:
+        return torch.randint(high, (self.count, *shape), generator=self.generator)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Batches [S, n, ...] for ever, each seed's from draws of its own."""
+
+    seeds: Sequence[int]
+    batch_size: int
+
+    def points(self, data: str, purpose: str) -> Iterator[Tensor]:
+        return self._batches(f"{purpose}/{data}", SETS[data])
+
+    def normal(self, purpose: str, size: int) -> Iterator[Tensor]:
+        return self._batches(purpose, lambda draws: draws.normal("z", size))
+
+    def uniform(self, purpose: str) -> Iterator[Tensor]:
+        return self._batches(purpose, lambda draws: draws.uniform("u"))
+
+    def _batches(self, purpose: str, make: Callable[[SeedDraws], Tensor]) -> Iterator[Tensor]:
+        draws = [SeedDraws(seed, purpose, self.batch_size * _AHEAD) for seed in self.seeds]
+        while True:
+            ahead = torch.stack([make(one) for one in draws])
+            yield from ahead.split(self.batch_size, dim=1)
+
+
+class Study:
+    """G and D of every seed under an objective; `judge` and `forge` are the terms of their phases, [S] each."""
+
+    def __init__(self, objective: Objective, settings: Settings, data: str, seeds: Sequence[int]) -> None:
+        self.objective, self.settings, self.loss = objective, settings, LOSSES[objective.loss]
+        hidden = [settings.hidden] * settings.layers
+        self.G = Stack([settings.latent_dim, *hidden, 2], frequency=settings.frequency_g)
+        behind = [settings.latent_dim, *hidden, 2] if objective.energy else [1]
+        self.D = Stack([2, *hidden, *behind], slope=0.2, frequency=settings.frequency_d)
+        self.encoding = settings.layers + 1 if objective.energy else settings.layers  # layers up to f(x)
+        extra = settings.hidden * objective.minibatch * _KERNEL_DIM + objective.minibatch
+        self.extra = extra + -extra % 64
+        generators = [[torch.Generator().manual_seed(key_of(seed, "study", player, data) & 0xFFFFFFFF)
+                       for seed in seeds] for player in "GD"]
+        self.g = self.G.initial(generators[0]).requires_grad_()
+        kernels = torch.stack([torch.randn(self.extra, generator=one) for one in generators[1]]) / settings.hidden**0.5
+        kernels[:, settings.hidden * objective.minibatch * _KERNEL_DIM :] = 0
+        self.d = torch.cat([self.D.initial(generators[1]), kernels], dim=1).requires_grad_()
+        stream = Stream(seeds, settings.batch_size)
+        self.reals = stream.points(data, "reals")
+        self.latents = {phase: stream.normal(f"z/{phase}", settings.latent_dim) for phase in "DG"}
+        self.shares = stream.uniform("share")
+
+    def logits(self, d: Tensor, x: Tensor) -> Tensor:
+        """D(x) [S, n] of x [S, n, 2]; minus the energy where D is an auto-encoder."""
+        weights = d[:, : self.D.size]
+        if self.objective.energy:
+            return -(self.D(weights, x) - x).square().mean(2)
+        features = self.D(weights, x, 0, self.encoding)
+        logits = self.D(weights, features, self.encoding).squeeze(2)
+        count = self.objective.minibatch
+        if not count:
+            return logits
+        size = self.settings.hidden * count * _KERNEL_DIM
+        matrix = d[:, self.D.size : self.D.size + size].unflatten(1, (self.settings.hidden, -1))
+        kernels = torch.bmm(features, matrix).flatten(0, 1).unflatten(1, (count, _KERNEL_DIM))
+        close = closeness(kernels, _GROUP).unflatten(0, x.shape[:2])
+        return logits + (close * d[:, None, self.D.size + size :][:, :, :count]).sum(2)
+
+    def judge(self, d: Tensor, reals: Tensor, fakes: Tensor) -> Tensor:
+        """D's loss [S]."""
+        real, fake = self.logits(d, torch.cat([reals, fakes], dim=1)).chunk(2, dim=1)
+        return _each(self.loss.discriminator, real, fake)
+
+    def regularise(self, reals: Tensor, fakes: Tensor) -> Tensor:
+        """The gradient penalty [S]."""
+        points = penalties.between(reals.flatten(0, 1), fakes.flatten(0, 1), next(self.shares).flatten())
+        logits = self.logits(self.d, points.unflatten(0, reals.shape[:2]))
+        squares = penalties.squared_gradient_norm(logits.flatten(), points).unflatten(0, reals.shape[:2])
+        return torch.stack([penalties.one_lipschitz(one, self.objective.gradient_penalty) for one in squares])
+
+    def forge(self, reals: Tensor) -> Tensor:
+        """G's loss [S]."""
+        fakes, d = self.G(self.g, next(self.latents["G"])), self.d
+        for _ in range(self.objective.unroll):
+            d = d.detach().requires_grad_() if d is self.d else d
+            step, = torch.autograd.grad(self.judge(d, reals, fakes).sum(), d, create_graph=True)
+            d = d - self.objective.unroll_lr * step
+        real = self.logits(d, reals) if self.loss.needs_reals else torch.zeros_like(fakes[..., 0])
+        loss = _each(self.loss.generator, self.logits(d, fakes), real)
+        if self.objective.pull_away:
+            codes = self.D(self.d[:, : self.D.size], fakes, 0, self.encoding)
+            loss = loss + self.objective.pull_away * torch.stack([penalties.pull_away(one, _GROUP) for one in codes])
+        return loss
+
+
+def train(objective: Objective, settings: Settings, data: str, seeds: Sequence[int]) -> Tensor:
+    """Samples [S, 2500, 2] of the averaged generators, one row per seed.
+
+    A seed's row is a function of (objective, settings, data, seed): it does not depend on the others.
+    """
+    study = Study(objective, settings, data, seeds)
+    g = torch.optim.Adam([study.g], lr=settings.lr_g, betas=settings.betas, fused=True)
+    if objective.rmsprop_lr:
+        d: torch.optim.Optimizer = torch.optim.RMSprop([study.d], lr=objective.rmsprop_lr)
+    else:
+        d = torch.optim.Adam([study.d], lr=settings.lr_d, betas=settings.betas, fused=True)
+    rates = [(optimizer.param_groups[0], optimizer.param_groups[0]["lr"]) for optimizer in (g, d)]
+    average, total = study.g.detach().clone(), settings.updates // objective.critic
+    for update in range(total):
+        for group, lr in rates:
+            group["lr"] = lr * min(1.0, 2 * (1 - update / total))
+        for _ in range(objective.critic):
+            reals = next(study.reals)
+            with torch.no_grad():
+                fakes = study.G(study.g, next(study.latents["D"]))
+            loss = study.judge(study.d, reals, fakes)
+            if objective.gradient_penalty:
+                loss = loss + study.regularise(reals, fakes)
+            _step(d, study.d, loss)
+            if objective.clip:
+                study.d.data.clamp_(-objective.clip, objective.clip)
+        _step(g, study.g, study.forge(reals))
+        decay = min(settings.ema, (1 + update) / (10 + update))
+        average.mul_(decay).add_(study.g.detach() * (1 - decay))
+    z = torch.stack([SeedDraws(seed, "z/samples", SAMPLES).normal("z", settings.latent_dim) for seed in seeds])
+    return study.G(average, z)
+
+
+def _step(optimizer: torch.optim.Optimizer, weights: Tensor, loss: Tensor) -> None:
+    weights.grad, = torch.autograd.grad(loss.sum(), weights)
+    optimizer.step()
+
+
+def _each(loss: Callable[[Tensor, Tensor], Terms], first: Tensor, second: Tensor) -> Tensor:
+    """A loss of `scalegan.losses` for each seed: [S] of logits [S, n].
+
+    One after the other: exp and log of a row may end in other bits where it is one of many.
+    """
+    return torch.stack([sum(loss(a, b).values()) for a, b in zip(first, second)])

@@ -1,0 +1,68 @@
+"""What a run writes down about where it computes, and what it says when that has changed on a resume."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from harness import ends, launch, spawn, train
+from omegaconf import OmegaConf
+
+from scalegan import environment
+from scalegan.config import Engine
+from scalegan.engines.ranks import Ranks
+from scalegan.errors import SharedError
+from scalegan.runfolder import claim
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
+
+
+def test_config_yaml_records_the_machine(finished_run: Path) -> None:
+    records = OmegaConf.load(finished_run / "config.yaml").records
+    assert records.torch == torch.__version__ and records.threads_per_rank == "1" and records.ranks == 1
+    assert torch.backends.cpu.get_cpu_capability() in records.device
+    assert (records.precision, records.matmul_precision, records.engine) == ("fp32", "highest", "ddp")
+    assert {"accelerate", "numpy", "python", "cuda", "cudnn", "nccl", "driver", "tf32", "grain",
+            "deterministic", "compile"} <= records.keys()
+
+
+@pytest.mark.parametrize("old, new, says", [
+    ({"torch": "2.0"}, {}, ["torch was 2.0 and is "]),
+    ({"threads_per_rank": "9"}, {}, ["threads_per_rank was 9 and is "]), ({"ranks": 2}, {}, ["ranks was 2 and is 1"]),
+    ({"ranks": 2, "reduction": "tree"}, {"reduction": "tree"}, []),
+    ({"device": "another (AVX2)"}, {}, ["device was another (AVX2) and is "]), ({}, {}, []),
+    ({"something of the past": 1}, {"something new": 1}, [])])
+def test_changes_are_told_one_by_one(old: dict, new: dict, says: list[str]) -> None:
+    records = environment.record(ALONE, 16, "fp32", Engine())
+    found = environment.changes({**records, **old}, {**records, **new})
+    assert len(found) == len(says) and all(f.startswith(s) for f, s in zip(found, says))
+
+
+@pytest.mark.slow
+def test_resume_says_why_bits_may_differ(tiny_recipe: Path, tmp_path: Path) -> None:
+    launch(1, f"recipe={tiny_recipe}", f"run_dir={tmp_path}", "total_images=640")
+    done = train(f"recipe={tiny_recipe}", f"run_dir={tmp_path}", "total_images=704", "engine.threads=2")
+    assert "bits may differ because threads_per_rank was 1 and is 2" in done.stdout
+    assert done.stdout.count("bits may differ") == 1
+
+
+def claim_own_folder(ranks: Ranks, folder: str) -> str:
+    try:
+        claim(Path(folder) / str(ranks.rank * ranks.world), ranks)
+    except SharedError as error:
+        return str(error)
+    return ""
+
+
+def test_rank_that_does_not_see_the_run_folder_is_named(tmp_path: Path) -> None:
+    for folder in ("0", "2"):
+        (tmp_path / folder).mkdir()
+    for says in spawn(2, claim_own_folder, str(tmp_path)):
+        assert "is not there for rank 1 on " in says and "storage that all nodes share" in says
+
+
+def test_two_launches_in_one_folder(tiny_recipe: Path, tmp_path: Path) -> None:
+    """The second, of two ranks, is refused on both, with one message."""
+    lock = claim(tmp_path, ALONE)
+    codes = ends(2, f"recipe={tiny_recipe}", f"run_dir={tmp_path}")
+    lock.release()
+    assert {code for code, _ in codes} == {1} and all("is in use by process " in says for _, says in codes)

@@ -1,0 +1,80 @@
+"""Every objective and trick of the literature on two ranks and after a restart: the bits of a straight run on one."""
+
+from pathlib import Path
+
+import pytest
+from harness import digest, launch, reports
+
+POINTS = """
+data: {backend: points, path: ring8, workers: 0, flip: false}
+model: {name: mlp, hidden: 16, layers: 2, latent_dim: 4}
+batch_size: 32
+micro_batch_size: 16
+lanes: 2
+precision: fp32
+total_images: 384
+engine: {reduction: tree}
+ema: {half_life_images: 100}
+log: {every_images: 96, tensorboard: false}
+"""
+IMAGES = """
+data: {path: "%s", resolution: 16, workers: 0, block_records: 8, window_blocks: 4}
+model: {name: dcgan, width: 4, latent_dim: 8, norm_group: 16}
+batch_size: 32
+micro_batch_size: 16
+lanes: 2
+precision: fp32
+total_images: 192
+engine: {reduction: tree}
+log: {every_images: 96, tensorboard: false}
+"""
+CRITIC = ["game.updates.D=3", "optimizer.D.name=rmsprop", "optimizer.G.name=rmsprop"]
+TRICKS = "game.tricks."
+
+# What each run's recipe adds, and a figure that its log must show for it.
+ROWS = {
+    "minimax": (["game.loss=minimax"], "G/fake"),
+    "non_saturating": (["game.loss=non_saturating"], "G/fake"),
+    "least_squares": (["game.loss=least_squares"], "G/fake"),
+    "least_squares, Pearson": (["game.loss=least_squares", "game.a=-1", "game.b=1", "game.c=0"], "G/fake"),
+    "wasserstein_clip": (["game.loss=wasserstein_clip", *CRITIC], "G/fake"),
+    "wasserstein, clip 0.05": (["game.loss=wasserstein", "game.clip=0.05", *CRITIC], "G/fake"),
+    "wgan_gp": (["game.loss=wgan_gp", "game.updates.D=3"], "D/gradient_penalty"),
+    "hinge": (["game.loss=hinge"], "G/fake"),
+    "ebgan": (["game.loss=ebgan"], "G/fake"),
+    "ebgan_pt": (["game.loss=ebgan_pt"], "G/pull_away"),
+    "relativistic": (["game.loss=relativistic", "game.penalties.r1.gamma=0.1"], "G/pair"),
+    **{f"f_{name}": ([f"game.loss=f_{name}"], "G/fake") for name in ("kl", "reverse_kl", "js", "hellinger", "pearson")},
+    "unrolled": (["game.name=unrolled", "game.steps=3"], "G/fake"),
+    "feature matching": ([TRICKS + "feature_matching.weight=1"], "G/feature_matching"),
+    "minibatch discrimination": ([TRICKS + "minibatch_discrimination.kernels=5"], "G/fake"),
+    "historical averaging": ([TRICKS + "historical_averaging.weight=0.1"], "D/history"),
+    "label smoothing": ([TRICKS + "label_smoothing=0.9"], "D/real"),
+    "instance noise": ([TRICKS + "instance_noise={start: 0.5, end: 0, images: 300}"], "D/fake"),
+    "two updates of G": (["game.updates.G=2"], "G/fake"),
+    "adaptive updates": ([TRICKS + "adaptive_updates.ratio=0.7", "game.loss=minimax"], "G/fake"),
+    "several at once": (["game.name=unrolled", "game.steps=2", "game.step_size=0.01", "game.loss=least_squares",
+                         "game.penalties.gradient.weight=1",
+                         TRICKS + "minibatch_discrimination.kernels=5", TRICKS + "feature_matching.weight=1",
+                         TRICKS + "historical_averaging.weight=0.1", TRICKS + "label_smoothing=0.9",
+                         TRICKS + "instance_noise=0.1", TRICKS + "adaptive_updates.ratio=2"], "G/history"),
+    "virtual batch norm, images": (["model.virtual_batch=8"], "G/fake"),
+    "ebgan_pt, images": (["game.loss=ebgan_pt"], "G/pull_away"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ROWS)
+def test_two_ranks_and_a_restart_change_no_bit(row: str, tiny_set: Path, tmp_path: Path) -> None:
+    settings, figure = ROWS[row]
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(IMAGES % tiny_set if row.endswith("images") else POINTS)
+    command = [f"recipe={recipe}", *settings]
+    launch(1, *command, f"run_dir={tmp_path / 'straight'}")
+    launch(2, *command, f"run_dir={tmp_path / 'moved'}", "total_images=96")
+    assert digest(tmp_path / "moved") != digest(tmp_path / "straight")
+    launch(2, *command, f"run_dir={tmp_path / 'moved'}")
+    assert digest(tmp_path / "moved") == digest(tmp_path / "straight")
+    shown = reports(tmp_path / "straight")
+    assert shown == reports(tmp_path / "moved")
+    assert all(f"loss/{figure}" in report for report in shown)

@@ -1,0 +1,83 @@
+"""The toy study: its losses are those of the games, a seed's result is its own, the same seeds give the same table."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from harness import cli
+
+from scalegan.study.settings import OBJECTIVES, SETTINGS
+from scalegan.study.training import Study, train
+
+SMALL = replace(SETTINGS["ring8"], updates=20, batch_size=32)
+CONTRACT = ["minimax", "non_saturating", "least_squares", "wasserstein_clip", "wgan_gp", "hinge", "ebgan", "ebgan_pt",
+            "relativistic", "f_kl", "f_reverse_kl", "f_js", "f_hellinger", "f_pearson", "unrolled"]
+
+
+def test_every_objective_is_there() -> None:
+    assert set(CONTRACT) < set(OBJECTIVES)
+    assert set(SETTINGS) == {"ring8", "grid25", "moons", "spiral"}
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_seed_does_not_depend_on_the_others(objective: str) -> None:
+    alone = train(OBJECTIVES[objective], SMALL, "ring8", [3])
+    among = train(OBJECTIVES[objective], SMALL, "ring8", [0, 3, 1])
+    assert torch.equal(alone[0], among[1])
+    assert not torch.equal(among[0], among[1])
+    assert alone.isfinite().all()
+
+
+def test_stacked_networks_are_what_they_would_be_apart() -> None:
+    """G and D of the second of three seeds against plain matrix products."""
+    study = Study(OBJECTIVES["minimax"], SMALL, "ring8", [0, 1, 2])
+    z = torch.randn(3, 5, SMALL.latent_dim)
+    weights, x, first = study.g[1], z[1], 0
+    for number, (a, b) in enumerate(study.G.shapes):
+        matrix, bias = weights[first : first + a * b].view(a, b), weights[first + a * b : first + a * b + b]
+        x = x @ matrix + bias
+        x = x.relu() if number < len(study.G.shapes) - 1 else x
+        first += a * b + b
+    assert torch.allclose(study.G(study.g, z)[1], x, atol=1e-5)
+
+
+def test_weights_are_clipped_and_unrolling_looks_ahead() -> None:
+    clipped = replace(OBJECTIVES["wasserstein_clip"], clip=0.05)
+    published = train(OBJECTIVES["wasserstein_clip"], SMALL, "ring8", [0])
+    assert not torch.equal(train(clipped, SMALL, "ring8", [0]), published)
+    plain = replace(OBJECTIVES["unrolled"], unroll=0)
+    assert not torch.equal(train(OBJECTIVES["unrolled"], SMALL, "ring8", [0]), train(plain, SMALL, "ring8", [0]))
+    assert torch.equal(train(plain, SMALL, "ring8", [0]), train(OBJECTIVES["non_saturating"], SMALL, "ring8", [0]))
+
+
+@pytest.mark.slow
+def test_the_command_writes_what_it_says_and_the_same_again(tmp_path: Path) -> None:
+    tables = []
+    for workers, seeds in ((1, "0-1"), (2, "0,1")):
+        out = tmp_path / f"workers{workers}"
+        done = cli("study", "toy", "--objectives", "minimax,wgan_gp", "--data", "ring8,moons", "--seeds", seeds,
+                   "--updates", 30, "--workers", workers, "--out", out)
+        assert done.returncode == 0, done.stderr
+        tables.append((out / "table.json").read_text())
+        assert (out / "table.md").read_text() in done.stdout
+        assert (out / "picture.png").read_bytes().startswith(b"\x89PNG")
+    assert tables[0] == tables[1]
+    rows = json.loads(tables[0])
+    assert [(row["objective"], row["data"]) for row in rows] == [
+        ("minimax", "ring8"), ("wgan_gp", "ring8"), ("minimax", "moons"), ("wgan_gp", "moons")]
+    assert all(row["seeds"] == [0, 1] for row in rows)
+    assert rows[0]["modes"] == 8
+    assert all(len(rows[0][key]) == 2 for key in ("modes_covered", "high_quality", "reverse_kl"))
+    assert all(rows[2][key] is None for key in ("modes", "modes_covered", "high_quality", "reverse_kl"))
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (["--objectives", "minimx"], "did you mean 'minimax'?"), (["--data", "ring9"], "did you mean 'ring8'?"),
+    (["--seeds", "a-b"], "--seeds a-b is not of the form 0-4 or 1,5,9")])
+def test_mistakes_end_with_one_line(arguments: list[str], said: str, tmp_path: Path) -> None:
+    done = cli("study", "toy", *arguments, "--out", tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
