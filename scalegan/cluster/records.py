@@ -17,6 +17,8 @@ from typing import Any
 from scalegan.cluster import slurm
 from scalegan.errors import UserError
 
+_LEASE_SECONDS = 15.0  # a living trainer renews it several times meanwhile
+
 
 @dataclass(frozen=True)
 class Job:
@@ -87,16 +89,19 @@ def newest_checkpoint(run: Path) -> tuple[int, float] | None:
 
 
 def trainer(run: Path) -> str | None:
-    """Who holds the run's lock (`process PID on HOST`), or None."""
+    """Who holds the run's lock (`process PID on HOST`), or, on another host, renews its lease; or None."""
     try:
         with (run / ".lock").open("r+") as file:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 return file.read().strip() or "another process"
+        lease = run / ".lease"
+        owner = lease.read_text().partition(",")[0]
+        elsewhere = not owner.endswith(f" on {socket.gethostname()}")
+        return owner if elsewhere and time.time() - lease.stat().st_mtime < _LEASE_SECONDS else None
     except FileNotFoundError:
         return None
-    return None
 
 
 def trainer_here(run: Path) -> int | None:

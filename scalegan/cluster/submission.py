@@ -18,9 +18,9 @@ from scalegan.cluster import profile as profiles
 from scalegan.cluster.profile import Profile
 from scalegan.cluster.records import Job, claimed, job_folder, write_job
 from scalegan.errors import UserError
+from scalegan.keys import key_of
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_RUNS = "runs"  # lists the folders of an array's tasks, a line each
 _HOLD = "env --block-signal=TERM,INT,USR1,USR2"
 
 
@@ -66,7 +66,7 @@ def script(works: Sequence[Work], home: Path, profile: Profile, allocation: Allo
             return 1
 
     executor = Here(job_folder(home) / "log", python=f"$HOLD {_python(profile)}")
-    executor.update_parameters(**_parameters(home, profile, allocation))
+    executor.update_parameters(**_parameters(works, home, profile, allocation))
     if len(works) > 1:
         executor.parameters["map_count"] = len(works)
     return executor._make_submission_file_text(executor._submitit_command_str, "")
@@ -87,9 +87,8 @@ def submit(works: Sequence[Work], home: Path, profile: Profile, allocation: Allo
             claims.enter_context(claimed(folder))
         for work in own.values():
             _write(work, profile)
-        log = job_folder(home) / "log"
-        log.mkdir(parents=True, exist_ok=True)
-        (job_folder(home) / _RUNS).write_text("".join(f"{work.folder}\n" for work in works))
+        (job_folder(home) / "log").mkdir(parents=True, exist_ok=True)
+        _list(works, home).write_text(_folders(works))
         make = {"slurm": _to_slurm, "local": _to_this_machine, "debug": _to_this_process}[profile.executor]
         jobs = []
         for work, job in zip(works, make(works, home, profile, allocation)):
@@ -111,11 +110,21 @@ def _write(work: Work, profile: Profile) -> None:
         (folder / "recipe.yaml").write_text(work.recipe)
 
 
+def _folders(works: Sequence[Work]) -> str:
+    """The folders of an array's tasks, a line each."""
+    return "".join(f"{work.folder}\n" for work in works)
+
+
+def _list(works: Sequence[Work], home: Path) -> Path:
+    """Where they are listed; each array has a list of its own, as several may live in one folder of runs."""
+    return job_folder(home) / f"runs-{key_of(_folders(works)):016x}"
+
+
 def _python(profile: Profile) -> str:
     return profile.python or shlex.quote(sys.executable)
 
 
-def _parameters(home: Path, profile: Profile, allocation: Allocation) -> dict[str, Any]:
+def _parameters(works: Sequence[Work], home: Path, profile: Profile, allocation: Allocation) -> dict[str, Any]:
     """Submitit's parameters of a SLURM job."""
     further = {"requeue": True, **profile.sbatch}
     elastic = allocation.fewest != allocation.most
@@ -135,7 +144,7 @@ def _parameters(home: Path, profile: Profile, allocation: Allocation) -> dict[st
                       f"--ntasks-per-node={allocation.per_node}", f"--cpus-per-task={profile.cpus_per_task}",
                       *profile.srun],
         "setup": [
-            f'RUN="$(sed -n "$((${{SLURM_ARRAY_TASK_ID:-0}} + 1))p" {shlex.quote(str(job_folder(home) / _RUNS))})"',
+            f'RUN="$(sed -n "$((${{SLURM_ARRAY_TASK_ID:-0}} + 1))p" {shlex.quote(str(_list(works, home)))})"',
             'export PYTHONPATH="$RUN/job/code${PYTHONPATH:+:$PYTHONPATH}" PYTHONSAFEPATH=1',
             'export OMP_NUM_THREADS="${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}"',
             *(f"export {name}={shlex.quote(value)}" for name, value in profile.environment.items()),
@@ -150,7 +159,7 @@ def _parameters(home: Path, profile: Profile, allocation: Allocation) -> dict[st
 
 def _to_slurm(works: Sequence[Work], home: Path, profile: Profile, allocation: Allocation) -> list[submitit.Job]:
     executor = submitit.SlurmExecutor(job_folder(home) / "log", python=f"$HOLD {_python(profile)}")
-    executor.update_parameters(**_parameters(home, profile, allocation))
+    executor.update_parameters(**_parameters(works, home, profile, allocation))
     try:
         with redirect_stderr(io.StringIO()):  # Submitit's echo of what we say ourselves
             return executor.submit_array([work.task for work in works])

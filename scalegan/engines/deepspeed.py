@@ -48,11 +48,8 @@ class DeepSpeedEngine(Engine):
                                     rank=0, world_size=1)
         super().__init__(game, optimizers, ranks, grain, precision)
         self.zero_stage = zero_stage
-        self._layouts = {name: _Layout(player) for name, player in game.players.items()} if zero_stage else {}
         self._engines = {name: _initialise(library, player, optimizers[name], zero_stage, ranks)
                          for name, player in game.players.items()}
-        for layout in self._layouts.values():
-            layout.spread_first()
 
     def optimizer_state(self) -> dict[str, Tensor | Partitioned]:
         if self.zero_stage == 0:
@@ -67,9 +64,9 @@ class DeepSpeedEngine(Engine):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         super().restore(state)
-        for player, layout in self._layouts.items():
-            layout.collect()
-            self._engines[player].optimizer.refresh_fp32_params()  # the masters, from the weights that were loaded
+        if self.zero_stage:
+            for engine in self._engines.values():
+                engine.optimizer.refresh_fp32_params()  # the masters, from the weights that were loaded
 
     def _accumulate(self, phase: Phase, batch: Batch) -> Outputs:
         engines = [self._engines[player] for player in phase.players]
@@ -111,8 +108,6 @@ class DeepSpeedEngine(Engine):
 
     def _step(self, player: str) -> None:
         self._engines[player].step()
-        if self.zero_stage:
-            self._layouts[player].spread()
 
     def _take_gradients(self, player: str) -> list[Tensor]:
         own = self._own_gradients(player)
@@ -131,37 +126,6 @@ class DeepSpeedEngine(Engine):
 
     def _shapes(self, player: str) -> dict[str, torch.Size]:
         return {name: parameter.shape for name, parameter in self.game.players[player].named_parameters()}
-
-
-class _Layout:
-    """Keeps the weights of convolutions channels_last, in copies beside the rows of DeepSpeed's flat vector: rows would
-    make G's activations contiguous, and slow. To be made before DeepSpeed's engine, which is to find rows of gradients.
-    """
-
-    def __init__(self, player: nn.Module) -> None:
-        self._weights = [p for p in player.parameters() if not p.is_contiguous()]
-        self._copies = [p.detach().clone() for p in self._weights]
-        for parameter in self._weights:
-            parameter.register_post_accumulate_grad_hook(_gradient_in_rows)
-
-    def spread_first(self) -> None:
-        """Now that the weights lie in the flat vector."""
-        self._rows = [p.data for p in self._weights]
-        self.spread()
-
-    def spread(self) -> None:
-        """From the flat vector to the weights."""
-        torch._foreach_copy_(self._copies, self._rows)
-        for parameter, copy in zip(self._weights, self._copies):
-            parameter.data = copy
-
-    def collect(self) -> None:
-        """From the weights to the flat vector."""
-        torch._foreach_copy_(self._rows, [p.data for p in self._weights])
-
-
-def _gradient_in_rows(parameter: nn.Parameter) -> None:
-    parameter.grad = parameter.grad.contiguous()
 
 
 def _import(device: torch.device) -> ModuleType:
