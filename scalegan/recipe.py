@@ -2,10 +2,8 @@
 
 import difflib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, fields, is_dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +14,9 @@ from yaml import YAMLError
 
 from scalegan.config import Engine, Game, PullAway, Recipe, Schedule
 from scalegan.errors import RecipeError
+from scalegan.recipe_list import available, folders
 
 _ADAPTER = TypeAdapter(Recipe)
-
-
-def folders() -> list[Path]:
-    """Where recipes are looked up, in order: $SCALEGAN_RECIPES, the checkout, the installed package."""
-    own = [Path(p) for p in os.environ.get("SCALEGAN_RECIPES", "").split(os.pathsep) if p]
-    checkout = Path(__file__).resolve().parent.parent / "recipes"
-    try:
-        packaged = [Path(str(resources.files("scalegan.recipes")))]
-    except ModuleNotFoundError:
-        packaged = []
-    return [p for p in [*own, checkout, *packaged] if p.is_dir()]
-
-
-def available() -> dict[str, str]:
-    """Every recipe by name, with its first line of comment."""
-    found: dict[str, str] = {}
-    for folder in folders():
-        for path in sorted(folder.glob("*.yaml")):
-            first = path.read_text().lstrip().split("\n", 1)[0]
-            found.setdefault(path.stem, first.lstrip("# ").strip())
-    return found
 
 
 def load(arguments: list[str]) -> Recipe:

@@ -58,6 +58,10 @@ class Settings:
         over_samples = {"kid", "is", "prc", "prdc", "class_fid"} & set(self.metrics)
         return bool(over_samples or self.bootstrap or self.nearest)
 
+    @property
+    def need_reals(self) -> bool:
+        return bool(set(self.metrics) - set(WITHOUT_REALS) or self.nearest)
+
 
 def parse(names: str | tuple[str, ...]) -> tuple[str, ...]:
     """'fid,kid' to ('fid', 'kid'). Raises UserError for a metric that there is not."""
@@ -85,7 +89,7 @@ def evaluate(fakes: Images | Samples, reals: Images | None, extractor: Extractor
     if reals is not None:
         check_same_shape(fakes, reals)
     _check(fakes, reals, len(numbers), settings)
-    of_reals = real_features(reals, extractor, settings, ranks, show) if reals is not None else None
+    of_reals = real_features(reals, extractor, settings, ranks, show) if settings.need_reals else None
     with _bar("samples", len(numbers), ranks, show) as bar:
         of_fakes = collect(fakes, numbers, extractor, ranks, settings.batch_size, settings.keep, bar)
     result = ranks.share(ranks.together(lambda: _result(fakes, of_fakes, reals, of_reals, extractor, settings)
@@ -118,7 +122,7 @@ def real_features(reals: Images, extractor: Extractor, settings: Settings, ranks
 
 def _check(fakes: Images | Samples, reals: Images | None, count: int, settings: Settings) -> None:
     asked = set(settings.metrics)
-    if reals is None and (asked - set(WITHOUT_REALS) or settings.nearest):
+    if reals is None and settings.need_reals:
         raise UserError(f"{', '.join(sorted(asked - set(WITHOUT_REALS)) or ['--nearest'])} needs real images; name "
                         "them by --data")
     if "ppl" in asked and not (isinstance(fakes, Samples) and fakes.style_based):
@@ -142,11 +146,10 @@ def _result(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images | None
     found = figures.of_features(asked, *on_device, settings.kid_subset)
     result: dict[str, Any] = {
         "metrics": found, "extractor": extractor.identity, "resize": extractor.resize,
-        "num_samples": of_fakes.moments.count, "warnings": figures.shortcomings(asked, of_fakes, of_reals,
-                                                                                          settings.kid_subset),
-        "constants": figures.constants(asked, settings.kid_subset),
-        "samples": fakes.name, "data": None}
-    if reals is not None:
+        "num_samples": of_fakes.moments.count,
+        "warnings": figures.shortcomings(asked, of_fakes, of_reals, settings.kid_subset),
+        "constants": figures.constants(asked, settings.kid_subset), "samples": fakes.name, "data": None}
+    if of_reals is not None:
         result["data"] = {"path": reals.name, "content": reals.content, "num_images": of_reals.moments.count}
     if "class_fid" in asked:
         result["by_class"] = _by_class(fakes, of_fakes, reals, of_reals)

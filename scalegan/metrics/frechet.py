@@ -14,8 +14,8 @@ def frechet_distance(mean1: Tensor, covariance1: Tensor, mean2: Tensor, covarian
     """Of N(mean1, covariance1) and N(mean2, covariance2); means [d], covariances [d, d], float64.
 
     With R R^T = C1, C1 C2 has the eigenvalues of the symmetric R^T C2 R, so that two symmetric decompositions give the
-    trace. R has a column for each eigenvalue of C1 that is more than rounding: of fewer samples than dimensions, as many
-    as samples; the roots of thousands of roundings would show in the sum.
+    trace. R has a column for each eigenvalue of C1 that is more than rounding, no more than there were samples: the
+    roots of thousands of roundings would show in the sum.
     """
     values, vectors = torch.linalg.eigh(covariance1)
     real = values > values[-1] * len(values) * torch.finfo(values.dtype).eps

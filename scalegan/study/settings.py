@@ -74,5 +74,5 @@ OBJECTIVES = {
     "relativistic": Objective("relativistic"),
     **{name: Objective(name) for name in ("f_kl", "f_reverse_kl", "f_js", "f_hellinger", "f_pearson")},
     "unrolled": Objective("non_saturating", unroll=5, unroll_lr=0.01),
-    "minibatch_discrimination": Objective("non_saturating", minibatch=16),
+    "minibatch_discrimination": Objective("non_saturating", minibatch=8),
 }

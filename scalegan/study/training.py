@@ -15,7 +15,7 @@ from scalegan.study.settings import Objective, Settings
 from scalegan.study.stacked import Stack
 
 SAMPLES = 2500
-_GROUP = 32  # samples that minibatch discrimination and pull-away are defined over
+_GROUP = 16  # samples that minibatch discrimination and pull-away are defined over
 _KERNEL_DIM = 4
 _AHEAD = 50  # updates whose draws are made at once
 
