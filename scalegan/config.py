@@ -4,7 +4,8 @@ Everything is counted in real images taken from the data stream, so that a recip
 ranks; `*.every_images: 0` means never. Nothing here imports torch.
 """
 
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, dataclass_transform
 
 from pydantic import (
     BeforeValidator,
@@ -16,9 +17,16 @@ from pydantic import (
     PositiveInt,
     model_validator,
 )
-from pydantic.dataclasses import dataclass
 
-typed = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def typed(kind: type) -> type:
+    """A frozen dataclass that pydantic checks, where a TypeAdapter makes it; pydantic's own decorator would compile a
+    checker for each class at import, and no command line would answer at once."""
+    kind.__pydantic_config__ = ConfigDict(extra="forbid")
+    return dataclass(frozen=True, kw_only=True)(kind)
+
+
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 RelativeLength = Annotated[float, Field(gt=0.005, lt=0.28)]
@@ -37,7 +45,7 @@ class Schedule:
     """Value from `images` on."""
     images: PositiveInt | None = None
     """Images over which it moves."""
-    steps: dict[PositiveInt, NonNegativeFloat] = Field(default_factory=dict)
+    steps: dict[PositiveInt, NonNegativeFloat] = field(default_factory=dict)
     """With kind=step, values by the images from which they hold: {1_000_000: 1e-4, 2_000_000: 5e-5}."""
 
     @model_validator(mode="after")
@@ -364,15 +372,15 @@ class GAN:
     """ebgan: energy up to which D pushes fakes."""
     clip: PositiveFloat | None = None
     """Bound that D's weights are cut back to after each of its updates, or null; 0.01 with wasserstein_clip."""
-    penalties: Penalties = Field(default_factory=Penalties)
+    penalties: Penalties = field(default_factory=Penalties)
     """Regularisers that combine with any loss."""
     order: tuple[Literal["D", "G"], Literal["D", "G"]] = ("D", "G")
     """Who moves first in an iteration."""
     fresh_batch: tuple[Literal["D", "G"], ...] = ("D",)
     """Phases that take a batch of their own from the stream; the others share the last one."""
-    updates: dict[Literal["D", "G"], PositiveInt] = Field(default_factory=dict)
+    updates: dict[Literal["D", "G"], PositiveInt] = field(default_factory=dict)
     """Updates per iteration where they are not 1, such as {D: 5} for a critic."""
-    tricks: Tricks = Field(default_factory=Tricks)
+    tricks: Tricks = field(default_factory=Tricks)
     """Tricks that combine with any loss."""
 
 
@@ -430,7 +438,7 @@ class Ada:
     """Adaptive discriminator augmentation (Karras et al., 2020)."""
 
     name: Literal["ada"] = "ada"
-    pipe: Annotated[Pipe, BeforeValidator(_pipe)] = Field(default_factory=Pipe)
+    pipe: Annotated[Pipe, BeforeValidator(_pipe)] = field(default_factory=Pipe)
     """Shares of the groups, or a published name: b, bg, bgc (the default), bgcf, bgcfn, bgcfnc."""
     p: Annotated[float, Field(ge=0, le=0.85)] | Schedule = 0.0
     """Probability of a transformation: where it starts, or, with target=null, what it is."""
@@ -583,21 +591,21 @@ class Recipe:
     """Arithmetic of the networks; auto is bf16 where the device computes it natively, fp32 elsewhere."""
     resume: str = "auto"
     """auto: go on from the newest whole checkpoint; never: refuse a folder that has any; or a checkpoint's path."""
-    data: Data = Field(default_factory=Data)
-    model: Model = Field(default_factory=DCGAN)
-    game: Game = Field(default_factory=GAN)
-    optimizer: dict[str, Optimizer] = Field(default_factory=lambda: {"G": Optimizer(), "D": Optimizer()})
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=DCGAN)
+    game: Game = field(default_factory=GAN)
+    optimizer: dict[str, Optimizer] = field(default_factory=lambda: {"G": Optimizer(), "D": Optimizer()})
     """One per player: optimizer.G.lr, optimizer.D.betas, ..."""
-    augment: Augment = Field(default_factory=NoAugment)
+    augment: Augment = field(default_factory=NoAugment)
     """What is done to images, reals and fakes alike, before D sees them."""
-    ema: Ema = Field(default_factory=Ema)
-    emas: dict[Name, Ema] = Field(default_factory=dict)
+    ema: Ema = field(default_factory=Ema)
+    emas: dict[Name, Ema] = field(default_factory=dict)
     """Further averages by name, kept beside: {short: {half_life_images: 1000}}; `scalegan sample --ema short`."""
     power_ema: PowerEma | None = None
     """Averages for reconstruction of any other after training, or null."""
-    engine: Engine = Field(default_factory=Engine)
-    checkpoint: Checkpoint = Field(default_factory=Checkpoint)
-    health: Health = Field(default_factory=Health)
-    log: Log = Field(default_factory=Log)
-    snapshot: Snapshot = Field(default_factory=Snapshot)
-    eval: Eval = Field(default_factory=Eval)
+    engine: Engine = field(default_factory=Engine)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    health: Health = field(default_factory=Health)
+    log: Log = field(default_factory=Log)
+    snapshot: Snapshot = field(default_factory=Snapshot)
+    eval: Eval = field(default_factory=Eval)

@@ -3,7 +3,7 @@
 import difflib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from yaml import YAMLError
 
 from scalegan.config import Engine, Game, PullAway, Recipe, Schedule
 from scalegan.errors import RecipeError
+from scalegan.recipe_help import describe_keys
 from scalegan.recipe_list import available, folders
 
 _ADAPTER = TypeAdapter(Recipe)
@@ -73,13 +74,6 @@ def to_yaml(recipe: Recipe) -> str:
 def to_dict(recipe: Recipe) -> dict[str, Any]:
     """The resolved recipe as JSON would hold it: dictionaries and lists, no tuples."""
     return json.loads(json.dumps(asdict(recipe)))
-
-
-def describe_keys(schema: Any = Recipe, prefix: str = "") -> list[tuple[str, str, str]]:
-    """(key, default, meaning) of every key, for `--help`."""
-    rows: list[tuple[str, str, str]] = []
-    _describe(schema, prefix, rows)
-    return rows
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -311,23 +305,3 @@ def check_world(recipe: Recipe, ranks: int) -> int:
     if group and group > grain and recipe.engine.reduction == "tree":
         raise RecipeError(f"engine.reduction=tree needs model.norm_group={group} inside a grain of {grain}")
     return grain
-
-
-def _describe(kind: Any, prefix: str, rows: list[tuple[str, str, str]]) -> None:
-    for field in fields(kind):
-        info = kind.__pydantic_fields__[field.name]
-        of_player = ("PLAYER." if field.name == "optimizer" else "NAME.") \
-            if getattr(info.annotation, "__origin__", None) is dict else ""
-        for member in _dataclasses_in(info.annotation):
-            _describe(member, f"{prefix}{field.name}.{of_player}", rows)
-        if not _dataclasses_in(info.annotation) or info.description:
-            default = "" if info.is_required() else str(info.get_default(call_default_factory=True))
-            row = (prefix + field.name, default if len(default) < 40 else "", info.description or "")
-            if row not in rows:
-                rows.append(row)
-
-
-def _dataclasses_in(annotation: Any) -> list[Any]:
-    if is_dataclass(annotation):
-        return [annotation]
-    return [a for part in getattr(annotation, "__args__", ()) for a in _dataclasses_in(part)]

@@ -20,6 +20,7 @@ from scalegan.cluster.elastic import usable_ranks
 from scalegan.cluster.profile import Profile
 from scalegan.cluster.sweep import expand
 from scalegan.errors import RecipeError, UserError
+from scalegan.recipe_help import describe_keys
 
 USAGE = ("submit recipe=NAME_OR_PATH profile=NAME_OR_PATH [nodes=N|N-M] [gpus_per_node=M] [key=value ...] [--dry-run]")
 KEYS = [("recipe", "", "What to train; with commas, a sweep."),
@@ -41,7 +42,7 @@ class Request:
 
 def main(arguments: list[str]) -> int:
     if not arguments or "--help" in arguments or "-h" in arguments:
-        print(help_text(USAGE, __doc__, [*KEYS, *recipes.describe_keys(Profile, "profile.")]))
+        print(help_text(USAGE, __doc__, [*KEYS, *describe_keys(Profile, "profile.")]))
         print(f"\nProfiles: {', '.join(profiles.available())}. `scalegan train --help` explains the keys of recipes.")
         return 0
     if find_spec("submitit") is None:

@@ -13,13 +13,14 @@ if __package__ in (None, ""):  # run as a file: its folder stands first in sys.p
 from scalegan import recipe as recipes
 from scalegan.cli import help_text, run_verb
 from scalegan.config import Recipe
+from scalegan.recipe_help import describe_keys
 
 USAGE = "train recipe=NAME_OR_PATH [key=value ...] [--print-config]"
 
 
 def main(arguments: list[str]) -> int:
     if not arguments or "--help" in arguments or "-h" in arguments:
-        print(help_text(USAGE, __doc__, recipes.describe_keys()))
+        print(help_text(USAGE, __doc__, describe_keys()))
         return 0
     recipe = recipes.load([a for a in arguments if a != "--print-config"])
     if "--print-config" in arguments:

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from scalegan import config
 from scalegan import recipe as recipes
 from scalegan.errors import RecipeError
+from scalegan.recipe_help import describe_keys
 
 QUICK = "recipe=quickstart"
 
@@ -109,7 +110,7 @@ def test_nothing_imports_torch_before_it_must(arguments: list[str]) -> None:
 
 
 def test_help_names_every_key_with_its_meaning() -> None:
-    rows = {key: meaning for key, _, meaning in recipes.describe_keys()}
+    rows = {key: meaning for key, _, meaning in describe_keys()}
     assert {"seed", "data.path", "model.width", "model.hidden", "engine.reduction", "game.penalties.r1.gamma",
             "optimizer.PLAYER.lr", "ema.half_life_images"} <= rows.keys()
     assert [key for key, meaning in rows.items() if not meaning and not key.endswith(".name")] == []

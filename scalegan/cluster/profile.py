@@ -2,13 +2,14 @@
 
 import difflib
 import os
+from dataclasses import field
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 from yaml import YAMLError
 
 from scalegan.config import typed
@@ -51,7 +52,7 @@ class Profile:
     max_failures: NonNegativeInt = 3
     """Times in a row that a job is requeued, without a new checkpoint between, after ranks vanished without a word. A
     rank that says what is wrong ends the job at once."""
-    environment: dict[str, str] = Field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
     """Variables for the tasks, such as NCCL_SOCKET_IFNAME."""
     setup: tuple[str, ...] = ()
     """Lines of shell before the tasks start, such as `module load cuda`."""
@@ -59,7 +60,7 @@ class Profile:
     """Command that runs Python on a node, such as one in a container; null for this interpreter."""
     srun: tuple[str, ...] = ()
     """Further arguments of srun, such as --cpu-bind=cores."""
-    sbatch: dict[str, str] = Field(default_factory=dict)
+    sbatch: dict[str, str] = field(default_factory=dict)
     """Further options of sbatch, such as {exclude: node13, mail-type: END}."""
 
 

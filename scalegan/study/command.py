@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seeds", default="0-4", help="such as 0-4 or 1,5 (default 0-4)")
     parser.add_argument("--out", type=Path, default=Path("studies/toy"), help="folder to write into")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
-    parser.add_argument("--updates", type=int, help="of D, instead of each data set's own number; for a quick look")
+    parser.add_argument("--updates", type=int, help="of G, instead of each data set's own number; for a quick look")
     options = parser.parse_args(arguments)
     objectives = _chosen("--objectives", options.objectives, OBJECTIVES)
     data, seeds = _chosen("--data", options.data, SETTINGS), _seeds(options.seeds)

@@ -12,7 +12,7 @@ class Settings:
         frequency_g, frequency_d: of their first layers (see `Stack`).
         latent_dim: length of z, standard normal.
         batch_size: samples per update of a seed.
-        updates: of D; G moves once per `critic` updates of D.
+        updates: of G; D moves `critic` times before each.
         lr_g, lr_d, betas: Adam's; learning rates fall linearly to 0 over the second half.
         ema: decay of the average of G's weights, per update of G, that samples are taken from.
     """
@@ -22,8 +22,8 @@ class Settings:
     frequency_g: float = 1.0
     frequency_d: float = 2.0
     latent_dim: int = 2
-    batch_size: int = 64
-    updates: int = 4000
+    batch_size: int = 128
+    updates: int = 2000
     lr_g: float = 1e-3
     lr_d: float = 1e-3
     betas: tuple[float, float] = (0.5, 0.9)
@@ -58,8 +58,8 @@ class Objective:
 
 
 SETTINGS = {
-    "ring8": Settings(),
-    "grid25": Settings(frequency_g=2.0, frequency_d=3.0, updates=16_000, lr_g=5e-4, lr_d=3e-3),
+    "ring8": Settings(layers=2, frequency_g=0.0, frequency_d=0.0, updates=3000),
+    "grid25": Settings(frequency_g=2.0, frequency_d=2.0, updates=5000, lr_g=3e-3, lr_d=3e-3),
     "moons": Settings(),
     "spiral": Settings(),
 }

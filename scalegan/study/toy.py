@@ -50,7 +50,7 @@ def row(objective: str, data: str, seeds: Sequence[int], samples: Tensor) -> dic
 def cost(objective: str, data: str) -> float:
     """Roughly how long a cell takes, relative to a plain game's update."""
     chosen = OBJECTIVES[objective]
-    return SETTINGS[data].updates * (1 + chosen.unroll + bool(chosen.minibatch) + chosen.energy)
+    return SETTINGS[data].updates * (chosen.critic + chosen.unroll + bool(chosen.minibatch) + chosen.energy)
 
 
 def _cell(objective: str, data: str, seeds: tuple[int, ...], updates: int | None) -> Tensor:

@@ -75,7 +75,7 @@ class Study:
         generators = [[torch.Generator().manual_seed(key_of(seed, "study", player, data) & 0xFFFFFFFF)
                        for seed in seeds] for player in "GD"]
         self.g = self.G.initial(generators[0]).requires_grad_()
-        kernels = torch.stack([torch.randn(self.extra, generator=one) for one in generators[1]]) / settings.hidden**0.5
+        kernels = torch.stack([torch.randn(self.extra, generator=one) for one in generators[1]]) * (0.1 / settings.hidden**0.5)
         kernels[:, settings.hidden * objective.minibatch * _KERNEL_DIM :] = 0
         self.d = torch.cat([self.D.initial(generators[1]), kernels], dim=1).requires_grad_()
         stream = Stream(seeds, settings.batch_size)
@@ -138,10 +138,10 @@ def train(objective: Objective, settings: Settings, data: str, seeds: Sequence[i
     else:
         d = torch.optim.Adam([study.d], lr=settings.lr_d, betas=settings.betas, fused=True)
     rates = [(optimizer.param_groups[0], optimizer.param_groups[0]["lr"]) for optimizer in (g, d)]
-    average, total = study.g.detach().clone(), settings.updates // objective.critic
-    for update in range(total):
+    average = study.g.detach().clone()
+    for update in range(settings.updates):
         for group, lr in rates:
-            group["lr"] = lr * min(1.0, 2 * (1 - update / total))
+            group["lr"] = lr * min(1.0, 2 * (1 - update / settings.updates))
         for _ in range(objective.critic):
             reals = next(study.reals)
             with torch.no_grad():
