@@ -75,7 +75,7 @@ class Study:
         generators = [[torch.Generator().manual_seed(key_of(seed, "study", player, data) & 0xFFFFFFFF)
                        for seed in seeds] for player in "GD"]
         self.g = self.G.initial(generators[0]).requires_grad_()
-        kernels = torch.stack([torch.randn(self.extra, generator=one) for one in generators[1]]) * (0.1 / settings.hidden**0.5)
+        kernels = torch.stack([torch.randn(self.extra, generator=one) for one in generators[1]]) / settings.hidden**0.5
         kernels[:, settings.hidden * objective.minibatch * _KERNEL_DIM :] = 0
         self.d = torch.cat([self.D.initial(generators[1]), kernels], dim=1).requires_grad_()
         stream = Stream(seeds, settings.batch_size)
