@@ -4,8 +4,11 @@ Everything is counted in real images taken from the data stream, so that a recip
 ranks; `*.every_images: 0` means never. Nothing here imports torch.
 """
 
+import os
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, dataclass_transform
+
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # to look for any, it reads every installed package
 
 from pydantic import (
     BeforeValidator,

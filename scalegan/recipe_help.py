@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import sys
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from typing import Any
@@ -43,9 +44,16 @@ def _dataclasses_in(annotation: Any) -> list[Any]:
     return [a for part in getattr(annotation, "__args__", ()) for a in _dataclasses_in(part)]
 
 
-@cache
 def _docstrings(kind: type) -> dict[str, str]:
     """The string under each field of a class."""
-    body = ast.parse(inspect.getsource(kind)).body[0].body
-    return {field.target.id: inspect.cleandoc(text.value.value) for field, text in zip(body, body[1:])
-            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)}
+    return _of_module(kind.__module__).get(kind.__name__, {})
+
+
+@cache
+def _of_module(name: str) -> dict[str, dict[str, str]]:
+    """Those of all its classes, from one look at the source."""
+    classes = [node for node in ast.parse(inspect.getsource(sys.modules[name])).body if isinstance(node, ast.ClassDef)]
+    return {kind.name: {field.target.id: inspect.cleandoc(text.value.value)
+                        for field, text in zip(kind.body, kind.body[1:])
+                        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
+                        and isinstance(text.value, ast.Constant)} for kind in classes}
