@@ -15,6 +15,7 @@ from scalegan.checkpoint import Checkpoints
 from scalegan.config import Recipe
 from scalegan.data.feed import Feed
 from scalegan.data.stream import Reals, Stream
+from scalegan.due import Due, crossed
 from scalegan.ema import Ema
 from scalegan.engines.base import Engine
 from scalegan.engines.partitioned import Partitioned
@@ -119,26 +120,19 @@ def train(run: Run, stop: StopRequest) -> Outcome:
         while run.progress.images < recipe.total_images:
             before = run.progress.images
             play_iteration(run, stream)
-            images = run.progress.images
             _average(run, before)
-            last = images >= recipe.total_images
-            stopping = stop.agreed() and not last
-            due = _crossed(recipe.checkpoint.every_images, before, images)
-            evaluating = run.evaluate is not None and (last or _crossed(recipe.eval.every_images, before, images))
-            tensors = run.tensors() if stopping or last or due or evaluating else {}
-            sick = run.rollbacks.due(run.engine.health.in_a_row, run.progress.iterations)
-            if sick or (tensors and not all(run.ranks.gather(finite(tensors.values())))):
+            due = _due(run, before, stop)
+            tensors = run.tensors() if due.save or due.evaluation else {}
+            if _sick(run, tensors):
                 stream.close()
                 _roll_back(run, log)
                 stream = run.open_stream(run.progress.images)
                 continue
-            _report(run, log, before, last)
-            best = evaluating and _evaluate(run, log)
-            if stopping or last or due or best:
-                run.phase = "checkpoint"
-                good = due and not int(run.engine.health.in_a_row)
-                run.checkpoints.save(images, tensors, {**run.saved_facts(), "good": good}, wait=stopping or last)
-            if stopping:
+            _report(run, log, before, due.last)
+            better = due.evaluation and _evaluate(run, log)
+            if due.save or better:
+                _save(run, tensors, due)
+            if due.stop:
                 return Outcome.INTERRUPTED
         return Outcome.FINISHED
     finally:
@@ -146,6 +140,27 @@ def train(run: Run, stop: StopRequest) -> Outcome:
         stop.settle()
         if log:
             log.close()
+
+
+def _due(run: Run, before: int, stop: StopRequest) -> Due:
+    recipe, images = run.recipe, run.progress.images
+    last = images >= recipe.total_images
+    return Due(last, stop.agreed() and not last, crossed(recipe.checkpoint.every_images, before, images),
+               run.evaluate is not None and (last or crossed(recipe.eval.every_images, before, images)))
+
+
+def _sick(run: Run, tensors: Mapping[str, Tensor | Partitioned]) -> bool:
+    """Whether too many updates in a row were not finite, or what would be saved is not; the same on all ranks."""
+    if run.rollbacks.due(run.engine.health.in_a_row, run.progress.iterations):
+        return True
+    return bool(tensors) and not all(run.ranks.gather(finite(tensors.values())))
+
+
+def _save(run: Run, tensors: Mapping[str, Tensor | Partitioned], due: Due) -> None:
+    """A checkpoint; one that was due, with nothing being skipped, is good enough to roll back to."""
+    run.phase = "checkpoint"
+    good = due.checkpoint and not int(run.engine.health.in_a_row)
+    run.checkpoints.save(run.progress.images, tensors, {**run.saved_facts(), "good": good}, wait=due.stop or due.last)
 
 
 def _roll_back(run: Run, log: RunLog | None) -> None:
@@ -185,16 +200,16 @@ def _average(run: Run, before: int) -> None:
     images, power = run.progress.images, run.recipe.power_ema
     for ema in (run.ema, *run.other_emas.values()):
         ema.update(images - before, images)
-    if power and run.ranks.first and _crossed(power.every_images, before, images):
+    if power and run.ranks.first and crossed(power.every_images, before, images):
         power_ema.store(run.folder, images, {s: run.other_emas[f"power_ema/{s}"] for s in power.sigma_rel})
 
 
 def _report(run: Run, log: RunLog | None, before: int, last: bool) -> None:
     """The picture and the report, where they are due."""
     images, recipe = run.progress.images, run.recipe
-    if log and recipe.snapshot.every_images and (last or _crossed(recipe.snapshot.every_images, before, images)):
+    if log and recipe.snapshot.every_images and (last or crossed(recipe.snapshot.every_images, before, images)):
         _draw(run)
-    if recipe.log.every_images and (last or _crossed(recipe.log.every_images, before, images)):
+    if recipe.log.every_images and (last or crossed(recipe.log.every_images, before, images)):
         figures = run.means.report()
         if log:
             log.report(images, figures, vitals(run.game, run.engine.health, figures))
@@ -221,8 +236,3 @@ def _draw(run: Run) -> None:
 def _figure(phase: Phase, name: str) -> str:
     """By phase, but for gradient norms, which are the player's where its main phase has them."""
     return name if name.startswith("grad_norm/") and phase.every == 1 else f"loss/{phase.name}/{name}"
-
-
-def _crossed(every: int, before: int, now: int) -> bool:
-    """Whether a multiple of `every` images was reached; 0 means never."""
-    return bool(every) and now // every > before // every
