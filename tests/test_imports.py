@@ -12,9 +12,9 @@ PACKAGE = ROOT / "scalegan"
 # Levels from the bottom. A module may import its own level and those below.
 BOTTOM = {"models", "losses", "divergences", "penalties", "augment", "randomness", "config", "keys", "errors",
           "schedules"}
-MIDDLE = {"games", "engines", "data", "ema", "due", "checkpoint", "metrics", "signals", "runlog", "pictures", "environment",
+MIDDLE = {"games", "engines", "data", "ema", "checkpoint", "metrics", "signals", "runlog", "pictures", "environment",
           "runfolder", "optimizers", "standing", "liveness", "rollback", "vitals", "runlock", "shares", "replicas",
-          "power_ema"}
+          "power_ema", "due"}
 TRAINER = {"trainer"}
 
 
