@@ -43,25 +43,24 @@ def webdataset_64_vs_decode() -> Result:
 
 
 def webdataset_vs_imagefolder() -> Result:
-    return _beside("webdataset_vs_imagefolder", loaders.webdataset_for_training, loaders.image_folder,
-                   "ImageFolder, Pillow")
+    return _beside("webdataset_vs_imagefolder", loaders.webdataset, loaders.image_folder, "ImageFolder, Pillow")
 
 
 def webdataset_vs_plain_webdataset() -> Result:
-    return _beside("webdataset_vs_plain_webdataset", loaders.webdataset_for_training, loaders.plain_webdataset,
+    return _beside("webdataset_vs_plain_webdataset", loaders.webdataset, loaders.plain_webdataset,
                    'webdataset, decode("pil")')
 
 
 def webdataset_vs_litdata() -> Result | None:
     if _left_out("webdataset_vs_litdata", "litdata"):
         return None
-    return _beside("webdataset_vs_litdata", loaders.webdataset_for_training, loaders.litdata, "litdata")
+    return _beside("webdataset_vs_litdata", loaders.webdataset, loaders.litdata, "litdata")
 
 
 def webdataset_vs_streaming() -> Result | None:
     if _left_out("webdataset_vs_streaming", "streaming"):
         return None
-    return _beside("webdataset_vs_streaming", loaders.webdataset_for_training, loaders.streaming, "mosaicml-streaming")
+    return _beside("webdataset_vs_streaming", loaders.webdataset, loaders.streaming, "mosaicml-streaming")
 
 
 def ffcv_vs_bare_ffcv() -> Result | None:

@@ -1,8 +1,6 @@
 """Loaders that deliver the same photos to the main process: ours and its peers, each as its authors mean it.
 
-All give shuffled batches of 64 from two workers: uint8 as stored where decoding is the measure, else what a network is
-given, mirrored at random and scaled to [-1, 1] in float32. Peers do that in their workers, ScaleGAN on the device,
-which is this machine's CPU here. Each is a generator: leaving it ends its workers.
+All give uint8 batches of 64, shuffled, from two workers. Each is a generator: leaving it ends its workers.
 """
 
 import contextlib
@@ -17,9 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from scalegan.benchmarks import photos
-from scalegan.data.feed import Feed
 from scalegan.data.order import Order
-from scalegan.data.stream import Reals, Stream
+from scalegan.data.stream import Stream
 from scalegan.data.webdataset import WebDatasetChunks
 
 BATCH, WORKERS, LANES = 64, 2, 4
@@ -32,45 +29,27 @@ def order_of(sizes: tuple[int, ...]) -> Order:
 
 
 def webdataset(size: int) -> Batches:
-    """uint8, as stored."""
-    for reals in _of_stream(Stream(WebDatasetChunks(photos.shards(size), order_of), range(LANES), 0, WORKERS)):
-        yield reals.samples
-
-
-def webdataset_for_training(size: int) -> Batches:
-    feed = Feed(0, 0, BATCH, 0, torch.device("cpu"), flip=True, label_table=None)
-    for reals in _of_stream(Stream(WebDatasetChunks(photos.shards(size), order_of), range(LANES), 0, WORKERS)):
-        yield feed.prepare(reals).samples
+    yield from _of_stream(Stream(WebDatasetChunks(photos.shards(size), order_of), range(LANES), 0, WORKERS))
 
 
 def ffcv(size: int) -> Batches:
-    """uint8, as stored. Raises UserError where FFCV is missing."""
+    """Raises UserError where FFCV is missing."""
     from scalegan.data.ffcv_chunks import FfcvChunks, FfcvStream
 
-    for reals in _of_stream(FfcvStream(FfcvChunks(photos.beton(size), order_of), range(LANES), 0, WORKERS)):
-        yield reals.samples
+    yield from _of_stream(FfcvStream(FfcvChunks(photos.beton(size), order_of), range(LANES), 0, WORKERS))
 
 
-def _of_stream(stream) -> Iterator[Reals]:
+def _of_stream(stream) -> Batches:
     with contextlib.closing(stream) if hasattr(stream, "close") else contextlib.nullcontext():
         while True:
-            yield stream.take()
-
-
-def _transform(*to_tensor):
-    """Mirrored at random, float32 in [-1, 1]: of a Pillow image through `to_tensor`, or of a uint8 tensor."""
-    from torchvision.transforms import v2
-
-    return v2.Compose([*to_tensor, v2.RandomHorizontalFlip(), v2.ToDtype(torch.float32, scale=True),
-                       v2.Normalize([0.5] * 3, [0.5] * 3)])
+            yield stream.take().samples
 
 
 def image_folder(size: int) -> Batches:
     """torchvision's ImageFolder, Pillow and DataLoader."""
-    from torchvision import datasets
-    from torchvision.transforms import v2
+    from torchvision import datasets, transforms
 
-    dataset = datasets.ImageFolder(photos.image_folder(size), _transform(v2.PILToTensor()))
+    dataset = datasets.ImageFolder(photos.image_folder(size), transforms.PILToTensor())
     loader = DataLoader(dataset, BATCH, shuffle=True, num_workers=WORKERS, drop_last=True,
                         multiprocessing_context=_FORK)
     yield from (samples for samples, _ in _epochs(loader))
@@ -79,11 +58,11 @@ def image_folder(size: int) -> Batches:
 def plain_webdataset(size: int) -> Batches:
     """The webdataset package's own pipeline over our shards, with decode("pil")."""
     import webdataset
-    from torchvision.transforms import v2
+    from torchvision import transforms
 
     urls = sorted(str(path) for path in photos.shards(size).glob("*.tar"))
     dataset = (webdataset.WebDataset(urls, shardshuffle=len(urls)).shuffle(1000).decode("pil").to_tuple("jpg")
-               .map_tuple(_transform(v2.PILToTensor())).batched(BATCH, partial=False))
+               .map_tuple(transforms.PILToTensor()).batched(BATCH, partial=False))
     loader = webdataset.WebLoader(dataset, batch_size=None, num_workers=WORKERS, multiprocessing_context=_FORK)
     yield from (samples for samples, in _epochs(loader))
 
@@ -92,7 +71,7 @@ def litdata(size: int) -> Batches:
     """litdata's streaming dataset of JPEGs, which it decodes with torchvision."""
     from litdata import StreamingDataLoader, StreamingDataset
 
-    dataset = StreamingDataset(str(_litdata_chunks(size)), shuffle=True, drop_last=True, transform=_transform())
+    dataset = StreamingDataset(str(_litdata_chunks(size)), shuffle=True, drop_last=True)
     yield from _epochs(StreamingDataLoader(dataset, batch_size=BATCH, num_workers=WORKERS, drop_last=True,
                                            multiprocessing_context=_FORK))
 
@@ -120,17 +99,14 @@ def streaming(size: int) -> Batches:
     from streaming import StreamingDataset
     from streaming.base.util import clean_stale_shared_memory
 
-    transform = _transform()
-
     class Photos(StreamingDataset):
         def __getitem__(self, at: int) -> Tensor:
-            pixels = simplejpeg.decode_jpeg(super().__getitem__(at)["image"], "RGB")
-            return transform(torch.from_numpy(pixels).permute(2, 0, 1))
+            return torch.from_numpy(simplejpeg.decode_jpeg(super().__getitem__(at)["image"], "RGB"))
 
     clean_stale_shared_memory()
     dataset = Photos(local=str(_mds(size)), shuffle=True, batch_size=BATCH)
     loader = DataLoader(dataset, BATCH, num_workers=WORKERS, drop_last=True, multiprocessing_context=_FORK)
-    yield from _epochs(loader)
+    yield from (samples.permute(0, 3, 1, 2) for samples in _epochs(loader))
 
 
 @cache
