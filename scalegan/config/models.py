@@ -1,0 +1,131 @@
+"""Keys under `model`, by family."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from scalegan.config.schema import Beta, typed
+
+
+@typed
+class DCGAN:
+    """Radford, Metz & Chintala (2016), for any power-of-two resolution from 16 to 256."""
+
+    name: Literal["dcgan"] = "dcgan"
+    width: PositiveInt = 64
+    """Channels at the highest inner resolution (ngf = ndf)."""
+    latent_dim: PositiveInt = 100
+    """Length of z."""
+    latent: Literal["normal", "uniform"] = "normal"
+    """Distribution of z: N(0, 1), or uniform in [-1, 1] as in the paper."""
+    norm_group: PositiveInt | Literal["batch"] = 16
+    """Samples whose statistics BatchNorm shares: consecutive ones of the global batch, or all of it."""
+    virtual_batch: NonNegativeInt = 0
+    """Latents of a fixed reference batch: virtual batch normalisation in G (Salimans et al., 2016); 0 for BatchNorm."""
+
+
+@typed
+class MLP:
+    """Fully connected networks for 2-D toys and small images."""
+
+    name: Literal["mlp"] = "mlp"
+    hidden: PositiveInt = 100
+    """Units per hidden layer."""
+    layers: PositiveInt = 1
+    """Hidden layers."""
+    latent_dim: PositiveInt = 2
+    """Length of z."""
+    latent: Literal["normal", "uniform"] = "normal"
+    """Distribution of z: N(0, 1), or uniform in [-1, 1]."""
+
+
+@typed
+class BigGAN:
+    """Brock, Donahue & Simonyan (2019): 32 to 256 px. Keys left null take the published script's choice."""
+
+    name: Literal["biggan"] = "biggan"
+    width: PositiveInt | None = None
+    """"ch": all widths are multiples of it."""
+    latent_dim: PositiveInt | None = None
+    """Length of z; rounded down to a multiple of the chunks where the latent is hierarchical."""
+    latent: Literal["normal", "uniform"] = "normal"
+    """Distribution of z."""
+    shared_dim: NonNegativeInt | None = None
+    """Width of the class embedding that all norms share; 0 gives each norm gains per class."""
+    hierarchical: bool | None = None
+    """Feed a chunk of z to every block."""
+    attention: tuple[PositiveInt, ...] | None = None
+    """Resolutions with self-attention."""
+    init: Literal["orthogonal", "normal"] = "orthogonal"
+    """Initial weights: orthogonal, or N(0, 0.02)."""
+    spectral: bool = True
+    """Spectral norm in the generator; the discriminator always has it."""
+    bn_eps: PositiveFloat = 1e-5
+    """Epsilon of the generator's conditional norms."""
+    sn_eps: PositiveFloat = 1e-6
+    """Epsilon of spectral norm."""
+    norm_group: PositiveInt | Literal["batch"] = 16
+    """Samples whose statistics BatchNorm shares: consecutive ones of the global batch, or all of it."""
+
+
+@typed
+class StyleGAN2:
+    """Karras et al. (2020): 32 to 1024 px."""
+
+    name: Literal["stylegan2"] = "stylegan2"
+    latent_dim: PositiveInt = 512
+    """Length of z."""
+    w_dim: PositiveInt = 512
+    """Length of a style."""
+    mapping_layers: PositiveInt = 8
+    """Layers from z to w."""
+    mapping_lr_multiplier: PositiveFloat = 0.01
+    """Learning rate of those layers, relative to the others'."""
+    channel_base: PositiveInt = 32768
+    """A resolution has min(channel_base / resolution, channel_max) channels."""
+    channel_max: PositiveInt = 512
+    """Most channels of a resolution."""
+    architecture: Literal["resnet", "orig"] = "resnet"
+    """Of the discriminator."""
+    mbstd_group: PositiveInt = 4
+    """Consecutive samples that the minibatch standard deviation is taken over."""
+    num_half_res: NonNegativeInt = 4
+    """Highest resolutions that run in bf16 or fp16, where precision says so."""
+    conv_clamp: PositiveFloat | None = 256.0
+    """Bound of activations, or null."""
+    w_avg_beta: Beta = 0.998
+    """Decay of the average style, per update."""
+    mixing: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """Probability that a sample's styles are mixed of two latents."""
+
+
+@typed
+class R3GAN:
+    """Huang et al. (2024): no normalisation, for the relativistic loss with R1 and R2."""
+
+    name: Literal["r3gan"] = "r3gan"
+    width: PositiveInt = 768
+    """Channels up to `full_width_until` px; halved with each doubling past it."""
+    full_width_until: PositiveInt = 32
+    """Last resolution of full width."""
+    cardinality: PositiveInt = 96
+    """Groups of the 3x3 convolution at full width."""
+    blocks: PositiveInt | tuple[PositiveInt, ...] = 2
+    """Residual blocks per resolution: one number, or one for each from 4 px up."""
+    widths: tuple[PositiveInt, ...] | None = None
+    """Channels per resolution from 4 px up, instead of `width` and `full_width_until`."""
+    cardinalities: tuple[PositiveInt, ...] | None = None
+    """Groups per resolution from 4 px up, instead of `cardinality`."""
+    expansion: PositiveInt = 2
+    """Inner channels of a block, relative to its outer ones."""
+    kernel: PositiveInt = 3
+    """Side of the grouped convolution; odd."""
+    embedding_dim: PositiveInt = 64
+    """Length of the class embedding beside z."""
+    latent_dim: PositiveInt = 64
+    """Length of z."""
+    latent: Literal["normal", "uniform"] = "normal"
+    """Distribution of z."""
+
+
+Model = Annotated[DCGAN | MLP | BigGAN | StyleGAN2 | R3GAN, Field(discriminator="name")]

@@ -1,0 +1,95 @@
+"""Keys under `game.penalties`."""
+
+from typing import Annotated
+
+from pydantic import Field, NonNegativeFloat, PositiveInt
+
+from scalegan.config.schedule import Schedule
+from scalegan.config.schema import Beta, Share, typed
+
+
+@typed
+class R2:
+    """gamma / 2 times the mean squared gradient norm of D at fakes, a term of every update of D."""
+
+    gamma: NonNegativeFloat | Schedule = 1.0
+    """Weight."""
+
+
+@typed
+class PathLength:
+    """StyleGAN2's path length regularisation of G, a lazy phase of its own; in effect with weight > 0."""
+
+    weight: NonNegativeFloat = 2.0
+    """Weight."""
+    decay: Beta = 0.99
+    """Share of the running mean path length that an update keeps."""
+    every: PositiveInt = 4
+    """Updates of G between two updates of the penalty."""
+
+
+@typed
+class Orthogonal:
+    """BigGAN's orthogonal regularisation, a term of every update (Brock et al., 2019, equation 3)."""
+
+    weight: NonNegativeFloat = 1e-4
+    """Weight, for both players."""
+
+
+@typed
+class R1:
+    """gamma / 2 times the mean squared gradient norm of D at real images (Mescheder et al., 2018)."""
+
+    gamma: NonNegativeFloat | Schedule = 1.0
+    """Weight."""
+    every: PositiveInt = 1
+    """1 adds the term to each update of D; k > 1 is a phase of its own at each k-th, rescaled as in StyleGAN2."""
+
+
+@typed
+class GradientPenalty:
+    """weight times the mean of (gradient norm - 1)^2 of D between reals and fakes (Gulrajani et al., 2017)."""
+
+    weight: NonNegativeFloat = 10.0
+    """Weight: the paper's lambda."""
+
+
+@typed
+class PullAway:
+    """weight times the mean squared cosine over pairs of fakes' encodings (Zhao et al., 2017), a term of G."""
+
+    weight: NonNegativeFloat = 0.1
+    """Weight."""
+    group: Annotated[int, Field(ge=2)] = 16
+    """Consecutive samples that the pairs are of."""
+
+
+@typed
+class Consistency:
+    """bCR: D's logits of an image and of its flipped and shifted copy are to agree (Zhao et al., 2020, "Improved
+    Consistency Regularization for GANs"), a term of every update of D."""
+
+    real: NonNegativeFloat = 10.0
+    """Weight of the mean squared difference at reals."""
+    fake: NonNegativeFloat = 10.0
+    """Weight at fakes."""
+    pixels: PositiveInt = 4
+    """Shifts are up to so many, either way."""
+
+
+@typed
+class Penalties:
+    r1: R1 | None = None
+    """R1 penalty on D, or null."""
+    r2: R2 | None = None
+    """R2 penalty on D, or null."""
+    path_length: PathLength | None = None
+    """Path length penalty on a style-based G, or null."""
+    orthogonal: Orthogonal | None = None
+    """Orthogonal regularisation of both players' weights, or null."""
+    gradient: GradientPenalty | None = None
+    """WGAN-GP's penalty on D, or null; in effect with loss=wgan_gp."""
+    pull_away: PullAway | None = None
+    """Pull-away term of G, or null; in effect with loss=ebgan_pt."""
+    bcr: Consistency | None = None
+    """Balanced consistency regularisation of D, or null."""

@@ -1,0 +1,52 @@
+"""The whole of a recipe."""
+
+from dataclasses import field
+from typing import Literal
+
+from pydantic import NonNegativeInt, PositiveInt
+
+from scalegan.config.augment import Augment, NoAugment
+from scalegan.config.data import Data
+from scalegan.config.games import GAN, Game
+from scalegan.config.models import DCGAN, Model
+from scalegan.config.reports import Eval, Log, Snapshot
+from scalegan.config.schema import Name, typed
+from scalegan.config.training import Checkpoint, Ema, Engine, Health, Optimizer, PowerEma
+
+
+@typed
+class Recipe:
+    run_dir: str
+    """Folder of the run; the same command run again resumes there."""
+    seed: NonNegativeInt = 0
+    """Keys every draw of the run."""
+    total_images: PositiveInt
+    """Real images after which training ends."""
+    batch_size: PositiveInt = 64
+    """Samples per update, over all ranks."""
+    micro_batch_size: PositiveInt | None = None
+    """The grain: samples per forward and backward; null takes a rank's whole share at once."""
+    lanes: PositiveInt = 8
+    """Streams of the data order; divides batch_size, and the number of ranks divides it."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the networks; auto is bf16 where the device computes it natively, fp32 elsewhere."""
+    resume: str = "auto"
+    """auto: go on from the newest whole checkpoint; never: refuse a folder that has any; or a checkpoint's path."""
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=DCGAN)
+    game: Game = field(default_factory=GAN)
+    optimizer: dict[str, Optimizer] = field(default_factory=lambda: {"G": Optimizer(), "D": Optimizer()})
+    """One per player: optimizer.G.lr, optimizer.D.betas, ..."""
+    augment: Augment = field(default_factory=NoAugment)
+    """What is done to images, reals and fakes alike, before D sees them."""
+    ema: Ema = field(default_factory=Ema)
+    emas: dict[Name, Ema] = field(default_factory=dict)
+    """Further averages by name, kept beside: {short: {half_life_images: 1000}}; `scalegan sample --ema short`."""
+    power_ema: PowerEma | None = None
+    """Averages for reconstruction of any other after training, or null."""
+    engine: Engine = field(default_factory=Engine)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    health: Health = field(default_factory=Health)
+    log: Log = field(default_factory=Log)
+    snapshot: Snapshot = field(default_factory=Snapshot)
+    eval: Eval = field(default_factory=Eval)

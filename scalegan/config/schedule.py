@@ -1,0 +1,32 @@
+"""A value that moves."""
+
+from dataclasses import field
+from typing import Literal
+
+from pydantic import NonNegativeFloat, PositiveInt, model_validator
+
+from scalegan.config.schema import typed
+
+
+@typed
+class Schedule:
+    """A value that moves with the images seen; none depends on total_images."""
+
+    kind: Literal["cosine", "linear", "step"] = "cosine"
+    """Half a cosine from start to end, a straight line, or steps. (A constant is a plain number.)"""
+    start: NonNegativeFloat
+    """Value at 0 images."""
+    end: NonNegativeFloat | None = None
+    """Value from `images` on."""
+    images: PositiveInt | None = None
+    """Images over which it moves."""
+    steps: dict[PositiveInt, NonNegativeFloat] = field(default_factory=dict)
+    """With kind=step, values by the images from which they hold: {1_000_000: 1e-4, 2_000_000: 5e-5}."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Schedule":
+        if self.kind == "step" and (not self.steps or self.end is not None or self.images is not None):
+            raise ValueError("a schedule of kind=step has start and steps")
+        if self.kind != "step" and (self.steps or self.end is None or self.images is None):
+            raise ValueError(f"a schedule of kind={self.kind} has start, end and images")
+        return self

@@ -1,0 +1,20 @@
+"""What the classes of the schema are made with."""
+
+from dataclasses import dataclass
+from typing import Annotated, dataclass_transform
+
+from pydantic import ConfigDict, Field
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def typed(kind: type) -> type:
+    """A frozen dataclass that pydantic checks, where a TypeAdapter makes it; pydantic's own decorator would compile a
+    checker for each class at import, and no command line would answer at once."""
+    kind.__pydantic_config__ = ConfigDict(extra="forbid")
+    return dataclass(frozen=True, kw_only=True)(kind)
+
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+RelativeLength = Annotated[float, Field(gt=0.005, lt=0.28)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
