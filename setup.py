@@ -40,7 +40,7 @@ setup(
     install_requires=[
         "torch>=2.10", "torchvision", "accelerate>=1.10", "webdataset>=1.0", "safetensors>=0.5", "omegaconf>=2.3",
         "pydantic>=2.10", "numpy>=1.26", "pillow>=10", "simplejpeg>=1.8", "rich>=13", "tensorboard>=2.16",
-        "lmdb>=1.4", "fsspec>=2024.2",
+        "lmdb>=1.4", "fsspec>=2024.2", "isal>=1.7",
     ],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["scalegan = scalegan.cli:main"]},

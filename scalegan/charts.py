@@ -19,8 +19,9 @@ def style(number: int) -> tuple[str, str]:
     return COLOURS[number % len(COLOURS)], _DASHES[number // len(COLOURS) % len(_DASHES)]
 
 
-def chart(title: str, curves: Mapping[int, Curve]) -> str:
-    """An <svg> of curves of (images, value), by the number that `style` knows them by; without what is not finite."""
+def chart(title: str, curves: Mapping[int, Curve], axis: str = "images") -> str:
+    """An <svg> of curves of (x, value), by the number that `style` knows them by; without what is not finite. x is what
+    `axis` names, from 0."""
     thinned = {number: thin([(x, y) for x, y in curve if math.isfinite(y)]) for number, curve in curves.items()}
     points = [point for curve in thinned.values() for point in curve]
     frame = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" role="img">',
@@ -43,7 +44,7 @@ def chart(title: str, curves: Mapping[int, Curve]) -> str:
         frame.append(f'<line class="grid" x1="{across(x):.1f}" x2="{across(x):.1f}" y1="{_TOP}" '
                      f'y2="{_HEIGHT - _BOTTOM}"/><text class="middle" x="{across(x):.1f}" '
                      f'y="{_HEIGHT - _BOTTOM + 16}">{short(x)}</text>')
-    frame.append(f'<text class="middle" x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 4}">images</text>')
+    frame.append(f'<text class="middle" x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 4}">{escape(axis)}</text>')
     for number, curve in thinned.items():
         colour, dash = style(number)
         path = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in curve)

@@ -143,7 +143,10 @@ def _evaluations(runs: Sequence[Seen], beside: dict[int, dict[str, Any]], refuse
     shown = [runs[number] for number in beside]
     figures = [_flattened(result["metrics"]) for result in beside.values()]
     keys = dict.fromkeys(key for found in figures for key in found)
-    rows = [[key, *(_figure(found.get(key)) for found in figures)] for key in keys]
+    rows = [["images", *(f"{result['images']:,}" if "images" in result else "" for result in beside.values())]]
+    if any(result.get("ema") for result in beside.values()):
+        rows += [["average", *(result.get("ema") or "main" for result in beside.values())]]
+    rows += [[key, *(_figure(found.get(key)) for found in figures)] for key in keys]
     one = next(iter(beside.values()))
     note = (f"{one['extractor']['name']}, resize {one['resize']}, {one['num_samples']:,} samples against "
             f"{one['data']['path']}")

@@ -5,7 +5,6 @@ Nothing is computed, so that neither data nor a GPU is needed; and on real tenso
 
 import contextlib
 import dataclasses
-import math
 import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,9 +14,9 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
-from torch.utils.flop_counter import flop_registry
 
 from scalegan import build, config, optimizers
+from scalegan.flops import flops_of
 from scalegan.games.base import Batch, Game, Phase
 from scalegan.models.layers import resample
 from scalegan.models.layers.tracked import Tracked, tracked_modules
@@ -45,11 +44,7 @@ class Meter(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
-        packet = function._overloadpacket
-        if packet is torch.ops.aten.convolution_backward:
-            self.flops += _of_gradients(*args)
-        elif packet in flop_registry:
-            self.flops += flop_registry[packet](*args, **(kwargs or {}), out_val=result)
+        self.flops += flops_of(function, args, kwargs or {}, result)
         for tensor in tree_iter(result):
             if isinstance(tensor, Tensor):
                 self._note(tensor.untyped_storage())
@@ -65,13 +60,6 @@ class Meter(TorchDispatchMode):
 
     def _gone(self, place: int) -> None:
         self.alive -= self._bytes.pop(place)
-
-
-def _of_gradients(grad: Tensor, x: Tensor, w: Tensor, bias_sizes, stride, padding, dilation, transposed, *rest) -> int:
-    """Both gradients of a convolution cost what it costs itself; torch's own count is wrong where it has groups."""
-    pixels = (x if transposed else grad).shape[2:]
-    forward = 2 * len(x) * math.prod(pixels) * w.numel()
-    return forward * sum(rest[-1][:2])
 
 
 @dataclass(frozen=True)

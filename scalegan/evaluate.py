@@ -37,8 +37,9 @@ def main(arguments: list[str]) -> int:
         result = _evaluate(options, metrics, ranks)
         if ranks.first:
             print(json.dumps(result, indent=1, ensure_ascii=False), flush=True)
-            if (Path(options.source) / "checkpoints").is_dir():
-                results.append(Path(options.source), result)
+            run = _run_of(Path(options.source))
+            if run:
+                results.append(run, result)
     finally:
         leave()
     return 0
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--num-reals", type=_positive, metavar="N", help="real images (default all)")
     parser.add_argument("--batch-size", type=_positive, default=32, metavar="N", help="images at once (default 32)")
     parser.add_argument("--psi", type=float, default=1.0, help="truncation, where the model has it (default 1)")
+    parser.add_argument("--ema", metavar="NAME", help="one of the run's further averages (recipe key emas)")
     parser.add_argument("--standing-statistics", type=int, default=16, metavar="N", help="re-estimate BatchNorm's "
                         "averages over N batches of 64 (default 16); 0: as trained")
     parser.add_argument("--kid-subset-size", type=_positive, default=1000, metavar="N",
@@ -74,13 +76,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _evaluate(options: argparse.Namespace, metrics: tuple[str, ...], ranks) -> dict:
+    from scalegan.errors import UserError
     from scalegan.metrics import evaluation, extractors
 
     warnings: list[str] = []
-    extractor = ranks.together(lambda: extractors.load(options.extractor, options.weights, options.resize,
-                                                       ranks.device))
     source, data = Path(options.source), options.data
     trained = source.suffix == ".safetensors" or (source / "COMPLETE").is_file() or (source / "checkpoints").is_dir()
+    if options.ema is not None and not trained:
+        raise UserError(f"{source} is no run and no checkpoint, and has no averages; leave out --ema")
+    extractor = ranks.together(lambda: extractors.load(options.extractor, options.weights, options.resize,
+                                                       ranks.device))
     if trained:
         fakes, reals = _samples(options, ranks, warnings)
     else:
@@ -92,7 +97,7 @@ def _evaluate(options: argparse.Namespace, metrics: tuple[str, ...], ranks) -> d
     result = evaluation.evaluate(fakes, reals, extractor, settings, ranks)
     result["warnings"] += warnings
     if trained:
-        result |= {"images": fakes.generator.about["images"], "psi": options.psi}
+        result |= {"images": fakes.generator.about["images"], "psi": options.psi, "ema": options.ema}
     return result
 
 
@@ -101,7 +106,7 @@ def _samples(options: argparse.Namespace, ranks, warnings: list[str]):
     from scalegan import generator_file
     from scalegan.metrics.generators import samples_of, with_standing_statistics
 
-    generator = ranks.together(lambda: generator_file.load(options.source)).to(ranks.device)
+    generator = ranks.together(lambda: generator_file.load(options.source, options.ema)).to(ranks.device)
     size = generator.about["task"]["shape"][-1]
     reals = _images(options.data, size, ranks) if options.data else _own_images(options.source, ranks)
     samples, remarks = ranks.together(lambda: samples_of(generator, options.num_samples or _USUAL_SAMPLES, reals,
@@ -111,6 +116,15 @@ def _samples(options: argparse.Namespace, ranks, warnings: list[str]):
         samples.generator, remarks = with_standing_statistics(generator, options.standing_statistics, options.psi)
         warnings += remarks
     return samples, reals
+
+
+def _run_of(source: Path) -> Path | None:
+    """The run that a source is, or that a checkpoint is of."""
+    if (source / "checkpoints").is_dir():
+        return source
+    checkpoint = source.absolute()
+    of_a_run = (checkpoint / "COMPLETE").is_file() and checkpoint.parent.name == "checkpoints"
+    return checkpoint.parent.parent if of_a_run else None
 
 
 def _own_images(source: str, ranks):

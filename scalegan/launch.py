@@ -109,10 +109,23 @@ def assemble(recipe: Recipe, ranks: Ranks, grain: int) -> Run:
               partial(optimizers.schedule, of_players, recipe.optimizer, game), other_emas=other_emas)
     if recipe.eval.every_images:
         run.evaluate = ranks.together(lambda: build.evaluator(recipe, task, ranks))
+    if recipe.engine.compile:
+        run.utilisation.of_phases = _flops_if_eager(recipe, run)
     _resume(run, config, records)
     if ranks.first and not (folder / "reals.png").exists():
         painter.reals(folder / "reals.png")
     return run
+
+
+def _flops_if_eager(recipe: Recipe, run: Run) -> dict[str, int]:
+    """Operations of this rank's updates by phase, counted on a copy without data: compiled code cannot be counted."""
+    from scalegan.costs import Costs
+
+    grain = run.engine.grain
+    costs = Costs(replace(recipe, engine=replace(recipe.engine, compile=False)), run.facts["task"]["num_classes"],
+                  run.engine.precision)
+    grains = recipe.batch_size // run.ranks.world // grain
+    return {phase.name: grains * costs.grain(phase, grain).flops for phase in costs.game.phases}
 
 
 def _resume(run: Run, config: dict, records: dict) -> None:

@@ -1,7 +1,7 @@
 """Regularisers, free to combine with any loss and any network."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -21,9 +21,15 @@ def squared_gradient_norm(logits: Tensor, inputs: Tensor) -> Tensor:
 
     `inputs` [N, ...] must require a gradient, and `logits` [N] depend on each sample's own inputs.
     """
-    gradient, = torch.autograd.grad(logits.sum() * _INNER_SCALE, inputs, create_graph=True)
-    gradient = gradient if gradient.dtype == torch.float64 else gradient.float()
-    return (gradient / _INNER_SCALE).square().flatten(1).sum(1)
+    square, = squared_gradient_norms(logits, (inputs,))
+    return square
+
+
+def squared_gradient_norms(logits: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """The same for several inputs of one pass, such as reals and fakes, each of which only its own logits depend on."""
+    gradients = torch.autograd.grad(logits.sum() * _INNER_SCALE, list(inputs), create_graph=True)
+    wide = (g if g.dtype == torch.float64 else g.float() for g in gradients)
+    return [(g / _INNER_SCALE).square().flatten(1).sum(1) for g in wide]
 
 
 class Consistency:

@@ -84,19 +84,23 @@ class RunLog:
         if self.bar and images > self.last[1]:
             self.bar.update(self.bar.task_ids[0], completed=images, rate=f"{self._rate(images):,.0f}")
 
-    def report(self, images: int, figures: Mapping[str, float], vitals: Mapping[str, float]) -> None:
+    def report(self, images: int, figures: Mapping[str, float], vitals: Mapping[str, float],
+               seconds_at_peak: float) -> None:
         """One line of metrics.jsonl, the same to TensorBoard, and, without the vitals but for what was skipped, a line
-        for whoever watches."""
+        for whoever watches. `mfu` is the share of the time since the last report that its updates would have taken at
+        the device's peak."""
         now = time.monotonic()
         rate = self._rate(images)
-        times = {"seconds": round(now - self.begun, 3), "images_per_second": round(rate, 2)}
+        times = {"seconds": round(now - self.begun, 3), "images_per_second": round(rate, 2),
+                 "mfu": round(seconds_at_peak / max(now - self.last[0], 1e-9), 4)}
         row = {"images": images, **times, **figures, **vitals}
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         if self.board:
             for name, value in {**figures, **vitals}.items():
                 self.board.add_scalar(name, value, images)
-            self.board.add_scalar("images_per_second", rate, images)
+            for name in ("images_per_second", "mfu"):
+                self.board.add_scalar(name, times[name], images)
             self.board.flush()
         self.last = (now, images)
         skipped = {name: value for name, value in vitals.items() if name.startswith("skipped/") and value}

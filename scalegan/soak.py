@@ -278,7 +278,7 @@ def what_remains(run: Path) -> tuple[str, list[dict], dict[str, bytes]]:
     from scalegan import checkpoint
 
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    timeless = [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in rows]
+    timeless = [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second", "mfu")} for row in rows]
     pictures = {path.name: path.read_bytes() for path in (run / "samples").glob("*.png")}
     return checkpoint.digest(checkpoint.read(checkpoint.complete(run / "checkpoints")[-1])), timeless, pictures
 

@@ -25,6 +25,8 @@ from scalegan.rollback import Rollbacks, finite
 from scalegan.runlock import RunLock
 from scalegan.runlog import Means, RunLog
 from scalegan.signals import StopRequest
+from scalegan.update_trace import UpdateTrace
+from scalegan.utilisation import Utilisation, peak_flops
 from scalegan.vitals import diversity, vitals
 
 
@@ -71,9 +73,13 @@ class Run:
     other_emas: Mapping[str, Ema] = field(default_factory=dict)  # by prefix of their tensors
     phase: str = "start"  # what it is doing, for those who ask after a death
     rollbacks: Rollbacks = field(init=False)
+    utilisation: Utilisation = field(init=False)
+    trace: UpdateTrace = field(init=False)
 
     def __post_init__(self) -> None:
         self.rollbacks = Rollbacks(self.folder, self.ranks, self.checkpoints, self.recipe.health)
+        self.utilisation = Utilisation(peak_flops(self.ranks.device, self.engine.precision))
+        self.trace = UpdateTrace(self.folder, self.recipe.log.profile_updates if self.ranks.first else 0)
 
     def tensors(self) -> dict[str, Tensor | Partitioned]:
         """Every tensor of the run's state, by name; the same names, shapes and types with every engine."""
@@ -137,6 +143,7 @@ def train(run: Run, stop: StopRequest) -> Outcome:
         return Outcome.FINISHED
     finally:
         stream.close()
+        run.trace.close()
         stop.settle()
         if log:
             log.close()
@@ -168,6 +175,7 @@ def _roll_back(run: Run, log: RunLog | None) -> None:
     run.phase = "rollback"
     images = run.progress.images
     run.take_up(run.rollbacks.go_back(images, run.progress.attempt))
+    run.utilisation.take_seconds()
     if log:
         log.rewind(run.progress.images)
         log.say(f"losses or gradients are not finite at {images:,} images: going back to {run.progress.images:,}, "
@@ -188,7 +196,8 @@ def play_iteration(run: Run, stream: Stream) -> None:
                 reals = run.feed.prepare(stream.take())
                 progress.images = stream.position
             updates = progress.updates.get(phase.name, 0)
-            figures = run.engine.update(phase, run.feed.batch(reals, phase.name, updates))
+            with run.trace.update(phase.name, progress.images), run.utilisation.update(phase.name):
+                figures = run.engine.update(phase, run.feed.batch(reals, phase.name, updates))
             run.game.after(phase, figures)
             run.means.add({_figure(phase, name): value for name, value in figures.items()})
             progress.updates[phase.name] = updates + 1
@@ -212,7 +221,7 @@ def _report(run: Run, log: RunLog | None, before: int, last: bool) -> None:
     if recipe.log.every_images and (last or crossed(recipe.log.every_images, before, images)):
         figures = run.means.report()
         if log:
-            log.report(images, figures, vitals(run.game, run.engine.health, figures))
+            log.report(images, figures, vitals(run.game, run.engine.health, figures), run.utilisation.take_seconds())
     if log:
         log.advance(images)
 

@@ -114,7 +114,7 @@ def reports(run: Path) -> list[dict[str, Any]]:
     """metrics.jsonl without its times."""
     lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
     rows = [json.loads(line) for line in lines if line.endswith("\n")]  # a live run's last line may be half there
-    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in rows]
+    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second", "mfu")} for row in rows]
 
 
 def samples(run: Path) -> dict[str, bytes]:

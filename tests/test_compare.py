@@ -37,7 +37,8 @@ def curve(**figures: float) -> list[dict]:
 def result(fd: float, **changed: object) -> dict:
     """An evaluation; `changed` are what it differs in."""
     return {"metrics": {"fd": fd, "kid": {"mean": fd / 100}}, "resize": changed.get("resize", "clean"),
-            "num_samples": changed.get("num_samples", 2000), "warnings": [], "constants": {},
+            "num_samples": changed.get("num_samples", 2000), "warnings": [], "constants": {}, "images": int(fd * 1000),
+            "ema": changed.get("ema"),
             "extractor": {"name": changed.get("extractor", "efflite0"), "sha256": "a" * 64, "official": True},
             "data": {"path": "faces", "content": changed.get("content", "c" * 64), "num_images": 500}}
 
@@ -114,7 +115,14 @@ def test_newest_evaluations_stand_side_by_side(runs: list[Path]) -> None:
     assert refused == {} and [found["metrics"]["fd"] for found in beside.values()] == [20.0, 25.0]
     text = compare.page(seen, beside, refused)
     assert "<td>fd</td><td>20</td><td>25</td>" in text and "<td>kid.mean</td><td>0.2</td><td>0.25</td>" in text
+    assert "<td>images</td><td>20,000</td><td>25,000</td>" in text and "<td>average</td>" not in text
     assert "efflite0, resize clean, 2,000 samples against faces" in text
+
+
+def test_it_is_said_which_average_an_evaluation_is_of(tmp_path: Path) -> None:
+    seen = [compare.read(make_run(tmp_path / name, 1e-3, curve(loss=1.0), [result(20.0, ema=ema)]), name)
+            for name, ema in (("one", "short"), ("two", None))]
+    assert "<td>average</td><td>short</td><td>main</td>" in compare.page(seen, *compare.comparable_evaluations(seen))
 
 
 @pytest.mark.parametrize("changed", [{"extractor": "inception"}, {"resize": "tf1-bilinear"}, {"content": "d" * 64},

@@ -72,6 +72,19 @@ def test_activation_and_conjugate_are_those_of_the_paper(name: str) -> None:
 
 
 @EVERY
+def test_the_conjugates_slope_is_the_ratio(name: str) -> None:
+    """(f*)'(f'(u)) = u, through the activation: d f*(g(v)) / d g(v) is the ratio p / q that the logit v stands for."""
+    u = torch.linspace(0.2, 4, 9, dtype=torch.float64)
+    v = DIVERGENCES[name].optimum(u).requires_grad_()
+    of_conjugate, = torch.autograd.grad(DIVERGENCES[name].conjugate(v).sum(), v)
+    of_activation, = torch.autograd.grad(DIVERGENCES[name].activation(v).sum(), v)
+    assert torch.allclose(of_conjugate, u * of_activation, rtol=1e-12)
+    inner = torch.linspace(-3, 3, 13, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(DIVERGENCES[name].conjugate, inner)
+    assert torch.autograd.gradcheck(DIVERGENCES[name].activation, inner)
+
+
+@EVERY
 def test_training_the_bound_finds_the_divergence(name: str) -> None:
     """D trained by the loss itself, on samples in the proportions of P and Q; the derivative that G sees is f's."""
     v, loss = torch.zeros(3, dtype=torch.float64, requires_grad=True), LOSSES[f"f_{name}"]

@@ -46,6 +46,40 @@ def test_values_by_hand(name: str) -> None:
     assert {k: v.item() for k, v in found_g.items()} == pytest.approx(expected_g, abs=1e-12)
 
 
+# name: slopes of D's loss at REAL and at FAKE, and of G's at FAKE; the halves are of the means. s(x) is the sigmoid.
+SLOPES_BY_HAND = {
+    # D: -(1 - s) and s.  G: -(1 - s).
+    "non_saturating": ([-1 / 8, -1 / 4], [1 / 8, 3 / 8], [-3 / 8, -1 / 8]),
+    # G: -s, which vanishes where D is sure.
+    "minimax": ([-1 / 8, -1 / 4], [1 / 8, 3 / 8], [-1 / 8, -3 / 8]),
+    # Beyond the hinges (ln 3 > 1) nothing.
+    "hinge": ([0, -1 / 2], [0, 1 / 2], [-1 / 2, -1 / 2]),
+    # x - b, x - a; x - c.
+    "least_squares": ([(LN3 - 1) / 2, -1 / 2], [-LN3 / 2, LN3 / 2], [-(LN3 + 1) / 2, (LN3 - 1) / 2]),
+    "wasserstein": ([-1 / 2, -1 / 2], [1 / 2, 1 / 2], [-1 / 2, -1 / 2]),
+    # s(fake - real) with differences -2 ln 3 and ln 3; G: -s(real - fake).
+    "relativistic": ([-1 / 20, -3 / 8], [1 / 20, 3 / 8], [-9 / 20, -1 / 8]),
+    # The first fake's energy is above the margin.
+    "ebgan": ([-1 / 2, -1 / 2], [0, 1 / 2], [-1 / 2, -1 / 2]),
+    # -g' and (f* o g)'; G: minus the latter.
+    "f_kl": ([-1 / 2, -1 / 2], [1 / 6 / math.e, 3 / 2 / math.e], [-1 / 6 / math.e, -3 / 2 / math.e]),
+    "f_reverse_kl": ([-1 / 6, -1 / 2], [1 / 2, 1 / 2], [-1 / 2, -1 / 2]),
+    "f_js": ([-1 / 8, -1 / 4], [1 / 8, 3 / 8], [-1 / 8, -3 / 8]),
+    "f_hellinger": ([-1 / 6, -1 / 2], [1 / 6, 3 / 2], [-1 / 6, -3 / 2]),
+    "f_pearson": ([-1 / 2, -1 / 2], [(2 - LN3) / 4, (2 + LN3) / 4], [(LN3 - 2) / 4, -(2 + LN3) / 4]),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradients_by_hand(name: str) -> None:
+    real = torch.tensor(REAL, dtype=torch.float64, requires_grad=True)
+    fake = torch.tensor(FAKE, dtype=torch.float64, requires_grad=True)
+    of_d = torch.autograd.grad(sum(LOSSES[name].discriminator(real, fake).values()), (real, fake))
+    of_g = torch.autograd.grad(sum(LOSSES[name].generator(fake, real.detach()).values()), fake)
+    for found, expected in zip((*of_d, *of_g), SLOPES_BY_HAND[name]):
+        assert found.tolist() == pytest.approx(expected, abs=1e-12)
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_d_raises_reals_and_lowers_fakes_and_g_raises_fakes(name: str) -> None:
     real = torch.tensor([0.3, -0.4, 0.1], requires_grad=True)

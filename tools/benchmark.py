@@ -25,7 +25,7 @@ def main() -> int:
                         "lfw.zip in $SCALEGAN_TEST_DATA or in ../shared/data, else made pictures)")
     parser.add_argument("--model", metavar="NAME", help="of suite step: time this family")
     parser.add_argument("keys", nargs="*", metavar="key=value", help="of --model: recipe keys")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()  # keys may stand behind options
     suite = import_module(f"scalegan.benchmarks.{options.suite}")
     if options.model:
         print(json.dumps(suite.time_configuration([f"model.name={options.model}", *options.keys])))

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from scalegan import environment
+from scalegan.config import Engine
+from scalegan.engines.ranks import Ranks
 
 ROUNDS = 5
 
@@ -52,7 +54,7 @@ def shorter(name: str, unit: str, value: float, reference: str, reference_value:
 
 def machine() -> dict[str, Any]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return environment.record(device, 1, environment.choose_precision("auto", device), True)
+    return environment.record(Ranks(0, 1, device), 1, environment.choose_precision("auto", device), Engine())
 
 
 def table(results: list[Result]) -> str:

@@ -11,18 +11,22 @@ from torch import nn
 
 from scalegan import build, config, environment, launch, networks, optimizers, trainer
 from scalegan import recipe as recipes
+from scalegan.allocator import keep_freed_memory
 from scalegan.benchmarks.harness import Result, alternate, faster, seconds
 from scalegan.data.codec import encode
 from scalegan.data.manifest import ImageFormat, LabelSchema
 from scalegan.data.shards import Record, finish, write_shard
 from scalegan.engines.ddp import DDPEngine
 from scalegan.engines.ranks import Ranks
+from scalegan.flops import FlopCounter
 from scalegan.games.base import Batch
 from scalegan.models.layers.tracked import tracked_modules
 from scalegan.randomness import Draws
+from scalegan.utilisation import peak_flops
 
 _BATCH = 64
 _DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+_CIFAR = {"path": "-", "resolution": 32}
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -53,6 +57,38 @@ def dcgan64_vs_examples() -> Result:
     usual = _usual_dcgan()
     value, reference = alternate(lambda: _BATCH / seconds(update), lambda: _BATCH / seconds(usual), rounds=9)
     return faster("dcgan64_vs_examples", "images/s", value, "pytorch/examples' way, fp32, contiguous", reference)
+
+
+def stylegan2_fraction_of_peak() -> Result:
+    """64 px, in the widths of the comparison with NVlabs/stylegan3."""
+    model = {"name": "stylegan2", "channel_base": 8192, "channel_max": 128}
+    return _fraction_of_peak("stylegan2", {"model": model, "batch_size": 16})
+
+
+def biggan_fraction_of_peak() -> Result:
+    """The CIFAR script's networks."""
+    return _fraction_of_peak("biggan", {"model": {"name": "biggan"}, "batch_size": 16, "data": _CIFAR})
+
+
+def r3gan_fraction_of_peak() -> Result:
+    """The published CIFAR-10 shape."""
+    return _fraction_of_peak("r3gan", {"model": {"name": "r3gan"}, "batch_size": 8, "data": _CIFAR})
+
+
+def dcgan_fraction_of_peak() -> Result:
+    """64 px, as published."""
+    return _fraction_of_peak("dcgan", {"model": {"name": "dcgan", "norm_group": _BATCH}})
+
+
+def _fraction_of_peak(family: str, changes: dict) -> Result:
+    """Operations per second of one update of every phase, without penalties, beside those of the peak."""
+    recipe = _parse(changes)
+    update = one_update(recipe)
+    with FlopCounter() as counter:
+        update()
+    precision = environment.choose_precision(recipe.precision, _DEVICE)
+    value, peak = alternate(lambda: counter.flops / seconds(update), lambda: peak_flops(_DEVICE, precision))
+    return faster(f"{family}_fraction_of_peak", "FLOP/s", value, f"a 3x3 convolution, 128 channels, {precision}", peak)
 
 
 def one_update(recipe: config.Recipe) -> Callable[[], None]:
@@ -155,7 +191,9 @@ def _usual_dcgan() -> Callable[[], None]:
     return iteration
 
 
-BENCHMARKS = {"trainer_vs_bare_loop": trainer_vs_bare_loop, "dcgan64_vs_examples": dcgan64_vs_examples}
+BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (
+    trainer_vs_bare_loop, dcgan64_vs_examples, stylegan2_fraction_of_peak, biggan_fraction_of_peak,
+    r3gan_fraction_of_peak, dcgan_fraction_of_peak)}
 
 
 def time_configuration(arguments: list[str]) -> dict[str, object]:
@@ -166,6 +204,8 @@ def time_configuration(arguments: list[str]) -> dict[str, object]:
 
     changes = OmegaConf.to_container(OmegaConf.from_dotlist(arguments))
     recipe = recipes.parse(recipes.merge(recipes.to_dict(_parse({})), changes), "benchmark")
+    if _DEVICE.type == "cpu":
+        keep_freed_memory()                             # as training does
     update = one_update(recipe)
     update()
     times = [seconds(update) for _ in range(5)]

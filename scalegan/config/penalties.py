@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from scalegan.config.schedule import Schedule
-from scalegan.config.schema import Beta, Share, typed
+from scalegan.config.schema import Beta, typed
 
 
 @typed

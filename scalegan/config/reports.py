@@ -13,6 +13,8 @@ class Log:
     """Images between reports (metrics.jsonl, TensorBoard, terminal)."""
     tensorboard: bool = True
     """Write TensorBoard files too."""
+    profile_updates: NonNegativeInt = 0
+    """Updates to trace with torch's profiler, after the first few, into `profile/` of the run folder."""
 
 
 @typed

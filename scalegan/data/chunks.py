@@ -1,5 +1,7 @@
 """What a storage backend is to the stream: it writes samples where it is told to."""
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,12 +11,13 @@ from scalegan.data.order import Order
 Chunk = tuple[Tensor, Tensor | None]
 
 
-class Chunks:
+class Chunks(ABC):
     """A storage backend, and how it stores one sample: uint8 [H, W, C], or float32 [2] for points."""
 
     order: Order
     sample: np.dtype
 
+    @abstractmethod
     def fill(self, out: np.ndarray, position: int, lanes: range) -> np.ndarray | None:
         """Writes what lanes contribute to the batch that begins at `position`, and returns its labels.
 
@@ -24,7 +27,6 @@ class Chunks:
         Raises:
             UserError: where a record is damaged or missing.
         """
-        raise NotImplementedError
 
     def chunk(self, position: int, lane: int) -> Chunk:
         """A lane's contribution in memory of its own, and its labels: [n], [n, K] or None."""

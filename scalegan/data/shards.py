@@ -8,9 +8,9 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
-from zlib import crc32
 
 import numpy as np
+from isal.isal_zlib import crc32
 
 from scalegan.data.manifest import ImageFormat, Index, LabelSchema, Manifest, Shard, content_hash, digest_of
 

@@ -4,9 +4,9 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from zlib import crc32
 
 import numpy as np
+from isal.isal_zlib import crc32
 
 from scalegan.data.cache import Remote
 from scalegan.data.chunks import Chunks, images_of

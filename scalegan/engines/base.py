@@ -1,6 +1,7 @@
 """What every engine does: freezes who does not move, runs grains, and makes no update of what is not finite."""
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ Outputs = dict[tuple, Tensor]
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Engine:
+class Engine(ABC):
     """Runs the updates of a game's phases, on one rank or many.
 
     Args:
@@ -98,20 +99,20 @@ class Engine:
                 scale.restore(state["scalers"][name])
         self.health.restore(state.get("health", {}))
 
+    @abstractmethod
     def _accumulate(self, phase: Phase, batch: Batch) -> Outputs:
         """Runs all grains, and leaves the movers' mean gradients, not scaled, where `_step` finds them.
 
         Returns the means over all ranks of what was observed, terms and figures, and ("norm", player) of gradients.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _step(self, player: str) -> None:
         """Steps along the gradients, and forgets them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _take_gradients(self, player: str) -> list[Tensor]:
         """The gradients of all the player's parameters, whole; and forgets them."""
-        raise NotImplementedError
 
     def _forward(self, phase: Phase, batch: Batch) -> tuple[Tensor, Outputs]:
         """A grain's loss, to be differentiated, and its observations, terms and figures."""

@@ -57,7 +57,7 @@ class DDPEngine(Engine):
         def vector(index: int) -> Tensor:
             outputs.update(self._differentiated(phase, self._grain(batch, index), moving))
             values = list(outputs.values())
-            return torch.cat([value.reshape(-1).to(values[0].dtype) for value in values])
+            return torch.cat([_as_it_lies(value).to(values[0].dtype) for value in values])
 
         count = self._grains(batch)
         if self.ranks.world == 1 and count == 1:
@@ -68,9 +68,7 @@ class DDPEngine(Engine):
         else:
             total = reduction.fast(total, self.ranks.world)
         pieces = total.split([value.numel() for value in outputs.values()])
-        # A gradient takes its parameter's memory layout: fused optimizers walk both in parallel.
-        return {key: torch.empty_like(value).copy_(piece.view(value.shape))
-                for (key, value), piece in zip(outputs.items(), pieces)}
+        return {key: _shaped(piece, value) for (key, value), piece in zip(outputs.items(), pieces)}
 
     def _differentiated(self, phase: Phase, batch: Batch, moving: list[nn.Parameter]) -> Outputs:
         """A grain's gradients, observations, terms and figures."""
@@ -81,3 +79,19 @@ class DDPEngine(Engine):
         gradients: Outputs = {("gradient", i): torch.zeros_like(p) if p.grad is None else p.grad
                               for i, p in enumerate(moving)}
         return gradients | outputs
+
+
+def _as_it_lies(tensor: Tensor) -> Tensor:
+    """All elements [n] in the order of memory, so that nothing is copied."""
+    return tensor.permute(_order(tensor)).reshape(-1)
+
+
+def _shaped(elements: Tensor, like: Tensor) -> Tensor:
+    """Undoes `_as_it_lies`: a view in the layout of `like`, as fused optimizers walk gradient and parameter alike."""
+    order = _order(like)
+    lying = elements.to(like.dtype).view([like.shape[axis] for axis in order])
+    return lying.permute([order.index(axis) for axis in range(like.dim())])
+
+
+def _order(tensor: Tensor) -> list[int]:
+    return sorted(range(tensor.dim()), key=tensor.stride, reverse=True)

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from accelerate import PartialState
 
+from scalegan.allocator import keep_freed_memory
 from scalegan.errors import SharedError, UserError
 
 T = TypeVar("T")
@@ -101,6 +102,8 @@ def join(threads: int = 0) -> Ranks:
                         "they would train apart")
     if threads:
         torch.set_num_threads(threads)
+    if state.device.type == "cpu":
+        keep_freed_memory()
     if state.num_processes == 1:
         return Ranks(0, 1, state.device)
     return Ranks(state.process_index, state.num_processes, state.device,

@@ -12,7 +12,7 @@ from scalegan.games.fakes import plain_fakes
 from scalegan.games.tricks import Trick
 from scalegan.losses import AdversarialLoss, Terms
 from scalegan.models.layers.spectral import orthogonal_regularisation
-from scalegan.penalties import Consistency, PathLength, r1
+from scalegan.penalties import Consistency, PathLength, r1, squared_gradient_norms
 from scalegan.schedules import at
 
 
@@ -72,13 +72,20 @@ class GAN(Game):
         fakes = fakes.detach().requires_grad_(bool(self.r2_gamma))
         judged = self.D if eager or self.r2_gamma else self.quick["D"]
         shown_reals, shown_fakes = self.shown(reals, batch, "real"), self.shown(fakes, batch, "fake")
-        real, fake = judged(shown_reals, batch.labels), judged(shown_fakes, batch.fake_labels)
+        if getattr(self.D, "one_by_one", False) and eager == bool(self.r2_gamma):
+            real, fake = _together(judged, shown_reals, shown_fakes, batch)
+        else:
+            real, fake = judged(shown_reals, batch.labels), judged(shown_fakes, batch.fake_labels)
         batch.figures.update(real_logit=real.mean(), fake_logit=fake.mean(), **self.augment.watch(real, batch.images))
         terms = self.loss.discriminator(real, fake)
-        if eager:
-            terms["r1"] = r1(real, reals, at(self.r1_gamma, batch.images))
+        penalised = {"r1": (self.r1_gamma, real, reals)} if eager else {}
         if self.r2_gamma:
-            terms["r2"] = r1(fake, fakes, at(self.r2_gamma, batch.images))
+            penalised["r2"] = self.r2_gamma, fake, fakes
+        if penalised:
+            gammas, logits, inputs = zip(*penalised.values())
+            squares = squared_gradient_norms(torch.cat(logits), inputs)
+            terms |= {name: at(gamma, batch.images) / 2 * square.mean()
+                      for name, gamma, square in zip(penalised, gammas, squares)}
         if self.consistency:
             terms |= self.consistency(judged, "real", real, shown_reals, batch.labels, batch.draws)
             terms |= self.consistency(judged, "fake", fake, shown_fakes, batch.fake_labels, batch.draws)
@@ -131,3 +138,10 @@ class GAN(Game):
             return {}
         weights = [p for name, p in player.named_parameters() if p.dim() > 1 and not name.startswith("shared")]
         return {"orthogonal": orthogonal_regularisation(weights, self.orthogonal)}
+
+
+def _together(judged: Callable, reals: Tensor, fakes: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Logits of reals and fakes from one pass, for a D whose samples do not see each other: its weights are normalised
+    and cast once, and so are their gradients added up."""
+    labels = None if batch.labels is None else torch.cat([batch.labels, batch.fake_labels])
+    return judged(torch.cat([reals, fakes]), labels).chunk(2)

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scalegan.models.layers.bottleneck import bottleneck
 from scalegan.models.layers.conditions import check_labels, embed
 from scalegan.models.layers.convolution import conv2d
 from scalegan.models.layers.half import half_dtype, wide_dtype, without_autocast
@@ -100,9 +101,8 @@ class ResidualBlock(nn.Module):
         self.contract = Convolution(inner, channels, gain=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.leaky_relu(self.expand(x), SLOPE, inplace=True)
-        y = F.leaky_relu(self.mix(y), SLOPE, inplace=True)
-        return x + self.contract(y)
+        weights = self.expand.weight, self.mix.weight, self.contract.weight
+        return bottleneck(x, weights, (self.expand.bias, self.mix.bias), SLOPE, self.mix.groups)
 
 
 class Generator(nn.Module):
@@ -173,6 +173,8 @@ class Discriminator(nn.Module):
     Args as the generator's, widths too from 4 px up. `embedding_dim`: features that the class is projected on, by
     default as many as channels at 4 px.
     """
+
+    one_by_one = True  # a logit depends on its own image alone: reals and fakes may share a pass
 
     def __init__(self, resolution: int = 256, channels: int = 3, width: int = 768, num_classes: int = 0,
                  full_width_until: int = 32, cardinality: int = 96, widths: Sequence[int] | None = None,

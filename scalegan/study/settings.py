@@ -10,6 +10,7 @@ class Settings:
     Args:
         hidden, layers: units and number of hidden layers, of G and D alike.
         frequency_g, frequency_d: of their first layers (see `Stack`).
+        spread: factor of the weights of G's last layer at the start; a small one starts all samples near one point.
         latent_dim: length of z, standard normal.
         batch_size: samples per update of a seed.
         updates: of G; D moves `critic` times before each.
@@ -21,6 +22,7 @@ class Settings:
     layers: int = 3
     frequency_g: float = 1.0
     frequency_d: float = 2.0
+    spread: float = 1.0
     latent_dim: int = 2
     batch_size: int = 128
     updates: int = 2000
@@ -39,7 +41,7 @@ class Objective:
         critic: updates of D per update of G.
         gradient_penalty: WGAN-GP's lambda.
         clip: bound of D's weights, which then moves by RMSProp with `rmsprop_lr`.
-        unroll: steps of D that G looks ahead, of size `unroll_lr`.
+        unroll: steps of D that G looks ahead, of size `unroll_lr`, which falls with the learning rates.
         minibatch: kernels of minibatch discrimination.
         energy: D is an auto-encoder.
         pull_away: weight of the pull-away term.
@@ -58,10 +60,10 @@ class Objective:
 
 
 SETTINGS = {
-    "ring8": Settings(layers=2, frequency_g=0.0, frequency_d=0.0, updates=3000),
-    "grid25": Settings(frequency_g=2.0, frequency_d=2.0, updates=5000, lr_g=3e-3, lr_d=3e-3),
-    "moons": Settings(),
-    "spiral": Settings(),
+    "ring8": Settings(layers=2, frequency_g=0.0, frequency_d=0.0, spread=0.1, updates=4000),
+    "grid25": Settings(frequency_g=2.0, frequency_d=3.0, updates=5000, lr_g=3e-3, lr_d=3e-3),
+    "moons": Settings(updates=1500),
+    "spiral": Settings(updates=1500),
 }
 
 OBJECTIVES = {
@@ -73,6 +75,6 @@ OBJECTIVES = {
     "ebgan_pt": Objective("ebgan", energy=True, pull_away=0.1),
     "relativistic": Objective("relativistic"),
     **{name: Objective(name) for name in ("f_kl", "f_reverse_kl", "f_js", "f_hellinger", "f_pearson")},
-    "unrolled": Objective("non_saturating", unroll=5, unroll_lr=0.01),
-    "minibatch_discrimination": Objective("non_saturating", minibatch=8),
+    "unrolled": Objective("minimax", unroll=5, unroll_lr=0.003),
+    "minibatch_discrimination": Objective("non_saturating", minibatch=3),
 }

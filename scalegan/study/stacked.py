@@ -35,8 +35,11 @@ class Stack:
     def __len__(self) -> int:
         return len(self.shapes)
 
-    def initial(self, generators: Sequence[torch.Generator]) -> Tensor:
-        """Weights [S, size]: N(0, 2 / fan_in) (He et al., 2015), zero biases; a generator per seed."""
+    def initial(self, generators: Sequence[torch.Generator], last: float = 1.0) -> Tensor:
+        """Weights [S, size]: N(0, 2 / fan_in) (He et al., 2015), those of the last layer times `last`, zero biases.
+
+        A generator per seed.
+        """
         rows = []
         for generator in generators:
             parts = [part for a, b in self.shapes
@@ -45,6 +48,7 @@ class Stack:
                 a, b = self.shapes[0]
                 parts[0] *= self.frequency / math.sqrt(2 / a)
                 parts[1] = torch.rand(b, generator=generator) * (2 * math.pi)
+            parts[-2] *= last
             rows.append(torch.cat([*parts, torch.zeros(self.sizes[-1])]))
         return torch.stack(rows)
 

@@ -74,7 +74,7 @@ class Study:
         self.extra = extra + -extra % 64
         generators = [[torch.Generator().manual_seed(key_of(seed, "study", player, data) & 0xFFFFFFFF)
                        for seed in seeds] for player in "GD"]
-        self.g = self.G.initial(generators[0]).requires_grad_()
+        self.g = self.G.initial(generators[0], settings.spread).requires_grad_()
         kernels = torch.stack([torch.randn(self.extra, generator=one) for one in generators[1]]) / settings.hidden**0.5
         kernels[:, settings.hidden * objective.minibatch * _KERNEL_DIM :] = 0
         self.d = torch.cat([self.D.initial(generators[1]), kernels], dim=1).requires_grad_()
@@ -111,13 +111,13 @@ class Study:
         squares = penalties.squared_gradient_norm(logits.flatten(), points).unflatten(0, reals.shape[:2])
         return torch.stack([penalties.one_lipschitz(one, self.objective.gradient_penalty) for one in squares])
 
-    def forge(self, reals: Tensor) -> Tensor:
-        """G's loss [S]."""
+    def forge(self, reals: Tensor, pace: float) -> Tensor:
+        """G's loss [S]; `pace` is the share of their first values that learning rates are at."""
         fakes, d = self.G(self.g, next(self.latents["G"])), self.d
         for _ in range(self.objective.unroll):
             d = d.detach().requires_grad_() if d is self.d else d
             step, = torch.autograd.grad(self.judge(d, reals, fakes).sum(), d, create_graph=True)
-            d = d - self.objective.unroll_lr * step
+            d = d - pace * self.objective.unroll_lr * step
         real = self.logits(d, reals) if self.loss.needs_reals else torch.zeros_like(fakes[..., 0])
         loss = _each(self.loss.generator, self.logits(d, fakes), real)
         if self.objective.pull_away:
@@ -140,8 +140,9 @@ def train(objective: Objective, settings: Settings, data: str, seeds: Sequence[i
     rates = [(optimizer.param_groups[0], optimizer.param_groups[0]["lr"]) for optimizer in (g, d)]
     average = study.g.detach().clone()
     for update in range(settings.updates):
+        pace = min(1.0, 2 * (1 - update / settings.updates))
         for group, lr in rates:
-            group["lr"] = lr * min(1.0, 2 * (1 - update / settings.updates))
+            group["lr"] = lr * pace
         for _ in range(objective.critic):
             reals = next(study.reals)
             with torch.no_grad():
@@ -152,7 +153,7 @@ def train(objective: Objective, settings: Settings, data: str, seeds: Sequence[i
             _step(d, study.d, loss)
             if objective.clip:
                 study.d.data.clamp_(-objective.clip, objective.clip)
-        _step(g, study.g, study.forge(reals))
+        _step(g, study.g, study.forge(reals, pace))
         decay = min(settings.ema, (1 + update) / (10 + update))
         average.mul_(decay).add_(study.g.detach() * (1 - decay))
     z = torch.stack([SeedDraws(seed, "z/samples", SAMPLES).normal("z", settings.latent_dim) for seed in seeds])

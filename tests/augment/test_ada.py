@@ -242,9 +242,14 @@ def test_filtering_is_a_convolution_with_the_amplified_bands() -> None:
         np.testing.assert_allclose(out[index, 1], expected, atol=1e-5)
 
 
-def test_noise_has_the_drawn_strength() -> None:
+def test_noise_is_white_and_of_the_drawn_strength() -> None:
     x = images(32)
     added = noise(x, DRAWS, P) - x
+    for image, found, chance, level, white in zip(x.double().numpy(), noise(x, DRAWS, P).double().numpy(),
+                                                  DRAWS.uniform("noise").tolist(),
+                                                  DRAWS.normal("noise/level").tolist(),
+                                                  DRAWS.normal("noise", 3, 32, 32).double().numpy()):
+        np.testing.assert_allclose(found, image + (abs(level) * 0.1 if chance < P else 0) * white, atol=1e-6)
     chosen, level = DRAWS.uniform("noise") < P, DRAWS.normal("noise/level").abs() * 0.1
     torch.testing.assert_close(added.flatten(1).std(1), torch.where(chosen, level, 0), rtol=0.08, atol=1e-7)
     assert abs(added.mean() / added.std()) < 0.03

@@ -1,11 +1,15 @@
 """Tricks against values worked out by hand, gradients too."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from harness import launch
+from test_objectives import POINTS
 from torch import Tensor, nn
 
+from scalegan import checkpoint
 from scalegan.augment import Augment
 from scalegan.augment.instance_noise import InstanceNoise
 from scalegan.config import Schedule
@@ -111,6 +115,16 @@ def test_adaptive_updates() -> None:
     assert told(math.nan, 1.0) == (1, 2)
 
 
+@pytest.mark.slow
+def test_players_move_as_often_as_the_recipe_says(tmp_path: Path) -> None:
+    """Three batches for D and one, shared, for two updates of G: 384 images are four iterations of 96."""
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(POINTS)
+    launch(1, f"recipe={recipe}", f"run_dir={tmp_path / 'run'}", "game.updates={D: 3, G: 2}")
+    facts = checkpoint.facts_of(checkpoint.complete(tmp_path / "run" / "checkpoints")[-1])
+    assert (facts["images"], facts["iterations"], facts["updates"]) == (384, 4, {"D": 12, "G": 8})
+
+
 def test_instance_noise_is_of_the_deviation_that_the_schedule_says() -> None:
     images = torch.zeros(8, 3, 16, 16)
     noise = InstanceNoise(Augment(), Schedule(kind="linear", start=0.4, end=0.0, images=1000))
@@ -120,6 +134,8 @@ def test_instance_noise_is_of_the_deviation_that_the_schedule_says() -> None:
     assert torch.allclose(noise(images, DRAWS.of("real"), 250), first * 0.75)
     assert torch.equal(noise(images, DRAWS.of("real"), 1000), images)
     assert not torch.equal(noise(images, DRAWS.of("fake"), 0), first)
+    images.requires_grad_()
+    assert torch.autograd.grad(noise(images, DRAWS, 0).sum(), images)[0].eq(1).all()  # G learns through it
 
 
 def test_virtual_batch_norm_by_hand() -> None:
@@ -130,6 +146,22 @@ def test_virtual_batch_norm_by_hand() -> None:
     assert found[:2] == pytest.approx([-1.0, 1.0])
     assert found[2] == pytest.approx((5 - 7 / 3) / math.sqrt(29 / 3 - 49 / 9))
     assert found[3] == pytest.approx((-1 - 1 / 3) / math.sqrt(5 / 3 - 1 / 9))
+
+
+def test_virtual_batch_norms_gradient_by_hand() -> None:
+    """y = (x - m) / s, m and s of (0, 2, x): dy/dx = (1 - m') / s - (x - m) v' / (2 s^3), m' = 1/3, v' = 2 (x - m) / 3.
+
+    The reference batch moves it too: G learns through both.
+    """
+    norm = VirtualBatchNorm(1, 2, eps=0.0).double()
+    x = torch.tensor([0.0, 2.0, 5.0], dtype=torch.float64, requires_grad=True)
+    slopes, = torch.autograd.grad(norm(x.view(3, 1, 1, 1))[2].sum(), x)
+    m, s = 7 / 3, math.sqrt(38 / 9)
+
+    def slope(value: float, own: float) -> float:
+        return (own - 1 / 3) / s - (5 - m) * 2 * (value - m) / 3 / (2 * s**3)
+
+    assert slopes.tolist() == pytest.approx([slope(0, 0), slope(2, 0), slope(5, 1)])
 
 
 def test_a_sample_under_virtual_batch_norm_sees_no_other() -> None:

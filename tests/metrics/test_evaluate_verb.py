@@ -56,10 +56,28 @@ def test_a_run_against_its_own_data_an_export_and_a_picture(places: dict[str, Pa
     assert sheet.shape[1] > sheet.shape[0] * 0.7        # ten rows of a sample and seven reals
     row = json.loads((run / "evaluations.jsonl").read_text())
     assert row["metrics"] == result["metrics"]
+    newest = max((run / "checkpoints").glob("0*"))
+    assert evaluate(places, newest, *given[:2], "--metrics", "fid", "--num-samples", 30).returncode == 0
+    kept = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
+    assert [(one["images"], one["num_samples"]) for one in kept] == [(2560, 40), (2560, 30)]  # a checkpoint's too
     out = tmp_path / "g.safetensors"
     assert harness.cli("export", finished_run, "--out", out).returncode == 0
     exported = evaluate(places, out, "--data", tiny_set, *given)
     assert json.loads(exported.stdout)["metrics"] == result["metrics"]
+
+
+@pytest.mark.slow
+def test_one_of_several_averages_is_measured_as_its_export_is(places: dict[str, Path], tiny_recipe: Path,
+                                                             tiny_set: Path, tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "short.safetensors"
+    harness.launch(1, f"recipe={tiny_recipe}", f"run_dir={run}", "emas={short: {half_life_images: 100}}",
+                   "total_images=640")
+    given = ("--extractor", places["stub"], "--metrics", "fid", "--num-samples", 40)
+    main, short = (json.loads(evaluate(places, run, *given, *chosen).stdout) for chosen in ((), ("--ema", "short")))
+    assert (short["ema"], main["ema"], short["images"]) == ("short", None, 640)
+    assert short["metrics"] != main["metrics"]
+    assert harness.cli("export", run, "--ema", "short", "--out", out).returncode == 0
+    assert json.loads(evaluate(places, out, "--data", tiny_set, *given).stdout)["metrics"] == short["metrics"]
 
 
 @pytest.mark.slow
@@ -81,7 +99,8 @@ def test_two_ranks_print_one_object_with_the_same_figures(places: dict[str, Path
     (("{a}", "--data", "/nowhere"), "/nowhere does not exist"),
     (("{a}", "--data", "{b}", "--metrics", "fid,fjd"), "there is no metric 'fjd'"),
     (("{a}", "--data", "{small}", "--extractor", "{stub}"), "16 x 16 px, 3 channels, and"),
-], ids=["no weights", "no data", "no such metric", "another size"])
+    (("{a}", "--data", "{b}", "--ema", "short"), "has no averages; leave out --ema"),
+], ids=["no weights", "no data", "no such metric", "another size", "no averages"])
 def test_a_mistake_is_one_line(places: dict[str, Path], arguments: tuple[str, ...], words: str, tmp_path: Path) -> None:
     names = {**places, "small": write_images(tmp_path / "small", 5, 8) if "{small}" in arguments else ""}
     done = evaluate(places, *(argument.format(**names) for argument in arguments))

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
+from torch.utils.flop_counter import conv_flop_count, register_flop_formula
 
 from scalegan.models.layers.half import half_dtype, without_autocast
 
@@ -19,14 +20,34 @@ from scalegan.models.layers.half import half_dtype, without_autocast
 Geometry = tuple[list[int], list[int], list[int], bool, list[int], int]
 
 
-def _geometry(stride: int, padding: int, transposed: bool, groups: int) -> Geometry:
+def geometry(stride: int = 1, padding: int = 0, transposed: bool = False, groups: int = 1) -> Geometry:
+    """What the operators take behind weight and bias."""
     return [stride] * 2, [padding] * 2, [1, 1], transposed, [0, 0], groups
 
 
-def _gradients(grad: Tensor, x: Tensor, w: Tensor, geometry: Geometry, mask: list[bool]) -> tuple[Tensor | None, ...]:
-    bias_sizes = [grad.shape[1]] if mask[2] else None
+def convolution_gradients(grad: Tensor, x: Tensor, w: Tensor, geometry: Geometry,
+                          mask: list[bool]) -> tuple[Tensor | None, ...]:
+    """Of x, w and the bias, where the mask asks for them; not to be differentiated."""
     with without_autocast(grad):
+        if mask[1] and _is_product(x, w, geometry):
+            rows, columns = _rows(grad), _rows(x)
+            of_x, _, _ = convolution_gradients(grad, x, w, geometry, [True, False, False]) if mask[0] else [None] * 3
+            return of_x, (rows.T @ columns).view(w.shape), rows.sum(0) if mask[2] else None
+        bias_sizes = [grad.shape[1]] if mask[2] else None
         return torch.ops.aten.convolution_backward(grad, x, w, bias_sizes, *geometry, mask)
+
+
+def _is_product(x: Tensor, w: Tensor, geometry: Geometry) -> bool:
+    """Whether a matrix product gives the gradient of the weights, and faster: of 1x1 kernels in bf16 on a CPU, where
+    the published R3GAN's take a fifth less time so."""
+    stride, padding, _, transposed, _, groups = geometry
+    return (w.shape[2:] == (1, 1) and x.dtype == torch.bfloat16 and x.device.type == "cpu" and stride == [1, 1]
+            and padding == [0, 0] and not transposed and groups == 1)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """[N, C, H, W] -> [N H W, C], without a copy where channels lie last."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
 
 
 class _Convolution(Function):
@@ -43,9 +64,9 @@ class _Convolution(Function):
     def backward(ctx, grad):
         (x, w), geometry, needs = ctx.saved_tensors, ctx.geometry, ctx.needs_input_grad
         if not torch.is_grad_enabled():
-            return *_gradients(grad, x, w, geometry, list(needs[:3])), None
+            return *convolution_gradients(grad, x, w, geometry, list(needs[:3])), None
         grad_x = _InputGradient.apply(grad, w, x, geometry) if needs[0] else None
-        grad_w = _WeightGradient.apply(grad, x, w, geometry) if needs[1] else None
+        grad_w = _WeightGradient.apply(grad, x, w, geometry) if wanted(ctx, 1) else None
         grad_bias = grad.sum((0, 2, 3)) if needs[2] else None
         return grad_x, grad_w, grad_bias, None
 
@@ -57,7 +78,7 @@ class _InputGradient(Function):
     def forward(ctx, grad, w, x, geometry):
         ctx.save_for_backward(grad, w, x)
         ctx.geometry = geometry
-        return _gradients(grad, x, w, geometry, [True, False, False])[0]
+        return convolution_gradients(grad, x, w, geometry, [True, False, False])[0]
 
     @staticmethod
     def backward(ctx, second):
@@ -74,7 +95,7 @@ class _WeightGradient(Function):
     def forward(ctx, grad, x, w, geometry):
         ctx.save_for_backward(grad, x, w)
         ctx.geometry = geometry
-        return _gradients(grad, x, w, geometry, [False, True, False])[1]
+        return convolution_gradients(grad, x, w, geometry, [False, True, False])[1]
 
     @staticmethod
     def backward(ctx, second):
@@ -84,6 +105,47 @@ class _WeightGradient(Function):
         return grad_grad, grad_x, None, None
 
 
+def activated_convolution(x: Tensor, w: Tensor, bias: Tensor, slope: float, geometry: Geometry) -> Tensor:
+    """A convolution and a leaky ReLU; not to be differentiated. In bf16 on a CPU one kernel does both."""
+    stride, padding, dilation, _, _, groups = geometry
+    if x.dtype == torch.bfloat16 and x.device.type == "cpu" and torch.backends.mkldnn.is_available():
+        return torch.ops.mkldnn._convolution_pointwise(x, w, bias, padding, stride, dilation, groups, "leaky_relu",
+                                                       [slope], "")
+    return F.leaky_relu_(torch.ops.aten.convolution(x, w, bias, *geometry), slope)
+
+
+def _flops_of_activated(x_shape, w_shape, *others, out_shape=None, **named) -> int:
+    return conv_flop_count(x_shape, w_shape, out_shape)
+
+
+if torch.backends.mkldnn.is_available():
+    register_flop_formula(torch.ops.mkldnn._convolution_pointwise)(_flops_of_activated)
+
+
+def wanted(ctx, position: int) -> bool:
+    """Whether this backward takes the gradient of the Function's input at `position`, which must not be a leaf.
+
+    `ctx.needs_input_grad` only says whether somebody may ever ask: a gradient penalty asks for that of the images, and
+    the gradients of all weights would be thrown away.
+    """
+    return ctx.needs_input_grad[position] and torch._C._will_engine_execute_node(ctx.next_functions[position][0])
+
+
+def no_leaf(parameter: Tensor) -> Tensor:
+    """The same values in a tensor that `wanted` can tell about."""
+    return parameter.view_as(parameter) if parameter.is_leaf and parameter.requires_grad else parameter
+
+
+def input_gradient(grad: Tensor, w: Tensor, x: Tensor, geometry: Geometry) -> Tensor:
+    """Of x, differentiable any number of times."""
+    return _InputGradient.apply(grad, w, x, geometry)
+
+
+def weight_gradient(grad: Tensor, x: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
+    """Of w, differentiable any number of times."""
+    return _WeightGradient.apply(grad, x, w, geometry)
+
+
 def _convolve(x: Tensor, w: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
     half = half_dtype(x)
     if half is not None and x.dtype != torch.float64:
@@ -91,18 +153,18 @@ def _convolve(x: Tensor, w: Tensor, bias: Tensor | None, geometry: Geometry) -> 
     w, bias = w.to(x.dtype), None if bias is None else bias.to(x.dtype)
     if torch.compiler.is_compiling() or not torch.is_grad_enabled():
         return torch.ops.aten.convolution(x, w, bias, *geometry)
-    return _Convolution.apply(x, w, bias, geometry)
+    return _Convolution.apply(x, no_leaf(w), bias, geometry)
 
 
 def conv2d(x: Tensor, w: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0,
            groups: int = 1) -> Tensor:
     """[N, C, H, W] * [O, C/groups, k, k] -> [N, O, H', W'], as `F.conv2d`."""
-    return _convolve(x, w, bias, _geometry(stride, padding, False, groups))
+    return _convolve(x, w, bias, geometry(stride, padding, False, groups))
 
 
 def conv_transpose2d(x: Tensor, w: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0) -> Tensor:
     """[N, C, H, W] * [C, O, k, k] -> [N, O, H', W'], as `F.conv_transpose2d`."""
-    return _convolve(x, w, bias, _geometry(stride, padding, True, 1))
+    return _convolve(x, w, bias, geometry(stride, padding, True, 1))
 
 
 def _box_taps(like: Tensor) -> Tensor:
@@ -133,6 +195,18 @@ def nearest_then_conv2d(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Ten
 
 def add_upsampled(x: Tensor, small: Tensor) -> Tensor:
     """x + nearest_upsampling(small) without the upsampled copy: [N, C, 2H, 2W], [N, C, H, W] -> [N, C, 2H, 2W]."""
-    height, width = small.shape[2:]
-    pixels = x.unflatten(3, (width, 2)).unflatten(2, (height, 2))      # [N, C, H, 2, W, 2]
-    return (pixels + small[:, :, :, None, :, None]).flatten(4, 5).flatten(2, 3)
+    return _AddUpsampled.apply(x, small)
+
+
+class _AddUpsampled(Function):
+    """Its derivative is written out for torch adds up blocks of pixels some fifty times slower than it pools them."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, small: Tensor) -> Tensor:
+        height, width = small.shape[2:]
+        pixels = x.unflatten(3, (width, 2)).unflatten(2, (height, 2))  # [N, C, H, 2, W, 2]
+        return (pixels + small[:, :, :, None, :, None]).flatten(4, 5).flatten(2, 3)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
+        return grad, 4 * F.avg_pool2d(grad, 2)

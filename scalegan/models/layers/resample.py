@@ -29,12 +29,12 @@ def blur(x: Tensor, padding: int, gain: float = 1.0) -> Tensor:
 
 def downsample(x: Tensor) -> Tensor:
     """[N, C, H, W] -> [N, C, H/2, W/2]."""
-    return _Halve.apply(x)
+    return _Halve.apply(x, 1.0)
 
 
 def upsample(x: Tensor) -> Tensor:
     """[N, C, H, W] -> [N, C, 2H, 2W]; four times the adjoint of `downsample`, so that a constant stays itself."""
-    return _Double.apply(x) * 4
+    return _Double.apply(x, 4.0)
 
 
 class _Blur(torch.autograd.Function):
@@ -61,27 +61,31 @@ class _Halve(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        return F.conv2d(x, _kernel_for(x), stride=2, padding=1, groups=x.shape[1])
+    def forward(ctx, x: Tensor, gain: float) -> Tensor:
+        ctx.gain = gain
+        return F.conv2d(x, _kernel_for(x, gain), stride=2, padding=1, groups=x.shape[1])
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
-        return _Double.apply(grad)
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        return _Double.apply(grad, ctx.gain), None
 
 
 class _Double(torch.autograd.Function):
     """The adjoint of `_Halve`: zeros between the pixels, then the same filter (it is symmetric)."""
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx, x: Tensor, gain: float) -> Tensor:
+        ctx.gain = gain
         n, c, h, w = x.shape
         if x.dtype not in (torch.float16, torch.bfloat16):
-            return F.conv_transpose2d(x, _kernel_for(x), stride=2, padding=1, groups=c)
-        layout = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
-        spread = torch.zeros(n, c, 2 * h + 1, 2 * w + 1, dtype=x.dtype, device=x.device).to(memory_format=layout)
+            return F.conv_transpose2d(x, _kernel_for(x, gain), stride=2, padding=1, groups=c)
+        if x.is_contiguous(memory_format=torch.channels_last):
+            spread = x.new_zeros(n, 2 * h + 1, 2 * w + 1, c).permute(0, 3, 1, 2)
+        else:
+            spread = x.new_zeros(n, c, 2 * h + 1, 2 * w + 1)
         spread[:, :, 1::2, 1::2] = x
-        return F.conv2d(spread, _kernel_for(x), padding=1, groups=c)
+        return F.conv2d(spread, _kernel_for(x, gain), padding=1, groups=c)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
-        return _Halve.apply(grad)
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        return _Halve.apply(grad, ctx.gain), None

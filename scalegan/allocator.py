@@ -1,0 +1,22 @@
+"""Memory on CPUs: what an update frees stays in the process for the next update."""
+
+import ctypes
+import os
+import platform
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4   # of mallopt(3)
+_PAD_BYTES = 64 << 20
+
+
+def keep_freed_memory() -> None:
+    """Has glibc keep large blocks that were freed, unless the environment has a MALLOC_ variable (mallopt(3)).
+
+    It gives each back to the kernel, and gets it again page by page, filled with zeros: up to a quarter of an update
+    on CPUs. What a process holds at its peak grows by fragmentation. Does nothing with other C libraries.
+    """
+    if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    mallopt(_MMAP_MAX, 0)
+    mallopt(_TRIM_THRESHOLD, -1)
+    mallopt(_TOP_PAD, _PAD_BYTES)
