@@ -109,7 +109,7 @@ def assemble(recipe: Recipe, ranks: Ranks, grain: int) -> Run:
               partial(optimizers.schedule, of_players, recipe.optimizer, game), other_emas=other_emas)
     if recipe.eval.every_images:
         run.evaluate = ranks.together(lambda: build.evaluator(recipe, task, ranks))
-    if recipe.engine.compile:
+    if recipe.engine.compile and recipe.log.profile_updates:
         run.utilisation.of_phases = _flops_if_eager(recipe, run)
     _resume(run, config, records)
     if ranks.first and not (folder / "reals.png").exists():

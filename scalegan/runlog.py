@@ -85,21 +85,22 @@ class RunLog:
             self.bar.update(self.bar.task_ids[0], completed=images, rate=f"{self._rate(images):,.0f}")
 
     def report(self, images: int, figures: Mapping[str, float], vitals: Mapping[str, float],
-               seconds_at_peak: float) -> None:
+               seconds_at_peak: float | None = None) -> None:
         """One line of metrics.jsonl, the same to TensorBoard, and, without the vitals but for what was skipped, a line
-        for whoever watches. `mfu` is the share of the time since the last report that its updates would have taken at
-        the device's peak."""
+        for whoever watches. `mfu`, where asked for, is the share of the time since the last report that its updates
+        would have taken at the device's peak."""
         now = time.monotonic()
         rate = self._rate(images)
-        times = {"seconds": round(now - self.begun, 3), "images_per_second": round(rate, 2),
-                 "mfu": round(seconds_at_peak / max(now - self.last[0], 1e-9), 4)}
+        times = {"seconds": round(now - self.begun, 3), "images_per_second": round(rate, 2)}
+        if seconds_at_peak is not None:
+            times["mfu"] = round(seconds_at_peak / max(now - self.last[0], 1e-9), 4)
         row = {"images": images, **times, **figures, **vitals}
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         if self.board:
             for name, value in {**figures, **vitals}.items():
                 self.board.add_scalar(name, value, images)
-            for name in ("images_per_second", "mfu"):
+            for name in times.keys() - {"seconds"}:
                 self.board.add_scalar(name, times[name], images)
             self.board.flush()
         self.last = (now, images)

@@ -78,8 +78,9 @@ class Run:
 
     def __post_init__(self) -> None:
         self.rollbacks = Rollbacks(self.folder, self.ranks, self.checkpoints, self.recipe.health)
-        self.utilisation = Utilisation(peak_flops(self.ranks.device, self.engine.precision))
-        self.trace = UpdateTrace(self.folder, self.recipe.log.profile_updates if self.ranks.first else 0)
+        updates = self.recipe.log.profile_updates
+        self.utilisation = Utilisation(peak_flops(self.ranks.device, self.engine.precision) if updates else None)
+        self.trace = UpdateTrace(self.folder, updates if self.ranks.first else 0)
 
     def tensors(self) -> dict[str, Tensor | Partitioned]:
         """Every tensor of the run's state, by name; the same names, shapes and types with every engine."""

@@ -17,31 +17,31 @@ class Utilisation:
     """Operations of this rank's updates beside the peak of its device.
 
     Args:
-        peak: operations per second, see `peak_flops`.
+        peak: operations per second, see `peak_flops`; None counts nothing.
 
     Attributes:
         of_phases: operations of an update, by phase; counted at the first update of a phase that is not there.
     """
 
-    def __init__(self, peak: float) -> None:
+    def __init__(self, peak: float | None) -> None:
         self.peak, self._done = peak, 0
         self.of_phases: dict[str, int] = {}
 
     @contextlib.contextmanager
     def update(self, phase: str) -> Iterator[None]:
         """Around each update of a phase."""
-        if phase in self.of_phases:
+        if self.peak is None or phase in self.of_phases:
             yield
         else:
             with FlopCounter() as counter:
                 yield
             self.of_phases[phase] = counter.flops
-        self._done += self.of_phases[phase]
+        self._done += self.of_phases.get(phase, 0)
 
-    def take_seconds(self) -> float:
-        """Seconds that the updates since the last call would have taken at the peak."""
+    def take_seconds(self) -> float | None:
+        """Seconds that the updates since the last call would have taken at the peak, where they are counted."""
         done, self._done = self._done, 0
-        return done / self.peak
+        return None if self.peak is None else done / self.peak
 
 
 @torch.no_grad()

@@ -60,7 +60,9 @@ def curve(run: Seen, figure: str, minutes: float) -> list[tuple[float, float]]:
         known = {row["images"]: sum(row[key] for key in keys) for row in run.reports if all(key in row for key in keys)}
     if not known:
         raise SystemExit(f"{run.name} has no {figure}, neither reported nor evaluated")
-    at = np.interp(sorted(known), *zip((0, 0), *clock))
+    last, until = clock[-1]
+    newest = max(*known, last + 1)      # a run that was stopped has a checkpoint behind its last report
+    at = np.interp(sorted(known), *zip((0, 0), *clock, (newest, until * newest / last)))
     return [(float(x), known[images]) for x, images in zip(at, sorted(known)) if x <= minutes]
 
 

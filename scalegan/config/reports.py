@@ -14,7 +14,8 @@ class Log:
     tensorboard: bool = True
     """Write TensorBoard files too."""
     profile_updates: NonNegativeInt = 0
-    """Updates to trace with torch's profiler, after the first few, into `profile/` of the run folder."""
+    """Updates to trace with torch's profiler, after the first few, into `profile/` of the run folder; all reports then
+    have `mfu`, the fraction of the device's peak, too."""
 
 
 @typed
