@@ -60,8 +60,8 @@ class Objective:
 
 
 SETTINGS = {
-    "ring8": Settings(layers=2, frequency_g=0.0, frequency_d=0.0, spread=0.1, updates=4000),
-    "grid25": Settings(frequency_g=2.0, frequency_d=3.0, updates=5000, lr_g=3e-3, lr_d=3e-3),
+    "ring8": Settings(layers=2, frequency_g=0.0, frequency_d=0.0, spread=0.1, updates=5000),
+    "grid25": Settings(frequency_g=2.0, frequency_d=3.0, updates=8000, lr_g=3e-3, lr_d=3e-3),
     "moons": Settings(updates=1500),
     "spiral": Settings(updates=1500),
 }

@@ -63,8 +63,8 @@ def test_what_is_to_keep_modes_covers_the_ring(objective: str, updates: int) -> 
 
 @pytest.mark.slow
 def test_wgan_gp_covers_the_grid() -> None:
-    """The first of the study's seeds; a stray mode and a few percent are left to other machines' arithmetic."""
-    samples, = train(OBJECTIVES["wgan_gp"], SETTINGS["grid25"], "grid25", [0])
+    """The first of the study's seeds, for most of its length; a stray mode is left to other machines' arithmetic."""
+    samples, = train(OBJECTIVES["wgan_gp"], replace(SETTINGS["grid25"], updates=5000), "grid25", [0])
     found = score(samples, *MODES["grid25"])
     assert found["modes_covered"] >= 24
     assert found["high_quality"] >= 0.5
