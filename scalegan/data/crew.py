@@ -100,7 +100,7 @@ def _receive(pipe: Connection, process: multiprocessing.Process) -> Done | News:
 def _serve(pipe: Connection, work: Work, parent: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)       # they go to the whole group; the parent decides
-    _die_with(parent)
+    die_with(parent)
     while True:
         try:
             job = pipe.recv()
@@ -113,8 +113,8 @@ def _serve(pipe: Connection, work: Work, parent: int) -> None:
         pipe.send(result)
 
 
-def _die_with(parent: int) -> None:
-    """No orphan goes on writing when the parent is killed."""
+def die_with(parent: int) -> None:
+    """No orphan goes on when the process that called fork or spawn, number `parent`, is killed (Linux)."""
     if sys.platform != "linux":
         return
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,6 +1,7 @@
 """The toy study: every objective on every 2-D data set, a process per core, a stack of seeds in each."""
 
 import multiprocessing
+import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
@@ -10,6 +11,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
+from scalegan.data.crew import die_with
 from scalegan.study.scores import MODES, score
 from scalegan.study.settings import OBJECTIVES, SETTINGS
 from scalegan.study.training import train
@@ -27,7 +29,7 @@ def study(objectives: Sequence[str], data: Sequence[str], seeds: Sequence[int], 
     context = multiprocessing.get_context("spawn")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TimeRemainingColumn())
-    with (ProcessPoolExecutor(min(workers, len(cells)), context, _one_thread) as pool,
+    with (ProcessPoolExecutor(min(workers, len(cells)), context, _start, (os.getpid(),)) as pool,
           Progress(*columns) as progress):
         futures = {pool.submit(_cell, *cell, tuple(seeds), updates): cell for cell in longest_first}
         task = progress.add_task("trained", total=len(cells))
@@ -58,6 +60,6 @@ def _cell(objective: str, data: str, seeds: tuple[int, ...], updates: int | None
     return train(OBJECTIVES[objective], settings, data, seeds)
 
 
-def _one_thread() -> None:
-    """Sums then have one order, whatever the machine."""
-    torch.set_num_threads(1)
+def _start(parent: int) -> None:
+    die_with(parent)
+    torch.set_num_threads(1)    # sums then have one order, whatever the machine
