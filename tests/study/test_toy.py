@@ -1,6 +1,10 @@
 """The toy study: its losses are those of the games, a seed's result is its own, the same seeds give the same table."""
 
 import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,3 +103,25 @@ def test_mistakes_end_with_one_line(arguments: list[str], said: str, tmp_path: P
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="a parent's death is told on Linux alone")
+def test_workers_end_with_the_study(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "scalegan", "study", "toy", "--objectives", "minimax", "--data", "ring8",
+               "--updates", "1000000", "--out", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    tasks = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    until(lambda: len(tasks.read_text().split()) >= 2)      # the worker and multiprocessing's resource tracker
+    children = [Path("/proc") / child for child in tasks.read_text().split()]
+    process.kill()
+    process.wait()
+    until(lambda: not any(child.exists() for child in children))
+
+
+def until(true: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError("not within a minute")
