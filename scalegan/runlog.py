@@ -100,7 +100,7 @@ class RunLog:
         if self.board:
             for name, value in {**figures, **vitals}.items():
                 self.board.add_scalar(name, value, images)
-            for name in times.keys() - {"seconds"}:
+            for name in [name for name in times if name != "seconds"]:
                 self.board.add_scalar(name, times[name], images)
             self.board.flush()
         self.last = (now, images)
