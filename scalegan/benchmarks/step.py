@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from scalegan import build, config, environment, launch, networks, optimizers, trainer
+from scalegan import build, config, environment, launch, optimizers, trainer
 from scalegan import recipe as recipes
 from scalegan.allocator import keep_freed_memory
 from scalegan.benchmarks.harness import Result, alternate, faster, seconds
@@ -129,9 +129,8 @@ def _recipe(scratch: Path) -> config.Recipe:
 
 
 def _bare_loop(recipe: config.Recipe, run: trainer.Run) -> Callable[[], None]:
-    generator, discriminator = (m.to(_DEVICE, memory_format=torch.channels_last)
-                                for m in networks.build(recipe.model, build.Task((3, 64, 64))))
-    game = build.GAN(generator, discriminator, build.LOSSES["non_saturating"])
+    game = build.game(recipe, build.Task((3, 64, 64))).to(_DEVICE, memory_format=torch.channels_last)
+    generator, discriminator = game.G, game.D
     of_players = optimizers.make(recipe.optimizer, game)
     reals = torch.zeros(_BATCH, 3, 64, 64, device=_DEVICE).contiguous(memory_format=torch.channels_last)
     softplus = nn.functional.softplus

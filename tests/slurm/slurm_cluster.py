@@ -45,8 +45,11 @@ class Cluster:
     def await_start(self, run: Path, restart: int) -> None:
         """Returns when the run's job has started for that many times more."""
         job = read_job(run).id
-        harness.wait_until(lambda: any(event["event"] == "started" and event["restart"] >= restart
-                                       for event in history(run, job)), f"start {restart} of {run}")
+
+        def started() -> bool:
+            return any(event["event"] == "started" and event["restart"] >= restart for event in history(run, job))
+        harness.wait_until(lambda: started() or self.state(job) in ENDED, f"start {restart} of {run}")
+        assert started(), f"job {job} has ended\n{self.logs(run)}"
 
     def logs(self, run: Path) -> str:
         return "\n".join(path.read_text() for path in sorted((run / "job" / "log").glob("*.out")))

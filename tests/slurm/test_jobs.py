@@ -98,7 +98,7 @@ def test_preempted_requeued_and_a_node_lost(slurm: Cluster, tiny_recipe: Path, s
 def test_time_limit(slurm: Cluster, tiny_recipe: Path, straight: Path, tmp_path: Path) -> None:
     """SIGUSR2 comes within the first half minute of a one-minute job."""
     run = tmp_path / "run"
-    slurm.submit(f"recipe={tiny_recipe}", f"run_dir={run}", "nodes=2", *LONG, "total_images=25600",
+    slurm.submit(f"recipe={tiny_recipe}", f"run_dir={run}", "nodes=2", *LONG, "total_images=10000000",
                  "profile.time_minutes=1", "profile.max_preemptions=0")
     job = slurm.await_report(run)
     slurm.await_start(run, 1)
