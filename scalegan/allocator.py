@@ -12,8 +12,8 @@ def keep_freed_memory() -> None:
     """Has glibc keep large blocks that were freed, unless the environment has a MALLOC_ variable (mallopt(3)).
 
     It gives those above 32 MB back to the kernel and gets them again page by page, filled with zeros: a ninth of the
-    time of a full-width R3GAN's updates. What a process holds at its peak grows by fragmentation, by a quarter there. Does
-    nothing with other C libraries.
+    time of a full-width R3GAN's updates. What a process holds at its peak grows by fragmentation, by a quarter there.
+    Does nothing with other C libraries.
     """
     if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
         return

@@ -31,9 +31,12 @@ def main(arguments: list[str]) -> int:
 
 def run(recipe: Recipe) -> int:
     """Trains on the ranks that the launcher started; returns the exit code."""
+    from scalegan.engines.ranks import end_with
     from scalegan.launch import launch
 
-    return launch(recipe)
+    code = launch(recipe)
+    end_with(code)
+    return code
 
 
 if __name__ == "__main__":

@@ -54,11 +54,13 @@ class Training:
             task.note("started", nodes=os.environ.get("SLURM_JOB_NODELIST", task.environment.hostname), ranks=ranks)
         _join_environment(task.environment, ranks, task.restart)
 
+        from scalegan.engines.ranks import end_with
         from scalegan.launch import launch
 
         code = launch(recipe, stopped=lambda number: task.note("stopped", signal=signal.Signals(number).name))
         if code == 0 and task.rank == 0:
             task.note("finished")
+        end_with(code)
         return code
 
 
