@@ -42,6 +42,16 @@ def ddp2_vs_one_process_same_share() -> Result:
     return _two_beside_one("ddp2_vs_one_process_same_share", 2 * _BATCH)
 
 
+def ddp2_vs_two_alone() -> Result:
+    """Images per second of DCGAN-64 on 2 processes, beside 2 that train with half the batch each and never speak: the
+    cost of exchange and waiting, whatever the second core is worth."""
+    with (Workers(2, _update, config.Engine(), _BATCH) as two,
+          Workers(2, _update, config.Engine(), _BATCH // 2, group=False) as alone):
+        value, reference = alternate(lambda: _BATCH / two.measure("update"), lambda: _BATCH / alone.measure("update"),
+                                     rounds=9)
+    return faster("ddp2_vs_two_alone", "images/s", value, "2 processes that exchange nothing", reference)
+
+
 def _two_beside_one(name: str, batch: int) -> Result:
     with Workers(2, _update, config.Engine(), batch) as two, Workers(1, _update, config.Engine()) as one:
         value, reference = alternate(lambda: batch / two.measure("update"), lambda: _BATCH / one.measure("update"),
@@ -101,7 +111,6 @@ def _saves(ranks: Ranks, settings: config.Engine, folder: str) -> dict[str, Meas
     return {"begun": lambda: save(False), "finished": lambda: save(True)}
 
 
-BENCHMARKS = {"async_vs_sync_blocking": async_vs_sync_blocking,
-              "async_vs_sync_blocking_zero1": async_vs_sync_blocking_zero1,
-              "ddp2_vs_one_process": ddp2_vs_one_process,
-              "ddp2_vs_one_process_same_share": ddp2_vs_one_process_same_share, "zero1_vs_ddp": zero1_vs_ddp}
+BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (
+    async_vs_sync_blocking, async_vs_sync_blocking_zero1, ddp2_vs_one_process, ddp2_vs_one_process_same_share,
+    ddp2_vs_two_alone, zero1_vs_ddp)}

@@ -1,4 +1,4 @@
-"""Ranks that are kept waiting between measurements, so that two numbers of them can be measured in turn."""
+"""Processes that are kept waiting between measurements, so that two numbers of them can be measured in turn."""
 
 import multiprocessing
 import os
@@ -13,21 +13,24 @@ Measure = Callable[[], float]
 
 
 class Workers:
-    """Processes of one thread each that form a group; all measure at once.
+    """Processes of one thread each; all measure at once.
 
     Args:
-        world: how many.
+        count: how many.
         build: called on each as build(ranks, *arguments); returns its measurements by name, each giving seconds.
+        group: whether they are ranks of one group, or each is alone.
     """
 
-    def __init__(self, world: int, build: Callable[..., Mapping[str, Measure]], *arguments: object) -> None:
+    def __init__(self, count: int, build: Callable[..., Mapping[str, Measure]], *arguments: object,
+                 group: bool = True) -> None:
         context = multiprocessing.get_context("spawn")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.pipes, self.processes = [], []
-        for rank in range(world):
+        for number in range(count):
             mine, theirs = context.Pipe()
+            rank, world = (number, count) if group else (0, 1)
             process = context.Process(target=_work, args=(theirs, rank, world, port, build, arguments), daemon=True)
             process.start()
             theirs.close()
@@ -35,7 +38,7 @@ class Workers:
             self.processes.append(process)
 
     def measure(self, name: str) -> float:
-        """Seconds that the slowest rank takes."""
+        """Seconds that the slowest takes."""
         for pipe in self.pipes:
             pipe.send(name)
         return max(pipe.recv() for pipe in self.pipes)
