@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
@@ -30,13 +31,15 @@ def study(objectives: Sequence[str], data: Sequence[str], seeds: Sequence[int], 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TimeRemainingColumn())
     with (ProcessPoolExecutor(min(workers, len(cells)), context, _start, (os.getpid(),)) as pool,
-          Progress(*columns) as progress):
+          Progress(*columns, console=Console(stderr=True)) as progress):
         futures = {pool.submit(_cell, *cell, tuple(seeds), updates): cell for cell in longest_first}
         task = progress.add_task("trained", total=len(cells))
         for future in as_completed(futures):
             samples[futures[future]] = future.result()
-            progress.update(task, advance=1, description=" on ".join(futures[future]))
-    return [row(*cell, seeds, samples[cell]) for cell in cells], samples
+            cell = " on ".join(futures[future])
+            progress.update(task, advance=1, description=cell)
+            progress.console.print(f"{len(samples)} of {len(cells)}: {cell}", highlight=False)
+    return [row(*cell, seeds, samples[cell]) for cell in cells], {cell: samples[cell] for cell in cells}
 
 
 def row(objective: str, data: str, seeds: Sequence[int], samples: Tensor) -> dict[str, Any]:
