@@ -14,6 +14,7 @@ from harness import cli
 
 from scalegan.study.scores import MODES, score
 from scalegan.study.settings import OBJECTIVES, SETTINGS
+from scalegan.study.toy import study
 from scalegan.study.training import Study, train
 
 SMALL = replace(SETTINGS["ring8"], updates=20, batch_size=32, frequency_g=1.0)
@@ -82,6 +83,7 @@ def test_the_command_writes_what_it_says_and_the_same_again(tmp_path: Path) -> N
         done = cli("study", "toy", "--objectives", "minimax,wgan_gp", "--data", "ring8,moons", "--seeds", seeds,
                    "--updates", 30, "--workers", workers, "--out", out)
         assert done.returncode == 0, done.stderr
+        assert "4 of 4: " in done.stderr
         tables.append((out / "table.json").read_text())
         assert (out / "table.md").read_text() in done.stdout
         assert (out / "picture.png").read_bytes().startswith(b"\x89PNG")
@@ -103,6 +105,13 @@ def test_mistakes_end_with_one_line(arguments: list[str], said: str, tmp_path: P
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_the_picture_has_the_order_asked_for() -> None:
+    """Not that in which cells are done, the longest first."""
+    rows, samples = study(["minimax", "wgan_gp"], ["ring8"], [0], workers=1, updates=2)
+    assert list(samples) == [("minimax", "ring8"), ("wgan_gp", "ring8")] == [(r["objective"], r["data"]) for r in rows]
 
 
 @pytest.mark.slow
