@@ -1,6 +1,7 @@
 """`scalegan <verb>`: every command behind one door. No verb imports torch before it must."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -45,7 +46,7 @@ def main() -> int:
 
 
 def run_verb(verb: Callable[[list[str]], int], arguments: list[str]) -> int:
-    """Runs a verb; a user's mistake becomes one line and an exit code, without a stack trace."""
+    """Runs a verb; a user's mistake and Ctrl-C become one line and an exit code, without a stack trace."""
     try:
         return verb(arguments)
     except UserError as error:
@@ -59,6 +60,9 @@ def run_verb(verb: Callable[[list[str]], int], arguments: list[str]) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"scalegan: error: {where}{os.strerror(error.errno)}", file=sys.stderr, flush=True)
         return 1
+    except KeyboardInterrupt:
+        print("scalegan: interrupted", file=sys.stderr, flush=True)
+        return 128 + signal.SIGINT
 
 
 def help_text(usage: str, description: str, keys: list[tuple[str, str, str]]) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from scalegan.errors import UserError
 
 _PR_SET_PDEATHSIG = 1
+_LAST_SECONDS = 5   # from the end of a worker's pipe to that of its process, or it is killed
 Report = Callable[[Any], None]
 Work = Callable[[Any, Report], Any]
 
@@ -89,9 +90,9 @@ def _receive(pipe: Connection, process: multiprocessing.Process) -> Done | News:
     try:
         message = pipe.recv()
     except (EOFError, ConnectionResetError):
-        process.join()
+        process.join(_LAST_SECONDS)
         raise UserError(f"a worker process died (exit code {process.exitcode}); if memory ran out, lower --workers; "
-                        "the same command goes on from the finished shards") from None
+                        "then run the same command again") from None
     if isinstance(message, _Failed):
         raise message.error
     return message

@@ -1,18 +1,18 @@
 """The toy study: every objective on every 2-D data set, a process per core, a stack of seeds in each."""
 
-import multiprocessing
-import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
-from scalegan.data.crew import die_with
+from scalegan.data import crew
 from scalegan.study.scores import MODES, score
 from scalegan.study.settings import OBJECTIVES, SETTINGS
 from scalegan.study.training import train
@@ -26,19 +26,18 @@ def study(objectives: Sequence[str], data: Sequence[str], seeds: Sequence[int], 
     cells = [(objective, name) for name in data for objective in objectives]
     longest_first = sorted(cells, key=lambda cell: -cost(*cell))
     samples: Samples = {}
-    # Forked workers would inherit torch's thread pool in an unknown state.
-    context = multiprocessing.get_context("spawn")
+    work = partial(_cell, seeds=tuple(seeds), updates=updates)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TimeRemainingColumn())
-    with (ProcessPoolExecutor(min(workers, len(cells)), context, _start, (os.getpid(),)) as pool,
+    with (closing(crew.run(work, longest_first, min(workers, len(cells)))) as messages,
           Progress(*columns, console=Console(stderr=True)) as progress):
-        futures = {pool.submit(_cell, *cell, tuple(seeds), updates): cell for cell in longest_first}
         task = progress.add_task("trained", total=len(cells))
-        for future in as_completed(futures):
-            samples[futures[future]] = future.result()
-            cell = " on ".join(futures[future])
-            progress.update(task, advance=1, description=cell)
-            progress.console.print(f"{len(samples)} of {len(cells)}: {cell}", highlight=False)
+        for message in messages:
+            if isinstance(message, crew.Done):
+                samples[message.job] = torch.from_numpy(message.result)
+                cell = " on ".join(message.job)
+                progress.update(task, advance=1, description=cell)
+                progress.console.print(f"{len(samples)} of {len(cells)}: {cell}", highlight=False)
     return [row(*cell, seeds, samples[cell]) for cell in cells], {cell: samples[cell] for cell in cells}
 
 
@@ -58,11 +57,9 @@ def cost(objective: str, data: str) -> float:
     return SETTINGS[data].updates * (chosen.critic + chosen.unroll + bool(chosen.minibatch) + chosen.energy)
 
 
-def _cell(objective: str, data: str, seeds: tuple[int, ...], updates: int | None) -> Tensor:
-    settings = SETTINGS[data] if updates is None else replace(SETTINGS[data], updates=updates)
-    return train(OBJECTIVES[objective], settings, data, seeds)
-
-
-def _start(parent: int) -> None:
-    die_with(parent)
+def _cell(cell: tuple[str, str], report: crew.Report, seeds: tuple[int, ...], updates: int | None) -> np.ndarray:
     torch.set_num_threads(1)    # sums then have one order, whatever the machine
+    objective, data = cell
+    settings = SETTINGS[data] if updates is None else replace(SETTINGS[data], updates=updates)
+    # As numbers: a tensor would travel as a handle on the worker's memory, fetched from it by a thread of its own.
+    return train(OBJECTIVES[objective], settings, data, seeds).numpy()

@@ -1,6 +1,7 @@
 """The toy study: its losses are those of the games, a seed's result is its own, the same seeds give the same table."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -116,16 +117,20 @@ def test_the_picture_has_the_order_asked_for() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="a parent's death is told on Linux alone")
-def test_workers_end_with_the_study(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by, code, said", [
+    (signal.SIGKILL, -9, ""), (signal.SIGINT, 130, "scalegan: interrupted\n")])
+def test_workers_end_with_the_study(by: signal.Signals, code: int, said: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "scalegan", "study", "toy", "--objectives", "minimax", "--data", "ring8",
                "--updates", "1000000", "--out", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     tasks = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     until(lambda: len(tasks.read_text().split()) >= 2)      # the worker and multiprocessing's resource tracker
     children = [Path("/proc") / child for child in tasks.read_text().split()]
-    process.kill()
-    process.wait()
+    process.send_signal(by)
+    assert process.wait(60) == code
     until(lambda: not any(child.exists() for child in children))
+    told = process.stderr.read()
+    assert said in told and "KeyboardInterrupt" not in told
 
 
 def until(true: Callable[[], bool]) -> None:
