@@ -15,7 +15,7 @@ from scalegan.config import Recipe
 from scalegan.data.embedded import is_embedded, make_embedded
 from scalegan.data.feed import Feed
 from scalegan.data.ffcv_chunks import FfcvStream
-from scalegan.data.stream import Stream, is_worker_death, worker_death
+from scalegan.data.stream import Stream
 from scalegan.ema import Ema
 from scalegan.engines import choice
 from scalegan.engines.ranks import Ranks, join, leave, take_part
@@ -59,8 +59,6 @@ def _trained(recipe: Recipe, ranks: Ranks, stop: signals.StopRequest, watch: Wat
             run.lock.release()
         return int(outcome)
     except RuntimeError as error:
-        if is_worker_death(error):  # torch raises it wherever the main thread happens to be
-            raise worker_death(error) from error
         if ranks.world == 1 or not _lost_a_peer(error):
             raise
         watch.wait_for_verdict()  # it names the dead rank, and does not return

@@ -5,8 +5,6 @@ tensor of it: to the kernel, fresh shared memory is half as dear as decoding int
 """
 
 import mmap
-import signal
-import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -15,19 +13,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from scalegan.data.chunks import Chunk, Chunks, as_samples
+from scalegan.data.workers import Workers
 from scalegan.errors import UserError
 
 _PREFETCHED_TASKS = 2, 4    # per worker, at least and at most; more of them even out what cores do besides
 _PREFETCHED_BYTES = 64 << 20
-_SPARE_SLOTS = 3            # one held by the trainer, one being taken, one for the next task
+_SPARE_SLOTS = 2            # one held by the trainer, one for the next task while one is being taken
 _TASK_SAMPLES = 64          # a task of few samples costs more to hand over than to do
 _TASK_BYTES = 4 << 20
-_HELD_BACK = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
-_LOOK_SECONDS = 5
-_PATIENCE_SECONDS = 60
 
 Labels = np.ndarray | None
 Done = tuple[int, list[Labels], UserError | None]   # the slot, the labels of each batch in it, why there are no more
@@ -50,7 +45,7 @@ class Stream:
         chunks: the backend.
         lanes: this rank's.
         workers: loader processes; 0 loads here. A task is this rank's share of a batch, or of several where that is
-            small, and task i goes to worker i mod `workers`; so none changes a sample.
+            small; which worker does it changes no sample.
         pin: return pinned memory, for copies to a GPU beside its work.
         start_worker: called in each new worker.
     """
@@ -60,17 +55,14 @@ class Stream:
         self.position, self.lanes, self.batch_size, self.pin = position, lanes, chunks.order.batch_size, pin
         self.share = len(lanes) * chunks.order.share
         batches = _batches_per_task(self.share, chunks.sample.itemsize) if workers else 1
-        prefetched = _prefetched_tasks(batches * self.share * chunks.sample.itemsize)
-        self._slots = _Slots(workers * prefetched + _SPARE_SLOTS, batches * self.share, chunks.sample)
+        ahead = max(1, workers * _prefetched_tasks(batches * self.share * chunks.sample.itemsize))
+        self._slots = _Slots(ahead + _SPARE_SLOTS, batches * self.share, chunks.sample)
+        self._given, self._step = position, batches * self.batch_size
         self._ready: deque[Reals | UserError] = deque()
-        loader = DataLoader(
-            _Work(chunks, lanes, self._slots), sampler=_Schedule(position, batches * self.batch_size, self._slots),
-            batch_size=None, collate_fn=_unchanged, num_workers=workers, generator=torch.Generator(),
-            timeout=_LOOK_SECONDS if workers else 0, worker_init_fn=_Start(start_worker) if workers else None,
-            prefetch_factor=prefetched if workers else None, multiprocessing_context="fork" if workers else None)
-        self._tasks = _started(loader)
-        # Workers ignore SIGTERM, by which multiprocessing would end them at exit, and then wait for ever.
-        self._finalizer = weakref.finalize(self, _shut_down, self._tasks)
+        self._workers = Workers(_Work(chunks, lanes, self._slots), workers, start_worker)
+        self._finalizer = weakref.finalize(self, self._workers.stop)
+        for _ in range(ahead):
+            self._give_next()
 
     def close(self) -> None:
         """Ends the workers."""
@@ -91,8 +83,9 @@ class Stream:
 
     def _receive(self) -> Iterator[Reals | UserError]:
         """The batches of the next task, up to the first that failed."""
-        slot, labels, error = self._next()
+        slot, labels, error = self._workers.take()
         samples = as_samples(self._slots.hand_over(slot))
+        self._give_next()
         if self.pin:
             samples = samples.pin_memory()
         for number, (part, of_part) in enumerate(zip(samples.split(self.share), labels)):
@@ -101,45 +94,10 @@ class Stream:
         if error is not None:
             yield error
 
-    def _next(self) -> Done:
-        waited = 0
-        while True:
-            try:
-                return next(self._tasks)
-            except RuntimeError as error:
-                if is_worker_death(error):
-                    raise worker_death(error) from error
-                if "DataLoader timed out" not in str(error):
-                    raise
-            waited += _LOOK_SECONDS
-            if waited % _PATIENCE_SECONDS == 0:
-                print(f"scalegan: waiting for data since {waited} s; is the disk slow?", file=sys.stderr, flush=True)
-
-
-def _started(loader: DataLoader) -> Iterator[Done]:
-    """Its workers are forked with signals held back, until they have said which they ignore."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
-    try:
-        return iter(loader)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def is_worker_death(error: RuntimeError) -> bool:
-    """Whether torch reports a dead worker; it does so wherever the main thread happens to be."""
-    return "DataLoader worker" in str(error)
-
-
-def worker_death(error: RuntimeError) -> UserError:
-    return UserError(f"a loader worker died ({str(error).splitlines()[0]}); if memory ran out, lower data.workers; "
-                     "run again to go on from the last checkpoint")
-
-
-def _shut_down(tasks: Iterator) -> None:
-    if hasattr(tasks, "_shutdown_workers"):
-        tasks._shutdown_workers()
-        for worker in tasks._workers:  # those that did not hear
-            worker.kill()
+    def _give_next(self) -> None:
+        """The next task: where it begins, and a free slot."""
+        self._workers.give((self._given, self._slots.free.pop()))
+        self._given += self._step
 
 
 def _batches_per_task(share: int, sample_bytes: int) -> int:
@@ -149,11 +107,6 @@ def _batches_per_task(share: int, sample_bytes: int) -> int:
 def _prefetched_tasks(task_bytes: int) -> int:
     least, most = _PREFETCHED_TASKS
     return max(least, min(most, _PREFETCHED_BYTES // task_bytes))
-
-
-def _unchanged(done: Done) -> Done:
-    """Instead of torch's collation, which would send labels as tensors, each with a file descriptor."""
-    return done
 
 
 class _Slots:
@@ -174,13 +127,13 @@ class _Slots:
         return lease
 
 
-class _Work(Dataset):
-    """Tasks as a map-style data set; errors travel as values, for their stack in a worker helps nobody."""
+class _Work:
+    """Does a task; errors travel as values, for their stack in a worker helps nobody."""
 
     def __init__(self, chunks: Chunks, lanes: range, slots: _Slots) -> None:
         self.chunks, self.lanes, self.slots = chunks, lanes, slots
 
-    def __getitem__(self, task: tuple[int, int]) -> Done:
+    def __call__(self, task: tuple[int, int]) -> Done:
         position, slot = task
         memory, order, labels = self.slots.memory[slot], self.chunks.order, []
         share = len(self.lanes) * order.share
@@ -191,27 +144,3 @@ class _Work(Dataset):
         except UserError as error:
             return slot, labels, error
         return slot, labels, None
-
-
-class _Schedule:
-    """(position, slot) without end."""
-
-    def __init__(self, position: int, step: int, slots: _Slots) -> None:
-        self.position, self.step, self.slots = position, step, slots
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        position = self.position
-        while True:
-            yield position, self.slots.free.pop()
-            position += self.step
-
-
-class _Start:
-    def __init__(self, start_worker: Callable[[], None] | None) -> None:
-        self.start_worker = start_worker
-
-    def __call__(self, number: int) -> None:
-        torch.set_num_threads(1)
-        if self.start_worker is not None:
-            self.start_worker()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)

@@ -1,0 +1,130 @@
+"""Loader processes that do tasks ahead of time.
+
+A pipe to each is all there is between them and the trainer. torch's DataLoader has queues, and threads that feed them
+and wake for every task; it gives tasks out in turn, so that a core with other work holds all up; and it tells of a dead
+worker by an exception from a signal handler, wherever the main thread is.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import torch
+
+from scalegan.errors import UserError
+
+_HELD_BACK = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+_LOOK_SECONDS = 5
+_PATIENCE_SECONDS = 60
+
+
+class Workers:
+    """Forked processes. Whoever has least to do gets the next task; results come in the order of the tasks.
+
+    Args:
+        work: does a task; what it raises ends the worker.
+        count: how many; with 0 a task is done where its result is taken.
+        start: called first in each worker.
+    """
+
+    def __init__(self, work: Callable[[Any], Any], count: int, start: Callable[[], None] | None = None) -> None:
+        self.processes: dict[Connection, multiprocessing.Process] = {}
+        self._work = work
+        self._waiting: deque[Any] = deque()                 # tasks, where there are no processes
+        self._doing: dict[Connection, deque[int]] = {}      # the numbers of tasks, oldest first
+        self._done: dict[int, Any] = {}                     # by number
+        self._given = self._taken = 0
+        self._parent = os.getpid()
+        try:
+            for _ in range(count):
+                self._fork(start)
+        except BaseException:
+            self.stop()
+            raise
+
+    def give(self, task: Any) -> None:
+        if not self.processes:
+            self._waiting.append(task)
+            return
+        pipe = min(self._doing, key=lambda pipe: len(self._doing[pipe]))
+        self._doing[pipe].append(self._given)
+        self._given += 1
+        with contextlib.suppress(OSError):      # it died, which is told by `take`
+            pipe.send(task)
+
+    def take(self) -> Any:
+        """The result of the oldest task; waits for it, and says so where that takes long.
+
+        Raises:
+            UserError: where a worker died.
+        """
+        if not self.processes:
+            return self._work(self._waiting.popleft())
+        waited = 0
+        while self._taken not in self._done:
+            ready = wait([pipe for pipe, numbers in self._doing.items() if numbers], _LOOK_SECONDS)
+            for pipe in ready:
+                self._done[self._doing[pipe][0]] = self._receive(pipe)
+                self._doing[pipe].popleft()
+            waited = 0 if ready else waited + _LOOK_SECONDS
+            if waited and waited % _PATIENCE_SECONDS == 0:
+                print(f"scalegan: waiting for data since {waited} s; is the disk slow?", file=sys.stderr, flush=True)
+        self._taken += 1
+        return self._done.pop(self._taken - 1)
+
+    def stop(self) -> None:
+        """Kills them: they ignore SIGTERM, by which multiprocessing would end them at exit, and then wait for ever."""
+        if os.getpid() != self._parent:     # forked for a later stream, and collecting garbage that it inherited
+            return
+        for process in self.processes.values():
+            process.kill()
+        for pipe, process in self.processes.items():
+            process.join()
+            pipe.close()
+
+    def _receive(self, pipe: Connection) -> Any:
+        try:
+            return pipe.recv()
+        except (EOFError, OSError):
+            process = self.processes[pipe]
+            process.join(_LOOK_SECONDS)
+            raise UserError(f"a loader worker died (exit code {process.exitcode}); if memory ran out, lower "
+                            "data.workers; run again to go on from the last checkpoint") from None
+
+    def _fork(self, start: Callable[[], None] | None) -> None:
+        """With signals held back, until the worker has said which it ignores."""
+        context = multiprocessing.get_context("fork")
+        ours, theirs = context.Pipe()
+        inherited = [*self.processes, ours]
+        process = context.Process(target=_serve, args=(theirs, inherited, self._work, start), daemon=True)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()
+        self.processes[ours], self._doing[ours] = process, deque()
+
+
+def _serve(pipe: Connection, inherited: list[Connection], work: Callable[[Any], Any],
+           start: Callable[[], None] | None) -> None:
+    for other in inherited:     # so that only the trainer holds them: its death is the end of every pipe
+        other.close()
+    torch.set_num_threads(1)
+    if start is not None:
+        start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
+    while True:
+        try:
+            task = pipe.recv()
+        except (EOFError, OSError):
+            return      # the trainer is gone
+        result = work(task)
+        with contextlib.suppress(OSError):
+            pipe.send(result)
