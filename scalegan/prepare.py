@@ -79,7 +79,7 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--filter", choices=("lanczos", "box", "bicubic"), default="lanczos",
                        help="resize filter, antialiased (default lanczos)")
     group.add_argument("--encoding", choices=("jpeg", "png", "webp", "raw"),
-                       help="of the stored images (default jpeg, without chroma subsampling; cifar10 png)")
+                       help="of the stored images (default jpeg; cifar10 png)")
     group.add_argument("--quality", type=_quality, metavar="Q", help="of jpeg and webp, 1 to 100 (default 95)")
     group.add_argument("--channels", type=int, choices=(1, 3),
                        help="1 grey, 3 colour (default 3, or 1 where all the images that are sampled are grey)")

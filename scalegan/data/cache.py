@@ -76,7 +76,19 @@ class Remote:
         return self.folder
 
     def read(self, shard: Shard, offset: int, size: int) -> bytes:
-        """Bytes of a shard, from the cache or fetched into it. No file stays open, so that what is removed is gone."""
+        """Bytes of a shard, from the cache or fetched into it.
+
+        Raises:
+            UserError: where it cannot be fetched, or not be kept.
+        """
+        try:
+            return self._read(shard, offset, size)
+        except OSError as error:
+            raise UserError(f"cannot keep {self.url}/{shard.name} in {self.root}: {error}; set SCALEGAN_CACHE to a "
+                            "folder of your own with room") from error
+
+    def _read(self, shard: Shard, offset: int, size: int) -> bytes:
+        """No file stays open, so that what is removed is gone."""
         path = self.root / f"{shard.sha256}.tar"
         try:
             file = os.open(path, os.O_RDONLY)

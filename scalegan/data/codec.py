@@ -33,13 +33,13 @@ def pixels_of(data: bytes, image: ImageFormat) -> np.ndarray:
     return pixels
 
 
-def encode(pixels: np.ndarray, image: ImageFormat) -> bytes:
-    """uint8 [H, W, C] to the stored bytes."""
+def encode(pixels: np.ndarray, image: ImageFormat, coarse_colour: bool = False) -> bytes:
+    """uint8 [H, W, C] to the stored bytes; with `coarse_colour` a JPEG's colour is of half the resolution (4:2:0)."""
     if image.encoding == "raw":
         return np.ascontiguousarray(pixels).tobytes()
     if image.encoding == "jpeg":
         return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), image.quality or 95,
-                                      "RGB" if image.channels == 3 else "GRAY", "444")
+                                      "RGB" if image.channels == 3 else "GRAY", "420" if coarse_colour else "444")
     buffer = io.BytesIO()
     picture = Image.fromarray(pixels if image.channels == 3 else pixels[..., 0])
     options = {"quality": image.quality or 95, "method": 4} if image.encoding == "webp" else {"optimize": True}

@@ -29,6 +29,13 @@ def read_picture(data: bytes) -> np.ndarray:
         raise ValueError(str(error) or type(error).__name__) from error
 
 
+def has_coarse_colour(data: bytes) -> bool:
+    """Whether a picture that can be read holds colour at half its resolution: a JPEG with 4:2:0, or a lossy WebP."""
+    if data[:2] == b"\xff\xd8":
+        return simplejpeg.decode_jpeg_header(data)[3] == "420"
+    return data[:4] == b"RIFF" and data[12:16] == b"VP8 "
+
+
 def all_grey(pictures: list[bytes | np.ndarray | Exception]) -> bool:
     """Whether every picture that can be read is grey, and one can be."""
     channels = set()

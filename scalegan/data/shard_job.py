@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from scalegan.data.codec import encode
 from scalegan.data.manifest import ImageFormat, Index, Shard
-from scalegan.data.picture import crop, read_picture, resize
+from scalegan.data.picture import crop, has_coarse_colour, read_picture, resize
 from scalegan.data.plan import Span, entries_of
 from scalegan.data.shards import Record, write_shard
 from scalegan.data.sources.base import Entry, Label, Picture, Source, attempt
@@ -112,7 +112,10 @@ class ShardJob:
             raise ValueError("it is in colour among grey pictures; give --channels 3, or 1 to make all grey")
         square = crop(pixels, self.image.crop)
         stored = resize(square, self.image.size, self.image.channels, self.image.filter)
-        return encode(stored, self.image), square.shape[0] < self.image.size
+        reduced, enlarged = square.shape[0] > self.image.size, square.shape[0] < self.image.size
+        # Unless it is reduced, finer colour than came would be bytes, and time to decode them, for hardly any detail.
+        coarse = isinstance(picture, bytes) and not reduced and has_coarse_colour(picture)
+        return encode(stored, self.image, coarse), enlarged
 
 
 class _Making:

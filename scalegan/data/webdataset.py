@@ -16,6 +16,7 @@ from scalegan.data.order import Order
 from scalegan.errors import UserError
 
 OPEN_SHARDS = 400       # of a process's usual 1,024 files; a window of many lanes reads from hundreds of shards
+_READ_TOGETHER = 32     # records; a bound on memory where they are large
 
 
 class WebDatasetChunks(Chunks):
@@ -67,9 +68,10 @@ class WebDatasetChunks(Chunks):
         for lane in lanes:
             self._read_ahead(position, lane)
         records = self.records(position, lanes)
-        sums = self._sums[records].tolist()
-        for row, record, expected, data in zip(out, records.tolist(), sums, self.stored(records)):
-            self._decode(row, record, expected, data)
+        for begin in range(0, len(records), _READ_TOGETHER):
+            some = records[begin : begin + _READ_TOGETHER]
+            for row, record, data in zip(out[begin:], some.tolist(), self._verified(some)):
+                self._decode(row, record, data)
         return self.index.labels[records] if len(self.index.labels) else None
 
     def stored(self, records: np.ndarray) -> Iterator[bytes]:
@@ -83,15 +85,24 @@ class WebDatasetChunks(Chunks):
             else:
                 yield self._read(shard, offset, size)
 
-    def _decode(self, out: np.ndarray, record: int, expected: int, data: bytes) -> None:
-        try:
+    def _verified(self, records: np.ndarray) -> list[bytes]:
+        """The bytes of each record. All before the first is decoded, which empties the caches of what reading needs."""
+        found = list(self.stored(records))
+        for record, data, expected in zip(records.tolist(), found, self._sums[records].tolist()):
             if self._sum(data) != expected:
-                raise ValueError("its checksum differs")
+                raise self._damage(record, "its checksum differs")
+        return found
+
+    def _decode(self, out: np.ndarray, record: int, data: bytes) -> None:
+        try:
             decode_into(out, data, self.manifest.image)
         except (ValueError, OSError) as error:
-            shard = int(np.searchsorted(self._first, record, side="right")) - 1
-            raise UserError(f"record {record} in {self.folder / self.manifest.shards[shard].name} is damaged "
-                            f"({error}); prepare that shard again") from error
+            raise self._damage(record, str(error)) from error
+
+    def _damage(self, record: int, how: str) -> UserError:
+        shard = int(np.searchsorted(self._first, record, side="right")) - 1
+        return UserError(f"record {record} in {self.folder / self.manifest.shards[shard].name} is damaged ({how}); "
+                         "prepare that shard again")
 
     def _read(self, shard: int, offset: int, size: int) -> bytes:
         try:

@@ -1,5 +1,6 @@
 """Shard sets by URL, and the bounded cache that several processes share."""
 
+import errno
 import multiprocessing
 import os
 import shutil
@@ -214,3 +215,12 @@ def test_http(tiny_set: Path) -> None:
             remote(f"{url}/elsewhere").open()
     finally:
         server.shutdown()
+
+
+def test_a_cache_that_cannot_be_written_is_named(in_memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    chunks = chunks_of(remote(in_memory))
+    monkeypatch.setattr(os, "utime", refused)
+    with pytest.raises(UserError, match=r"cannot keep memory://.*000000\.tar in .*denied; set SCALEGAN_CACHE"):
+        stored(chunks, 0)

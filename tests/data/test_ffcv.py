@@ -109,7 +109,7 @@ def test_prepared_sets_agree(encoding: str, kind: str, labels: str, channels: st
 
 @needs_ffcv
 def test_real_photos_decode_alike(tmp_path: Path) -> None:
-    """With chroma subsampling as cameras write it, which our own JPEGs do not have."""
+    """With colour at half the resolution, and tables of many qualities, as cameras write them."""
     from scalegan.data.manifest import ImageFormat, LabelSchema
     from scalegan.data.shards import Record, finish, write_shard
 

@@ -1,11 +1,18 @@
 """Decoding, cropping and resizing of single pictures."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import simplejpeg
 from PIL import Image
-from sources_made import encoded, pixels
+from sources_made import encoded, pixels, write_folder
 
+from scalegan.data.codec import pixels_of
+from scalegan.data.manifest import ImageFormat
 from scalegan.data.picture import all_grey, crop, read_picture, resize
+from scalegan.data.shard_job import ShardJob
+from scalegan.data.sources import open_source
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
@@ -90,3 +97,21 @@ def test_resizing_to_its_own_size_changes_nothing() -> None:
     picture = pixels(8, 32, 32)
     assert (resize(picture, 32, 3, "lanczos") == picture).all()
     assert resize(picture, 32, 1, "lanczos").shape == (32, 32, 1)
+
+
+@pytest.mark.parametrize(("format", "options", "size", "stored"), [
+    ("JPEG", {"subsampling": "4:2:0"}, 32, "420"), ("JPEG", {"subsampling": "4:2:0"}, 48, "420"),
+    ("JPEG", {"subsampling": "4:2:0"}, 31, "444"), ("JPEG", {"subsampling": "4:2:2"}, 32, "444"),
+    ("JPEG", {"subsampling": "4:4:4"}, 32, "444"), ("WEBP", {}, 32, "420"), ("WEBP", {}, 16, "444"),
+    ("WEBP", {"lossless": True}, 32, "444"), ("PNG", {}, 32, "444")])
+def test_colour_is_stored_as_fine_as_it_came(
+        format: str, options: dict, size: int, stored: str, tmp_path: Path) -> None:
+    x = np.linspace(64, 192, 32)
+    smooth = np.stack(np.broadcast_arrays(x[:, None], x, 255 - x), 2).astype(np.uint8)
+    image = ImageFormat(size, 3, "jpeg", 95)
+    source = open_source("folder", [write_folder(tmp_path / "photos", {"cat": 1})])
+    picture = encoded(smooth, format, **options)
+    data, _ = ShardJob(source, image, 0.0, tmp_path, False).encoded(picture)
+    assert simplejpeg.decode_jpeg_header(data)[3] == stored
+    expected = resize(read_picture(picture), size, 3, image.filter).astype(int)
+    assert np.abs(pixels_of(data, image) - expected).mean() < 2

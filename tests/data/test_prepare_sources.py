@@ -3,9 +3,11 @@
 import io
 import json
 import pickle
+import re
 import tarfile
 import zipfile
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -44,13 +46,27 @@ def test_lsun_yields_its_records_in_key_order(bedrooms: Path) -> None:
     assert {label for _, label, _ in found} == {None}
 
 
-@pytest.mark.parametrize(("slice_keys", "slice_bytes"), [(7, 1 << 30), (10**6, 3000), (1, 1)])
+@pytest.mark.parametrize("records", [1, 7, 39, 40])
 def test_lsun_reopens_its_map_without_losing_a_record(
-        bedrooms: Path, monkeypatch: pytest.MonkeyPatch, slice_keys: int, slice_bytes: int) -> None:
+        bedrooms: Path, monkeypatch: pytest.MonkeyPatch, records: int) -> None:
     whole = listing(open_source("lsun", [bedrooms]))
-    monkeypatch.setattr(lsun, "_SLICE_KEYS", slice_keys)
-    monkeypatch.setattr(lsun, "_SLICE_BYTES", slice_bytes)
+    monkeypatch.setattr(lsun, "_SLICE", records)
     assert listing(open_source("lsun", [bedrooms])) == whole
+
+
+def test_lsun_takes_little_memory_in_any_order(tmp_path: Path) -> None:
+    """Values lie in another order than keys: with each page that is read the system maps its neighbours."""
+    values = {f"{i * 7919 % 65521:08x}".encode(): bytes(9000) for i in range(12_000)}
+    source = open_source("lsun", [made.write_lmdb(tmp_path / "bedroom_lmdb", values)])
+    before = mapped_bytes()
+    assert max(mapped_bytes() for _ in islice(source.entries(), 0, None, 20)) - before < 32 << 20
+    assert max(mapped_bytes() for entry in source.entries() if len(entry.read())) - before < 32 << 20
+
+
+def mapped_bytes() -> int:
+    """Of files, in this process's memory (Linux)."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"RssFile:\s+(\d+)", status)[1]) << 10
 
 
 def test_lsun_categories_are_the_labels(bedrooms: Path, tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from scalegan.data.manifest import LabelSchema
 from scalegan.data.sources.base import Entry, Picture, Place, attempt
 from scalegan.errors import UserError
 
-# An LMDB is read through a memory map, whose touched pages count as this process's memory until it is closed. So it
-# is closed and opened again after so many bytes of values or keys: memory stays flat, and no reader lives for hours.
-_SLICE_BYTES = 32 << 20
-_SLICE_KEYS = 4_000
+# An LMDB is read through a memory map, whose touched pages count as this process's memory until it is closed; and with
+# each page touched (a value's first even where only its key is read) the system maps up to 2 MB around it. So it is
+# closed and opened again after so many records: memory stays flat, in whatever order the values lie.
+_SLICE = 64
 
 
 class Lsun:
@@ -63,19 +63,11 @@ class Lsun:
 
 
 def _slice(cursor: lmdb.Cursor, number: int, label: int | None) -> Iterator[Entry]:
-    """Entries from the cursor on, up to a slice's worth; returns the key to go on at, or None at the end."""
-    read = 0
-
-    def value() -> bytes:
-        nonlocal read
-        found = cursor.value()
-        read += len(found)
-        return found
-
+    """A slice of entries from the cursor on; returns the key to go on at, or None at the end."""
     for passed, key in enumerate(cursor.iternext(keys=True, values=False)):
-        if read >= _SLICE_BYTES or passed == _SLICE_KEYS:
+        if passed == _SLICE:
             return key
-        yield Entry(key.decode("ascii", "backslashreplace"), label, (number, key.hex()), value)
+        yield Entry(key.decode("ascii", "backslashreplace"), label, (number, key.hex()), cursor.value)
     return None
 
 
