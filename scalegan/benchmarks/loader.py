@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,13 +18,14 @@ import numpy as np
 import simplejpeg
 
 from scalegan.benchmarks import loaders, photos
-from scalegan.benchmarks.harness import Result, alternate, faster
+from scalegan.benchmarks.harness import ROUNDS, Result, alternate, faster
 from scalegan.benchmarks.loaders import BATCH, WORKERS, Batches
 from scalegan.data.manifest import ImageFormat
 from scalegan.data.shard_job import ShardJob
 from scalegan.data.sources import open_source
 from scalegan.errors import UserError
 
+_MANY_ROUNDS = 9            # where the machine's own ups and downs come near to what is asked for
 _WARM_BATCHES = 16
 _MEASURED_BATCHES = {256: 64, 64: 512}
 _LIMIT_SECONDS = 2.0
@@ -43,7 +45,8 @@ def webdataset_64_vs_decode() -> Result:
 
 
 def webdataset_vs_imagefolder() -> Result:
-    return _beside("webdataset_vs_imagefolder", loaders.webdataset, loaders.image_folder, "ImageFolder, Pillow")
+    return _beside("webdataset_vs_imagefolder", loaders.webdataset, loaders.image_folder, "ImageFolder, Pillow",
+                   rounds=_MANY_ROUNDS)
 
 
 def webdataset_vs_plain_webdataset() -> Result:
@@ -68,6 +71,14 @@ def ffcv_vs_bare_ffcv() -> Result | None:
     if not _ffcv_compiles("ffcv_vs_bare_ffcv"):
         return None
     return _beside("ffcv_vs_bare_ffcv", loaders.ffcv, loaders.bare_ffcv, "FFCV's own loader")
+
+
+def ffcv_raw_vs_bare_ffcv() -> Result | None:
+    """The same with pixels stored as they are, 64 px."""
+    if not _ffcv_compiles("ffcv_raw_vs_bare_ffcv"):
+        return None
+    return _beside("ffcv_raw_vs_bare_ffcv", partial(loaders.ffcv, encoding="raw"),
+                   partial(loaders.bare_ffcv, encoding="raw"), "FFCV's own loader", 64)
 
 
 def ffcv_vs_webdataset() -> Result | None:
@@ -97,9 +108,9 @@ def _ffcv_compiles(name: str) -> bool:
         return False
 
 
-def _beside(name: str, ours: Loader, peer: Loader, reference: str) -> Result:
-    value, reference_value = alternate(lambda: _rate(ours, 256), lambda: _rate(peer, 256))
-    return faster(name, _unit(256), value, reference, reference_value)
+def _beside(name: str, ours: Loader, peer: Loader, reference: str, size: int = 256, rounds: int = ROUNDS) -> Result:
+    value, reference_value = alternate(lambda: _rate(ours, size), lambda: _rate(peer, size), rounds)
+    return faster(name, _unit(size), value, reference, reference_value)
 
 
 def _beside_decoding(name: str, size: int) -> Result:
@@ -109,7 +120,7 @@ def _beside_decoding(name: str, size: int) -> Result:
         out, part = np.empty((size, size, 3), np.uint8), data[number::WORKERS]
         return lambda k: simplejpeg.decode_jpeg(part[k % len(part)], "RGB", buffer=out)
 
-    value, limit = alternate(lambda: _rate(loaders.webdataset, size), lambda: _limit(decode_part))
+    value, limit = alternate(lambda: _rate(loaders.webdataset, size), lambda: _limit(decode_part), _MANY_ROUNDS)
     return faster(name, _unit(size), value, f"bare decoding, {WORKERS} processes", limit)
 
 
@@ -222,4 +233,5 @@ def _memory(pid: int) -> int:
 
 BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (
     webdataset_256_vs_decode, webdataset_64_vs_decode, webdataset_vs_imagefolder, webdataset_vs_plain_webdataset,
-    webdataset_vs_litdata, webdataset_vs_streaming, ffcv_vs_bare_ffcv, ffcv_vs_webdataset, prepare_lsun)}
+    webdataset_vs_litdata, webdataset_vs_streaming, ffcv_vs_bare_ffcv, ffcv_raw_vs_bare_ffcv, ffcv_vs_webdataset,
+    prepare_lsun)}

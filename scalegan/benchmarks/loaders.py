@@ -32,11 +32,11 @@ def webdataset(size: int) -> Batches:
     yield from _of_stream(Stream(WebDatasetChunks(photos.shards(size), order_of), range(LANES), 0, WORKERS))
 
 
-def ffcv(size: int) -> Batches:
+def ffcv(size: int, encoding: str = "jpeg") -> Batches:
     """Raises UserError where FFCV is missing."""
     from scalegan.data.ffcv_chunks import FfcvChunks, FfcvStream
 
-    yield from _of_stream(FfcvStream(FfcvChunks(photos.beton(size), order_of), range(LANES), 0, WORKERS))
+    yield from _of_stream(FfcvStream(FfcvChunks(photos.beton(size, encoding), order_of), range(LANES), 0, WORKERS))
 
 
 def _of_stream(stream) -> Batches:
@@ -120,7 +120,7 @@ def _mds(size: int) -> Path:
     return folder
 
 
-def bare_ffcv(size: int) -> Batches:
+def bare_ffcv(size: int, encoding: str = "jpeg") -> Batches:
     """FFCV's own Loader with its own decoder on our file. Raises UserError where FFCV is missing."""
     from scalegan.data.ffcv_store import BETON, require
 
@@ -129,7 +129,7 @@ def bare_ffcv(size: int) -> Batches:
     from ffcv.loader import Loader, OrderOption
     from ffcv.transforms import ToTensor
 
-    loader = Loader(str(photos.beton(size) / BETON), BATCH, num_workers=WORKERS, order=OrderOption.RANDOM,
+    loader = Loader(str(photos.beton(size, encoding) / BETON), BATCH, num_workers=WORKERS, order=OrderOption.RANDOM,
                     os_cache=True, drop_last=True, pipelines={"image": [SimpleRGBImageDecoder(), ToTensor()]})
     yield from (samples for samples, *_ in _epochs(loader))
 

@@ -69,10 +69,10 @@ def _photo_like(number: int) -> bytes:
 
 
 @cache
-def shards(size: int) -> Path:
-    """The photos as shards of JPEGs of `size` px."""
-    folder = scratch() / f"shards{size}"
-    _prepare([str(source()), str(folder), "--resolution", str(size), "--encoding", "jpeg", "--labels", "none",
+def shards(size: int, encoding: str = "jpeg") -> Path:
+    """The photos as shards of images of `size` px."""
+    folder = scratch() / f"{encoding}{size}"
+    _prepare([str(source()), str(folder), "--resolution", str(size), "--encoding", encoding, "--labels", "none",
               "--channels", "3"])
     return folder
 
@@ -106,13 +106,13 @@ def image_folder(size: int) -> Path:
 
 
 @cache
-def beton(size: int) -> Path:
+def beton(size: int, encoding: str = "jpeg") -> Path:
     """The folder of shards, with FFCV's file beside them."""
     from scalegan.data.ffcv_store import write_beton
 
     with redirect_stdout(sys.stderr):
-        write_beton(shards(size), shards(size))
-    return shards(size)
+        write_beton(shards(size, encoding), shards(size, encoding))
+    return shards(size, encoding)
 
 
 @cache
