@@ -12,11 +12,12 @@ quickstart: $(VENV)/.quickstart
 		scalegan/train.py recipe=quickstart run_dir=$(RUN_DIR)
 	@$(BIN)/python tools/after_quickstart.py $(RUN_DIR)
 
+# In two processes, as tests of jobs mostly wait (tests/conftest.py says who gets what).
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --max-worker-restart 1
 
 test-fast: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
 
+from collections.abc import Callable
 from pathlib import Path
 
 import harness
@@ -12,6 +13,24 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of jobs come first: they take the longest, and mostly wait."""
+    items.sort(key=lambda item: "slurm" not in item.path.parts)
+
+
+@pytest.hookimpl(optionalhook=True)  # where pytest-xdist is installed
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Callable[..., None]) -> object:
+    """Under `-n` a process gets whole files, and one process all of tests/slurm: they share one SLURM."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class JobsTogether(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "tests/slurm" if nodeid.startswith("tests/slurm/") else super()._split_scope(nodeid)
+
+    config.option.loadscopereorder = False
+    return JobsTogether(config, log)
 
 
 @pytest.fixture(scope="session")

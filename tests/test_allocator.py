@@ -29,6 +29,7 @@ def page_faults(how: str, **environment: str) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library's allocator is left as it is")
 def test_blocks_are_used_again_without_page_faults_unless_the_environment_decides() -> None:
     without = page_faults("leave")

@@ -60,6 +60,7 @@ def test_rank_that_does_not_see_the_run_folder_is_named(tmp_path: Path) -> None:
         assert "is not there for rank 1 on " in says and "storage that all nodes share" in says
 
 
+@pytest.mark.slow
 def test_two_launches_in_one_folder(tiny_recipe: Path, tmp_path: Path) -> None:
     """The second, of two ranks, is refused on both, with one message."""
     lock = claim(tmp_path, ALONE)

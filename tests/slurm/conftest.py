@@ -1,8 +1,11 @@
 """A SLURM of our own for the tests in this folder: started for the first of them, gone after the last."""
 
+import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from slurm_cluster import Cluster
@@ -12,16 +15,21 @@ from scalegan.cluster import local_slurm
 
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[Cluster]:
-    """Four nodes, partitions low and high."""
+    """Four nodes, partitions low and high; one test process at a time, since starting a SLURM ends one that runs."""
     if os.geteuid() != 0:
         pytest.skip("a SLURM on this machine needs root")
     if not shutil.which("slurmctld", path=local_slurm.search_path()) and not shutil.which("apt-get"):
         pytest.skip("SLURM is not installed, and apt-get is not there to install it")
-    before = os.environ.get("SLURM_CONF")
-    local_slurm.up(4)
-    os.environ["SLURM_CONF"] = str(local_slurm.FOLDER / "slurm.conf")
-    yield Cluster()
-    local_slurm.down()
-    os.environ.pop("SLURM_CONF")
-    if before is not None:
-        os.environ["SLURM_CONF"] = before
+    with Path(tempfile.gettempdir(), "scalegan_tests_of_slurm.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pytest.fail("another process runs these tests")
+        before = os.environ.get("SLURM_CONF")
+        local_slurm.up(4)
+        os.environ["SLURM_CONF"] = str(local_slurm.FOLDER / "slurm.conf")
+        yield Cluster()
+        local_slurm.down()
+        os.environ.pop("SLURM_CONF")
+        if before is not None:
+            os.environ["SLURM_CONF"] = before
