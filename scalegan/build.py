@@ -126,12 +126,11 @@ def evaluator(recipe: config.Recipe, task: Task, ranks: Ranks):
     return InTraining(recipe.eval, about, evaluation_images(recipe.data), ranks, Path(recipe.run_dir))
 
 
-def open_stream(chunks: Chunks, lanes: range, position: int, workers: int, pin: bool,
-                start_worker: Callable[[], None]) -> Stream | FfcvStream:
+def open_stream(chunks: Chunks, lanes: range, position: int, workers: int, pin: bool) -> Stream | FfcvStream:
     """Batches from `position` on: compiled code decodes in threads, everything else in processes."""
     if isinstance(chunks, FfcvChunks):
         return FfcvStream(chunks, lanes, position, workers, pin)
-    return Stream(chunks, lanes, position, workers, pin, start_worker)
+    return Stream(chunks, lanes, position, workers, pin)
 
 
 def _check_manifest(data: config.Data, manifest: Manifest) -> None:

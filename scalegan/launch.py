@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from scalegan import build, checkpoint, environment, optimizers, signals
+from scalegan import build, checkpoint, environment, optimizers
 from scalegan import recipe as recipes
 from scalegan.checkpoint import Checkpoints
 from scalegan.config import Recipe
@@ -24,6 +24,8 @@ from scalegan.games.compiled import check_compiler
 from scalegan.liveness import Watch
 from scalegan.power_ema import PowerEma
 from scalegan.runfolder import check_identity, claim, freeze
+from scalegan.signals import stop_with_launcher
+from scalegan.stop_request import StopRequest
 from scalegan.trainer import Outcome, Run, train
 
 
@@ -35,8 +37,8 @@ def launch(recipe: Recipe, stopped: Callable[[int], None] = lambda number: None)
     if not take_part(recipe.lanes):
         return int(Outcome.FINISHED)
     ranks = join(recipe.engine.threads)
-    stop = signals.StopRequest(ranks)
-    signals.stop_with_launcher()
+    stop = StopRequest(ranks)
+    stop_with_launcher()
     try:
         with Watch(ranks) as watch:
             code = _trained(recipe, ranks, stop, watch)
@@ -47,7 +49,7 @@ def launch(recipe: Recipe, stopped: Callable[[int], None] = lambda number: None)
         leave()
 
 
-def _trained(recipe: Recipe, ranks: Ranks, stop: signals.StopRequest, watch: Watch) -> int:
+def _trained(recipe: Recipe, ranks: Ranks, stop: StopRequest, watch: Watch) -> int:
     try:
         grain = recipes.check_world(recipe, ranks.world)
         watch.follow(Path(recipe.run_dir), lambda: {"phase": "start"})
@@ -94,8 +96,7 @@ def assemble(recipe: Recipe, ranks: Ranks, grain: int) -> Run:
                 None if labels is None else labels.to(ranks.device))
 
     def open_stream(position: int) -> Stream | FfcvStream:
-        return build.open_stream(chunks, lanes, position, recipe.data.workers, ranks.device.type == "cuda",
-                                 signals.ignore_in_worker)
+        return build.open_stream(chunks, lanes, position, recipe.data.workers, ranks.device.type == "cuda")
 
     painter = build.SamplePainter(recipe, task, chunks, labels, ranks.device)
     config = recipes.to_dict(recipe)

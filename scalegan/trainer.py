@@ -24,7 +24,7 @@ from scalegan.games.base import Game, Phase
 from scalegan.rollback import Rollbacks, finite
 from scalegan.runlock import RunLock
 from scalegan.runlog import Means, RunLog
-from scalegan.signals import StopRequest
+from scalegan.stop_request import StopRequest
 from scalegan.update_trace import UpdateTrace
 from scalegan.utilisation import Utilisation, peak_flops
 from scalegan.vitals import diversity, vitals

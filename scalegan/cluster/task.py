@@ -19,8 +19,8 @@ from scalegan.cluster.records import history, job_folder, newest_checkpoint, not
 from scalegan.config import Recipe
 from scalegan.errors import LostRank, SharedError, UserError
 from scalegan.keys import key_of
+from scalegan.signals import STOPPING
 
-_STOPPING = {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2}
 _FIRST_PORT, _PORTS = 20_000, 12_000  # below those that Linux gives to clients
 
 
@@ -34,7 +34,7 @@ class Training:
     run: str
 
     def __call__(self) -> int:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)  # none is lost, and none ends us, before the trainer heeds
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # none is lost, and none ends us, before the trainer heeds
         task = Task(Path(self.run))
         code = task.guarded(lambda: self._train(task))
         if code:
@@ -80,7 +80,7 @@ class Preparation:
             raise KeyboardInterrupt
 
         signal.signal(signal.SIGUSR2, interrupt)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         task.note("started", nodes=os.environ.get("SLURM_JOB_NODELIST", task.environment.hostname), ranks=1)
 
         from scalegan import prepare

@@ -1,17 +1,15 @@
 """Worker processes that take one job at a time, and die with their parent."""
 
-import ctypes
 import multiprocessing
 import os
-import signal
-import sys
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
 from scalegan.errors import UserError
+from scalegan.signals import die_with, held_back, ignore_in_worker
 
-_PR_SET_PDEATHSIG = 1
 _LAST_SECONDS = 5   # from the end of a worker's pipe to that of its process, or it is killed
 Report = Callable[[Any], None]
 Work = Callable[[Any, Report], Any]
@@ -81,7 +79,9 @@ def _start(work: Work) -> tuple[Connection, multiprocessing.Process]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, work, os.getpid()), daemon=True)
-    process.start()
+    resource_tracker.ensure_running()   # the first start would do it, and let signals through
+    with held_back():
+        process.start()
     theirs.close()
     return ours, process
 
@@ -99,8 +99,7 @@ def _receive(pipe: Connection, process: multiprocessing.Process) -> Done | News:
 
 
 def _serve(pipe: Connection, work: Work, parent: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)       # they go to the whole group; the parent decides
+    ignore_in_worker()
     die_with(parent)
     while True:
         try:
@@ -112,12 +111,3 @@ def _serve(pipe: Connection, work: Work, parent: int) -> None:
         except (UserError, OSError) as error:
             result = _Failed(error)
         pipe.send(result)
-
-
-def die_with(parent: int) -> None:
-    """No orphan goes on when the process that called fork or spawn, number `parent`, is killed (Linux)."""
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the request was in force
-        os.kill(os.getpid(), signal.SIGKILL)

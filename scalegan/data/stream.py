@@ -7,7 +7,7 @@ tensor of it: to the kernel, fresh shared memory is half as dear as decoding int
 import mmap
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -47,11 +47,9 @@ class Stream:
         workers: loader processes; 0 loads here. A task is this rank's share of a batch, or of several where that is
             small; which worker does it changes no sample.
         pin: return pinned memory, for copies to a GPU beside its work.
-        start_worker: called in each new worker.
     """
 
-    def __init__(self, chunks: Chunks, lanes: range, position: int, workers: int, pin: bool = False,
-                 start_worker: Callable[[], None] | None = None) -> None:
+    def __init__(self, chunks: Chunks, lanes: range, position: int, workers: int, pin: bool = False) -> None:
         self.position, self.lanes, self.batch_size, self.pin = position, lanes, chunks.order.batch_size, pin
         self.share = len(lanes) * chunks.order.share
         batches = _batches_per_task(self.share, chunks.sample.itemsize) if workers else 1
@@ -59,7 +57,7 @@ class Stream:
         self._slots = _Slots(ahead + _SPARE_SLOTS, batches * self.share, chunks.sample)
         self._given, self._step = position, batches * self.batch_size
         self._ready: deque[Reals | UserError] = deque()
-        self._workers = Workers(_Work(chunks, lanes, self._slots), workers, start_worker)
+        self._workers = Workers(_Work(chunks, lanes, self._slots), workers)
         self._finalizer = weakref.finalize(self, self._workers.stop)
         for _ in range(ahead):
             self._give_next()

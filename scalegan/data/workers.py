@@ -8,7 +8,6 @@ worker by an exception from a signal handler, wherever the main thread is.
 import contextlib
 import multiprocessing
 import os
-import signal
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -18,8 +17,8 @@ from typing import Any
 import torch
 
 from scalegan.errors import UserError
+from scalegan.signals import held_back, ignore_in_worker
 
-_HELD_BACK = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 _LOOK_SECONDS = 5
 _PATIENCE_SECONDS = 60
 
@@ -30,10 +29,9 @@ class Workers:
     Args:
         work: does a task; what it raises ends the worker.
         count: how many; with 0 a task is done where its result is taken.
-        start: called first in each worker.
     """
 
-    def __init__(self, work: Callable[[Any], Any], count: int, start: Callable[[], None] | None = None) -> None:
+    def __init__(self, work: Callable[[Any], Any], count: int) -> None:
         self.processes: dict[Connection, multiprocessing.Process] = {}
         self._work = work
         self._waiting: deque[Any] = deque()                 # tasks, where there are no processes
@@ -43,7 +41,7 @@ class Workers:
         self._parent = os.getpid()
         try:
             for _ in range(count):
-                self._fork(start)
+                self._fork()
         except BaseException:
             self.stop()
             raise
@@ -97,29 +95,22 @@ class Workers:
             raise UserError(f"a loader worker died (exit code {process.exitcode}); if memory ran out, lower "
                             "data.workers; run again to go on from the last checkpoint") from None
 
-    def _fork(self, start: Callable[[], None] | None) -> None:
-        """With signals held back, until the worker has said which it ignores."""
+    def _fork(self) -> None:
         context = multiprocessing.get_context("fork")
         ours, theirs = context.Pipe()
         inherited = [*self.processes, ours]
-        process = context.Process(target=_serve, args=(theirs, inherited, self._work, start), daemon=True)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
-        try:
+        process = context.Process(target=_serve, args=(theirs, inherited, self._work), daemon=True)
+        with held_back():
             process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self.processes[ours], self._doing[ours] = process, deque()
 
 
-def _serve(pipe: Connection, inherited: list[Connection], work: Callable[[Any], Any],
-           start: Callable[[], None] | None) -> None:
+def _serve(pipe: Connection, inherited: list[Connection], work: Callable[[Any], Any]) -> None:
+    ignore_in_worker()
     for other in inherited:     # so that only the trainer holds them: its death is the end of every pipe
         other.close()
     torch.set_num_threads(1)
-    if start is not None:
-        start()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
     while True:
         try:
             task = pipe.recv()

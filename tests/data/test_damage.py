@@ -23,7 +23,6 @@ from scalegan.data.shards import Record, finish, write_shard
 from scalegan.data.stream import Reals, Stream
 from scalegan.data.webdataset import WebDatasetChunks
 from scalegan.errors import UserError
-from scalegan.signals import ignore_in_worker
 
 BATCH, LANES, EPOCH = 16, 4, 19
 PATIENCE_SECONDS = 60
@@ -52,7 +51,7 @@ def open_set(folder: Path) -> WebDatasetChunks:
 
 
 def open_stream(chunks: WebDatasetChunks, workers: int, batch: int = 0, lanes: range = range(LANES)) -> Stream:
-    return Stream(chunks, lanes, batch * BATCH, workers, start_worker=ignore_in_worker)
+    return Stream(chunks, lanes, batch * BATCH, workers)
 
 
 def take(stream: Stream, count: int) -> list[Reals]:

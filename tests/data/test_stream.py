@@ -24,7 +24,6 @@ from scalegan.data.webdataset import WebDatasetChunks
 from scalegan.errors import UserError
 from scalegan.games.base import Batch
 from scalegan.randomness import Draws
-from scalegan.signals import ignore_in_worker
 
 
 def open_set(folder: Path) -> WebDatasetChunks:
@@ -32,7 +31,7 @@ def open_set(folder: Path) -> WebDatasetChunks:
 
 
 def take(folder: Path, batches: int, workers: int = 0, position: int = 0, lanes: range = range(4)) -> list[Reals]:
-    stream = Stream(open_set(folder), lanes, position, workers, start_worker=ignore_in_worker)
+    stream = Stream(open_set(folder), lanes, position, workers)
     return [stream.take() for _ in range(batches)]
 
 
@@ -141,7 +140,7 @@ def workers_of_this_process(before: set[int]) -> set[int]:
 def test_workers_outlive_polite_signals(tiny_set: Path, straight: list[Reals]) -> None:
     """A signal to the whole process group must not take them away from a trainer that saves."""
     before = descendants(os.getpid())
-    stream = Stream(open_set(tiny_set), range(4), 0, 2, start_worker=ignore_in_worker)
+    stream = Stream(open_set(tiny_set), range(4), 0, 2)
     found = [stream.take()]
     for pid in workers_of_this_process(before):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
@@ -151,7 +150,7 @@ def test_workers_outlive_polite_signals(tiny_set: Path, straight: list[Reals]) -
 
 def test_workers_go_with_the_stream(tiny_set: Path) -> None:
     before = descendants(os.getpid())
-    stream = Stream(open_set(tiny_set), range(4), 0, 2, start_worker=ignore_in_worker)
+    stream = Stream(open_set(tiny_set), range(4), 0, 2)
     stream.take()
     assert workers_of_this_process(before)
     del stream

@@ -74,8 +74,7 @@ def test_a_worker_that_fails_says_how_it_ended() -> None:
 SCRIPT = """
 import time
 from scalegan.data.workers import Workers
-from scalegan.signals import ignore_in_worker
-kept = [Workers(lambda task: task, 2, ignore_in_worker) for _ in range(2)]
+kept = [Workers(lambda task: task, 2) for _ in range(2)]
 for some in kept:
     some.give(1)
     some.take()

@@ -21,7 +21,7 @@ from scalegan.models import dcgan
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
 from scalegan.models.layers.initial import Generators
 from scalegan.optimizers import make
-from scalegan.signals import StopRequest
+from scalegan.stop_request import StopRequest
 from scalegan.trainer import Outcome, Run, train
 
 CODES = 5

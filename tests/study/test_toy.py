@@ -1,6 +1,7 @@
 """The toy study: its losses are those of the games, a seed's result is its own, the same seeds give the same table."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -122,11 +123,15 @@ def test_the_picture_has_the_order_asked_for() -> None:
 def test_workers_end_with_the_study(by: signal.Signals, code: int, said: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "scalegan", "study", "toy", "--objectives", "minimax", "--data", "ring8",
                "--updates", "1000000", "--out", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                               start_new_session=True)
     tasks = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     until(lambda: len(tasks.read_text().split()) >= 2)      # the worker and multiprocessing's resource tracker
     children = [Path("/proc") / child for child in tasks.read_text().split()]
-    process.send_signal(by)
+    if by is signal.SIGINT:     # Ctrl-C reaches the worker as well, which is still importing
+        os.killpg(process.pid, by)
+    else:
+        process.send_signal(by)
     assert process.wait(60) == code
     until(lambda: not any(child.exists() for child in children))
     told = process.stderr.read()
