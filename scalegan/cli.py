@@ -1,5 +1,6 @@
 """`scalegan <verb>`: every command behind one door. No verb imports torch before it must."""
 
+import io
 import os
 import signal
 import sys
@@ -47,6 +48,9 @@ def main() -> int:
 
 def run_verb(verb: Callable[[list[str]], int], arguments: list[str]) -> int:
     """Runs a verb; a user's mistake and Ctrl-C become one line and an exit code, without a stack trace."""
+    for stream in (sys.stdout, sys.stderr):     # a file's name may have letters that the terminal lacks
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         return verb(arguments)
     except UserError as error:

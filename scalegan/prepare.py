@@ -13,8 +13,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from scalegan.errors import UserError
-
 EPILOG = """examples:
   scalegan prepare bedroom_train_lmdb data/bedroom64 --kind lsun --resolution 64
   scalegan prepare church_outdoor_train_lmdb bridge_train_lmdb data/scenes256 --kind lsun --resolution 256
@@ -43,7 +41,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = _parser()
     options = parser.parse_intermixed_args(arguments)
     if not options.source and not options.verify:
-        raise UserError("say SOURCE and DEST: `scalegan prepare SOURCE DEST`; --help has examples")
+        parser.error("say SOURCE and DEST: `scalegan prepare SOURCE DEST`; --help has examples")
     return options
 
 

@@ -244,17 +244,3 @@ def open_pipeline(path: Path, manifest: Manifest, index: Index) -> "Pipeline":
     # Windows are read ahead; around a single record there is nothing else to read.
     pipeline.file.base.madvise(mmap.MADV_RANDOM)
     return pipeline
-
-
-def damage_of_beton(folder: Path) -> str | None:
-    """Holds every record of data.beton against the index; what is wrong, or None."""
-    manifest, index = Manifest.load(folder), Index.load(folder / "index.safetensors")
-    try:
-        pipeline = open_pipeline(folder / BETON, manifest, index)
-    except UserError as error:
-        return str(error)
-    bad = [record for record, (place, size) in enumerate(zip(pipeline.places.tolist(), pipeline.sizes.tolist()))
-           if digest_of(pipeline.file[place : place + size].tobytes()) != index.digests[record]]
-    if not bad:
-        return None
-    return f"has {len(bad)} damaged record(s): {', '.join(map(str, bad[:3]))}" + (", ..." if len(bad) > 3 else "")

@@ -2,15 +2,15 @@
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
+from scalegan.data.files import write_whole
 from scalegan.errors import UserError
 
 VERSION = 1
@@ -64,7 +64,7 @@ class Index:
         return cls(*(np.concatenate([getattr(p, f) for p in parts]) for f in cls.__dataclass_fields__))
 
     def save(self, path: Path) -> None:
-        save_file({f: getattr(self, f) for f in self.__dataclass_fields__}, path)
+        write_whole(path, save({f: getattr(self, f) for f in self.__dataclass_fields__}))
 
     @classmethod
     def load(cls, path: Path) -> "Index":
@@ -92,12 +92,7 @@ class Manifest:
 
     def save(self, folder: Path) -> None:
         """Writes manifest.json last and at once: a folder that has it is whole."""
-        temporary = folder / "manifest.json.tmp"
-        with temporary.open("w") as file:
-            json.dump(asdict(self), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(folder / "manifest.json")
+        write_whole(folder / "manifest.json", json.dumps(asdict(self), indent=1).encode())
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":

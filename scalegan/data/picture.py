@@ -5,10 +5,11 @@ from contextlib import suppress
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC, "box": Image.Resampling.BOX}
 CROPS = ("center", "celeba178", "celeba108", "none")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")    # not those that run other programs, as EPS does
 _ALIGNED = (218, 178)           # height and width of CelebA's aligned images
 _EXIF_ORIENTATION = 0x0112
 _MAX_PIXELS = 1 << 28           # a larger picture is a bomb, not a photo
@@ -24,8 +25,9 @@ def read_picture(data: bytes) -> np.ndarray:
         raise ValueError("the record is empty")
     try:
         return _jpeg(data) if data[:2] == b"\xff\xd8" else _with_pillow(data)
-    except (OSError, SyntaxError, EOFError, OverflowError, Image.DecompressionBombError) as error:
-        # Pillow's readers report damage by any of these.
+    except (ValueError, MemoryError):
+        raise
+    except Exception as error:  # damaged bytes make Pillow's readers raise whatever they run into
         raise ValueError(str(error) or type(error).__name__) from error
 
 
@@ -56,13 +58,16 @@ def _jpeg(data: bytes) -> np.ndarray:
 
 
 def _orientation(data: bytes) -> int:
-    if b"Exif\0\0" not in data[:4096]:
+    if b"Exif\0\0" not in data:
         return 1
     return Image.open(io.BytesIO(data)).getexif().get(_EXIF_ORIENTATION, 1)
 
 
 def _with_pillow(data: bytes) -> np.ndarray:
-    picture = Image.open(io.BytesIO(data))
+    try:
+        picture = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except UnidentifiedImageError:
+        raise ValueError(f"it is none of {', '.join(_FORMATS)}") from None
     _check_size(picture.height, picture.width)
     if picture.mode.startswith(("I", "F")):
         raise ValueError(f"it has more than 8 bits per channel (mode {picture.mode}); convert it first")

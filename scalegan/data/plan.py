@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from scalegan.data.sources.base import Entry, Place, Source
+from scalegan.errors import UserError
 from scalegan.keys import key_of
 
 SHARD_BYTES = 64 << 20
@@ -61,17 +62,27 @@ def subset_of(key: str, validation: float) -> str:
 
 
 def cut(source: Source, per_shard: int, validation: float) -> Plan:
-    """Shards of `per_shard` records each, the last of a subset with what is left."""
+    """Shards of `per_shard` records each, the last of a subset with what is left.
+
+    Raises:
+        UserError: where the source does not hold what it says, or a subset gets nothing.
+    """
     begins: dict[str, list[Place]] = {subset: [] for subset in (("train", "val") if validation else ("",))}
     counts = dict.fromkeys(begins, 0)
     hasher = hashlib.sha256()
     for entry in source.entries():
         label = entry.label if entry.label is None or isinstance(entry.label, int) else entry.label.tolist()
-        hasher.update(f"{entry.key}\0{label}\n".encode())
+        hasher.update(f"{entry.key}\0{label}\n".encode(errors="surrogateescape"))
         subset = subset_of(entry.key, validation)
         if counts[subset] % per_shard == 0:
             begins[subset].append(entry.place)
         counts[subset] += 1
+    if sum(counts.values()) != len(source):
+        raise UserError(f"{source.name} holds {len(source):,} records by its own count, and {sum(counts.values()):,} "
+                        "when read; it is damaged, or changes")
+    empty = [subset for subset in counts if not counts[subset]]
+    if empty:
+        raise UserError(f"--validation {validation:g} of {len(source):,} records leaves none for {empty[0]}")
     spans = [Span(subset, number, number * per_shard, begin, min(per_shard, counts[subset] - number * per_shard))
              for subset, places in begins.items() for number, begin in enumerate(places)]
     return Plan(spans, counts, hasher.hexdigest())

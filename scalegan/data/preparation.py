@@ -1,6 +1,7 @@
 """What `scalegan prepare` does: look at the source, plan the shards, have them written, and make the set whole."""
 
 import argparse
+import errno
 import fcntl
 import json
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from scalegan.data import crew, ffcv_store
+from scalegan.data.files import write_whole
 from scalegan.data.manifest import ImageFormat, Manifest
 from scalegan.data.picture import all_grey
 from scalegan.data.plan import Plan, Span, cut, shard_records
@@ -75,8 +77,14 @@ class Sample:
 
 def prepare(options: argparse.Namespace) -> int:
     """Writes the set that the options ask for, or what is missing of it."""
-    with _interruptible():
-        _prepare(options)
+    try:
+        with _interruptible():
+            _prepare(options)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(f"{options.dest}: {os.strerror(error.errno)}; make room, and the same command goes on from the "
+                        "finished shards") from error
     return 0
 
 
@@ -104,6 +112,8 @@ def _prepare(options: argparse.Namespace) -> None:
     if options.dry_run:
         return
     if _complete(options.dest, settings, begun):
+        _check_source(options.dest, options.dest / RECORD, cut(source, settings.shard_records, settings.validation))
+        shutil.rmtree(options.dest / WORK, ignore_errors=True)      # of a call that was killed at its very end
         for folder in _sets(options.dest):
             CONVERTERS[options.format](folder)
         print(f"{options.dest} is complete already; `scalegan prepare {options.dest} --verify` checks it")
@@ -131,9 +141,16 @@ def verify(dest: Path) -> int:
 
 
 def _sets(dest: Path) -> list[Path]:
-    folders = [folder for folder in (dest, dest / "train", dest / "val") if (folder / "manifest.json").exists()]
-    if not folders:
+    """The one set in `dest`, or train and val. Raises UserError where one is not there."""
+    if (dest / "manifest.json").exists():
+        return [dest]
+    folders = [dest / "train", dest / "val"]
+    missing = [folder for folder in folders if not (folder / "manifest.json").exists()]
+    if len(missing) == len(folders):
         raise UserError(f"{dest} has no manifest.json; it is not a finished set")
+    if missing:
+        raise UserError(f"{missing[0]} has no manifest.json: {dest} is not whole; give the command that made it again, "
+                        f"or where that changes nothing remove {dest} first")
     return folders
 
 
@@ -176,9 +193,14 @@ def _measure(job: ShardJob, pictures: list[tuple[str, Picture | Exception]]) -> 
             reason = f"{key}: {error}"
     if not sizes:
         raise UserError(f"none of the {len(pictures)} sampled images of {job.source.name} can be used; {reason}")
-    padded = [-(-size // _TAR_BLOCK) * _TAR_BLOCK for size in sizes]
-    headers = _TAR_BLOCK * (1 if job.source.labels.kind == "none" else 3)
-    return Sample(float(np.mean(padded)) + headers, (time.perf_counter() - start) / len(pictures))
+    labels = job.source.labels
+    label = {"none": 0, "class": _TAR_BLOCK + _padded(1), "attributes": _TAR_BLOCK + _padded(3 * len(labels.names))}
+    return Sample(float(np.mean([_padded(size) for size in sizes])) + _TAR_BLOCK + label[labels.kind],
+                  (time.perf_counter() - start) / len(pictures))
+
+
+def _padded(size: int) -> int:
+    return -(-size // _TAR_BLOCK) * _TAR_BLOCK
 
 
 def _announce(source: Source, settings: Settings, sample: Sample, workers: int) -> None:
@@ -208,8 +230,18 @@ def _begun(dest: Path) -> dict:
     """The settings of the call that began or finished the set in `dest`; empty where there is none."""
     for path in (dest / RECORD, dest / WORK / _PLAN):
         if path.exists():
-            return json.loads(path.read_text())["settings"]
+            return _facts(path)["settings"]
     return {}
+
+
+def _facts(path: Path) -> dict:
+    """What an earlier call noted. Raises UserError where it is no such note."""
+    try:
+        facts = json.loads(path.read_text())
+        return {"settings": dict(facts["settings"]), "keys": str(facts["keys"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged, or not of `scalegan prepare` ({error!r}); remove it, and the same command "
+                        "goes on from the finished shards") from error
 
 
 def _complete(dest: Path, settings: Settings, begun: dict) -> bool:
@@ -298,12 +330,14 @@ def _agree(dest: Path, settings: Settings, plan: Plan) -> None:
     """Notes settings and plan before the first shard; a later call must have the same."""
     path, facts = dest / WORK / _PLAN, {"settings": asdict(settings), "keys": plan.fingerprint}
     if not path.exists():
-        temporary = path.with_suffix(f".{socket.gethostname()}.{os.getpid()}")
-        temporary.write_text(json.dumps(facts, indent=1))
-        temporary.rename(path)      # parts that come together write the same
-    before = json.loads(path.read_text())
-    _compare(dest, before["settings"], settings)
-    if before["keys"] != plan.fingerprint:
+        own = path.with_suffix(f".{socket.gethostname()}.{os.getpid()}")
+        write_whole(path, json.dumps(facts, indent=1).encode(), own)    # parts that come together write the same
+    _compare(dest, _facts(path)["settings"], settings)
+    _check_source(dest, path, plan)
+
+
+def _check_source(dest: Path, noted: Path, plan: Plan) -> None:
+    if _facts(noted)["keys"] != plan.fingerprint:
         raise UserError(f"the keys or labels of the source are no longer those that {dest} was begun with; give "
                         "another folder")
 
@@ -327,7 +361,7 @@ def _write_missing(job: ShardJob, plan: Plan, spans: list[Span], outcomes: dict[
 
 
 def _check_rejected(dest: Path, rejected: list[Rejected], total: int, allowed: float) -> None:
-    if len(rejected) <= allowed * total:
+    if len(rejected) / total <= allowed:
         return
     _list_rejected(dest, rejected)
     last = rejected[-1]
@@ -354,14 +388,15 @@ def _finish(job: ShardJob, plan: Plan, outcomes: dict[Span, Outcome], settings: 
     enlarged = sum(outcome.enlarged for outcome in outcomes.values())
     facts = {"settings": asdict(settings), "keys": plan.fingerprint, "records": plan.total - len(rejected),
              "rejected": len(rejected), "enlarged": enlarged}
-    (job.folder / RECORD).write_text(json.dumps(facts, indent=1))
+    write_whole(job.folder / RECORD, json.dumps(facts, indent=1).encode())
     shutil.rmtree(job.folder / WORK)
-    _report(job.folder, plan, len(rejected), enlarged, format)
+    _report(job.folder, plan, rejected, enlarged, format)
 
 
-def _report(dest: Path, plan: Plan, rejected: int, enlarged: int, format: str) -> None:
+def _report(dest: Path, plan: Plan, rejected: list[Rejected], enlarged: int, format: str) -> None:
     if rejected:
-        print(f"{rejected:,} broken images were skipped: {dest / REJECTED}")
+        print(f"{len(rejected):,} images were left out, such as {rejected[0].key} ({rejected[0].reason}): "
+              f"{dest / REJECTED}")
     if enlarged:
         print(f"{enlarged:,} images are smaller than the resolution and were enlarged")
     for subset in plan.records:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from scalegan.data.codec import encode
+from scalegan.data.files import write_whole
 from scalegan.data.manifest import ImageFormat, Index, Shard
 from scalegan.data.picture import crop, has_coarse_colour, read_picture, resize
 from scalegan.data.plan import Span, entries_of
@@ -50,9 +51,7 @@ class Outcome:
 
     def save(self, path: Path) -> None:
         facts = {"shard": asdict(self.shard), "rejected": self.rejected, "enlarged": self.enlarged}
-        temporary = path.with_name(path.name + ".tmp")
-        save_file(vars(self.index), temporary, {"outcome": json.dumps(facts)})
-        temporary.rename(path)
+        write_whole(path, save(vars(self.index), {"outcome": json.dumps(facts)}))
 
     @classmethod
     def load(cls, path: Path) -> "Outcome | None":

@@ -3,14 +3,16 @@
 import hashlib
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from isal.isal_zlib import crc32
 
-from scalegan.data.ffcv_store import BETON, damage_of_beton
+from scalegan.data.ffcv_store import BETON, open_pipeline
 from scalegan.data.manifest import Index, Manifest, Shard, content_hash, digest_of
+from scalegan.errors import UserError
 
 _NAMED = 3      # damaged records that a message names
 
@@ -22,14 +24,33 @@ def damage_of_shard(path: Path, shard: Shard, index: Index) -> str | None:
     if path.stat().st_size != shard.bytes:
         return f"has {path.stat().st_size:,} bytes, not {shard.bytes:,}"
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        bad = [i for i in range(shard.records)
-               if digest_of(content[index.offsets[i] : index.offsets[i] + index.sizes[i]]) != index.digests[i]]
-        if bad:
-            named = ", ".join(map(str, bad[:_NAMED])) + (", ..." if len(bad) > _NAMED else "")
-            return f"has {len(bad)} damaged record(s): {named}"
+        records = (content[begin : begin + size] for begin, size in zip(index.offsets, index.sizes))
+        if bad := damage_of_records(records, index):
+            return bad
         if hashlib.sha256(content).hexdigest() != shard.sha256:
             return "has another SHA-256 than the manifest says"
     return None
+
+
+def damage_of_records(records: Iterable[bytes], index: Index) -> str | None:
+    """Which of the records, in the index's order, are not what it says."""
+    checks = index.checks if len(index.checks) else [None] * len(index.digests)
+    bad = [number for number, (data, digest, check) in enumerate(zip(records, index.digests, checks))
+           if digest_of(data) != digest or (check is not None and crc32(data) != check)]
+    if not bad:
+        return None
+    return f"has {len(bad)} damaged record(s): {', '.join(map(str, bad[:_NAMED]))}" + ", ..." * (len(bad) > _NAMED)
+
+
+def damage_of_beton(folder: Path) -> str | None:
+    """Holds every record of data.beton against the index; what is wrong, or None."""
+    manifest, index = Manifest.load(folder), Index.load(folder / "index.safetensors")
+    try:
+        pipeline = open_pipeline(folder / BETON, manifest, index)
+    except UserError as error:
+        return str(error)
+    places = zip(pipeline.places.tolist(), pipeline.sizes.tolist())
+    return damage_of_records((pipeline.file[place : place + size].tobytes() for place, size in places), index)
 
 
 def damage_of_set(folder: Path) -> Iterator[tuple[str, str | None]]:
@@ -53,8 +74,7 @@ def damage_of_set(folder: Path) -> Iterator[tuple[str, str | None]]:
 
 def slice_of(index: Index, begin: int, end: int) -> Index:
     """The index of records begin ... end - 1."""
-    labels = index.labels[begin:end] if len(index.labels) else index.labels
-    return Index(index.offsets[begin:end], index.sizes[begin:end], index.digests[begin:end], labels)
+    return Index(*(getattr(index, name)[begin:end] for name in Index.__dataclass_fields__))
 
 
 def _damage_of_index(manifest: Manifest, index: Index) -> str | None:

@@ -113,7 +113,7 @@ class FileImages(_Labelled):
 
     def __init__(self, path: Path) -> None:
         self._store = open_store(path)
-        self._files = sorted(image_files(self._store.names()))
+        self._files = sorted(image_files(self._store))
         if not self._files:
             raise UserError(f"{path} has no images (*.jpg, *.png, *.webp, ...) in it or below it, and no manifest.json")
         self.name = str(path)

@@ -47,7 +47,7 @@ def test_puts_transparent_pictures_on_white() -> None:
 
 @pytest.mark.parametrize(("data", "reason"), [
     (b"", "empty"),
-    (b"no picture at all", "cannot identify"),
+    (b"no picture at all", "it is none of JPEG, PNG"),
     (encoded(pixels(5))[:-60], "[Pp]remature end"),
     (encoded(pixels(5), "PNG")[:400], "truncated"),
     (encoded(pixels(5), "WEBP")[:60], "decode|identify|decoder"),

@@ -1,5 +1,6 @@
 """Sources of images as people have them; `open_source` opens any of them by its kind."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -33,6 +34,7 @@ USUAL = {
 def open_source(kind: str, paths: list[Path], labels: str = "auto", split: str | None = None,
                 annotations: Path | None = None) -> Source:
     """Raises UserError where the source is not what `kind` says, or an option does not apply to it."""
+    paths = [Path(os.path.abspath(path)) for path in paths]     # `.` has a name and parents as well
     if split is not None and kind not in ("celeba", "cifar10"):
         raise UserError(f"--split is for celeba and cifar10, whose authors split them; for {kind} use --validation")
     if annotations is not None and kind != "celeba":
@@ -60,7 +62,7 @@ def guess_kind(path: Path) -> str:
         "lsun": lambda: "data.mdb" in names,
         "celeba": lambda: bool({ATTRIBUTES, "img_align_celeba", "img_align_celeba.zip"} & names)
         or path.stem == "img_align_celeba" or any(n.startswith("img_align_celeba/") for n in known),
-        "cifar10": lambda: TRAIN[0] in names or all(any(n.startswith(f"train/{c}") for n in known) for c in CLASSES),
+        "cifar10": lambda: TRAIN[0] in names or all(any(f"/train/{c}" in f"/{n}" for n in known) for c in CLASSES),
         "zip": lambda: "dataset.json" in names,
     }
     return next((kind for kind, there in signs.items() if there()), "folder")

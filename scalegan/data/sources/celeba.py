@@ -1,6 +1,7 @@
 """CelebA: aligned images as a folder or a zip, and its three text files of annotations."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -25,7 +26,7 @@ def open_celeba(path: Path, labels: str = "auto", split: str = "all", annotation
     if labels not in ("auto", "attributes", "identity", "none"):
         raise UserError(f"--labels {labels}: CelebA has attributes, identity or none")
     store = _images(path)
-    files = _aligned(image_files(store.names()))
+    files = _aligned(image_files(store))
     if not files:
         raise UserError(f"{path} has no images of CelebA in it; give img_align_celeba, as a folder or zip")
     notes = _Notes(path, store, annotations)
@@ -35,6 +36,8 @@ def open_celeba(path: Path, labels: str = "auto", split: str = "all", annotation
         if not files:
             raise UserError(f"--split {split}: {PARTITION} puts none of the images of {path} there")
     name = f"celeba: {path.name}, split {split}"
+    if labels == "auto" and annotations is not None and split == "all":
+        labels = "attributes"       # what else would they be given for
     if labels == "auto":
         labels = "attributes" if notes.find(ATTRIBUTES) is not None else "none"
     if labels == "none":
@@ -57,9 +60,9 @@ def _images(path: Path) -> Store:
 
 
 def _aligned(files: list[str]) -> list[str]:
-    """Those below an img_align_celeba of any spelling, where there is one: in-the-wild images may lie beside it."""
-    inside = [f for f in files if any(part.startswith("img_align_celeba") for part in f.split("/")[:-1])]
-    return inside or files
+    """Those below img_align_celeba, or else img_align_celeba_png and the like: in-the-wild images may lie beside it."""
+    exact = [file for file in files if "img_align_celeba" in file.split("/")[:-1]]
+    return exact or [file for file in files if "/img_align_celeba" in f"/{file.rpartition('/')[0]}"] or files
 
 
 class _Notes:
@@ -72,19 +75,20 @@ class _Notes:
     def text(self, name: str) -> str:
         found = self.find(name)
         if found is None:
-            raise UserError(f"there is no {name} in or beside {self.told or self.path}; give --annotations PATH")
+            raise UserError(f"there is no {name} in or beside {self.told or self.path}; give --annotations PATH, or "
+                            "--labels none and no --split")
         return found
 
     def find(self, name: str) -> str | None:
         for store in self.stores:
             for file in store.names():
                 if PurePosixPath(file).name == name:
-                    return store.read(file).decode()
+                    return _decoded(partial(store.read, file), f"{store.path}: {file}")
         if self.told is None:
             for folder in (self.path, *self.path.parents[:2]):
                 for place in (folder / name, folder / "Anno" / name, folder / "Eval" / name):
                     if place.is_file():
-                        return place.read_text()
+                        return _decoded(place.read_bytes, str(place))
         return None
 
     def rows_of(self, files: list[str], rows: dict[str, np.ndarray | int], origin: str) -> np.ndarray:
@@ -95,6 +99,13 @@ class _Notes:
             raise UserError(f"{origin} has no row of {missing[0]} and {len(missing) - 1} more of the images in "
                             f"{self.path}; give the file that belongs to them, or --labels none")
         return np.array([rows[stem] for stem in stems])
+
+
+def _decoded(read: Callable[[], bytes], origin: str) -> str:
+    try:
+        return read().decode("utf-8-sig")
+    except (ValueError, OSError) as error:
+        raise UserError(f"{origin} cannot be read as text ({error}); get it again") from error
 
 
 def parse_attributes(text: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:

@@ -24,18 +24,25 @@ def open_cifar10(path: Path, labels: str = "auto", split: str = "train") -> List
     if split not in ("train", "test", "all"):
         raise UserError(f"--split {split}: CIFAR-10 has train, test or all")
     store = open_store(path)
-    names = store.names()
-    batches = {PurePosixPath(name).name: name for name in names if PurePosixPath(name).name in TRAIN + TEST}
-    opened = _pickled(path, store, batches, split) if batches else _folders(path, store, names, split)
+    batches = {PurePosixPath(name).name: name for name in store.names() if PurePosixPath(name).name in TRAIN + TEST}
+    opened = _pickled(path, store, batches, split) if batches else _folders(path, store, split)
     return Listed(opened.name, opened.store, opened.files) if labels == "none" else opened
 
 
-def _folders(path: Path, store: Store, names: list[str], split: str) -> Listed:
+def _folders(path: Path, store: Store, split: str) -> Listed:
     wanted = ("train", "test") if split == "all" else (split,)
-    files = [file for part in wanted for file in image_files(names) if file.startswith(f"{part}/")]
+    found = image_files(store)
+    depth = next((i for i in (0, 1) if any(_part(file, i) in ("train", "test") for file in found)), 0)
+    files = [file for part in wanted for file in found if _part(file, depth) == part]
     if not files:
         raise UserError(f"{path} has neither the batches of cifar-10-python.tar.gz nor images in {wanted[0]}/<class>/")
-    return classed(f"cifar10: {path.name}, split {split}", store, files, "class", 1)
+    return classed(f"cifar10: {path.name}, split {split}", store, files, "class", depth + 1)
+
+
+def _part(file: str, depth: int) -> str | None:
+    """The folder at `depth` in which, with another in it, a file lies: an archive may have one around all."""
+    folders = file.split("/")[:-1]
+    return folders[depth] if len(folders) > depth + 1 else None
 
 
 def _pickled(path: Path, store: Store, batches: dict[str, str], split: str) -> Listed:
@@ -76,10 +83,11 @@ def _batch(store: Store, name: str) -> tuple[np.ndarray, np.ndarray]:
     tree = read_arrays(store.read(name), origin)
     try:
         flat, labels = tree[b"data"], np.array(tree[b"labels"])
-    except (TypeError, KeyError):
+    except (TypeError, KeyError, ValueError):   # the last of ragged lists
         raise UserError(f"{origin} has no data and labels; is it CIFAR-10's?") from None
-    fits = (isinstance(flat, np.ndarray) and flat.dtype == np.uint8 and flat.shape == (len(labels), 3 * _SIDE * _SIDE)
-            and labels.dtype.kind == "i" and np.isin(labels, range(len(CLASSES))).all())
+    fits = (isinstance(flat, np.ndarray) and flat.dtype == np.uint8 and labels.ndim == 1
+            and flat.shape == (len(labels), 3 * _SIDE * _SIDE) and labels.dtype.kind == "i"
+            and np.isin(labels, range(len(CLASSES))).all())
     if not fits:
         raise UserError(f"{origin} does not hold 32 x 32 colour images of ten classes")
     return flat.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1), labels.astype(np.int64)

@@ -1,17 +1,18 @@
 """A folder or zip of images: a class per sub-folder, or all in one place and no labels."""
 
-from pathlib import Path
+import os.path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from scalegan.data.manifest import LabelSchema
 from scalegan.data.sources.base import Listed
-from scalegan.data.sources.stores import image_files, natural, open_store
+from scalegan.data.sources.stores import Store, image_files, natural, open_store
 from scalegan.errors import UserError
 
 
 def open_folder(path: Path, labels: str = "auto") -> Listed:
-    """All images below `path`, in natural order. The top sub-folder is the class, however deep a file lies.
+    """All images below `path`, in natural order. The class is the topmost sub-folder in which they part.
 
     Args:
         labels: `auto` (class where there are sub-folders), `class` or `none`.
@@ -19,13 +20,17 @@ def open_folder(path: Path, labels: str = "auto") -> Listed:
     if labels not in ("auto", "class", "none"):
         raise UserError(f"--labels {labels}: a folder has classes (its sub-folders) or none")
     store = open_store(path)
-    files = image_files(store.names())
+    files = image_files(store)
     if not files:
         raise UserError(f"{path} has no images (*.jpg, *.png, *.webp, ...) in it or below it")
-    return classed(f"folder: {path.name}", store, files, labels, 0)
+    folders = {PurePosixPath(file).parent for file in files}
+    around = PurePosixPath(os.path.commonpath(folders))     # zips often have a folder around all, which is no class
+    if labels == "class" and folders == {around}:
+        around = around.parent
+    return classed(f"folder: {path.name}", store, files, labels, len(around.parts))
 
 
-def classed(name: str, store, files: list[str], labels: str, depth: int) -> Listed:
+def classed(name: str, store: Store, files: list[str], labels: str, depth: int) -> Listed:
     """Files whose class is their folder at `depth`."""
     parts = [file.split("/") for file in files]
     inside = [len(part) > depth + 1 for part in parts]

@@ -1,5 +1,6 @@
 """LSUN as published: one LMDB per category, opaque keys, JPEG or WebP values, read in key order."""
 
+import shlex
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ import lmdb
 
 from scalegan.data.manifest import LabelSchema
 from scalegan.data.sources.base import Entry, Picture, Place, attempt
+from scalegan.data.sources.stores import Zip
 from scalegan.errors import UserError
 
 # An LMDB is read through a memory map, whose touched pages count as this process's memory until it is closed; and with
@@ -32,7 +34,8 @@ class Lsun:
         categories = tuple(_category(path) for path in self.paths)
         labelled = labels == "class" or (labels == "auto" and len(paths) > 1)
         if labelled and len(set(categories)) < len(categories):
-            raise UserError(f"two of the LMDBs are called alike: {', '.join(categories)}; rename a folder")
+            raise UserError(f"two of the LMDBs are called alike: {', '.join(categories)}; rename a folder, or give "
+                            "--labels none")
         self.labels = LabelSchema("class", categories) if labelled else LabelSchema()
         self.name = "lsun: " + ", ".join(path.name for path in self.paths)
 
@@ -108,8 +111,10 @@ def _database(path: Path) -> Path:
     if path.name == "data.mdb":
         path = path.parent
     if path.is_file() and zipfile.is_zipfile(path):
+        inside = [path.parent / name for name in Zip(path).names() if name.endswith("data.mdb")]
         raise UserError(f"{path} is still zipped, and an LMDB is read through a memory map, which a zip does not "
-                        f"allow; run `unzip {path} -d {path.parent}` and give {path.with_suffix('')}")
+                        f"allow; run `unzip {shlex.quote(str(path))} -d {shlex.quote(str(path.parent))}` and give "
+                        f"{inside[0].parent if inside else 'the folder that comes out'}")
     if path.is_dir() and not (path / "data.mdb").exists():
         inside = sorted(p.parent for p in path.glob("*/data.mdb"))
         hint = f"; did you mean {inside[0]}?" if inside else ""

@@ -1,17 +1,21 @@
 """Where files lie: a folder, a zip that is read in place, a tar. Each gives bytes by name, from any process."""
 
+import gzip
 import os
 import re
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
 from scalegan.errors import UserError
 
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"))
+IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
+                            ".jfif", ".jpe"))
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _LOCAL_HEADER = 30
 
@@ -35,13 +39,19 @@ class Folder:
 
     def names(self) -> list[str]:
         found = []
-        for folder, _, files in os.walk(self.path, followlinks=True):
+        for folder, folders, files in os.walk(self.path, followlinks=True):
+            folders[:] = [name for name in folders if not _leads_round(Path(folder, name))]
             inside = Path(folder).relative_to(self.path).as_posix()
             found += files if inside == "." else [f"{inside}/{file}" for file in files]
         return found
 
     def read(self, name: str) -> bytes:
         return (self.path / name).read_bytes()
+
+
+def _leads_round(path: Path) -> bool:
+    """Whether a link leads back to a folder on the way to it."""
+    return path.is_symlink() and path.resolve() in {above.resolve() for above in path.parents}
 
 
 class _Member(NamedTuple):
@@ -65,7 +75,8 @@ class Zip:
         except zipfile.BadZipFile as error:
             raise UserError(f"{path} is not a whole zip ({error}); download it again") from error
         self._check(infos)
-        self.members = {i.filename: _Member(i.header_offset, i.compress_size, i.compress_type, i.CRC) for i in infos}
+        self.members = {info.filename.replace("\\", "/"):     # as Windows writes
+                        _Member(info.header_offset, info.compress_size, info.compress_type, info.CRC) for info in infos}
 
     def _check(self, infos: list[zipfile.ZipInfo]) -> None:
         for info in infos:
@@ -94,23 +105,29 @@ class Zip:
 
 
 class Tar:
-    """A tar, packed or not; read from its start each time, so for a few large files only."""
+    """A tar, packed or not; read from its start each time, so for a few large files only.
+
+    Raises:
+        UserError: where it is not whole.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def names(self) -> list[str]:
-        with self._open() as archive:
+        with self._opened() as archive:
             return [member.name for member in archive if member.isfile()]
 
     def read(self, name: str) -> bytes:
-        with self._open() as archive:
+        with self._opened() as archive:
             return archive.extractfile(name).read()
 
-    def _open(self) -> tarfile.TarFile:
+    @contextmanager
+    def _opened(self) -> Iterator[tarfile.TarFile]:
         try:
-            return tarfile.open(self.path)
-        except tarfile.TarError as error:
+            with tarfile.open(self.path) as archive:
+                yield archive
+        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise UserError(f"{self.path} is not a whole tar ({error}); download it again") from error
 
 
@@ -133,9 +150,17 @@ def open_store(path: Path) -> Store:
     raise UserError(f"{path} is neither a folder, a zip nor a tar")
 
 
-def image_files(names: list[str]) -> list[str]:
-    """The visible image files among `names`, in natural order: 2.jpg before 10.jpg."""
-    return sorted(filter(_is_image, names), key=natural)
+def image_files(store: Store) -> list[str]:
+    """The visible image files of a store, in natural order: 2.jpg before 10.jpg.
+
+    Raises:
+        UserError: for a tar, in which every single one would be searched for from the start.
+    """
+    files = sorted(filter(_is_image, store.names()), key=natural)
+    if files and isinstance(store, Tar):
+        raise UserError(f"{store.path} is a tar of images, which has no directory to find them by; unpack it and give "
+                        "the folder")
+    return files
 
 
 def _is_image(name: str) -> bool:
@@ -146,4 +171,4 @@ def _is_image(name: str) -> bool:
 
 def natural(name: str) -> tuple[list[str | int], str]:
     """Sorts digits as numbers; the name itself decides between 1.jpg and 01.jpg."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name)], name
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", name))], name

@@ -10,6 +10,8 @@ from scalegan.data.sources.base import Listed
 from scalegan.data.sources.stores import Store, image_files, open_store
 from scalegan.errors import UserError
 
+_CLASSES = 1000     # as many may be numbered, however few images there are: a part of ImageNet
+
 
 def open_zip(path: Path, labels: str = "auto") -> Listed:
     """Images in order of their names, labels as `{"labels": [["00000/img00000000.png", 6], ...]}` has them.
@@ -18,12 +20,11 @@ def open_zip(path: Path, labels: str = "auto") -> Listed:
         labels: `auto` (what dataset.json has), `class`, `attributes` (lists of 0 and 1) or `none`.
     """
     store = open_store(path)
-    names = store.names()
-    files = image_files(names)
+    files = image_files(store)
     if not files:
         raise UserError(f"{path} has no images")
     name = f"zip: {path.name}"
-    table = None if labels == "none" else _table(store, names, files)
+    table = None if labels == "none" else _table(store, files)
     if table is None:
         if labels not in ("auto", "none"):
             raise UserError(f"--labels {labels}: {path} has no labels in a dataset.json")
@@ -32,22 +33,25 @@ def open_zip(path: Path, labels: str = "auto") -> Listed:
     if labels not in ("auto", kind):
         raise UserError(f"--labels {labels}: dataset.json in {path} has labels of kind '{kind}'")
     count = int(table.max()) + 1 if kind == "class" else table.shape[1]
+    if kind == "class" and count > max(len(files), _CLASSES):
+        raise UserError(f"dataset.json in {path} has a class {count - 1} for {len(files):,} images; number them from 0")
     return Listed(name, store, files, LabelSchema(kind, tuple(map(str, range(count)))), table)
 
 
-def _table(store: Store, names: list[str], files: list[str]) -> np.ndarray | None:
-    found = [name for name in names if PurePosixPath(name).name == "dataset.json"]
+def _table(store: Store, files: list[str]) -> np.ndarray | None:
+    found = [name for name in store.names() if PurePosixPath(name).name == "dataset.json"]
     if not found:
         return None
-    origin = f"{store.path}: {found[0]}"
+    table = min(found, key=lambda name: name.count("/"))
+    origin = f"{store.path}: {table}"
     try:
-        pairs = json.loads(store.read(found[0]))["labels"]
+        pairs = json.loads(store.read(table))["labels"]
         if pairs is None:
             return None
         by_name = {name.replace("\\", "/"): label for name, label in pairs}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{origin} is not of the form {{\"labels\": [[name, label], ...]}} ({error!r})") from error
-    folder = found[0].removesuffix("dataset.json")
+    folder = table.removesuffix("dataset.json")
     missing = [file for file in files if file.removeprefix(folder) not in by_name]
     if missing:
         raise UserError(f"{origin} has no label of {missing[0]} and {len(missing) - 1} more; give --labels none")
