@@ -5,6 +5,7 @@ import signal
 import torch
 import torch.distributed as dist
 
+from scalegan import signals
 from scalegan.engines.ranks import Ranks
 from scalegan.signals import STOPPING
 
@@ -20,6 +21,7 @@ class StopRequest:
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
         self.signal: int | None = None
+        signals.asked = 0
         self._asked: tuple[torch.Tensor, dist.Work] | None = None
         for number in STOPPING:
             signal.signal(number, self._note)
@@ -27,6 +29,7 @@ class StopRequest:
 
     def _note(self, number: int, frame: object) -> None:
         self.signal = max(number, self.signal or 0)  # SIGTERM, which is the end, outweighs SIGUSR2, the time limit
+        signals.asked = self.signal
 
     def agreed(self) -> bool:
         """Whether to stop after this iteration."""

@@ -11,10 +11,10 @@ PACKAGE = ROOT / "scalegan"
 
 # Levels from the bottom. A module may import its own level and those below.
 BOTTOM = {"models", "losses", "divergences", "penalties", "augment", "randomness", "config", "keys", "errors",
-          "schedules", "flops", "allocator"}
-MIDDLE = {"games", "engines", "data", "ema", "checkpoint", "metrics", "signals", "runlog", "pictures", "environment",
-          "runfolder", "optimizers", "standing", "liveness", "rollback", "vitals", "runlock", "shares", "replicas",
-          "power_ema", "due", "utilisation", "update_trace"}
+          "schedules", "flops", "allocator", "signals"}
+MIDDLE = {"games", "engines", "data", "ema", "checkpoint", "metrics", "stop_request", "runlog", "pictures",
+          "environment", "runfolder", "optimizers", "standing", "liveness", "rollback", "vitals", "runlock", "shares",
+          "replicas", "power_ema", "due", "utilisation", "update_trace"}
 TRAINER = {"trainer"}
 
 

@@ -27,6 +27,7 @@ _PIECE = 1 << 20
 _ATTEMPTS = 5
 _BUSY_SECONDS = 0.1
 _PART = ".part"
+_GONE = (403, 404, 410)
 
 
 def is_url(path: str) -> bool:
@@ -56,15 +57,28 @@ class Remote:
         """Fetches manifest and index; the local folder that holds both.
 
         Raises:
-            UserError: where there is no such set, or the cache cannot hold even one of its shards.
+            UserError: where there is no such set, or the cache cannot hold even one of its shards, or nothing at all.
         """
+        try:
+            self._fetch_index()
+        except OSError as error:
+            raise self._unkept("manifest.json", error) from error
+        shards = Manifest.load(self.folder).shards
+        unnamed = [shard.name for shard in shards if not shard.sha256]
+        if unnamed:
+            raise UserError(f"{self.url}/manifest.json has no SHA-256 of {unnamed[0]}; prepare the data again")
+        self._check_room(shards)
+        return self.folder
+
+    def _fetch_index(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in ("manifest.json", "index.safetensors"):
             content = self._with_retries(name, lambda name=name: self._content(name))
             temporary = self.folder / f"{name}.{uuid.uuid4().hex}"
             temporary.write_bytes(content)
             temporary.rename(self.folder / name)
-        shards = Manifest.load(self.folder).shards
+
+    def _check_room(self, shards: tuple[Shard, ...]) -> None:
         largest = max(shard.bytes for shard in shards)
         if largest > self.cache_bytes:
             raise UserError(f"data.cache_bytes={self.cache_bytes} cannot hold a shard of {self.url}; the largest has "
@@ -73,7 +87,6 @@ class Remote:
         if total > self.cache_bytes:
             print(f"scalegan: data.cache_bytes={self.cache_bytes:,} holds {self.cache_bytes / total:.0%} of {self.url} "
                   f"({total:,} bytes); shards will be fetched again and again", file=sys.stderr, flush=True)
-        return self.folder
 
     def read(self, shard: Shard, offset: int, size: int) -> bytes:
         """Bytes of a shard, from the cache or fetched into it.
@@ -84,8 +97,17 @@ class Remote:
         try:
             return self._read(shard, offset, size)
         except OSError as error:
-            raise UserError(f"cannot keep {self.url}/{shard.name} in {self.root}: {error}; set SCALEGAN_CACHE to a "
-                            "folder of your own with room") from error
+            raise self._unkept(shard.name, error) from error
+
+    def drop(self, shard: Shard) -> None:
+        """Forgets the local copy of a shard, which is damaged; the next read fetches it again."""
+        path = self.root / f"{shard.sha256}.tar"
+        print(f"scalegan: {path} is damaged; fetching {self.url}/{shard.name} again", file=sys.stderr, flush=True)
+        path.unlink(missing_ok=True)
+
+    def _unkept(self, name: str, error: OSError) -> UserError:
+        return UserError(f"cannot keep {self.url}/{name} in {self.root}: {error}; set SCALEGAN_CACHE to a folder of "
+                         "your own with room")
 
     def _read(self, shard: Shard, offset: int, size: int) -> bytes:
         """No file stays open, so that what is removed is gone."""
@@ -150,6 +172,8 @@ class Remote:
         hasher = hashlib.sha256()
         with self._open(shard.name) as source, part.open("r+b") as file:
             while piece := source.read(_PIECE):
+                if file.tell() + len(piece) > shard.bytes:
+                    raise OSError("it is longer than the manifest says")
                 hasher.update(piece)
                 file.write(piece)
         if hasher.hexdigest() != shard.sha256:
@@ -171,18 +195,25 @@ class Remote:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 return fetch()
-            except FileNotFoundError as error:
-                raise UserError(f"there is no {self.url}/{name}; data.path is the URL of a folder that "
-                                "`scalegan prepare` wrote") from error
             except (ImportError, ValueError) as error:
                 raise UserError(f"cannot open {self.url}: {error}") from error
             except _network_errors() as error:
+                if _is_missing(error):
+                    raise UserError(f"there is no {self.url}/{name}; data.path is the URL of a folder that "
+                                    "`scalegan prepare` wrote") from error
                 if attempt == _ATTEMPTS:
                     raise UserError(f"cannot fetch {self.url}/{name} in {attempt} attempts: {error}") from error
                 print(f"scalegan: {self.url}/{name}: {error}; trying again in {pause:g} s", file=sys.stderr, flush=True)
                 time.sleep(pause)
                 pause *= 2
         raise AssertionError("the loop returns or raises")
+
+
+def _is_missing(error: Exception) -> bool:
+    """Whether the file does not exist. fsspec says so of http also when the server does not answer, or is out of
+    order; the true reason is the cause."""
+    known = error.__cause__ is None or getattr(error.__cause__, "status", None) in _GONE
+    return isinstance(error, FileNotFoundError) and known
 
 
 def _network_errors() -> tuple[type[Exception], ...]:

@@ -1,6 +1,7 @@
 """From stored samples to the batch that a phase sees, on the device."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -8,6 +9,11 @@ from torch import Tensor
 from scalegan.data.stream import Reals
 from scalegan.games.base import Batch
 from scalegan.randomness import Draws
+
+
+@cache
+def _copying(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class Feed:
     def prepare(self, reals: Reals) -> Reals:
         """Reals as the networks see them, on the device; phases that share a batch share the work."""
         labelled = self.label_table is not None and reals.labels is not None
-        labels = reals.labels.to(self.device, non_blocking=True) if labelled else None
+        labels = self._moved(reals.labels) if labelled else None
         return Reals(reals.position, self._scaled(reals), labels)
 
     def batch(self, reals: Reals, phase: str, updates: int) -> Batch:
@@ -42,8 +48,19 @@ class Feed:
         draws = self._draws(phase, first, len(reals.samples))
         return Batch(reals.samples, reals.labels, self._fake_labels(draws), draws, reals.position)
 
+    def _moved(self, tensor: Tensor) -> Tensor:
+        """On the device; to a GPU while it still computes what was asked of it before."""
+        if self.device.type != "cuda":
+            return tensor.to(self.device)
+        copying, computing = _copying(self.device), torch.cuda.current_stream(self.device)
+        with torch.cuda.stream(copying):
+            moved = tensor.to(self.device, non_blocking=True)
+        computing.wait_stream(copying)
+        moved.record_stream(computing)
+        return moved
+
     def _scaled(self, reals: Reals) -> Tensor:
-        samples = reals.samples.to(self.device, non_blocking=True)
+        samples = self._moved(reals.samples)
         if samples.dtype != torch.uint8:
             return samples
         if self.flip:

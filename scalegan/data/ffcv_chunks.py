@@ -19,15 +19,15 @@ from torch import Tensor
 
 from scalegan.data.chunks import Chunk, Chunks, images_of
 from scalegan.data.ffcv_store import BETON, open_pipeline
-from scalegan.data.manifest import Index, Manifest
+from scalegan.data.manifest import load_set
 from scalegan.data.order import Order
+from scalegan.data.patience import Patience
 from scalegan.data.stream import Reals
 from scalegan.errors import UserError
 
 TASKS_AHEAD = 2             # per worker, those under way among them
 _TASK_BATCHES, _TASK_BYTES = 8, 4 << 20
-_PATIENCE_SECONDS = 60
-_LOOK_SECONDS = 5
+_LAST_SECONDS = 60
 
 
 class FfcvChunks(Chunks):
@@ -38,8 +38,7 @@ class FfcvChunks(Chunks):
     """
 
     def __init__(self, folder: Path, order_of: Callable[[tuple[int, ...]], Order]) -> None:
-        self.manifest = Manifest.load(folder)
-        self.index = Index.load(folder / "index.safetensors")
+        self.manifest, self.index = load_set(folder)
         self.path = folder / BETON
         # Blocks end where shards end; with the sizes of those the records came from, the order is theirs.
         self.order: Order = order_of(tuple(shard.records for shard in self.manifest.shards))
@@ -184,19 +183,16 @@ class _Crew:
     def take(self) -> Chunk:
         """The next result in order."""
         with self.change:
-            waited = 0
-            while not self.change.wait_for(lambda: self.taken in self.done, _LOOK_SECONDS):
+            patience = Patience()
+            while not self.change.wait_for(lambda: self.taken in self.done, patience.look):
                 if not any(thread.is_alive() for thread in self.threads):
                     raise UserError("the loader's threads died; run again to go on from the last checkpoint")
-                waited += _LOOK_SECONDS
-                if waited % _PATIENCE_SECONDS == 0:
-                    print(f"scalegan: waiting for data since {waited} s; is the disk slow?", file=sys.stderr,
-                          flush=True)
+                patience.lose()
+            if isinstance(self.done[self.taken], BaseException):
+                raise self.done[self.taken]     # again and again: what comes after it would not be the next
             result = self.done.pop(self.taken)
             self.taken += 1
             self.change.notify_all()
-        if isinstance(result, BaseException):
-            raise result
         return result
 
     def stop(self) -> None:
@@ -205,7 +201,7 @@ class _Crew:
             self.change.notify_all()
         for thread in self.threads:
             if thread is not threading.current_thread():    # in which the garbage may be collected
-                thread.join(_PATIENCE_SECONDS)
+                thread.join(_LAST_SECONDS)
 
     def _work(self) -> None:
         while (number := self._next()) is not None:

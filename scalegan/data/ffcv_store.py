@@ -29,6 +29,7 @@ ENCODINGS = ("jpeg", "raw")
 _ALIGNMENT = 8                          # the checksum reads whole words
 _MIN_PAGE, _MAX_PAGE = 1 << 23, 1 << 31
 _REPORT_EVERY = 256
+_SAMPLE = 64
 _CUSTOM_FIELD = 255
 _importing = threading.Lock()
 
@@ -215,7 +216,10 @@ def _damage(data: bytes, digest: int, image: ImageFormat) -> str | None:
     if digest_of(data) != digest:
         return "its checksum differs"
     if image.encoding == "jpeg":
-        side = simplejpeg.decode_jpeg_header(data)[:2]
+        try:
+            side = simplejpeg.decode_jpeg_header(data)[:2]
+        except ValueError as error:
+            return str(error)
         return None if side == (image.size, image.size) else f"it is {side[1]} x {side[0]} pixels"
     side = image.size * image.size * image.channels
     return None if len(data) == side else f"it has {len(data)} bytes, not {side}"
@@ -237,7 +241,11 @@ def open_pipeline(path: Path, manifest: Manifest, index: Index) -> "Pipeline":
         ends = pipeline.places + pipeline.sizes
         if pipeline.places.min() < 0 or ends.max() > len(pipeline.file) or (ends[:-1] > pipeline.places[1:]).any():
             raise ValueError("records lie over each other or beyond its end")
-    except (ValueError, AssertionError, IndexError, OSError, UnicodeDecodeError, KeyError) as error:
+        sample = np.unique(np.linspace(0, len(ends) - 1, _SAMPLE).astype(int)).tolist()
+        known = [digest_of(pipeline.file[pipeline.places[i] : ends[i]].tobytes()) == index.digests[i] for i in sample]
+        if sum(known) < len(known) / 2:     # a few that differ are damage, which is told when they are read
+            raise ValueError("its records are not those of index.safetensors")
+    except (ValueError, AssertionError, IndexError, OSError, UnicodeDecodeError, KeyError, MemoryError) as error:
         # FFCV's reader meets a damaged header with any of these.
         raise UserError(f"{path} is damaged or none of ours ({error}); remove it and run `scalegan prepare` with "
                         "--format ffcv again") from error

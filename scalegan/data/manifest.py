@@ -5,8 +5,10 @@ import json
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field, PositiveInt, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
@@ -20,9 +22,9 @@ VERSION = 1
 class ImageFormat:
     """How every image of a set was made and is stored."""
 
-    size: int                   # side in pixels; images are square
-    channels: int               # 1 grey, 3 RGB
-    encoding: str               # jpeg, png, webp or raw (HWC bytes)
+    size: PositiveInt           # side in pixels; images are square
+    channels: Literal[1, 3]     # grey, RGB
+    encoding: Literal["jpeg", "png", "webp", "raw", "as found"]     # raw: HWC bytes; as found: of the folder backend
     quality: int | None = None  # of jpeg and webp
     crop: str = "center"
     filter: str = "lanczos"
@@ -32,7 +34,7 @@ class ImageFormat:
 class LabelSchema:
     """none; class: one index per record; attributes: a 0/1 vector per record."""
 
-    kind: str = "none"
+    kind: Literal["none", "class", "attributes"] = "none"
     names: tuple[str, ...] = ()
 
 
@@ -40,10 +42,10 @@ class LabelSchema:
 class Shard:
     """One file of records."""
 
-    name: str
-    records: int
-    bytes: int
-    sha256: str
+    name: Annotated[str, Field(pattern=r"^[^/]+$")]
+    records: PositiveInt
+    bytes: PositiveInt
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,19 @@ class Index:
     def load(cls, path: Path) -> "Index":
         """Raises UserError where the file is missing or damaged."""
         try:
-            return cls(**load_file(path))
+            index = cls(**load_file(path))
         except (OSError, SafetensorError, TypeError) as error:
             raise UserError(f"cannot read {path}: {error}; write the shards again with `scalegan prepare`") from error
+        for name, column in vars(index).items():
+            whole = len(column) == len(index.offsets) or (name in ("labels", "checks") and not len(column))
+            if not whole or (column.dtype, column.ndim) not in _COLUMNS[name]:
+                raise UserError(f"cannot read {path}: {name} is {column.dtype} {list(column.shape)} for "
+                                f"{len(index.offsets)} records; write the shards again with `scalegan prepare`")
+        return index
+
+
+_COLUMNS = {"offsets": [(np.int64, 1)], "sizes": [(np.int64, 1)], "digests": [(np.uint64, 1)],
+            "labels": [(np.int64, 1), (np.uint8, 2)], "checks": [(np.uint32, 1)]}
 
 
 @dataclass(frozen=True)
@@ -99,17 +111,47 @@ class Manifest:
         """Raises UserError where there is none, or none of ours."""
         path = folder / "manifest.json"
         try:
-            tree = json.loads(path.read_text())
+            tree = json.loads(path.read_bytes())
             if tree["version"] != VERSION:
-                raise UserError(f"{path} is of version {tree['version']}, not {VERSION}; prepare the data again")
-            tree["labels"]["names"] = tuple(tree["labels"]["names"])
-            tree["image"], tree["labels"] = ImageFormat(**tree["image"]), LabelSchema(**tree["labels"])
-            return cls(**{**tree, "shards": tuple(Shard(**s) for s in tree["shards"])})
+                raise UserError(f"{path} is of version {tree['version']!r}, not {VERSION}; prepare the data again")
+            return TypeAdapter(cls).validate_python(tree)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise UserError(f"cannot read {path}: {where}: {first['msg']}; prepare the data again") from error
         except FileNotFoundError:
             raise UserError(f"data.path={folder} has no manifest.json; make it with "
                             f"`scalegan prepare SOURCE {folder}`") from None
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise UserError(f"cannot read {path}: {error!r}; prepare the data again") from error
+        except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
+            raise UserError(f"cannot read {path}: {str(error)[:200]}; prepare the data again") from error
+
+
+def load_set(folder: Path) -> tuple[Manifest, Index]:
+    """Manifest and index, which are each other's.
+
+    Raises:
+        UserError: where one is missing or damaged, or they do not belong together.
+    """
+    manifest, index = Manifest.load(folder), Index.load(folder / "index.safetensors")
+    if len(index.offsets) != manifest.records:
+        raise UserError(f"{folder}: index.safetensors has {len(index.offsets)} records, manifest.json "
+                        f"{manifest.records}; prepare the data again")
+    if not _lie_in_shards(manifest, index):
+        raise UserError(f"{folder}: index.safetensors does not fit manifest.json; prepare the data again")
+    if content_hash(manifest.image, manifest.labels, index) != manifest.content:
+        raise UserError(f"{folder}: manifest.json does not fit index.safetensors: its content hash is that of another "
+                        "image format, other labels or other records; prepare the data again")
+    return manifest, index
+
+
+def _lie_in_shards(manifest: Manifest, index: Index) -> bool:
+    """Whether records lie one behind the other, inside the shard that they are in by the manifest's counts."""
+    counts = [shard.records for shard in manifest.shards]
+    ends = index.offsets + index.sizes
+    begins = np.append(0, ends[:-1])
+    begins[np.cumsum([0, *counts[:-1]])] = 0
+    sizes = np.repeat([shard.bytes for shard in manifest.shards], counts)
+    return bool((begins <= index.offsets).all() and (index.offsets <= ends).all() and (ends <= sizes).all())
 
 
 def digest_of(image: bytes) -> int:

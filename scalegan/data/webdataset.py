@@ -1,5 +1,6 @@
 """WebDataset shards, read by byte offset in the run's own order."""
 
+import errno
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from isal.isal_zlib import crc32
 from scalegan.data.cache import Remote
 from scalegan.data.chunks import Chunks, images_of
 from scalegan.data.codec import decode_into
-from scalegan.data.manifest import Index, Manifest, digest_of
+from scalegan.data.manifest import digest_of, load_set
 from scalegan.data.order import Order
 from scalegan.errors import UserError
 
@@ -30,13 +31,8 @@ class WebDatasetChunks(Chunks):
     def __init__(self, folder: Path, order_of: Callable[[tuple[int, ...]], Order],
                  remote: Remote | None = None) -> None:
         self.folder, self.remote = folder, remote
-        self.manifest = Manifest.load(folder)
-        self.index = Index.load(folder / "index.safetensors")
-        if len(self.index.offsets) != self.manifest.records:
-            raise UserError(f"{folder}: index.safetensors has {len(self.index.offsets)} records, manifest.json "
-                            f"{self.manifest.records}; prepare the data again")
+        self.manifest, self.index = load_set(folder)
         self._first = np.cumsum([0, *(shard.records for shard in self.manifest.shards)])
-        self._check_places()
         if remote is None:
             self._check_files()
         sizes = tuple(shard.records for shard in self.manifest.shards)
@@ -46,15 +42,6 @@ class WebDatasetChunks(Chunks):
         self._sum, self._sums = (crc32, checks) if len(checks) else (digest_of, digests)
         self._files: OrderedDict[int, int] = OrderedDict()
         self._windows: dict[int, tuple[int, int]] = {}
-
-    def _check_places(self) -> None:
-        """Records must lie one behind the other, inside the shard that they are in by the manifest's counts."""
-        offsets, ends = self.index.offsets, self.index.offsets + self.index.sizes
-        begins = np.append(0, ends[:-1])
-        begins[self._first[:-1]] = 0
-        sizes = np.repeat([shard.bytes for shard in self.manifest.shards], np.diff(self._first))
-        if (offsets < begins).any() or (ends < offsets).any() or (ends > sizes).any():
-            raise UserError(f"{self.folder}: index.safetensors does not fit manifest.json; prepare the data again")
 
     def _check_files(self) -> None:
         for shard in self.manifest.shards:
@@ -88,8 +75,11 @@ class WebDatasetChunks(Chunks):
     def _verified(self, records: np.ndarray) -> list[bytes]:
         """The bytes of each record. All before the first is decoded, which empties the caches of what reading needs."""
         found = list(self.stored(records))
-        for record, data, expected in zip(records.tolist(), found, self._sums[records].tolist()):
-            if self._sum(data) != expected:
+        for number, (record, expected) in enumerate(zip(records.tolist(), self._sums[records].tolist())):
+            if self._sum(found[number]) != expected and self.remote is not None:
+                self.remote.drop(self.manifest.shards[self._shard_of(record)])
+                found[number], = self.stored(records[number : number + 1])
+            if self._sum(found[number]) != expected:
                 raise self._damage(record, "its checksum differs")
         return found
 
@@ -100,9 +90,14 @@ class WebDatasetChunks(Chunks):
             raise self._damage(record, str(error)) from error
 
     def _damage(self, record: int, how: str) -> UserError:
-        shard = int(np.searchsorted(self._first, record, side="right")) - 1
-        return UserError(f"record {record} in {self.folder / self.manifest.shards[shard].name} is damaged ({how}); "
-                         "prepare that shard again")
+        return UserError(f"record {record} in {self._place_of(self._shard_of(record))} is damaged ({how}); prepare "
+                         "that shard again")
+
+    def _shard_of(self, record: int) -> int:
+        return int(np.searchsorted(self._first, record, side="right")) - 1
+
+    def _place_of(self, shard: int) -> str:
+        return f"{self.remote.url if self.remote else self.folder}/{self.manifest.shards[shard].name}"
 
     def _read(self, shard: int, offset: int, size: int) -> bytes:
         try:
@@ -123,8 +118,8 @@ class WebDatasetChunks(Chunks):
         return self._files[shard]
 
     def _trouble(self, verb: str, shard: int, error: OSError) -> UserError:
-        return UserError(f"cannot {verb} {self.folder / self.manifest.shards[shard].name}: {error.strerror}; "
-                         "put the shard back and run again")
+        remedy = "raise `ulimit -n`" if error.errno == errno.EMFILE else "put the shard back and run again"
+        return UserError(f"cannot {verb} {self._place_of(shard)}: {error.strerror}; {remedy}")
 
     def _read_ahead(self, position: int, lane: int) -> None:
         """When a lane enters a window, asks the kernel for the window's blocks, so that reading is sequential."""

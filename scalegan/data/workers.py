@@ -8,7 +8,6 @@ worker by an exception from a signal handler, wherever the main thread is.
 import contextlib
 import multiprocessing
 import os
-import sys
 from collections import deque
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
@@ -16,11 +15,9 @@ from typing import Any
 
 import torch
 
+from scalegan.data.patience import Patience
 from scalegan.errors import UserError
 from scalegan.signals import held_back, ignore_in_worker
-
-_LOOK_SECONDS = 5
-_PATIENCE_SECONDS = 60
 
 
 class Workers:
@@ -60,19 +57,18 @@ class Workers:
         """The result of the oldest task; waits for it, and says so where that takes long.
 
         Raises:
-            UserError: where a worker died.
+            UserError: where a worker died, or an end was asked for while there was nothing to take.
         """
         if not self.processes:
             return self._work(self._waiting.popleft())
-        waited = 0
+        patience = Patience()
         while self._taken not in self._done:
-            ready = wait([pipe for pipe, numbers in self._doing.items() if numbers], _LOOK_SECONDS)
+            ready = wait([pipe for pipe, numbers in self._doing.items() if numbers], patience.look)
             for pipe in ready:
                 self._done[self._doing[pipe][0]] = self._receive(pipe)
                 self._doing[pipe].popleft()
-            waited = 0 if ready else waited + _LOOK_SECONDS
-            if waited and waited % _PATIENCE_SECONDS == 0:
-                print(f"scalegan: waiting for data since {waited} s; is the disk slow?", file=sys.stderr, flush=True)
+            if not ready:
+                patience.lose()
         self._taken += 1
         return self._done.pop(self._taken - 1)
 
@@ -91,9 +87,10 @@ class Workers:
             return pipe.recv()
         except (EOFError, OSError):
             process = self.processes[pipe]
-            process.join(_LOOK_SECONDS)
-            raise UserError(f"a loader worker died (exit code {process.exitcode}); if memory ran out, lower "
-                            "data.workers; run again to go on from the last checkpoint") from None
+            process.join(Patience.look)
+            reason = "its error stands above" if process.exitcode == 1 else "if memory ran out, lower data.workers"
+            raise UserError(f"a loader worker died (exit code {process.exitcode}); {reason}; run again to go on "
+                            "from the last checkpoint") from None
 
     def _fork(self) -> None:
         context = multiprocessing.get_context("fork")

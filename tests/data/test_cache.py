@@ -124,6 +124,29 @@ def test_what_is_missing_or_damaged_is_named(in_memory: str, root: Path, break_i
     assert not list(root.glob("*.tar")) and not list(root.glob("*.part"))
 
 
+@pytest.mark.parametrize("harm", [lambda data: data[:700], lambda data: b"", lambda data: bytes(len(data))])
+def test_a_damaged_copy_is_fetched_again(
+        in_memory: str, root: Path, tiny_set: Path, harm: object, capfd: pytest.CaptureFixture) -> None:
+    chunks, near = chunks_of(remote(in_memory)), WebDatasetChunks(tiny_set, order_of)
+    stored(chunks, 0)
+    copy, = root.glob("*.tar")
+    copy.write_bytes(harm(copy.read_bytes()))
+    assert chunks._verified(np.array([0, 1])) == [stored(near, 0), stored(near, 1)]
+    assert "is damaged; fetching" in capfd.readouterr().err
+
+
+def test_a_file_longer_than_announced_does_not_fill_the_disk(in_memory: str) -> None:
+    fsspec.filesystem("memory").pipe(f"{in_memory}/000000.tar", bytes(10 << 20))
+    with pytest.raises(UserError, match="longer than the manifest says"):
+        stored(chunks_of(remote(in_memory)), 0)
+
+
+def test_a_cache_that_is_no_folder_is_named(in_memory: str, root: Path) -> None:
+    root.parent.write_bytes(b"")
+    with pytest.raises(UserError, match=r"cannot keep .*; set SCALEGAN_CACHE"):
+        remote(in_memory).open()
+
+
 def test_unknown_protocols_are_named() -> None:
     with pytest.raises(UserError, match="cannot open nonsense://x"):
         remote("nonsense://x").open()
@@ -193,8 +216,16 @@ def test_http(tiny_set: Path) -> None:
     from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
     class Quiet(SimpleHTTPRequestHandler):
+        out_of_order = 0
+
         def log_message(self, *arguments: object) -> None:
             """Says nothing."""
+
+        def send_head(self) -> object:
+            if Quiet.out_of_order:
+                Quiet.out_of_order -= 1
+                return self.send_error(503)
+            return super().send_head()
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tiny_set)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -213,6 +244,12 @@ def test_http(tiny_set: Path) -> None:
         assert waited[1] == 0
         with pytest.raises(UserError, match="there is no"):
             remote(f"{url}/elsewhere").open()
+        Quiet.out_of_order = 6      # of HEADs and GETs
+        assert stored(chunks_of(remote(url)), 1) == stored(near, 1) and Quiet.out_of_order == 0
+        server.shutdown()
+        server.server_close()
+        with pytest.raises(UserError, match="in 5 attempts"):
+            remote(url).open()
     finally:
         server.shutdown()
 

@@ -3,22 +3,28 @@
 Damage that is there when a set is opened stands in test_shards.py.
 """
 
+import dataclasses
 import errno
+import json
+import operator
 import os
+import re
 import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from scalegan.data import workers as data_workers
+from scalegan import signals
 from scalegan.data.codec import encode
 from scalegan.data.manifest import ImageFormat, Index, LabelSchema, Manifest
 from scalegan.data.order import Order
+from scalegan.data.patience import Patience, Stopped
 from scalegan.data.shards import Record, finish, write_shard
 from scalegan.data.stream import Reals, Stream
 from scalegan.data.webdataset import WebDatasetChunks
@@ -180,18 +186,56 @@ def of_another_size(folder: Path) -> None:
     manifest.__class__(image, manifest.labels, manifest.shards, "", manifest.content).save(folder)
 
 
+def of_other_labels(folder: Path) -> None:
+    index = Index.load(folder / "index.safetensors")
+    dataclasses.replace(index, labels=np.roll(index.labels, 1)).save(folder / "index.safetensors")
+
+
 def of_grey_images(folder: Path) -> None:
     manifest = Manifest.load(folder)
     manifest.__class__(ImageFormat(16, 3, "raw"), manifest.labels, manifest.shards, "", manifest.content).save(folder)
 
 
 @workers_0_and_2
-@pytest.mark.parametrize("change", [of_another_set, of_another_size, of_grey_images])
+@pytest.mark.parametrize("change", [of_another_set, of_another_size, of_other_labels, of_grey_images])
 def test_a_manifest_that_does_not_fit_what_the_shards_hold(change: Callable, workers: int, own_set: Path) -> None:
-    """Where counts and sizes of files fit, it shows with the first record that is read."""
     change(own_set)
     with pytest.raises(UserError, match=r"record \d+ in .* is damaged|does not fit"):
         take(open_stream(open_set(own_set), workers), EPOCH)
+
+
+@pytest.mark.parametrize(("field", "value", "said"), [
+    (("image", "size"), "large", "image.size"), (("image", "size"), -16, "image.size"),
+    (("image", "channels"), 4, "image.channels"), (("image", "encoding"), "gif", "image.encoding"),
+    (("labels", "kind"), "foo", "labels.kind"), (("labels", "names"), [1, 2, 3, 4], "labels.names.0"),
+    (("shards", 0, "records"), None, "shards.0.records"), (("shards", 1, "bytes"), "x", "shards.1.bytes"),
+    (("shards", 1, "name"), "../000001.tar", "shards.1.name"), (("shards", 1, "sha256"), "/etc", "shards.1.sha256"),
+    (("content",), None, "content"), (("version",), "1", "version '1'")])
+def test_a_field_of_the_manifest_that_cannot_be(field: tuple, value: object, said: str, own_set: Path) -> None:
+    tree = json.loads((own_set / "manifest.json").read_text())
+    reduce(operator.getitem, field[:-1], tree)[field[-1]] = value
+    (own_set / "manifest.json").write_text(json.dumps(tree))
+    with pytest.raises(UserError, match=re.escape(said)):
+        open_set(own_set)
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe" * 50_000, b"[" * 100_000, b"[]"], ids=["binary", "deep", "a list"])
+def test_a_manifest_that_is_none_is_said_briefly(text: bytes, own_set: Path) -> None:
+    (own_set / "manifest.json").write_bytes(text)
+    with pytest.raises(UserError, match=r"cannot read .*manifest\.json") as caught:
+        open_set(own_set)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("column", ["offsets", "sizes", "digests", "labels", "checks"])
+@pytest.mark.parametrize("change", [lambda a: a[:-1], lambda a: a.astype(np.float64), lambda a: a[:, None, None]],
+                         ids=["short", "float", "deep"])
+def test_a_column_of_the_index_that_cannot_be(column: str, change: Callable, own_set: Path) -> None:
+    path = own_set / "index.safetensors"
+    index = Index.load(path)
+    dataclasses.replace(index, **{column: change(getattr(index, column))}).save(path)
+    with pytest.raises(UserError, match=r"index\.safetensors"):
+        open_set(own_set)
 
 
 @pytest.mark.parametrize("killed", [1, 2])
@@ -218,11 +262,25 @@ def test_a_slow_disk_is_waited_for(workers: int, tiny_set: Path, straight: list[
         time.sleep(0.02)
         return read(*arguments)
     monkeypatch.setattr(os, "pread", slow)
-    monkeypatch.setattr(data_workers, "_LOOK_SECONDS", 1)
-    monkeypatch.setattr(data_workers, "_PATIENCE_SECONDS", 1)
+    monkeypatch.setattr(Patience, "look", 1)
+    monkeypatch.setattr(Patience, "say", 1)
     assert_equal(take(open_stream(open_set(tiny_set), workers), 5), straight[:5])
     if workers:
         assert "is the disk slow?" in capfd.readouterr().err
+
+
+def test_who_waits_for_a_disk_that_hangs_can_be_stopped(
+        tiny_set: Path, straight: list[Reals], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Patience, "look", 0.2)
+    monkeypatch.setattr(Patience, "give_up", 0.5)
+    stream = open_stream(open_set(tiny_set), 1)
+    worker, = stream._workers.processes.values()
+    os.kill(worker.pid, signal.SIGSTOP)
+    monkeypatch.setattr(signals, "asked", int(signal.SIGTERM))
+    with pytest.raises(Stopped, match=r"SIGTERM, and no data since"):
+        take(stream, 1000)
+    os.kill(worker.pid, signal.SIGCONT)
+    stream.close()
 
 
 def test_sets_without_quick_checksums_are_checked_by_their_digests(own_set: Path, straight: list[Reals]) -> None:

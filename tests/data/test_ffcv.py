@@ -16,8 +16,10 @@ import torch
 
 from scalegan import build, recipe
 from scalegan.data import ffcv_store
-from scalegan.data.manifest import Index, Manifest
+from scalegan.data.manifest import Index, LabelSchema, Manifest
 from scalegan.data.order import Order
+from scalegan.data.patience import Patience
+from scalegan.data.shards import Record, finish, write_shard
 from scalegan.data.stream import Reals, Stream
 from scalegan.data.verify import damage_of_set
 from scalegan.data.webdataset import WebDatasetChunks
@@ -237,7 +239,8 @@ def test_record_that_is_no_image_is_told(own_set: Path, monkeypatch: pytest.Monk
 
 
 @needs_ffcv
-@pytest.mark.parametrize("harm", ["cut in data", "cut in table", "empty", "header", "places", "another set's"])
+@pytest.mark.parametrize("harm", ["cut in data", "cut in table", "empty", "header", "a bit of the header", "places",
+                                  "another set's"])
 def test_file_that_does_not_fit_is_refused(harm: str, own_set: Path, tmp_path: Path) -> None:
     path = own_set / "data.beton"
     content = bytearray(path.read_bytes())
@@ -246,6 +249,8 @@ def test_file_that_does_not_fit_is_refused(harm: str, own_set: Path, tmp_path: P
         content = bytearray(ffcv_store.write_beton(other, tmp_path / "other").read_bytes())
     elif harm == "header":
         content[:64] = bytes(64)
+    elif harm == "a bit of the header":
+        content[14] ^= 1
     elif harm == "places":
         content[-12] ^= 255     # of the last record's place
     elif harm != "empty":
@@ -257,10 +262,30 @@ def test_file_that_does_not_fit_is_refused(harm: str, own_set: Path, tmp_path: P
 
 
 @needs_ffcv
-def test_worker_that_dies_or_fails_is_told(jpeg_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from scalegan.data import ffcv_chunks
+def test_another_raw_sets_file_is_refused(tmp_path: Path) -> None:
+    """Whose records are as long, and as many."""
+    ours = harness.make_set(tmp_path / "ours", (64,), "raw")
+    image = Manifest.load(ours).image
+    shard, index = write_shard(tmp_path / "000000.tar", [Record(bytes(768), 0)] * 64, 0, "raw")
+    finish(tmp_path, [shard], [index], image, LabelSchema("class", ("black",)), "made up")
+    shutil.copy(ffcv_store.write_beton(tmp_path, tmp_path), ours)
+    with pytest.raises(UserError, match=r"data\.beton is damaged or none of ours .*not those of index"):
+        FfcvChunks(ours, order_of)
 
-    monkeypatch.setattr(ffcv_chunks, "_LOOK_SECONDS", 0.1)
+
+@needs_ffcv
+def test_an_error_is_not_passed_over(own_set: Path) -> None:
+    damage(own_set, 7, 0.0)
+    stream = FfcvStream(FfcvChunks(own_set, order_of), range(LANES), 0, 2)
+    for _ in range(3):
+        with pytest.raises(UserError, match=r"record 7 "):
+            for _ in range(40):
+                stream.take()
+
+
+@needs_ffcv
+def test_worker_that_dies_or_fails_is_told(jpeg_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Patience, "look", 0.1)
     stream = FfcvStream(FfcvChunks(jpeg_set, order_of), range(LANES), 0, 2)
     stream._crew.stop()
     with pytest.raises(UserError, match="threads died"):
@@ -275,10 +300,8 @@ def test_worker_that_dies_or_fails_is_told(jpeg_set: Path, monkeypatch: pytest.M
 @needs_ffcv
 def test_slow_disk_is_waited_for_and_said(jpeg_set: Path, monkeypatch: pytest.MonkeyPatch,
                                           capsys: pytest.CaptureFixture[str]) -> None:
-    from scalegan.data import ffcv_chunks
-
-    monkeypatch.setattr(ffcv_chunks, "_LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(ffcv_chunks, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(Patience, "look", 0.1)
+    monkeypatch.setattr(Patience, "say", 0.1)
     chunks = FfcvChunks(jpeg_set, order_of)
     decode = chunks.pipeline
     monkeypatch.setattr(chunks, "pipeline", SlowDisk(decode))
@@ -351,7 +374,7 @@ def test_recipes_open_it(jpeg_set: Path) -> None:
     chunks, task, content, table = build.open_data(_recipe(jpeg_set))
     assert isinstance(chunks, FfcvChunks) and content == Manifest.load(jpeg_set).content
     assert task.num_classes == 4 and len(table) == 304
-    stream = build.open_stream(chunks, range(4), 0, 1, False, lambda: None)
+    stream = build.open_stream(chunks, range(4), 0, 1, False)
     assert isinstance(stream, FfcvStream) and len(stream.take().samples) == 16
 
 
