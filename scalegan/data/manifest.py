@@ -83,7 +83,7 @@ class Index:
         return index
 
 
-_COLUMNS = {"offsets": [(np.int64, 1)], "sizes": [(np.int64, 1)], "digests": [(np.uint64, 1)],
+_COLUMNS = {"offsets": [(np.int64, 1)], "sizes": [(np.int64, 1)], "digests": [(np.uint64, 1), (np.int64, 1)],
             "labels": [(np.int64, 1), (np.uint8, 2)], "checks": [(np.uint32, 1)]}
 
 

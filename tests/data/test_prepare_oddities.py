@@ -106,6 +106,22 @@ def test_celeba_in_both_formats_is_taken_once(tmp_path: Path) -> None:
     assert list(labelled("celeba", tmp_path, "none")) == [f"Img/img_align_celeba/{i + 1:06d}.jpg" for i in range(4)]
 
 
+def test_celeba_from_kaggle(tmp_path: Path) -> None:
+    files = made.celeba_files(6)
+    for name in [name for name in files if name.endswith(".txt")]:
+        lines = files.pop(name).decode().splitlines()
+        rows = lines[2:] if "attr" in name else lines
+        names = lines[1].split() if "attr" in name else ["number"]
+        table = [",".join(["image_id", *names]), *(",".join(row.split()) for row in rows)]
+        files[name.replace(".txt", ".csv")] = "\n".join(table).encode()
+    path = made.write_files(tmp_path / "celeba", {f"img_align_celeba/{n}" if n.endswith("jpg") else n: c
+                                                  for n, c in files.items()})
+    source = open_source("celeba", [path])
+    assert source.labels.names == made.ATTRIBUTE_NAMES
+    assert [e.label.tolist() for e in source.entries()] == [[i & 1, i >> 1 & 1, i >> 2 & 1] for i in range(6)]
+    assert len(open_source("celeba", [path], split="train")) == 2
+
+
 def test_celeba_finds_its_notes_from_within(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = made.celeba_files(4)
     made.write_files(tmp_path / "Img", {n: c for n, c in files.items() if n.endswith(".jpg")})

@@ -80,6 +80,12 @@ class _Notes:
         return found
 
     def find(self, name: str) -> str | None:
+        found = self._find(name)
+        if found is None and (table := self._find(name.replace(".txt", ".csv"))) is not None:
+            return _from_csv(table, name)
+        return found
+
+    def _find(self, name: str) -> str | None:
         for store in self.stores:
             for file in store.names():
                 if PurePosixPath(file).name == name:
@@ -99,6 +105,13 @@ class _Notes:
             raise UserError(f"{origin} has no row of {missing[0]} and {len(missing) - 1} more of the images in "
                             f"{self.path}; give the file that belongs to them, or --labels none")
         return np.array([rows[stem] for stem in stems])
+
+
+def _from_csv(table: str, name: str) -> str:
+    """Kaggle's copy of a text file: commas, and a line of names in all of them."""
+    names, *rows = table.replace(",", " ").splitlines() or [""]
+    head = [str(sum(map(bool, rows))), " ".join(names.split()[1:])] if name == ATTRIBUTES else []
+    return "\n".join([*head, *rows])
 
 
 def _decoded(read: Callable[[], bytes], origin: str) -> str:
