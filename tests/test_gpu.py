@@ -7,6 +7,8 @@ import pytest
 import torch
 from harness import digest, environment, train_command
 
+from scalegan.data.feed import Feed
+from scalegan.data.stream import Reals
 from scalegan.randomness import Draws, philox
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")]
@@ -24,6 +26,17 @@ def test_the_same_bits_twice_and_after_a_restart(precision: str, tiny_recipe: Pa
     train(*common, f"run_dir={tmp_path / 'moved'}", "total_images=1280")
     train(*common, f"run_dir={tmp_path / 'moved'}")
     assert digest(tmp_path / "one") == digest(tmp_path / "two") == digest(tmp_path / "moved")
+
+
+def test_batches_arrive_whole_beside_computing() -> None:
+    """They are copied on a stream of their own."""
+    here, there = (Feed(0, 0, 64, 0, torch.device(name), True, None) for name in ("cpu", "cuda"))
+    busy = torch.randn(4096, 4096, device="cuda")
+    for position in range(0, 64 * 50, 64):
+        samples = torch.randint(0, 256, (64, 3, 64, 64), dtype=torch.uint8)
+        busy = (busy @ busy).tanh()
+        found = there.prepare(Reals(position, samples.pin_memory(), None)).samples
+        torch.testing.assert_close(found.cpu(), here.prepare(Reals(position, samples, None)).samples)
 
 
 def test_draws_are_the_cpus() -> None:

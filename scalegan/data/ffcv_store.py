@@ -225,6 +225,11 @@ def _damage(data: bytes, digest: int, image: ImageFormat) -> str | None:
     return None if len(data) == side else f"it has {len(data)} bytes, not {side}"
 
 
+def stands_alone(folder: Path) -> bool:
+    """Whether data.beton is all that is left: it holds every record, so the tars may be removed."""
+    return (folder / BETON).is_file() and not any((folder / s.name).exists() for s in Manifest.load(folder).shards)
+
+
 def open_pipeline(path: Path, manifest: Manifest, index: Index) -> "Pipeline":
     """Raises UserError where FFCV or the file is missing, or the file is not that of manifest and index."""
     check_encoding(manifest.image.encoding)

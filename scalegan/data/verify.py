@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from isal.isal_zlib import crc32
 
-from scalegan.data.ffcv_store import BETON, open_pipeline
+from scalegan.data.ffcv_store import BETON, open_pipeline, stands_alone
 from scalegan.data.manifest import Index, Manifest, Shard, content_hash, digest_of
 from scalegan.errors import UserError
 
@@ -61,8 +61,8 @@ def damage_of_set(folder: Path) -> Iterator[tuple[str, str | None]]:
         return
     if (folder / BETON).is_file():
         yield BETON, damage_of_beton(folder)
-        if not any((folder / shard.name).exists() for shard in manifest.shards):
-            return      # it holds all records; whoever reads nothing else may remove the tars
+        if stands_alone(folder):
+            return
     bounds = np.cumsum([0, *(shard.records for shard in manifest.shards)])
     parts = [slice_of(index, bounds[i], bounds[i + 1]) for i in range(len(manifest.shards))]
     with ThreadPoolExecutor(os.cpu_count()) as pool:

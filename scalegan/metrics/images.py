@@ -10,6 +10,8 @@ import numpy as np
 
 from scalegan.data.cache import Remote, is_url
 from scalegan.data.codec import pixels_of
+from scalegan.data.ffcv_chunks import FfcvChunks
+from scalegan.data.ffcv_store import stands_alone
 from scalegan.data.folder import FolderChunks
 from scalegan.data.manifest import digest_of
 from scalegan.data.order import Order
@@ -63,8 +65,7 @@ class StoredImages(_Labelled):
     """The records of a shard set, local or by URL."""
 
     def __init__(self, path: str | Path) -> None:
-        remote = Remote(str(path), _CACHE_BYTES) if is_url(str(path)) else None
-        self._chunks = WebDatasetChunks(remote.open() if remote else Path(path), _in_storage_order, remote)
+        self._chunks = _open_chunks(str(path))
         manifest, labels = self._chunks.manifest, self._chunks.index.labels
         self.name, self.content = str(path), manifest.content
         self.shape = (manifest.image.channels, manifest.image.size, manifest.image.size)
@@ -83,6 +84,13 @@ class StoredImages(_Labelled):
 
     def file(self, number: int) -> str:
         return f"record {number}"
+
+
+def _open_chunks(path: str) -> WebDatasetChunks | FfcvChunks:
+    if is_url(path):
+        remote = Remote(path, _CACHE_BYTES)
+        return WebDatasetChunks(remote.open(), _in_storage_order, remote)
+    return (FfcvChunks if stands_alone(Path(path)) else WebDatasetChunks)(Path(path), _in_storage_order)
 
 
 class RunImages(_Labelled):

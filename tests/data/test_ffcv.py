@@ -24,6 +24,7 @@ from scalegan.data.stream import Reals, Stream
 from scalegan.data.verify import damage_of_set
 from scalegan.data.webdataset import WebDatasetChunks
 from scalegan.errors import RecipeError, UserError
+from scalegan.metrics.images import StoredImages
 
 pytestmark = pytest.mark.slow
 
@@ -271,6 +272,15 @@ def test_another_raw_sets_file_is_refused(tmp_path: Path) -> None:
     shutil.copy(ffcv_store.write_beton(tmp_path, tmp_path), ours)
     with pytest.raises(UserError, match=r"data\.beton is damaged or none of ours .*not those of index"):
         FfcvChunks(ours, order_of)
+
+
+@needs_ffcv
+def test_a_beton_alone_is_evaluated(own_set: Path, tiny_set: Path) -> None:
+    for shard in own_set.glob("*.tar"):
+        shard.unlink()
+    alone, whole = StoredImages(own_set), StoredImages(tiny_set)
+    assert alone.content == whole.content and len(alone) == 304
+    assert all((alone.read(number) == whole.read(number)).all() for number in (0, 63, 64, 303))
 
 
 @needs_ffcv
