@@ -17,7 +17,7 @@ from scalegan.data import embedded
 from scalegan.data.cache import Remote, is_url
 from scalegan.data.ffcv_chunks import FfcvChunks, FfcvStream
 from scalegan.data.folder import FolderChunks
-from scalegan.data.manifest import Manifest
+from scalegan.data.manifest import Manifest, check_content
 from scalegan.data.order import Order
 from scalegan.data.points import SETS, PointChunks
 from scalegan.data.stream import Chunks, Stream
@@ -78,11 +78,13 @@ def open_data(recipe: config.Recipe) -> tuple[Chunks, Task, str, Tensor | None]:
     manifest = chunks.manifest
     _check_manifest(data, manifest)
     shape = (manifest.image.channels, data.resolution, data.resolution)
-    if data.labels == "none":
-        return chunks, Task(shape), manifest.content, None
-    task = Task(shape, len(manifest.labels.names), data.labels == "attributes")
-    _check_labels(data.path, torch.from_numpy(chunks.index.labels), task, manifest.records)
-    return chunks, task, manifest.content, torch.from_numpy(chunks.index.labels)
+    task, labels = Task(shape), None
+    if data.labels != "none":
+        labels = torch.from_numpy(chunks.index.labels)
+        task = Task(shape, len(manifest.labels.names), data.labels == "attributes")
+        _check_labels(data.path, labels, task, manifest.records)
+    check_content(data.path, manifest, chunks.index)
+    return chunks, task, manifest.content, labels
 
 
 def _open_images(data: config.Data,

@@ -15,6 +15,7 @@ from scalegan.config import Recipe
 from scalegan.data.embedded import is_embedded, make_embedded
 from scalegan.data.feed import Feed
 from scalegan.data.ffcv_chunks import FfcvStream
+from scalegan.data.patience import Stopped
 from scalegan.data.stream import Stream
 from scalegan.ema import Ema
 from scalegan.engines import choice
@@ -31,7 +32,7 @@ from scalegan.trainer import Outcome, Run, train
 
 def launch(recipe: Recipe, stopped: Callable[[int], None] = lambda number: None) -> int:
     """Trains `recipe` on all ranks; returns the exit code. Where a signal stops it, rank 0 calls `stopped` with the
-    signal's number once all is saved."""
+    signal's number once all is saved, or the rank that can't wait for data any longer."""
     warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
     recipe = replace(recipe, engine=choice.asked_of_launcher(recipe.engine))
     if not take_part(recipe.lanes):
@@ -45,6 +46,9 @@ def launch(recipe: Recipe, stopped: Callable[[int], None] = lambda number: None)
             if code == Outcome.INTERRUPTED and ranks.first:
                 stopped(stop.signal)
             return code
+    except Stopped as error:
+        stopped(error.number)
+        raise
     finally:
         leave()
 

@@ -42,14 +42,17 @@ def stop_with_launcher() -> None:
     shell.
     """
     if any(name.startswith(("ACCELERATE_", "TORCHELASTIC_", "SUBMITIT_")) for name in os.environ):
-        _at_death_of(os.getppid(), signal.SIGTERM)
+        launcher = os.getppid()
+        _at_death_of(launcher, signal.SIGTERM)
+        if sys.platform == "linux" and launcher == 1 and _orphans_go_to_1():
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _at_death_of(parent: int, number: signal.Signals) -> None:
     if sys.platform != "linux":
         return
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
-    if os.getppid() != parent or (parent == 1 and _orphans_go_to_1()):  # it died before the request was in force
+    if os.getppid() != parent:  # it died before the request was in force
         os.kill(os.getpid(), number)
 
 

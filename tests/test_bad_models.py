@@ -87,7 +87,8 @@ def relabelled(folder: Path, labels) -> Path:
     (lambda y: np.where(np.arange(len(y)) == 5, -1, y), "there is a label -1"),
     (lambda y: y[:0], r"the labels are \[0\], and should be \[304\]"),
     (lambda y: np.eye(4, dtype=np.uint8)[y], r"the labels are \[304, 4\]"),
-], ids=["too large", "negative", "missing", "attributes"])
+    (lambda y: np.roll(y, 1), "does not fit index.safetensors: its content hash is that of .* other labels"),
+], ids=["too large", "negative", "missing", "attributes", "others'"])
 def test_labels_that_do_not_fit_the_manifest(labels, says: str, tmp_path: Path) -> None:
     data = relabelled(tmp_path, labels)
     recipe = recipes.load(arguments("biggan", tmp_path, data, "data.labels=class"))

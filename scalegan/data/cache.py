@@ -103,7 +103,10 @@ class Remote:
         """Forgets the local copy of a shard, which is damaged; the next read fetches it again."""
         path = self.root / f"{shard.sha256}.tar"
         print(f"scalegan: {path} is damaged; fetching {self.url}/{shard.name} again", file=sys.stderr, flush=True)
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unkept(shard.name, error) from error
 
     def _unkept(self, name: str, error: OSError) -> UserError:
         return UserError(f"cannot keep {self.url}/{name} in {self.root}: {error}; set SCALEGAN_CACHE to a folder of "
@@ -201,9 +204,11 @@ class Remote:
                 if _is_missing(error):
                     raise UserError(f"there is no {self.url}/{name}; data.path is the URL of a folder that "
                                     "`scalegan prepare` wrote") from error
+                reason = error.__cause__ or error
                 if attempt == _ATTEMPTS:
-                    raise UserError(f"cannot fetch {self.url}/{name} in {attempt} attempts: {error}") from error
-                print(f"scalegan: {self.url}/{name}: {error}; trying again in {pause:g} s", file=sys.stderr, flush=True)
+                    raise UserError(f"cannot fetch {self.url}/{name} in {attempt} attempts: {reason}") from error
+                print(f"scalegan: {self.url}/{name}: {reason}; trying again in {pause:g} s", file=sys.stderr,
+                      flush=True)
                 time.sleep(pause)
                 pause *= 2
         raise AssertionError("the loop returns or raises")

@@ -70,7 +70,7 @@ def run(work: Work, jobs: Iterable[Any], workers: int, patience_seconds: float =
     finally:
         for pipe, process in crew.items():
             process.kill()
-            process.join()
+            process.join(_LAST_SECONDS)
             pipe.close()
 
 

@@ -7,6 +7,7 @@ handed over, not copied: it is used again as soon as nobody holds a tensor of it
 import os
 import sys
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ from scalegan.errors import UserError
 
 TASKS_AHEAD = 2             # per worker, those under way among them
 _TASK_BATCHES, _TASK_BYTES = 8, 4 << 20
-_LAST_SECONDS = 60
+_LAST_SECONDS = 10
 
 
 class FfcvChunks(Chunks):
@@ -204,9 +205,10 @@ class _Crew:
         with self.change:
             self.stopping = True
             self.change.notify_all()
+        until = time.monotonic() + _LAST_SECONDS
         for thread in self.threads:
             if thread is not threading.current_thread():    # in which the garbage may be collected
-                thread.join(_LAST_SECONDS)
+                thread.join(max(0.0, until - time.monotonic()))
 
     def _work(self) -> None:
         while (number := self._next()) is not None:

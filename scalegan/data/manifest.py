@@ -93,7 +93,7 @@ class Manifest:
 
     image: ImageFormat
     labels: LabelSchema
-    shards: tuple[Shard, ...]
+    shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
     source: str
     content: str
     version: int = VERSION
@@ -127,7 +127,7 @@ class Manifest:
 
 
 def load_set(folder: Path) -> tuple[Manifest, Index]:
-    """Manifest and index, which are each other's.
+    """Manifest and index, whose records lie where they can.
 
     Raises:
         UserError: where one is missing or damaged, or they do not belong together.
@@ -138,10 +138,14 @@ def load_set(folder: Path) -> tuple[Manifest, Index]:
                         f"{manifest.records}; prepare the data again")
     if not _lie_in_shards(manifest, index):
         raise UserError(f"{folder}: index.safetensors does not fit manifest.json; prepare the data again")
-    if content_hash(manifest.image, manifest.labels, index) != manifest.content:
-        raise UserError(f"{folder}: manifest.json does not fit index.safetensors: its content hash is that of another "
-                        "image format, other labels or other records; prepare the data again")
     return manifest, index
+
+
+def check_content(origin: str, manifest: Manifest, index: Index) -> None:
+    """Raises UserError where image format, labels or digests are not those that the content hash stands for."""
+    if content_hash(manifest.image, manifest.labels, index) != manifest.content:
+        raise UserError(f"{origin}: manifest.json does not fit index.safetensors: its content hash is that of another "
+                        "image format, other labels or other records; prepare the data again")
 
 
 def _lie_in_shards(manifest: Manifest, index: Index) -> bool:

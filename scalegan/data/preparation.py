@@ -112,7 +112,10 @@ def _prepare(options: argparse.Namespace) -> None:
     if options.dry_run:
         return
     if _complete(options.dest, settings, begun):
-        _check_source(options.dest, options.dest / RECORD, cut(source, settings.shard_records, settings.validation))
+        now = cut(source, settings.shard_records, settings.validation)
+        if _facts(options.dest / RECORD)["keys"] != now.fingerprint:
+            print(f"{options.dest} was made when the keys or labels of {source.name} were others, or read otherwise by "
+                  "an earlier version; it stays as it is: give another folder to prepare them as they are now")
         shutil.rmtree(options.dest / WORK, ignore_errors=True)      # of a call that was killed at its very end
         for folder in _sets(options.dest):
             CONVERTERS[options.format](folder)
@@ -240,8 +243,8 @@ def _facts(path: Path) -> dict:
         facts = json.loads(path.read_text())
         return {"settings": dict(facts["settings"]), "keys": str(facts["keys"])}
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged, or not of `scalegan prepare` ({error!r}); remove it, and the same command "
-                        "goes on from the finished shards") from error
+        raise UserError(f"{path} is damaged, or not of `scalegan prepare` ({error!r}); what else is there can be "
+                        "trained with if it has a manifest.json; to prepare again give another folder") from error
 
 
 def _complete(dest: Path, settings: Settings, begun: dict) -> bool:
@@ -332,12 +335,9 @@ def _agree(dest: Path, settings: Settings, plan: Plan) -> None:
     if not path.exists():
         own = path.with_suffix(f".{socket.gethostname()}.{os.getpid()}")
         write_whole(path, json.dumps(facts, indent=1).encode(), own)    # parts that come together write the same
-    _compare(dest, _facts(path)["settings"], settings)
-    _check_source(dest, path, plan)
-
-
-def _check_source(dest: Path, noted: Path, plan: Plan) -> None:
-    if _facts(noted)["keys"] != plan.fingerprint:
+    before = _facts(path)
+    _compare(dest, before["settings"], settings)
+    if before["keys"] != plan.fingerprint:
         raise UserError(f"the keys or labels of the source are no longer those that {dest} was begun with; give "
                         "another folder")
 

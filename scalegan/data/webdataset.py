@@ -77,11 +77,18 @@ class WebDatasetChunks(Chunks):
         found = list(self.stored(records))
         for number, (record, expected) in enumerate(zip(records.tolist(), self._sums[records].tolist())):
             if self._sum(found[number]) != expected and self.remote is not None:
-                self.remote.drop(self.manifest.shards[self._shard_of(record)])
-                found[number], = self.stored(records[number : number + 1])
+                found[number] = self._mended(record, expected)
             if self._sum(found[number]) != expected:
                 raise self._damage(record, "its checksum differs")
         return found
+
+    def _mended(self, record: int, expected: int) -> bytes:
+        """From another copy of a remote shard than the damaged one; it may have been fetched meanwhile."""
+        data, = self.stored(np.array([record]))
+        if self._sum(data) != expected:
+            self.remote.drop(self.manifest.shards[self._shard_of(record)])
+            data, = self.stored(np.array([record]))
+        return data
 
     def _decode(self, out: np.ndarray, record: int, data: bytes) -> None:
         try:

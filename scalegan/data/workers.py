@@ -8,6 +8,7 @@ worker by an exception from a signal handler, wherever the main thread is.
 import contextlib
 import multiprocessing
 import os
+import time
 from collections import deque
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
@@ -18,6 +19,8 @@ import torch
 from scalegan.data.patience import Patience
 from scalegan.errors import UserError
 from scalegan.signals import held_back, ignore_in_worker
+
+_LAST_SECONDS = 5
 
 
 class Workers:
@@ -78,8 +81,9 @@ class Workers:
             return
         for process in self.processes.values():
             process.kill()
+        until = time.monotonic() + _LAST_SECONDS    # who reads from a disk that hangs does not even die
         for pipe, process in self.processes.items():
-            process.join()
+            process.join(max(0.0, until - time.monotonic()))
             pipe.close()
 
     def _receive(self, pipe: Connection) -> Any:

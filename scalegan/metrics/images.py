@@ -13,7 +13,7 @@ from scalegan.data.codec import pixels_of
 from scalegan.data.ffcv_chunks import FfcvChunks
 from scalegan.data.ffcv_store import stands_alone
 from scalegan.data.folder import FolderChunks
-from scalegan.data.manifest import digest_of
+from scalegan.data.manifest import check_content, digest_of
 from scalegan.data.order import Order
 from scalegan.data.picture import all_grey, read_picture
 from scalegan.data.sources.stores import image_files, open_store
@@ -67,6 +67,7 @@ class StoredImages(_Labelled):
     def __init__(self, path: str | Path) -> None:
         self._chunks = _open_chunks(str(path))
         manifest, labels = self._chunks.manifest, self._chunks.index.labels
+        check_content(str(path), manifest, self._chunks.index)
         self.name, self.content = str(path), manifest.content
         self.shape = (manifest.image.channels, manifest.image.size, manifest.image.size)
         self.labels, self.classes = (labels if len(labels) else None), manifest.labels.names

@@ -62,7 +62,8 @@ def guess_kind(path: Path) -> str:
         "lsun": lambda: "data.mdb" in names,
         "celeba": lambda: bool({ATTRIBUTES, "img_align_celeba", "img_align_celeba.zip"} & names)
         or path.stem == "img_align_celeba" or any(n.startswith("img_align_celeba/") for n in known),
-        "cifar10": lambda: TRAIN[0] in names or all(any(f"/train/{c}" in f"/{n}" for n in known) for c in CLASSES),
+        "cifar10": lambda: TRAIN[0] in names or all(
+            any(f"train/{c}" in (n[:len(c) + 6], n.partition("/")[2][:len(c) + 6]) for n in known) for c in CLASSES),
         "zip": lambda: "dataset.json" in names,
     }
     return next((kind for kind, there in signs.items() if there()), "folder")

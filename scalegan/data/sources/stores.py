@@ -75,7 +75,8 @@ class Zip:
         except zipfile.BadZipFile as error:
             raise UserError(f"{path} is not a whole zip ({error}); download it again") from error
         self._check(infos)
-        self.members = {info.filename.replace("\\", "/"):     # as Windows writes
+        separator = "/" if any("/" in info.filename for info in infos) else "\\"     # which old Windows writes
+        self.members = {_plain(info.filename.replace(separator, "/")):
                         _Member(info.header_offset, info.compress_size, info.compress_type, info.CRC) for info in infos}
 
     def _check(self, infos: list[zipfile.ZipInfo]) -> None:
@@ -102,6 +103,11 @@ class Zip:
         if zlib.crc32(data) != member.crc:
             raise ValueError("its checksum differs from the zip's")
         return data
+
+
+def _plain(name: str) -> str:
+    """Without / or ./ before it."""
+    return str(PurePosixPath("/", name).relative_to("/"))
 
 
 class Tar:

@@ -10,7 +10,7 @@ from scalegan.data.sources.base import Listed
 from scalegan.data.sources.stores import Store, image_files, open_store
 from scalegan.errors import UserError
 
-_CLASSES = 1000     # as many may be numbered, however few images there are: a part of ImageNet
+_CLASSES = 100_000      # as many may be numbered, however few images there are
 
 
 def open_zip(path: Path, labels: str = "auto") -> Listed:
