@@ -12,6 +12,7 @@ import torch
 
 from scalegan import __version__
 from scalegan.config import Engine
+from scalegan.data import order
 from scalegan.engines.ranks import Ranks
 
 
@@ -22,8 +23,8 @@ def record(ranks: Ranks, grain: int, precision: str, engine: Engine) -> dict[str
     devices = ranks.gather(torch.cuda.get_device_name(ranks.device) if cuda else _cpu())
     threads = ranks.gather(torch.get_num_threads())
     return {
-        "scalegan": __version__, "torch": str(torch.__version__), "numpy": version("numpy"),
-        "python": platform.python_version(), "accelerate": version("accelerate"),
+        "scalegan": __version__, "data_order": order.VERSION, "torch": str(torch.__version__),
+        "numpy": version("numpy"), "python": platform.python_version(), "accelerate": version("accelerate"),
         "deepspeed": version("deepspeed") if zero else None, "triton": _version("triton") if cuda else None,
         "cuda": torch.version.cuda if cuda else None, "cudnn": torch.backends.cudnn.version() if cuda else None,
         "nccl": ".".join(map(str, torch.cuda.nccl.version())) if cuda else None, "driver": _driver() if cuda else None,
@@ -39,6 +40,7 @@ def record(ranks: Ranks, grain: int, precision: str, engine: Engine) -> dict[str
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Why a run that goes on with records `now` may not get the bits that it would have got with `before`."""
+    before = {"data_order": 1, **before}    # which the first records do not name
     same_sum = {"ranks"} if before.get("reduction") == now["reduction"] == "tree" else set()
     return [f"{key} was {before[key]} and is {now[key]}" for key in now
             if key in before and before[key] != now[key] and key not in same_sum]

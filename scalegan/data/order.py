@@ -18,6 +18,7 @@ import numpy as np
 
 from scalegan.keys import key_of
 
+VERSION = 2     # of this arithmetic: another one, and a run goes on with other records than it would have had
 
 @dataclass(frozen=True)
 class Order:

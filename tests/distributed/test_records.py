@@ -28,6 +28,7 @@ def test_config_yaml_records_the_machine(finished_run: Path) -> None:
 @pytest.mark.parametrize("old, new, says", [
     ({"torch": "2.0"}, {}, ["torch was 2.0 and is "]),
     ({"threads_per_rank": "9"}, {}, ["threads_per_rank was 9 and is "]), ({"ranks": 2}, {}, ["ranks was 2 and is 1"]),
+    ({"data_order": 1}, {}, ["data_order was 1 and is 2"]),
     ({"ranks": 2, "reduction": "tree"}, {"reduction": "tree"}, []),
     ({"device": "another (AVX2)"}, {}, ["device was another (AVX2) and is "]), ({}, {}, []),
     ({"something of the past": 1}, {"something new": 1}, [])])
