@@ -217,8 +217,10 @@ class Remote:
 def _is_missing(error: Exception) -> bool:
     """Whether the file does not exist. fsspec says so of http also when the server does not answer, or is out of
     order; the true reason is the cause."""
-    known = error.__cause__ is None or getattr(error.__cause__, "status", None) in _GONE
-    return isinstance(error, FileNotFoundError) and known
+    cause = error.__cause__
+    of_http = type(cause).__module__.startswith("aiohttp")
+    outage = isinstance(cause, TimeoutError) or (of_http and getattr(cause, "status", None) not in _GONE)
+    return isinstance(error, FileNotFoundError) and not outage
 
 
 def _network_errors() -> tuple[type[Exception], ...]:

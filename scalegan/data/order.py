@@ -20,6 +20,7 @@ from scalegan.keys import key_of
 
 VERSION = 2     # of this arithmetic: another one, and a run goes on with other records than it would have had
 
+
 @dataclass(frozen=True)
 class Order:
     """The order of records in a run.

@@ -124,6 +124,13 @@ def test_what_is_missing_or_damaged_is_named(in_memory: str, root: Path, break_i
     assert not list(root.glob("*.tar")) and not list(root.glob("*.part"))
 
 
+def test_what_is_missing_is_told_from_an_outage_by_its_cause() -> None:
+    error = FileNotFoundError("it")
+    for error.__cause__, missing in ((None, True), (RuntimeError("NoSuchKey, as s3fs has it"), True),
+                                     (TimeoutError(), False)):
+        assert cache._is_missing(error) is missing
+
+
 @pytest.mark.parametrize("harm", [lambda data: data[:700], lambda data: b"", lambda data: bytes(len(data))])
 def test_a_damaged_copy_is_fetched_again(
         in_memory: str, root: Path, tiny_set: Path, harm: object, capfd: pytest.CaptureFixture) -> None:
