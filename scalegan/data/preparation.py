@@ -7,18 +7,16 @@ import json
 import os
 import shutil
 import signal
-import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
-
-from scalegan.data import crew, ffcv_store
+from scalegan.data import crew, ffcv_store, notes
+from scalegan.data.estimate import Sample, in_bytes, in_time, measure
 from scalegan.data.files import write_whole
-from scalegan.data.manifest import ImageFormat, Manifest
+from scalegan.data.manifest import Manifest
+from scalegan.data.notes import RECORD, Settings
 from scalegan.data.picture import all_grey
 from scalegan.data.plan import Plan, Span, cut, shard_records
 from scalegan.data.progress import Bar
@@ -29,11 +27,8 @@ from scalegan.data.sources.base import Picture, Source
 from scalegan.data.verify import damage_of_set
 from scalegan.errors import UserError
 
-RECORD = "prepare.json"
 REJECTED = "rejected.jsonl"
-_PLAN = "plan.json"
 _SAMPLE = 64
-_TAR_BLOCK = 512
 _LOSSY = ("jpeg", "webp")
 #: What `--format` makes of a finished folder of WebDataset shards. It must leave a result that is there as it is.
 CONVERTERS: dict[str, Callable[[Path], None]] = {"webdataset": lambda folder: None, "ffcv": ffcv_store.convert}
@@ -43,36 +38,6 @@ class Interrupted(UserError):
     """Stopped by a signal; finished shards stay."""
 
     exit_code = 75
-
-
-@dataclass(frozen=True)
-class Settings:
-    """All that decides what the shards hold. A call goes on with another's work only where these are equal."""
-
-    kind: str
-    sources: list[str]
-    labels: str
-    split: str | None
-    resolution: int
-    crop: str
-    filter: str
-    encoding: str
-    quality: int | None
-    channels: int
-    only_grey: bool
-    validation: float
-    shard_records: int
-
-    def image(self) -> ImageFormat:
-        return ImageFormat(self.resolution, self.channels, self.encoding, self.quality, self.crop, self.filter)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """What a few records say about all of them."""
-
-    record_bytes: float         # in a shard, with the tar's headers
-    record_seconds: float
 
 
 def prepare(options: argparse.Namespace) -> int:
@@ -101,19 +66,19 @@ def _prepare(options: argparse.Namespace) -> None:
     if not len(source):
         raise UserError(f"{source.name} holds no images")
     pictures = source.sample(_SAMPLE)
-    begun = _begun(options.dest)
+    begun = notes.begun(options.dest)
     settings = _settings(options, kind, pictures, begun)
     job = ShardJob(source, settings.image(), settings.validation, options.dest, settings.only_grey)
-    sample = _measure(job, pictures)
+    sample = measure(job, pictures)
     if not settings.shard_records:
         settings = replace(settings, shard_records=shard_records(len(source), sample.record_bytes))
     workers = options.workers or os.cpu_count() or 1
     _announce(source, settings, sample, workers)
     if options.dry_run:
         return
-    if _complete(options.dest, settings, begun):
+    if notes.is_complete(options.dest, settings, begun):
         now = cut(source, settings.shard_records, settings.validation)
-        if _facts(options.dest / RECORD)["keys"] != now.fingerprint:
+        if notes.facts_of(options.dest / RECORD)["keys"] != now.fingerprint:
             print(f"{options.dest} was made when the keys or labels of {source.name} were others, or read otherwise by "
                   "an earlier version; it stays as it is: give another folder to prepare them as they are now")
         shutil.rmtree(options.dest / WORK, ignore_errors=True)      # of a call that was killed at its very end
@@ -184,28 +149,6 @@ def _settings(options: argparse.Namespace, kind: str, pictures: list[tuple[str, 
         options.shard_records or begun.get("shard_records", 0))
 
 
-def _measure(job: ShardJob, pictures: list[tuple[str, Picture | Exception]]) -> Sample:
-    """Makes the sampled pictures. Raises UserError where not one of them works, with the reason."""
-    sizes, reason, start = [], "", time.perf_counter()
-    for key, picture in pictures:
-        try:
-            if isinstance(picture, Exception):
-                raise ValueError(str(picture)) from picture
-            sizes.append(len(job.encoded(picture)[0]))
-        except ValueError as error:
-            reason = f"{key}: {error}"
-    if not sizes:
-        raise UserError(f"none of the {len(pictures)} sampled images of {job.source.name} can be used; {reason}")
-    labels = job.source.labels
-    label = {"none": 0, "class": _TAR_BLOCK + _padded(1), "attributes": _TAR_BLOCK + _padded(3 * len(labels.names))}
-    return Sample(float(np.mean([_padded(size) for size in sizes])) + _TAR_BLOCK + label[labels.kind],
-                  (time.perf_counter() - start) / len(pictures))
-
-
-def _padded(size: int) -> int:
-    return -(-size // _TAR_BLOCK) * _TAR_BLOCK
-
-
 def _announce(source: Source, settings: Settings, sample: Sample, workers: int) -> None:
     count, labels = len(source), source.labels
     said = {"none": "no labels", "class": f"{len(labels.names)} classes",
@@ -214,56 +157,9 @@ def _announce(source: Source, settings: Settings, sample: Sample, workers: int) 
     colour = "grey" if settings.channels == 1 else "colour"
     print(f"{source.name}: {count:,} images, {said}")
     print(f"to {settings.resolution} x {settings.resolution} {colour}, {settings.encoding}{quality}, crop "
-          f"{settings.crop}, filter {settings.filter}: about {_bytes(count * sample.record_bytes)} in "
+          f"{settings.crop}, filter {settings.filter}: about {in_bytes(count * sample.record_bytes)} in "
           f"{-(-count // settings.shard_records)} shards of {settings.shard_records:,}; {workers} at a time, "
-          f"about {_time(count * sample.record_seconds / workers)}", flush=True)
-
-
-def _bytes(count: float) -> str:
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
-
-
-def _time(seconds: float) -> str:
-    if seconds > 5400:
-        return f"{seconds / 3600:.1f} hours"
-    return f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{seconds:.0f} seconds"
-
-
-def _begun(dest: Path) -> dict:
-    """The settings of the call that began or finished the set in `dest`; empty where there is none."""
-    for path in (dest / RECORD, dest / WORK / _PLAN):
-        if path.exists():
-            return _facts(path)["settings"]
-    return {}
-
-
-def _facts(path: Path) -> dict:
-    """What an earlier call noted. Raises UserError where it is no such note."""
-    try:
-        facts = json.loads(path.read_text())
-        return {"settings": dict(facts["settings"]), "keys": str(facts["keys"])}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged, or not of `scalegan prepare` ({error!r}); what else is there can be "
-                        "trained with if it has a manifest.json; to prepare again give another folder") from error
-
-
-def _complete(dest: Path, settings: Settings, begun: dict) -> bool:
-    """Whether `dest` holds this very set. Raises UserError where it holds anything else."""
-    if (dest / RECORD).exists():
-        _compare(dest, begun, settings)
-        return True
-    strangers = dest.is_dir() and not (dest / WORK).is_dir() and any(dest.iterdir())
-    if strangers:
-        raise UserError(f"{dest} is not empty and no work of `scalegan prepare`; choose another folder")
-    return False
-
-
-def _compare(dest: Path, before: dict, settings: Settings) -> None:
-    now = asdict(settings)
-    for key in now:
-        if before.get(key) != now[key]:
-            raise UserError(f"{dest} was begun with {key}={before.get(key)}, and this call has {key}={now[key]}; "
-                            "use the same options, or another folder")
+          f"about {in_time(count * sample.record_seconds / workers)}", flush=True)
 
 
 @contextmanager
@@ -303,7 +199,7 @@ def _interruptible() -> Iterator[None]:
 def _write(job: ShardJob, settings: Settings, options: argparse.Namespace, workers: int,
            last: Callable[[], bool]) -> None:
     plan = cut(job.source, settings.shard_records, settings.validation)
-    _agree(job.folder, settings, plan)
+    notes.agree(job.folder, settings, plan)
     number, parts = options.part or (1, 1)
     mine = plan.spans[len(plan.spans) * (number - 1) // parts:len(plan.spans) * number // parts]
     for subset in plan.records:
@@ -327,19 +223,6 @@ def _write(job: ShardJob, settings: Settings, options: argparse.Namespace, worke
 def _outcomes(job: ShardJob, spans: list[Span]) -> dict[Span, Outcome]:
     """Of the shards that are finished."""
     return {span: outcome for span in spans if (outcome := job.finished(span)) is not None}
-
-
-def _agree(dest: Path, settings: Settings, plan: Plan) -> None:
-    """Notes settings and plan before the first shard; a later call must have the same."""
-    path, facts = dest / WORK / _PLAN, {"settings": asdict(settings), "keys": plan.fingerprint}
-    if not path.exists():
-        own = path.with_suffix(f".{socket.gethostname()}.{os.getpid()}")
-        write_whole(path, json.dumps(facts, indent=1).encode(), own)    # parts that come together write the same
-    before = _facts(path)
-    _compare(dest, before["settings"], settings)
-    if before["keys"] != plan.fingerprint:
-        raise UserError(f"the keys or labels of the source are no longer those that {dest} was begun with; give "
-                        "another folder")
 
 
 def _write_missing(job: ShardJob, plan: Plan, spans: list[Span], outcomes: dict[Span, Outcome], max_rejected: float,
@@ -402,6 +285,6 @@ def _report(dest: Path, plan: Plan, rejected: list[Rejected], enlarged: int, for
     for subset in plan.records:
         manifest = Manifest.load(dest / subset)
         written = sum(shard.bytes for shard in manifest.shards)
-        print(f"{dest / subset}: {manifest.records:,} images in {len(manifest.shards)} shards, {_bytes(written)}")
+        print(f"{dest / subset}: {manifest.records:,} images in {len(manifest.shards)} shards, {in_bytes(written)}")
     backend = "" if format == "webdataset" else f" data.backend={format}"
     print(f"train with data.path={dest / next(iter(plan.records))}{backend}")
