@@ -5,7 +5,6 @@ attempt goes on from which checkpoint, so that a run killed right after a rollba
 """
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from scalegan.checkpoint import Checkpoints, complete, discard, facts_of, verify
 from scalegan.config import Health
+from scalegan.data.files import write_whole
 from scalegan.engines.partitioned import Partitioned
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import Diverged, UserError
@@ -78,12 +78,7 @@ class Rollbacks:
                             "back") from error
 
     def _record(self, row: dict[str, int]) -> None:
-        temporary = self.path.with_suffix(".tmp")
-        with temporary.open("w") as file:
-            file.write(json.dumps([*self._rows(), row], indent=1))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(self.path)
+        write_whole(self.path, json.dumps([*self._rows(), row], indent=1).encode())
 
 
 def finite(tensors: Iterable[Tensor | Partitioned]) -> bool:

@@ -1,10 +1,15 @@
 """Who ends with its launcher, and who does not."""
 
+import re
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from harness import PATIENCE_SECONDS, environment
+
+from scalegan.data import crew
 
 TRAINER = "from scalegan.signals import stop_with_launcher; stop_with_launcher(); print('goes on')"
 LAUNCHER = f"import subprocess, sys; sys.exit(subprocess.run([sys.executable, '-c', {TRAINER!r}]).returncode)"
@@ -21,3 +26,16 @@ def test_process_1_is_the_launcher_in_a_container_and_else_who_gets_orphans(firs
     found = subprocess.run([*container, *first], env=launched, timeout=PATIENCE_SECONDS, stdout=subprocess.PIPE,
                            text=True)
     assert found.stdout == said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a process's signals are told on Linux alone")
+def test_a_worker_that_still_imports_heeds_no_ctrl_c() -> None:
+    for _ in range(2):      # the first start of all starts multiprocessing's resource tracker as well
+        pipe, process = crew._start(str)
+        try:
+            blocked = int(re.search(r"SigBlk:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text())[1], 16)
+            assert blocked >> (signal.SIGINT - 1) & 1
+        finally:
+            process.kill()
+            process.join()
+            pipe.close()
