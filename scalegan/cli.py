@@ -11,20 +11,20 @@ from scalegan.errors import UserError
 
 VERBS = {
     "train": ("scalegan.train", "train a recipe, or go on with a run"),
-    "recipes": ("scalegan.recipe_list", "list the recipes"),
-    "plan": ("scalegan.plan", "memory, traffic and hours of recipes on 1 to 1,024 GPUs"),
-    "prepare": ("scalegan.prepare", "make shards of LSUN, CelebA, CIFAR-10 or your own images"),
-    "evaluate": ("scalegan.evaluate", "measure samples against real images: FID, KID, precision, recall, ..."),
-    "sample": ("scalegan.sample", "draw images from a run or an export"),
-    "export": ("scalegan.export", "write a run's EMA generator to one safetensors file"),
-    "convert": ("scalegan.convert", "make an export of other implementations' checkpoints"),
-    "submit": ("scalegan.submit", "make a SLURM job of a run, or an array of a sweep"),
-    "status": ("scalegan.status", "say where runs stand"),
-    "stop": ("scalegan.stop", "save and end runs"),
-    "interpolate": ("scalegan.interpolate", "walk between samples: a strip picture or a GIF"),
-    "compare": ("scalegan.compare", "hold runs beside each other on one HTML page"),
-    "study": ("scalegan.study.command", "compare objectives on 2-D toys"),
-    "inspect": ("scalegan.inspection", "print what a checkpoint holds, with digests"),
+    "recipes": ("scalegan.commands.recipes", "list the recipes"),
+    "plan": ("scalegan.commands.plan", "memory, traffic and hours of recipes on 1 to 1,024 GPUs"),
+    "prepare": ("scalegan.commands.prepare", "make shards of LSUN, CelebA, CIFAR-10 or your own images"),
+    "evaluate": ("scalegan.commands.evaluate", "measure samples against real images: FID, KID, precision, recall, ..."),
+    "sample": ("scalegan.commands.sample", "draw images from a run or an export"),
+    "export": ("scalegan.commands.export", "write a run's EMA generator to one safetensors file"),
+    "convert": ("scalegan.commands.convert", "make an export of other implementations' checkpoints"),
+    "submit": ("scalegan.commands.submit", "make a SLURM job of a run, or an array of a sweep"),
+    "status": ("scalegan.commands.status", "say where runs stand"),
+    "stop": ("scalegan.commands.stop", "save and end runs"),
+    "interpolate": ("scalegan.commands.interpolate", "walk between samples: a strip picture or a GIF"),
+    "compare": ("scalegan.commands.compare", "hold runs beside each other on one HTML page"),
+    "study": ("scalegan.commands.study", "compare objectives on 2-D toys"),
+    "inspect": ("scalegan.commands.inspection", "print what a checkpoint holds, with digests"),
 }
 
 
@@ -37,11 +37,9 @@ def main() -> int:
         print("\n`scalegan VERB --help` says more.")
         return 0
     if arguments[0] not in VERBS:
-        import difflib
+        from scalegan.support.names import did_you_mean
 
-        close = difflib.get_close_matches(arguments[0], VERBS, 1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
-        print(f"scalegan: error: there is no verb '{arguments[0]}'{hint}", file=sys.stderr)
+        print(f"scalegan: error: there is no verb '{arguments[0]}'{did_you_mean(arguments[0], VERBS)}", file=sys.stderr)
         return 2
     return run_verb(lambda rest: import_module(VERBS[arguments[0]][0]).main(rest), arguments[1:])
 
@@ -67,12 +65,3 @@ def run_verb(verb: Callable[[list[str]], int], arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("scalegan: interrupted", file=sys.stderr, flush=True)
         return 128 + signal.SIGINT
-
-
-def help_text(usage: str, description: str, keys: list[tuple[str, str, str]]) -> str:
-    """The help of a verb that takes recipe keys."""
-    lines = [f"scalegan {usage}", "", description.strip(), "", "Keys (defaults in brackets):"]
-    for key, default, meaning in keys:
-        lines.append(f"  {key}" + (f" [{default}]" if default else ""))
-        lines += [f"      {' '.join(meaning.split())}"] if meaning else []
-    return "\n".join(lines)

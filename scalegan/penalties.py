@@ -1,15 +1,10 @@
 """Regularisers, free to combine with any loss and any network."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
-
-from scalegan.augment.blit import flip_and_shift
-from scalegan.models.layers.tracked import Tracked
-from scalegan.randomness import Draws
 
 # The inner gradient is taken of logits scaled by a power of two, and divided by it in fp32: in fp16 the small
 # gradients of single pixels would be flushed to zero, elsewhere the scaling is exact.
@@ -30,58 +25,6 @@ def squared_gradient_norms(logits: Tensor, inputs: Sequence[Tensor]) -> list[Ten
     gradients = torch.autograd.grad(logits.sum() * _INNER_SCALE, list(inputs), create_graph=True)
     wide = (g if g.dtype == torch.float64 else g.float() for g in gradients)
     return [(g / _INNER_SCALE).square().flatten(1).sum(1) for g in wide]
-
-
-class Consistency:
-    """bCR (Zhao et al., 2020, "Improved Consistency Regularization for GANs", algorithm 1): what D says of an image and
-    of its flipped and shifted copy is to be the same, of reals and of fakes.
-
-    Args:
-        real, fake: weights (lambda_real, lambda_fake of the paper).
-        pixels: shifts are up to so many.
-    """
-
-    def __init__(self, real: float = 10.0, fake: float = 10.0, pixels: int = 4) -> None:
-        self.weights, self.pixels = {"real": real, "fake": fake}, pixels
-
-    def __call__(self, judge: Callable[[Tensor, Tensor | None], Tensor], who: str, logits: Tensor, images: Tensor,
-                 labels: Tensor | None, draws: Draws) -> dict[str, Tensor]:
-        """weight * E (D(x) - D(T(x)))^2, given what D said of the images already, [n]; empty where the weight is 0."""
-        if not self.weights[who]:
-            return {}
-        copies = flip_and_shift(images.detach(), draws.of(f"bcr/{who}"), self.pixels)
-        return {f"bcr_{who}": self.weights[who] * (logits - judge(copies, labels)).square().mean()}
-
-
-class PathLength(Tracked):
-    """StyleGAN2's path length regularisation (Karras et al., 2020, section 3.2).
-
-    Args:
-        weight: of the penalty.
-        decay: share of the running mean length that an update keeps (the published code's 1 - 0.01).
-
-    The mean that lengths are held against is the running one moved by the grain's own, as in the published code by
-    the GPU's: the penalty is defined per grain.
-    """
-
-    def __init__(self, weight: float = 2.0, decay: float = 0.99) -> None:
-        super().__init__()
-        self.weight, self.decay = weight, decay
-        self.statistics = {"mean": ()}
-        self.register_buffer("mean", torch.zeros(()))
-
-    def forward(self, images: Tensor, ws: Tensor, noise: Tensor) -> Tensor:
-        """A scalar from images [n, C, H, W] made of ws [n, num_ws, w_dim]; `noise` is standard normal, as images."""
-        height, width = images.shape[2:]
-        along = (images * noise).sum() / math.sqrt(height * width)
-        gradient, = torch.autograd.grad(along, ws, create_graph=True)
-        lengths = gradient.square().sum(2).mean(1).sqrt()  # [n]
-        self.observe(mean=lengths.mean())
-        mean = self.mean.lerp(lengths.mean().to(self.mean.dtype), 1 - self.decay)
-        return self.weight * (lengths - mean).square().mean()
-
-    def advance(self, mean: Tensor) -> None:
-        self.mean.lerp_(mean.to(self.mean.dtype), 1 - self.decay)
 
 
 def r1(logits: Tensor, reals: Tensor, gamma: float) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scalegan.keys import key_of
+from scalegan.support.keys import key_of
 
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)

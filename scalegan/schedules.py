@@ -1,13 +1,23 @@
 """Values that move with the images seen."""
 
 import math
+from collections.abc import Mapping
+from typing import Protocol
 
-from scalegan.config import Schedule
+
+class Moving(Protocol):
+    """A schedule as a recipe gives it; see `scalegan.config.Schedule`."""
+
+    kind: str
+    start: float
+    end: float | None
+    images: int | None
+    steps: Mapping[int, float]
 
 
-def at(value: float | Schedule, images: int) -> float:
+def at(value: float | Moving, images: int) -> float:
     """A number as it is; a schedule's value at that many images."""
-    if not isinstance(value, Schedule):
+    if isinstance(value, int | float):
         return value
     if value.kind == "step":
         return next((value.steps[since] for since in sorted(value.steps, reverse=True) if images >= since), value.start)

@@ -10,10 +10,9 @@ import sys
 if __package__ in (None, ""):  # run as a file: its folder stands first in sys.path, where our modules have no business
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from scalegan import recipe as recipes
-from scalegan.cli import help_text, run_verb
-from scalegan.config import Recipe
-from scalegan.recipe_help import describe_keys
+from scalegan.cli import run_verb
+from scalegan.config import Recipe, loading
+from scalegan.config.help import describe_keys, help_text
 
 USAGE = "train recipe=NAME_OR_PATH [key=value ...] [--print-config]"
 
@@ -22,9 +21,9 @@ def main(arguments: list[str]) -> int:
     if not arguments or "--help" in arguments or "-h" in arguments:
         print(help_text(USAGE, __doc__, describe_keys()))
         return 0
-    recipe = recipes.load([a for a in arguments if a != "--print-config"])
+    recipe = loading.load([a for a in arguments if a != "--print-config"])
     if "--print-config" in arguments:
-        print(recipes.to_yaml(recipe), end="")
+        print(loading.to_yaml(recipe), end="")
         return 0
     return run(recipe)
 
@@ -32,7 +31,7 @@ def main(arguments: list[str]) -> int:
 def run(recipe: Recipe) -> int:
     """Trains on the ranks that the launcher started; returns the exit code."""
     from scalegan.engines.ranks import end_with
-    from scalegan.launch import launch
+    from scalegan.training.launch import launch
 
     code = launch(recipe)
     end_with(code)

@@ -43,7 +43,7 @@ def make_set(folder: Path, shard_sizes: Sequence[int] = SHARD_SIZES, encoding: s
     """Writes a shard set of four classes: noisy squares whose colour is their class."""
     from scalegan.data.codec import encode
     from scalegan.data.manifest import ImageFormat, LabelSchema
-    from scalegan.data.shards import Record, finish, write_shard
+    from scalegan.data.preparing.shards import Record, finish, write_shard
 
     folder.mkdir(parents=True)
     image = ImageFormat(size, 3, encoding, 90 if encoding in ("jpeg", "webp") else None)
@@ -103,11 +103,11 @@ def start(*arguments: object, ranks: int = 1, **extra: str) -> subprocess.Popen[
 
 def digest(run: Path) -> str:
     """SHA-256 over every tensor of a run's newest checkpoint, whose files must be whole."""
-    from scalegan import checkpoint
+    from scalegan.checkpoints import store
 
-    newest = checkpoint.complete(run / "checkpoints")[-1]
-    assert checkpoint.verify(newest) is None
-    return checkpoint.digest(checkpoint.read(newest))
+    newest = store.complete(run / "checkpoints")[-1]
+    assert store.verify(newest) is None
+    return store.digest(store.read(newest))
 
 
 def reports(run: Path) -> list[dict[str, Any]]:
@@ -175,7 +175,7 @@ def _on_ranks(world: int, function: Callable, *arguments: object, missing: Any =
     """Ranks are forked from a server that has torch imported, so that they start at once. `missing` stands for what a
     rank that died had to say; without it that is a failure."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["scalegan.launch", "torch._dynamo"])
+    context.set_forkserver_preload(["scalegan.training.launch", "torch._dynamo"])
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -241,7 +241,7 @@ def _ended(before: Callable[[], None], *arguments: str) -> tuple[int, str]:
 
 
 def _launched(*arguments: str) -> int:
-    from scalegan import recipe
-    from scalegan.launch import launch
+    from scalegan.config import loading
+    from scalegan.training.launch import launch
 
-    return launch(recipe.load(list(arguments)))
+    return launch(loading.load(list(arguments)))

@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -9,17 +10,28 @@ from harness import ROOT
 
 PACKAGE = ROOT / "scalegan"
 
-# Levels from the bottom. A module may import its own level and those below.
-BOTTOM = {"models", "losses", "divergences", "penalties", "augment", "randomness", "config", "keys", "errors",
-          "schedules", "flops", "allocator", "signals"}
-MIDDLE = {"games", "engines", "data", "ema", "checkpoint", "metrics", "stop_request", "runlog", "pictures",
-          "environment", "runfolder", "optimizers", "standing", "liveness", "rollback", "vitals", "runlock", "shares",
-          "replicas", "power_ema", "due", "utilisation", "update_trace"}
-TRAINER = {"trainer"}
+# The storeys of the house, from the bottom. A module may import its own storey and those below; the first pattern that
+# fits counts.
+STOREYS = [
+    ["support.*", "losses", "divergences", "penalties", "randomness", "schedules", "errors", "data.spec"],
+    ["config.*", "games.table", "games.*.settings"],
+    ["models.*", "augment.*"],
+    ["games.*"],
+    ["averages.*"],
+    ["engines.*"],
+    ["data.*"],
+    ["checkpoints.*"],
+    ["metrics.*", "pictures.*", "interop.*"],
+    ["training.*", "study.*"],
+    ["commands.*", "cluster.*"],
+    ["cli", "train", "evaluate", "__main__"],
+]
+VOCABULARY = set(STOREYS[0]) - {"support.*"}
+DOORS = {"__init__", "__main__", "cli", "train", "evaluate"}
 
 
 def module_of(path: Path) -> str:
-    """scalegan.data.order of scalegan/data/order.py."""
+    """scalegan.data.manifest of scalegan/data/manifest.py."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -32,53 +44,99 @@ def imports_of(path: Path) -> set[str]:
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            found.add(node.module)
-            for alias in node.names:
-                inner = ROOT.joinpath(*node.module.split("."), alias.name)
-                if inner.with_suffix(".py").exists() or (inner / "__init__.py").exists():
-                    found.add(f"{node.module}.{alias.name}")
-    return {name for name in found if name.split(".")[0] == "scalegan" and "." in name}
+            inner = [ROOT.joinpath(*node.module.split("."), alias.name) for alias in node.names]
+            modules = [i.with_suffix(".py").exists() or (i / "__init__.py").exists() for i in inner]
+            found.update(f"{node.module}.{alias.name}" for alias, one in zip(node.names, modules) if one)
+            if not all(modules):
+                found.add(node.module)
+    return {name for name in found if name.split(".")[0] in ("scalegan", "tools")}
 
 
-SOURCES = sorted(PACKAGE.rglob("*.py"))
-IMPORTS = {module_of(path): imports_of(path) for path in SOURCES}
+IMPORTS = {module_of(path): imports_of(path) for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def part(module: str) -> str:
-    """The part of the house a module belongs to: data of scalegan.data.order."""
-    return module.split(".")[1] if "." in module else ""
-
-
-def level(module: str) -> int:
-    for number, names in enumerate((BOTTOM, MIDDLE, TRAINER)):
-        if part(module) in names:
-            return number
-    return 3
-
-
-@pytest.mark.parametrize("module", IMPORTS)
-def test_nothing_imports_what_stands_above(module: str) -> None:
+def storey(module: str) -> int:
+    """The number of a module's storey."""
+    name = module.removeprefix("scalegan.")
     if module == "scalegan":
-        return
-    assert {name for name in IMPORTS[module] if level(name) > level(module)} == set()
+        return 0
+    for number, patterns in enumerate(STOREYS):
+        if any(fnmatch(name, pattern) or f"{name}.*" == pattern for pattern in patterns):
+            return number
+    raise AssertionError(f"{module} has no place in the house; see STOREYS in {Path(__file__).name}")
+
+
+def imported_by(package: str) -> dict[str, set[str]]:
+    """What each module of a package imports."""
+    return {module: IMPORTS[module] for module in IMPORTS if f"{module}.".startswith(f"scalegan.{package}.")}
+
+
+@pytest.mark.parametrize("module", [module for module in IMPORTS if module != "scalegan"])
+def test_nothing_imports_what_stands_above(module: str) -> None:
+    assert {name for name in IMPORTS[module] if storey(name) > storey(module)} == set()
+
+
+@pytest.mark.parametrize("package", ["data", "games"])
+def test_packages_with_parts_on_a_lower_storey_import_no_more_than_those(package: str) -> None:
+    """Whoever imports a part imports the package first."""
+    assert all(storey(name) <= 1 for name in IMPORTS[f"scalegan.{package}"])
+
+
+def test_only_the_doors_and_the_vocabulary_lie_at_the_top() -> None:
+    assert {path.stem for path in PACKAGE.glob("*.py")} == DOORS | {n for n in VOCABULARY if "." not in n}
+
+
+def test_no_module_is_long() -> None:
+    assert {path.name: n for path in PACKAGE.rglob("*.py") if (n := len(path.read_text().splitlines())) > 350} == {}
 
 
 def test_games_know_no_engine_rank_or_file() -> None:
-    for module in (m for m in IMPORTS if part(m) == "games"):
-        assert {part(name) for name in IMPORTS[module]} <= BOTTOM | {"games"}
+    for module, found in imported_by("games").items():
+        assert all(storey(name) <= storey(module) for name in found), module
+        assert not {"pathlib", "os"} & outside(module) or module == "scalegan.games.compiled", module
+
+
+def outside(module: str) -> set[str]:
+    """Packages of others that a module imports."""
+    path = ROOT.joinpath(*module.split("."))
+    path = path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__init__.py"
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    found = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    found |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    return {name.split(".")[0] for name in found}
+
+
+def test_the_schema_and_the_games_settings_import_no_torch() -> None:
+    """Nor does anything that they import."""
+    seen, waiting = set(), [module for module in IMPORTS if storey(module) == 1]
+    while waiting:
+        module = waiting.pop()
+        if module not in seen:
+            seen.add(module)
+            assert "torch" not in outside(module), module
+            waiting += IMPORTS[module]
 
 
 def test_models_import_nothing_of_ours_but_layers() -> None:
-    for module in (m for m in IMPORTS if part(m) == "models"):
-        assert {name for name in IMPORTS[module] if not name.startswith("scalegan.models.layers")} == set(), module
+    """`families`, which chooses among them by a recipe, apart."""
+    for module, found in imported_by("models").items():
+        layers = {name for name in found if name.startswith("scalegan.models.layers")}
+        assert found - layers == set() or module == "scalegan.models.families", module
+
+
+def test_interop_imports_models_alone() -> None:
+    for module, found in imported_by("interop").items():
+        assert all(storey(name) <= 2 or name.startswith("scalegan.interop") for name in found), module
 
 
 def test_engines_know_no_file_format_and_data_no_engine_but_ranks() -> None:
-    for module in (m for m in IMPORTS if part(m) == "engines"):
-        assert not {"data", "checkpoint", "metrics"} & {part(name) for name in IMPORTS[module]}, module
-    for module in (m for m in IMPORTS if part(m) == "data"):
-        assert {name for name in IMPORTS[module] if part(name) == "engines"} <= {
-            "scalegan.engines", "scalegan.engines.ranks"}, module
+    for module, found in imported_by("data").items():
+        assert {name for name in found if name.startswith("scalegan.engines")} <= {"scalegan.engines.ranks"}, module
+
+
+def test_preparing_knows_nothing_of_reading() -> None:
+    for module, found in imported_by("data.preparing").items():
+        assert not [name for name in found if name.startswith("scalegan.data.reading")], module
 
 
 def test_imports_make_no_circle() -> None:
@@ -97,11 +155,11 @@ def test_imports_make_no_circle() -> None:
 
 
 def test_no_module_has_a_name_of_the_standard_library() -> None:
-    """Run as a file, `scalegan/train.py` has this folder first in sys.path."""
-    own = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    own = {part for module in IMPORTS for part in module.split(".")}
     assert own & set(sys.stdlib_module_names) == set()
 
 
 def test_the_trainer_is_short_and_knows_no_mathematics() -> None:
-    assert len((PACKAGE / "trainer.py").read_text().splitlines()) < 250
-    assert {"losses", "penalties", "models"} & {part(name) for name in IMPORTS["scalegan.trainer"]} == set()
+    assert len((PACKAGE / "training/trainer.py").read_text().splitlines()) < 250
+    assert not {name for name in IMPORTS["scalegan.training.trainer"]
+                if name.split(".")[1] in ("losses", "penalties", "models")}

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from scalegan.games.base import Batch
-from scalegan.games.gan import GAN
+from scalegan.games.gan.game import GAN
 from scalegan.losses import LOSSES
 from scalegan.models import mlp
 from scalegan.penalties import r1, squared_gradient_norm

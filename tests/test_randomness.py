@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from scalegan.keys import key_of
 from scalegan.randomness import Draws, parameter_generators, philox
+from scalegan.support.keys import key_of
 
 # Of Random123's kat_vectors for philox4x32-10, those that can be asked for (the counter's second word is ours, 0),
 # as counter, key, result; the others are cut to what `philox` computes by an independent implementation below.

@@ -6,9 +6,10 @@ import pytest
 from harness import launch, reports
 from torch import nn
 
-from scalegan import config, optimizers, recipe
-from scalegan.config import Schedule
-from scalegan.ema import Ema
+from scalegan import config
+from scalegan.averages.ema import Ema
+from scalegan.config import Schedule, loading
+from scalegan.engines import optimizers
 from scalegan.errors import RecipeError
 from scalegan.games.base import Game, Phase
 from scalegan.schedules import at
@@ -72,12 +73,12 @@ def test_r1_follows_its_schedule_which_does_not_depend_on_where_the_run_ends(tin
 ])
 def test_what_is_no_schedule_is_said(wrong: str, says: str) -> None:
     with pytest.raises(RecipeError, match=says) as caught:
-        recipe.load(["recipe=quickstart", wrong])
+        loading.load(["recipe=quickstart", wrong])
     assert "\n" not in str(caught.value)
 
 
 def test_schedules_survive_a_recipes_round_trip() -> None:
-    loaded = recipe.load(["recipe=quickstart", "optimizer.G.lr={kind: step, start: 1e-3, steps: {1_000_000: 1e-4}}"])
+    loaded = loading.load(["recipe=quickstart", "optimizer.G.lr={kind: step, start: 1e-3, steps: {1_000_000: 1e-4}}"])
     assert loaded.optimizer["G"].lr.steps == {1_000_000: 1e-4}
-    assert recipe.parse(recipe.to_dict(loaded), "again") == loaded
+    assert loading.parse(loading.to_dict(loaded), "again") == loaded
     assert at(loaded.optimizer["G"].lr, 2_000_000) == 1e-4

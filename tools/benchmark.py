@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from scalegan.benchmarks import harness  # noqa: E402
+from tools.benchmarks import harness
 
 
 def main() -> int:
@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--model", metavar="NAME", help="of suite step: time this family")
     parser.add_argument("keys", nargs="*", metavar="key=value", help="of --model: recipe keys")
     options = parser.parse_intermixed_args()  # keys may stand behind options
-    suite = import_module(f"scalegan.benchmarks.{options.suite}")
+    suite = import_module(f"tools.benchmarks.{options.suite}")
     if options.model:
         print(json.dumps(suite.time_configuration([f"model.name={options.model}", *options.keys])))
         return 0

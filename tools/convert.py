@@ -7,6 +7,6 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 if __name__ == "__main__":
     from scalegan.cli import run_verb
-    from scalegan.convert import main
+    from scalegan.commands.convert import main
 
     sys.exit(run_verb(main, sys.argv[1:]))

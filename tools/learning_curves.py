@@ -13,10 +13,10 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from scalegan import charts  # noqa: E402
-from scalegan.compare import Seen, names, read  # noqa: E402
+from scalegan.pictures import charts
+from scalegan.pictures.pages import Seen, names, read
 
 WIDTH, HEIGHT, MARGIN, KEY = 380, 230, 8, 24
 STYLE = """svg { background: #fff; } text { font: 11px system-ui, sans-serif; fill: #444; }

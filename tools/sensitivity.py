@@ -12,17 +12,17 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from PIL import Image, ImageFilter  # noqa: E402
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
 
-from scalegan.data.picture import read_picture  # noqa: E402
-from scalegan.data.sources import guess_kind, open_source  # noqa: E402
-from scalegan.engines.ranks import Ranks  # noqa: E402
-from scalegan.metrics import extractors, figures  # noqa: E402
-from scalegan.metrics.features import SetFeatures, collect  # noqa: E402
-from scalegan.metrics.gaussian import Moments  # noqa: E402
-from scalegan.metrics.images import FileImages  # noqa: E402
+from scalegan.data.picture import read_picture
+from scalegan.data.preparing.sources import guess_kind, open_source
+from scalegan.engines.ranks import Ranks
+from scalegan.metrics import extractors, figures
+from scalegan.metrics.features import SetFeatures, collect
+from scalegan.metrics.gaussian import Moments
+from scalegan.metrics.images import FileImages
 
 ASKED = ("fid", "kid", "prc", "prdc")
 SHOWN = ("fid", "kid", "precision", "recall", "density", "coverage")

@@ -6,6 +6,6 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 if __name__ == "__main__":
-    from scalegan.soak import main
+    from tools.soaking.soak import main
 
     sys.exit(main(sys.argv[1:]))

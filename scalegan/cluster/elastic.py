@@ -1,8 +1,8 @@
 """How many of the tasks that SLURM gave can train together."""
 
 from scalegan.config import Recipe
+from scalegan.config.ranks import check_world
 from scalegan.errors import RecipeError
-from scalegan.recipe import check_world
 
 
 def usable_ranks(recipe: Recipe, tasks: int) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 
 from scalegan.cluster import slurm
 from scalegan.errors import UserError
+from scalegan.support.files import write_whole
 
 _LEASE_SECONDS = 15.0  # a living trainer renews it several times meanwhile
 
@@ -51,9 +52,7 @@ def job_folder(run: Path) -> Path:
 
 
 def write_job(run: Path, job: Job) -> None:
-    temporary = job_folder(run) / "job.tmp"
-    temporary.write_text(json.dumps(vars(job)))
-    temporary.rename(job_folder(run) / "job.json")
+    write_whole(job_folder(run) / "job.json", json.dumps(vars(job)))
 
 
 def read_job(run: Path) -> Job | None:

@@ -14,11 +14,11 @@ from typing import Any
 
 import submitit
 
-from scalegan.cluster import profile as profiles
-from scalegan.cluster.profile import Profile
+from scalegan.cluster import profiles as profiles
+from scalegan.cluster.profiles import Profile
 from scalegan.cluster.records import Job, claimed, job_folder, write_job
 from scalegan.errors import UserError
-from scalegan.keys import key_of
+from scalegan.support.keys import key_of
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _HOLD = "env --block-signal=TERM,INT,USR1,USR2"
@@ -151,7 +151,7 @@ def _parameters(works: Sequence[Work], home: Path, profile: Profile, allocation:
             # A signal that comes while Python starts waits until the trainer heeds it; older `env` cannot do that.
             f'HOLD="$({_HOLD} true 2>/dev/null && echo "{_HOLD}")"',
             *profile.setup],
-        "teardown": [f'exec {_python(profile)} -m scalegan.cluster.verdict "$RUN" $?'],
+        "teardown": [f'exec {_python(profile)} -m scalegan.cluster.job_outcome "$RUN" $?'],
         "additional_parameters": further,
     }
     return {key: value for key, value in wanted.items() if value is not None}

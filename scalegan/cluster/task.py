@@ -12,14 +12,13 @@ from pathlib import Path
 from submitit import JobEnvironment
 from submitit.helpers import TorchDistributedEnvironment
 
-from scalegan import recipe as recipes
-from scalegan.cluster import profile as profiles
+from scalegan.cluster import profiles as profiles
 from scalegan.cluster.elastic import usable_ranks
 from scalegan.cluster.records import history, job_folder, newest_checkpoint, note
-from scalegan.config import Recipe
+from scalegan.config import Recipe, loading
 from scalegan.errors import LostRank, SharedError, UserError
-from scalegan.keys import key_of
-from scalegan.signals import STOPPING
+from scalegan.support.keys import key_of
+from scalegan.support.signals import STOPPING
 
 _FIRST_PORT, _PORTS = 20_000, 12_000  # below those that Linux gives to clients
 
@@ -43,7 +42,7 @@ class Training:
 
     def _train(self, task: "Task") -> int:
         task.check_budget()
-        recipe = _resumable(recipes.load([f"recipe={job_folder(task.run) / 'recipe.yaml'}"]), task.run)
+        recipe = _resumable(loading.load([f"recipe={job_folder(task.run) / 'recipe.yaml'}"]), task.run)
         ranks = usable_ranks(recipe, task.tasks)
         if task.rank >= ranks:
             return 0
@@ -55,7 +54,7 @@ class Training:
         _join_environment(task.environment, ranks, task.restart)
 
         from scalegan.engines.ranks import end_with
-        from scalegan.launch import launch
+        from scalegan.training.launch import launch
 
         code = launch(recipe, stopped=lambda number: task.note("stopped", signal=signal.Signals(number).name))
         if code == 0 and task.rank == 0:
@@ -83,7 +82,7 @@ class Preparation:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         task.note("started", nodes=os.environ.get("SLURM_JOB_NODELIST", task.environment.hostname), ranks=1)
 
-        from scalegan import prepare
+        from scalegan.commands import prepare
 
         code = task.guarded(lambda: prepare.main([*self.arguments, "--part", self.part]))
         if code == 75:

@@ -5,29 +5,35 @@ ranks; `*.every_images: 0` means never. Nothing here imports torch.
 """
 
 import os
+from importlib import import_module
+from typing import Any
 
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # to look for any, it reads every installed package
 
-from scalegan.config.augment import Ada, Augment, DiffAugment, NoAugment, Pipe
-from scalegan.config.data import Data
-from scalegan.config.games import GAN, Game, Unrolled
-from scalegan.config.models import DCGAN, MLP, R3GAN, BigGAN, Model, StyleGAN2
-from scalegan.config.penalties import R1, R2, Consistency, GradientPenalty, Orthogonal, PathLength, Penalties, PullAway
-from scalegan.config.recipe import Recipe
-from scalegan.config.reports import Eval, Log, Snapshot
-from scalegan.config.schedule import Schedule
-from scalegan.config.schema import typed
-from scalegan.config.training import Checkpoint, Ema, Engine, Health, Optimizer, PowerEma
-from scalegan.config.tricks import (
-    AdaptiveUpdates,
-    FeatureMatching,
-    HistoricalAveraging,
-    MinibatchDiscrimination,
-    Tricks,
-)
+_MODULES = {
+    "scalegan.config.augment": ("Ada", "Augment", "DiffAugment", "NoAugment", "Pipe"),
+    "scalegan.config.data": ("Data",),
+    "scalegan.config.models": ("DCGAN", "MLP", "R3GAN", "BigGAN", "Model", "StyleGAN2"),
+    "scalegan.config.penalties": ("R1", "R2", "Consistency", "GradientPenalty", "Orthogonal", "PathLength", "Penalties",
+                                  "PullAway"),
+    "scalegan.config.recipe": ("Recipe",),
+    "scalegan.config.reports": ("Eval", "Log", "Snapshot"),
+    "scalegan.config.schedule": ("Schedule",),
+    "scalegan.config.schema": ("typed",),
+    "scalegan.config.training": ("Checkpoint", "Ema", "Engine", "Health", "Optimizer", "PowerEma"),
+    "scalegan.config.tricks": ("AdaptiveUpdates", "FeatureMatching", "HistoricalAveraging", "MinibatchDiscrimination",
+                               "Tricks"),
+    "scalegan.games.gan.settings": ("GAN",),
+    "scalegan.games.table": ("Game",),
+    "scalegan.games.unrolled.settings": ("Unrolled",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = sorted(_MODULE_OF)
 
-__all__ = ["DCGAN", "GAN", "MLP", "R1", "R2", "R3GAN", "Ada", "AdaptiveUpdates", "Augment", "BigGAN", "Checkpoint",
-           "Consistency", "Data", "DiffAugment", "Ema", "Engine", "Eval", "FeatureMatching", "Game", "GradientPenalty",
-           "Health", "HistoricalAveraging", "Log", "MinibatchDiscrimination", "Model", "NoAugment", "Optimizer",
-           "Orthogonal", "PathLength", "Penalties", "Pipe", "PowerEma", "PullAway", "Recipe", "Schedule",
-           "Snapshot", "StyleGAN2", "Tricks", "Unrolled", "typed"]
+
+def __getattr__(name: str) -> Any:
+    """Imports a class when it is first asked for: so a game's settings may import parts of the schema, which has them
+    in turn, and a command that needs no schema answers at once."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(_MODULE_OF[name]), name)

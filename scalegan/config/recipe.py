@@ -7,11 +7,12 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from scalegan.config.augment import Augment, NoAugment
 from scalegan.config.data import Data
-from scalegan.config.games import GAN, Game
 from scalegan.config.models import DCGAN, Model
 from scalegan.config.reports import Eval, Log, Snapshot
 from scalegan.config.schema import Name, typed
 from scalegan.config.training import Checkpoint, Ema, Engine, Health, Optimizer, PowerEma
+from scalegan.games.gan.settings import GAN
+from scalegan.games.table import Game
 
 
 @typed

@@ -12,8 +12,8 @@ from pydantic import Field, PositiveInt, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from scalegan.data.files import write_whole
 from scalegan.errors import UserError
+from scalegan.support.files import write_whole
 
 VERSION = 1
 
@@ -104,7 +104,7 @@ class Manifest:
 
     def save(self, folder: Path) -> None:
         """Writes manifest.json last and at once: a folder that has it is whole."""
-        write_whole(folder / "manifest.json", json.dumps(asdict(self), indent=1).encode())
+        write_whole(folder / "manifest.json", json.dumps(asdict(self), indent=1))
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from scalegan.engines.health import Health, stepping_unless, undone_where
 from scalegan.engines.partitioned import Partitioned
+from scalegan.engines.precision import autocast
 from scalegan.engines.ranks import Ranks
 from scalegan.engines.scaling import LossScale
 from scalegan.engines.spanning import span_norm_groups
@@ -18,7 +19,6 @@ from scalegan.models.layers.tracked import Tracked, tracked_modules
 
 # What a grain gives, by ("gradient", index), ("observed", index of module, name), ("term", name) or ("figure", name).
 Outputs = dict[tuple, Tensor]
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Engine(ABC):
@@ -118,7 +118,7 @@ class Engine(ABC):
         """A grain's loss, to be differentiated, and its observations, terms and figures."""
         for module in tracked_modules(self.game):
             module.drain()
-        with self._autocast():
+        with autocast(self.precision, self.device):
             terms = phase.loss(batch)
             total = torch.stack([term.to(_wide(term)) for term in terms.values()]).sum()
         if self.scales:
@@ -178,11 +178,6 @@ class Engine(ABC):
         finally:
             for parameter in still:
                 parameter.requires_grad_(True)
-
-    def _autocast(self) -> contextlib.AbstractContextManager:
-        if self.precision == "fp32":
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, _AUTOCAST[self.precision])
 
 
 def norm_of(tensors: list[Tensor]) -> Tensor:

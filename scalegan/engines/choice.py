@@ -41,6 +41,6 @@ def make(settings: config.Engine, game: Game, optimizers: Mapping[str, torch.opt
     """
     if settings.name == "ddp":
         return DDPEngine(game, optimizers, ranks, grain, precision, settings.reduction == "tree")
-    from scalegan.engines.deepspeed import DeepSpeedEngine  # only now: it takes seconds, and is an extra
+    from scalegan.engines.deepspeed import DeepSpeedEngine
 
     return DeepSpeedEngine(game, optimizers, ranks, grain, precision, settings.zero_stage)

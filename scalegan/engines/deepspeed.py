@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from scalegan.engines import partitioned, reduction
 from scalegan.engines.base import Engine, Outputs, norm_of
+from scalegan.engines.optimizers import materialise
 from scalegan.engines.partitioned import Partitioned
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import UserError
 from scalegan.games.base import Batch, Game, Phase
-from scalegan.optimizers import materialise
 
 _BUCKET = 2**24  # elements that are reduced together; DeepSpeed's default would take 2 GB per player
 

@@ -11,8 +11,8 @@ import torch
 import torch.distributed as dist
 from accelerate import PartialState
 
-from scalegan.allocator import keep_freed_memory
 from scalegan.errors import SharedError, UserError
+from scalegan.support.allocator import keep_freed_memory
 
 T = TypeVar("T")
 

@@ -1,26 +1,25 @@
 """Features of real sets, kept on disk: under their content, extractor, resize and count, so never of anything else."""
 
-import os
-import uuid
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from scalegan.keys import key_of
 from scalegan.metrics.extractors.base import Extractor
 from scalegan.metrics.features import SetFeatures
 from scalegan.metrics.gaussian import Moments
+from scalegan.support.files import own_name, replacing
+from scalegan.support.keys import key_of
+from scalegan.support.paths import cache_root
 
 _LAYOUT = 1
 
 
 def path_of(content: str, extractor: Extractor, count: int) -> Path:
-    """In $SCALEGAN_CACHE/features, or ~/.cache/scalegan/features."""
-    root = Path(os.environ.get("SCALEGAN_CACHE") or Path.home() / ".cache" / "scalegan") / "features"
+    """In the folder `features` of the cache."""
     key = key_of("features", _LAYOUT, content, extractor.name, extractor.sha256, extractor.resize, count)
-    return root / f"{extractor.name}-{key:016x}.safetensors"
+    return cache_root() / "features" / f"{extractor.name}-{key:016x}.safetensors"
 
 
 def read(path: Path, with_vectors: bool) -> SetFeatures | None:
@@ -42,6 +41,5 @@ def write(path: Path, features: SetFeatures) -> None:
     tensors = {"moments": features.moments.packed(), "dim": torch.tensor(features.moments.dim),
                "vectors": features.vectors, "logits": features.logits, "numbers": torch.from_numpy(features.numbers)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items() if tensor is not None}, temporary)
-    temporary.rename(path)
+    with replacing(path, own_name(path)) as unfinished:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items() if tensor is not None}, unfinished)

@@ -9,10 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scalegan.data.progress import Bar
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import UserError
-from scalegan.keys import key_of
 from scalegan.metrics import cache, figures, kernel, manifold, neighbours, path_length, ssim
 from scalegan.metrics.extractors.base import Extractor
 from scalegan.metrics.features import SetFeatures, chosen, collect
@@ -20,6 +18,8 @@ from scalegan.metrics.gaussian import Moments
 from scalegan.metrics.images import Images, check_same_shape
 from scalegan.metrics.inception_score import SPLITS
 from scalegan.metrics.samples import Samples
+from scalegan.support.keys import key_of
+from scalegan.support.progress import Bar
 
 METRICS = ("fid", "kid", "is", "prc", "prdc", "ms_ssim", "ppl", "class_fid")
 WITHOUT_REALS = ("is", "ms_ssim", "ppl")

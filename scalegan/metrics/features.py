@@ -17,11 +17,11 @@ from torch import Tensor
 
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import SharedError
-from scalegan.keys import key_of
 from scalegan.metrics.extractors.base import Extractor
 from scalegan.metrics.gaussian import Moments
 from scalegan.metrics.images import Images
 from scalegan.metrics.samples import Samples
+from scalegan.support.keys import key_of
 
 # Vectors of a set that metrics over samples (all but the Fréchet distance) keep; 410 MB of 2,048 features.
 SAMPLE_BUDGET = 50_000

@@ -8,8 +8,8 @@ from torch import nn
 from scalegan.errors import UserError
 from scalegan.metrics.images import Images
 from scalegan.metrics.samples import Samples
+from scalegan.metrics.standing_statistics import standing_statistics
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
-from scalegan.standing import standing_statistics
 
 
 def with_standing_statistics(generator: nn.Module, batches: int, psi: float = 1.0) -> tuple[nn.Module, list[str]]:

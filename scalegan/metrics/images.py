@@ -8,16 +8,16 @@ from typing import Protocol
 
 import numpy as np
 
-from scalegan.data.cache import Remote, is_url
+from scalegan.data.beton_file import stands_alone
 from scalegan.data.codec import pixels_of
-from scalegan.data.ffcv_chunks import FfcvChunks
-from scalegan.data.ffcv_store import stands_alone
-from scalegan.data.folder import FolderChunks
 from scalegan.data.manifest import check_content, digest_of
-from scalegan.data.order import Order
 from scalegan.data.picture import all_grey, read_picture
-from scalegan.data.sources.stores import image_files, open_store
-from scalegan.data.webdataset import WebDatasetChunks
+from scalegan.data.preparing.sources.stores import image_files, open_store
+from scalegan.data.reading.cache import Remote, is_url
+from scalegan.data.reading.ffcv_reader import FfcvChunks
+from scalegan.data.reading.folder import FolderChunks
+from scalegan.data.reading.order import Order
+from scalegan.data.reading.webdataset import WebDatasetChunks
 from scalegan.errors import UserError
 
 _READERS = 8

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scalegan import pictures
+from scalegan.data.pixels import from_uint8
 from scalegan.metrics import manifold
 from scalegan.metrics.features import SetFeatures
 from scalegan.metrics.images import Images
 from scalegan.metrics.samples import Samples
+from scalegan.pictures import grids
 
 SHOWN = 10
 NEAREST = 7
@@ -26,7 +27,7 @@ def save_picture(path: Path, fakes: Images | Samples, of_fakes: SetFeatures, rea
         rows.append(np.stack(row))
     images = torch.from_numpy(np.concatenate(rows)).permute(0, 3, 1, 2)
     path.parent.mkdir(parents=True, exist_ok=True)
-    pictures.save_grid(path, images.float() / 127.5 - 1, 1 + count)
+    grids.save_grid(path, from_uint8(images), 1 + count)
 
 
 def _pixels(source: Images | Samples, number: int) -> np.ndarray:

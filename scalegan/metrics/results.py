@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from scalegan.support.files import write_whole
+
 FILE = "evaluations.jsonl"
 # Which way is better; of other figures none is.
 LOWER_IS_BETTER = ("fid", "fd", "kid", "class_fid", "class_fd", "ppl", "pl")
@@ -58,6 +60,4 @@ def append(run: Path, result: Mapping[str, Any]) -> None:
     kept = read(run)
     if result.get("in_training"):
         kept = [row for row in kept if not row.get("in_training") or row["images"] < result["images"]]
-    temporary = run / f".{FILE}.tmp"
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in [*kept, result]))
-    temporary.rename(run / FILE)
+    write_whole(run / FILE, "".join(json.dumps(row) + "\n" for row in [*kept, result]))

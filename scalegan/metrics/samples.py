@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from scalegan.data.pixels import to_uint8
 from scalegan.games.base import latents
 from scalegan.randomness import Draws
 
@@ -36,7 +37,7 @@ class Samples:
     def draw(self, numbers: np.ndarray) -> Tensor:
         """uint8 [n, C, H, W] on the generator's device, rounded as StyleGAN's evaluation does."""
         draws = self._draws(numbers)
-        return quantised(self.synthesise(self.styles(draws), draws))
+        return to_uint8(self.synthesise(self.styles(draws), draws))
 
     def styles(self, draws: Draws) -> tuple[Tensor, Tensor | None]:
         """What the images are made of beside noise: w [n, num_ws, w_dim] of a style-based generator, else z; and
@@ -71,8 +72,3 @@ class Samples:
 
     def _draws(self, numbers: np.ndarray) -> Draws:
         return Draws(0, 0, PURPOSE, torch.from_numpy(np.asarray(numbers, np.int64)).to(self.device))
-
-
-def quantised(images: Tensor) -> Tensor:
-    """[-1, 1] to uint8: metrics see what a picture file would hold."""
-    return (images.float() * 127.5 + 128).clamp(0, 255).to(torch.uint8)

@@ -29,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scalegan.models.layers.conditions import check_labels
 from scalegan.models.layers.equalized import (
     EqualizedConv2d,
     EqualizedLinear,
@@ -39,13 +40,7 @@ from scalegan.models.layers.equalized import (
 from scalegan.models.layers.half import half_dtype, wide_dtype, without_autocast
 from scalegan.models.layers.initial import Generators, unseeded
 from scalegan.models.layers.mbstd import minibatch_stddev
-from scalegan.models.layers.modulated import (
-    NoiseSource,
-    SynthesisLayer,
-    ToRGB,
-    modulated_conv2d,
-    modulated_upconv2d,
-)
+from scalegan.models.layers.modulated import NoiseSource, SynthesisLayer, ToRGB, modulated_conv2d, modulated_upconv2d
 from scalegan.models.layers.resample import blur, downsample, upsample
 from scalegan.models.layers.tracked import Tracked
 
@@ -76,25 +71,10 @@ def attributes(labels: Tensor | None, num_classes: int, like: Tensor) -> Tensor 
 
     On a GPU, a class out of range ends in a device-side assertion: looking at the values would make the host wait.
     """
-    n = len(like)
-    if num_classes == 0:
-        if labels is not None and labels.shape[1:] != (0,):
-            raise ValueError("this network is unconditional (num_classes=0) but was given labels; "
-                             "leave them out or set model.num_classes")
-        return None
+    labels = check_labels(labels, num_classes, len(like))
     if labels is None:
-        raise ValueError(f"this network is conditional on {num_classes} classes and needs labels: "
-                         f"class indices [N] or attributes [N, {num_classes}]")
-    if labels.shape == (n, num_classes):
-        return labels.to(like)
-    if labels.shape != (n,) or labels.is_floating_point() or labels.dtype == torch.bool:
-        raise ValueError(f"labels must be class indices (integers) [{n}] or attributes [{n}, {num_classes}], "
-                         f"not {labels.dtype} of shape {list(labels.shape)}")
-    looked_at = labels.device.type == "cpu" and n and not torch.compiler.is_compiling()
-    if looked_at and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
-        raise ValueError(f"labels must lie between 0 and {num_classes - 1}, "
-                         f"but go from {int(labels.min())} to {int(labels.max())}")
-    return F.one_hot(labels.long(), num_classes).to(like)
+        return None
+    return (labels if labels.is_floating_point() else F.one_hot(labels, num_classes)).to(like)
 
 
 def normalised(x: Tensor) -> Tensor:

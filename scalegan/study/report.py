@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from scalegan.data.points import SETS
+from scalegan.data.reading.points import SETS
 from scalegan.study.training import SAMPLES, SeedDraws
 
 _EXTENT = {"ring8": 2.8, "grid25": 5.2, "moons": 2.6, "spiral": 2.8}

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
-from scalegan.data import crew
 from scalegan.study.scores import MODES, score
 from scalegan.study.settings import OBJECTIVES, SETTINGS
 from scalegan.study.training import train
+from scalegan.support import worker_pool
 
 Samples = dict[tuple[str, str], Tensor]
 
@@ -29,11 +29,11 @@ def study(objectives: Sequence[str], data: Sequence[str], seeds: Sequence[int], 
     work = partial(_cell, seeds=tuple(seeds), updates=updates)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TimeRemainingColumn())
-    with (closing(crew.run(work, longest_first, min(workers, len(cells)))) as messages,
+    with (closing(worker_pool.run(work, longest_first, min(workers, len(cells)))) as messages,
           Progress(*columns, console=Console(stderr=True)) as progress):
         task = progress.add_task("trained", total=len(cells))
         for message in messages:
-            if isinstance(message, crew.Done):
+            if isinstance(message, worker_pool.Done):
                 samples[message.job] = torch.from_numpy(message.result)
                 cell = " on ".join(message.job)
                 progress.update(task, advance=1, description=cell)
@@ -57,7 +57,7 @@ def cost(objective: str, data: str) -> float:
     return SETTINGS[data].updates * (chosen.critic + chosen.unroll + bool(chosen.minibatch) + chosen.energy)
 
 
-def _cell(cell: tuple[str, str], report: crew.Report, seeds: tuple[int, ...], updates: int | None) -> np.ndarray:
+def _cell(cell: tuple[str, str], report: worker_pool.Report, seeds: tuple[int, ...], updates: int | None) -> np.ndarray:
     torch.set_num_threads(1)    # sums then have one order, whatever the machine
     objective, data = cell
     settings = SETTINGS[data] if updates is None else replace(SETTINGS[data], updates=updates)

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from scalegan import penalties
-from scalegan.data.points import SETS
-from scalegan.keys import key_of
+from scalegan.data.reading.points import SETS
 from scalegan.losses import LOSSES, Terms
 from scalegan.models.layers.minibatch_discrimination import closeness
 from scalegan.study.settings import Objective, Settings
 from scalegan.study.stacked import Stack
+from scalegan.support.keys import key_of
 
 SAMPLES = 2500
 _GROUP = 16  # samples that minibatch discrimination and pull-away are defined over

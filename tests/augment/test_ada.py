@@ -361,19 +361,19 @@ def test_a_given_p_follows_its_schedule(small: Path, tmp_path: Path) -> None:
     (["augment.name=adda"], "did you mean 'ada'"),
 ])
 def test_what_cannot_be_is_said(wrong: list[str], says: str, small: Path) -> None:
-    from scalegan import recipe
+    from scalegan.config import loading
 
     with pytest.raises(RecipeError, match=says) as caught:
-        recipe.load([f"recipe={small}", *wrong])
+        loading.load([f"recipe={small}", *wrong])
     assert "\n" not in str(caught.value)
 
 
 def test_published_pipes_have_their_groups(small: Path) -> None:
-    from scalegan import recipe
+    from scalegan.config import loading
 
-    pipe = recipe.load([f"recipe={small}", "augment.pipe=bgc"]).augment.pipe
+    pipe = loading.load([f"recipe={small}", "augment.pipe=bgc"]).augment.pipe
     assert (pipe.blit, pipe.geometry, pipe.colour, pipe.filter, pipe.noise, pipe.cutout) == (1, 1, 1, 0, 0, 0)
-    assert recipe.load([f"recipe={small}", "augment.pipe={colour: 0.5, cutout: 1}"]).augment.pipe.colour == 0.5
+    assert loading.load([f"recipe={small}", "augment.pipe={colour: 0.5, cutout: 1}"]).augment.pipe.colour == 0.5
 
 
 @pytest.mark.gpu

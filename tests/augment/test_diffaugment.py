@@ -74,7 +74,7 @@ def test_every_phase_sees_augmented_images_and_penalties_the_images_before() -> 
     """D is given what the augmentation made of both sides, in every phase, and R1's gradient reaches the reals."""
     from scalegan.augment import Augment
     from scalegan.games.base import Batch
-    from scalegan.games.gan import GAN
+    from scalegan.games.gan.game import GAN
     from scalegan.losses import LOSSES
     from scalegan.models import dcgan
 

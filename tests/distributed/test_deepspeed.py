@@ -9,8 +9,8 @@ from test_gradients import ALONE, assert_close, make_batch, make_game
 from test_info_gan import InfoGAN
 from torch import Tensor
 
-from scalegan import config, optimizers
-from scalegan.engines import choice
+from scalegan import config
+from scalegan.engines import choice, optimizers
 from scalegan.engines.base import Engine
 from scalegan.engines.ranks import Ranks
 from scalegan.games.base import Batch, Game, Phase

@@ -9,9 +9,11 @@ import pytest
 from harness import ROOT, TINY_RECIPE, digest, environment, launch, make_set, reports, spawn, train
 from test_families import CASES, write_recipe
 
-from scalegan import checkpoint, recipe
+from scalegan.checkpoints import store
+from scalegan.config import loading
+from scalegan.config.ranks import check_world
 from scalegan.engines.ranks import Ranks
-from scalegan.launch import assemble
+from scalegan.training.launch import assemble
 
 needs_deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is not installed")
 DDP = ("engine.name=ddp",)
@@ -30,11 +32,11 @@ def save_again(ranks: Ranks, *arguments: str) -> tuple[str, int, dict, list[int]
     """Takes up a run's newest checkpoint and writes it anew, without an update between.
 
     Returns digest, images, the saved state of engine and report, and the bytes of each rank's file."""
-    parsed = recipe.load(list(arguments))
-    run = assemble(parsed, ranks, recipe.check_world(parsed, ranks.world))
+    parsed = loading.load(list(arguments))
+    run = assemble(parsed, ranks, check_world(parsed, ranks.world))
     facts = run.saved_facts()
     run.checkpoints.save(run.progress.images, run.tensors(), facts, wait=True)
-    newest = checkpoint.complete(run.folder / "checkpoints")[-1]
+    newest = store.complete(run.folder / "checkpoints")[-1]
     kept = {name: facts[name] for name in ("health", "scalers", "means", "images", "updates")}
     return digest(run.folder), run.progress.images, kept, [path.stat().st_size for path in newest.glob("*.safetensors")]
 

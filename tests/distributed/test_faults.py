@@ -30,10 +30,12 @@ from harness import (
     wait_until,
 )
 
-from scalegan import checkpoint, liveness, soak, trainer
-from scalegan.data import ffcv_store
+from scalegan.checkpoints import store
+from scalegan.data import beton_file
 from scalegan.errors import UserError
-from scalegan.soak import Kill
+from scalegan.training import liveness, trainer
+from tools.soaking.kills import Kill
+from tools.soaking.sitting import sitting
 
 OFTEN = ("checkpoint.every_images=160", "log.every_images=200", "snapshot.every_images=0", "total_images=2560")
 
@@ -47,7 +49,7 @@ def straight(tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def newest(run: Path) -> int:
     """Images of the newest checkpoint that is whole, undamaged."""
-    whole = [path for path in checkpoint.complete(run / "checkpoints") if checkpoint.verify(path) is None]
+    whole = [path for path in store.complete(run / "checkpoints") if store.verify(path) is None]
     return int(whole[-1].name) if whole else 0
 
 
@@ -65,10 +67,10 @@ def test_killed_at_every_named_point(tiny_recipe: Path, straight: Path, tmp_path
     arguments = [f"recipe={tiny_recipe}", f"run_dir={run}", *OFTEN]
     for kill in KILLS:
         before = newest(run)
-        codes = soak.sitting(arguments, 2, log, kill)
+        codes = sitting(arguments, 2, log, kill)
         assert all(codes), (kill, codes, log.read_text())
         assert before <= newest(run) < 2560, kill
-    assert soak.sitting(arguments, 2, log) == [0, 0], log.read_text()
+    assert sitting(arguments, 2, log) == [0, 0], log.read_text()
     assert digest(run) == digest(straight)
     assert reports(run) == reports(straight)
     assert all(path.name.isdigit() for path in (run / "checkpoints").iterdir())  # no rubble is left
@@ -195,7 +197,7 @@ def test_damage_is_passed_over_and_nothing_else_is_lost(tiny_recipe: Path, strai
     """A byte flips in the newest checkpoint, a shard of the one before vanishes, and temporary folders lie about."""
     arguments = [f"recipe={tiny_recipe}", f"run_dir={tmp_path}", *OFTEN, "checkpoint.keep=3"]
     launch(2, *arguments, "total_images=1792")
-    third, second, first = checkpoint.complete(tmp_path / "checkpoints")
+    third, second, first = store.complete(tmp_path / "checkpoints")
     shard = next(first.glob("*.safetensors"))
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 16
@@ -224,13 +226,13 @@ class Bomb:
 def test_pickle_in_place_of_any_file_of_a_checkpoint_is_never_run(tiny_recipe: Path, straight: Path,
                                                                   tmp_path: Path) -> None:
     bomb = pickle.dumps(Bomb(tmp_path / "exploded"))
-    for name in sorted(path.name for path in checkpoint.complete(straight / "checkpoints")[-1].iterdir()):
+    for name in sorted(path.name for path in store.complete(straight / "checkpoints")[-1].iterdir()):
         run = shutil.copytree(straight, tmp_path / name)
-        (checkpoint.complete(run / "checkpoints")[-1] / name).write_bytes(bomb)
-        with_seal = checkpoint.complete(run / "checkpoints")[-1] / "COMPLETE"
+        (store.complete(run / "checkpoints")[-1] / name).write_bytes(bomb)
+        with_seal = store.complete(run / "checkpoints")[-1] / "COMPLETE"
         files = json.loads(with_seal.read_text()) if name != "COMPLETE" else None
         if files:  # whoever plants a file can mend the checksums too
-            files[name] = checkpoint._fingerprint(with_seal.parent / name)
+            files[name] = store._fingerprint(with_seal.parent / name)
             with_seal.write_text(json.dumps(files))
         for arguments in (["inspect", run, "--verify"], ["export", run, "--out", tmp_path / "out.safetensors"]):
             done = cli(*arguments)
@@ -249,10 +251,10 @@ def test_pickle_in_place_of_any_file_of_a_data_set_is_never_run(backend: str, ti
     files = sorted(data.iterdir())
     if backend == "ffcv":
         try:
-            ffcv_store.require()
+            beton_file.require()
         except UserError as error:
             pytest.skip(str(error))
-        ffcv_store.convert(data)
+        beton_file.convert(data)
         files = [data / name for name in ("data.beton", "manifest.json", "index.safetensors")]
     for path in files:
         content = path.read_bytes()

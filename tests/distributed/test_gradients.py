@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from scalegan.engines.ddp import DDPEngine
 from scalegan.engines.ranks import Ranks
 from scalegan.games.base import Batch
-from scalegan.games.gan import GAN
+from scalegan.games.gan.game import GAN
 from scalegan.losses import LOSSES
 from scalegan.models import dcgan
 from scalegan.randomness import Draws, parameter_generators

@@ -12,13 +12,14 @@ import pytest
 import torch
 from harness import digest, ends, launch, reports
 
-from scalegan import checkpoint, optimizers
+from scalegan.checkpoints import store
 from scalegan.config import Optimizer
+from scalegan.engines import optimizers
 from scalegan.games.base import Game, Phase
-from scalegan.games.gan import GAN
+from scalegan.games.gan.game import GAN
 from scalegan.models.layers.spectral import Linear
-from scalegan.rollback import Rollbacks, finite
-from scalegan.vitals import diversity
+from scalegan.training.health_figures import diversity
+from scalegan.training.rollback import Rollbacks, finite
 
 SHORT = ("total_images=1920", "checkpoint.every_images=320", "log.every_images=200", "snapshot.every_images=0")
 
@@ -45,7 +46,7 @@ def poison_and_die(where: str, *arguments: int) -> None:
 
 
 def facts(run: Path) -> dict:
-    return checkpoint.facts_of(checkpoint.complete(run / "checkpoints")[-1])
+    return store.facts_of(store.complete(run / "checkpoints")[-1])
 
 
 @pytest.mark.slow
@@ -59,7 +60,7 @@ def test_a_skipped_update_is_counted_by_phase_and_training_goes_on(ranks: int, t
     rows = reports(tmp_path)
     assert [row["skipped/G"] for row in rows] == [int(row["images"] > 640) for row in rows]
     assert all(math.isfinite(value) for row in rows for value in row.values())
-    assert finite(checkpoint.read(checkpoint.complete(tmp_path / "checkpoints")[-1]).values())
+    assert finite(store.read(store.complete(tmp_path / "checkpoints")[-1]).values())
     assert not (tmp_path / "rollbacks.json").exists()
 
 
@@ -122,8 +123,8 @@ def test_rollback_passes_over_checkpoints_of_a_run_in_trouble(tiny_recipe: Path,
     sick = functools.partial(poison, 700, 5000)
     for images in (800, 900, 1000, 1344):
         assert ends(1, *arguments, f"total_images={images}", before=sick) == [(0, "")]
-    whole = checkpoint.complete(tmp_path / "checkpoints")
-    assert [(int(path.name), checkpoint.facts_of(path)["good"]) for path in whole] == [
+    whole = store.complete(tmp_path / "checkpoints")
+    assert [(int(path.name), store.facts_of(path)["good"]) for path in whole] == [
         (640, True), (1280, False), (1344, False)]
     assert ends(1, *arguments, "health.rollback_after=12", before=sick) == [(0, "")]
     assert json.loads((tmp_path / "rollbacks.json").read_text()) == [{"from": 1472, "to": 640, "attempt": 1}]

@@ -7,22 +7,26 @@ import torch.nn.functional as F
 from harness import spawn
 from torch import Tensor, nn
 
-from scalegan import build, checkpoint, config
-from scalegan import recipe as recipes
-from scalegan.checkpoint import Checkpoints
-from scalegan.data.feed import Feed
-from scalegan.data.stream import Stream
-from scalegan.ema import Ema
+from scalegan import config
+from scalegan.averages.ema import Ema
+from scalegan.checkpoints import store
+from scalegan.checkpoints.store import Checkpoints
+from scalegan.config import loading
+from scalegan.data.opening import open_data
+from scalegan.data.reading.stream import Stream
 from scalegan.engines.ddp import DDPEngine
+from scalegan.engines.optimizers import make
 from scalegan.engines.ranks import Ranks
 from scalegan.games.base import Batch, Game, Phase, latents
 from scalegan.losses import LOSSES, Terms
 from scalegan.models import dcgan
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
 from scalegan.models.layers.initial import Generators
-from scalegan.optimizers import make
-from scalegan.stop_request import StopRequest
-from scalegan.trainer import Outcome, Run, train
+from scalegan.training import build
+from scalegan.training.batch_loader import Feed
+from scalegan.training.run import Run
+from scalegan.training.stop_request import StopRequest
+from scalegan.training.trainer import Outcome, train
 
 CODES = 5
 
@@ -70,11 +74,11 @@ class InfoGAN(Game):
 
 def play(ranks: Ranks, data: str, folder: str, total_images: int) -> tuple[int, str, set[str], float]:
     """Trains in `folder`, from its newest checkpoint on; returns images, digest, who moved, and the code's loss."""
-    recipe = recipes.parse({
+    recipe = loading.parse({
         "run_dir": folder, "total_images": total_images, "batch_size": 64, "lanes": 4, "micro_batch_size": 16,
         "data": {"path": data, "resolution": 16}, "model": {"name": "dcgan"}, "log": {"every_images": 128},
         "checkpoint": {"every_images": 256}, "engine": {"reduction": "tree"}}, "test")
-    chunks, *_ = build.open_data(recipe)
+    chunks, *_ = open_data(recipe)
     game = InfoGAN()
     build.initialise(game, recipe.seed)
     start = {name: [p.clone() for p in player.parameters()] for name, player in game.players.items()}
@@ -88,15 +92,15 @@ def play(ranks: Ranks, data: str, folder: str, total_images: int) -> tuple[int, 
               draw_samples=lambda generator, path: None, lock=None)
     path = run.checkpoints.newest()
     if path is not None:
-        checkpoint.load_into(path, run.tensors())
-        run.restore(checkpoint.facts_of(path))
+        store.load_into(path, run.tensors())
+        run.restore(store.facts_of(path))
     assert train(run, StopRequest(ranks)) is Outcome.FINISHED
     moved = {name for name, player in game.players.items()
              if any(not torch.equal(p, old) for p, old in zip(player.parameters(), start[name]))}
     fresh = run.feed.batch(run.feed.prepare(Stream(chunks, lanes, 0, 0).take()), "GQ", 0)
     code = float(run.engine.update(game.phases[1], fresh)["code"])
     newest = run.checkpoints.newest()
-    return run.progress.images, checkpoint.digest(checkpoint.read(newest)), moved, code
+    return run.progress.images, store.digest(store.read(newest)), moved, code
 
 
 def test_same_bits_on_any_ranks_and_after_a_restart(tiny_set: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from harness import (
     wait_until,
 )
 
-from scalegan import checkpoint
+from scalegan.checkpoints import store
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,7 @@ def arguments(recipe: Path, run: Path, *others: str) -> list[str]:
 def newest_images(run: Path, committed: bool = True) -> int:
     """Images of the newest whole checkpoint, or of the newest that was begun."""
     if committed:
-        return max((int(path.name) for path in checkpoint.complete(run / "checkpoints")), default=-1)
+        return max((int(path.name) for path in store.complete(run / "checkpoints")), default=-1)
     names = os.listdir(run / "checkpoints") if (run / "checkpoints").is_dir() else []
     return max((int(name.lstrip(".")[:12]) for name in names if name.lstrip(".")[:12].isdigit()), default=-1)
 
@@ -177,7 +177,7 @@ def test_fp16_resumes_with_its_scales(tiny_recipe: Path, tmp_path: Path) -> None
     half = ["precision=fp16", "checkpoint.every_images=0"]
     launch(1, *arguments(tiny_recipe, tmp_path / "straight", *half, "total_images=1280"))
     launch(1, *arguments(tiny_recipe, tmp_path / "run", *half, "total_images=640"))
-    scale = checkpoint.facts_of(checkpoint.complete(tmp_path / "run/checkpoints")[-1])["scalers"]
+    scale = store.facts_of(store.complete(tmp_path / "run/checkpoints")[-1])["scalers"]
     assert scale["G"]["scale"] > 0 and scale["D"]["_growth_tracker"] > 0
     launch(2, *arguments(tiny_recipe, tmp_path / "run", *half, "total_images=1280"))
     assert digest(tmp_path / "run") == digest(tmp_path / "straight")

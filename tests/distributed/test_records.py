@@ -7,11 +7,11 @@ import torch
 from harness import ends, launch, spawn, train
 from omegaconf import OmegaConf
 
-from scalegan import environment
 from scalegan.config import Engine
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import SharedError
-from scalegan.runfolder import claim
+from scalegan.training import environment
+from scalegan.training.run_folder import claim
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 

@@ -8,16 +8,16 @@ import torch
 from harness import spawn
 from torch import Tensor
 
-from scalegan import config, optimizers
-from scalegan.engines import choice
+from scalegan import config
+from scalegan.engines import choice, optimizers
 from scalegan.engines.ddp import DDPEngine
 from scalegan.engines.ranks import Ranks
 from scalegan.games.base import Batch
-from scalegan.games.gan import GAN
+from scalegan.games.gan.game import GAN
 from scalegan.losses import LOSSES
 from scalegan.models import biggan, dcgan
 from scalegan.randomness import Draws, parameter_generators
-from scalegan.runlog import Means
+from scalegan.training.run_log import Means
 
 needs_deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is not installed")
 ALONE = Ranks(0, 1, torch.device("cpu"))

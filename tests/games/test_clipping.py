@@ -8,14 +8,14 @@ import torch
 from harness import launch
 from test_objectives import POINTS
 
-from scalegan import checkpoint
+from scalegan.checkpoints import store
 
 DEEPSPEED = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is not installed")
 
 
 def weights(run: Path, player: str) -> torch.Tensor:
-    newest = checkpoint.complete(run / "checkpoints")[-1]
-    return torch.cat([t.flatten() for t in checkpoint.read(newest, prefix=f"game/{player}.").values()])
+    newest = store.complete(run / "checkpoints")[-1]
+    return torch.cat([t.flatten() for t in store.read(newest, prefix=f"game/{player}.").values()])
 
 
 @pytest.mark.slow

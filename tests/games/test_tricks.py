@@ -9,15 +9,15 @@ from harness import launch
 from test_objectives import POINTS
 from torch import Tensor, nn
 
-from scalegan import checkpoint
 from scalegan.augment import Augment
 from scalegan.augment.instance_noise import InstanceNoise
+from scalegan.checkpoints import store
 from scalegan.config import Schedule
 from scalegan.games.base import Batch, Phase
-from scalegan.games.gan import GAN
-from scalegan.games.tricks.adaptive_updates import AdaptiveUpdates
-from scalegan.games.tricks.historical_averaging import HistoricalAveraging
-from scalegan.games.unrolled import Unrolled
+from scalegan.games.gan.game import GAN
+from scalegan.games.gan.tricks.adaptive_updates import AdaptiveUpdates
+from scalegan.games.gan.tricks.historical_averaging import HistoricalAveraging
+from scalegan.games.unrolled.game import Unrolled
 from scalegan.losses import LOSSES
 from scalegan.models import dcgan, mlp
 from scalegan.models.layers.minibatch_discrimination import MinibatchDiscrimination, closeness
@@ -121,7 +121,7 @@ def test_players_move_as_often_as_the_recipe_says(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(POINTS)
     launch(1, f"recipe={recipe}", f"run_dir={tmp_path / 'run'}", "game.updates={D: 3, G: 2}")
-    facts = checkpoint.facts_of(checkpoint.complete(tmp_path / "run" / "checkpoints")[-1])
+    facts = store.facts_of(store.complete(tmp_path / "run" / "checkpoints")[-1])
     assert (facts["images"], facts["iterations"], facts["updates"]) == (384, 4, {"D": 12, "G": 8})
 
 

@@ -66,12 +66,12 @@ def test_figures_do_not_depend_on_ranks_or_batch(sets: dict[str, Path], tmp_path
 def samples_evaluated(ranks: Ranks, run: str, data: str, stub: str, batch_size: int, root: str) -> dict:
     import os
 
-    from scalegan import generator_file
+    from scalegan.checkpoints import exports
     from scalegan.metrics.generators import samples_of, with_standing_statistics
 
     os.environ["SCALEGAN_CACHE"] = root
     reals = StoredImages(data)
-    generator, _ = with_standing_statistics(generator_file.load(run), 4)
+    generator, _ = with_standing_statistics(exports.load(run), 4)
     samples, _ = samples_of(generator, 53, reals)
     settings = Settings(("fid", "kid", "prdc"), 53, batch_size=batch_size)
     return evaluation.evaluate(samples, reals, extractors.load(stub, None, None, CPU), settings, ranks, show=False)

@@ -12,7 +12,8 @@ import pytest
 import torch
 from metrics_made import write_stub
 
-from scalegan import checkpoint, config
+from scalegan import config
+from scalegan.checkpoints import store
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import UserError
 from scalegan.metrics import evaluation, extractors
@@ -53,8 +54,8 @@ def test_evaluations_survive_an_interruption_bit_for_bit_and_keep_the_best(tiny_
 
     best = min(rows, key=lambda row: row["eval/fd"])
     link = straight / "checkpoints" / "best-fd"
-    assert link.resolve().name == f"{best['images']:012d}" and checkpoint.verify(link) is None
-    state = checkpoint.facts_of(checkpoint.complete(straight / "checkpoints")[-1])["best"]
+    assert link.resolve().name == f"{best['images']:012d}" and store.verify(link) is None
+    state = store.facts_of(store.complete(straight / "checkpoints")[-1])["best"]
     assert (state["fd"]["value"], state["fd"]["images"]) == (best["eval/fd"], best["images"])
     written = [json.loads(line) for line in (straight / "evaluations.jsonl").read_text().splitlines()]
     assert [row["metrics"]["fd"] for row in written] == [row["eval/fd"] for row in rows]
@@ -81,7 +82,7 @@ def test_figures_go_to_tensorboard(tiny_recipe: Path, stub: Path, tmp_path: Path
 
 
 def test_nothing_of_it_is_imported_where_it_is_off() -> None:
-    code = "import sys, scalegan.launch; print([m for m in sys.modules if m.startswith('scalegan.metrics')])"
+    code = "import sys, scalegan.training.launch; print([m for m in sys.modules if m.startswith('scalegan.metrics')])"
     done = subprocess.run([sys.executable, "-c", code], env=harness.environment(), capture_output=True, text=True,
                           timeout=harness.PATIENCE_SECONDS, check=True)
     assert done.stdout.strip() == "[]"
@@ -90,9 +91,9 @@ def test_nothing_of_it_is_imported_where_it_is_off() -> None:
 @pytest.mark.slow
 def test_it_finds_what_evaluating_the_checkpoint_finds(finished_run: Path, tiny_set: Path, stub: Path,
                                                        tmp_path: Path) -> None:
-    from scalegan import generator_file
+    from scalegan.checkpoints import exports
 
-    generator = generator_file.load(finished_run)
+    generator = exports.load(finished_run)
     shutil.copy(stub, tmp_path / "stub.pt")
     settings = config.Eval(metrics=("fid", "kid"), extractor=str(tmp_path / "stub.pt"), num_samples=40)
     ranks, reals = Ranks(0, 1, torch.device("cpu")), StoredImages(tiny_set)
@@ -123,14 +124,14 @@ def test_only_what_was_measured_alike_is_beaten(stub: Path, tiny_set: Path, tmp_
 
 def test_what_cannot_be_evaluated_is_said_before_training(tiny_recipe: Path, tmp_path: Path,
                                                           monkeypatch: pytest.MonkeyPatch) -> None:
-    from scalegan import recipe as recipes
-    from scalegan.launch import launch
+    from scalegan.config import loading
+    from scalegan.training.launch import launch
 
     monkeypatch.delenv("SCALEGAN_WEIGHTS", raising=False)
     given = [f"recipe={tiny_recipe}", f"run_dir={tmp_path / 'run'}", "eval.every_images=600",
              "eval.extractor=inception"]
     with pytest.raises(UserError, match="needs its weights"):
-        launch(recipes.load(given))
+        launch(loading.load(given))
 
 
 def style_based() -> torch.nn.Module:

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from scalegan.interop_stylegan2 import stylegan2_discriminator, stylegan2_generator
+from scalegan.interop.stylegan2 import stylegan2_discriminator, stylegan2_generator
 from scalegan.models.layers.equalized import clamped_leaky_relu
 from scalegan.models.layers.mbstd import minibatch_stddev
 from scalegan.models.layers.modulated import SynthesisLayer, demodulation, modulated_conv2d, modulated_upconv2d
@@ -515,8 +515,8 @@ def test_classes_are_one_hot_attributes():
 
 @pytest.mark.parametrize(("num_classes", "labels", "message"), [
     (5, None, "needs labels"),
-    (5, torch.tensor([0, 1, 2, 5]), "between 0 and 4"),
-    (5, torch.tensor([0, -1, 2, 3]), "between 0 and 4"),
+    (5, torch.tensor([0, 1, 2, 5]), "label 5 is out of range"),
+    (5, torch.tensor([0, -1, 2, 3]), "label -1 is out of range"),
     (5, torch.zeros(4), "class indices"),
     (5, torch.zeros(4, 6), "class indices"),
     (5, torch.tensor([0, 1]), "class indices"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from slurm_cluster import Cluster
 
-from scalegan.cluster import local_slurm
+from tools.local_cluster import cluster
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +18,7 @@ def slurm() -> Iterator[Cluster]:
     """Four nodes, partitions low and high; one test process at a time, since starting a SLURM ends one that runs."""
     if os.geteuid() != 0:
         pytest.skip("a SLURM on this machine needs root")
-    if not shutil.which("slurmctld", path=local_slurm.search_path()) and not shutil.which("apt-get"):
+    if not shutil.which("slurmctld", path=cluster.search_path()) and not shutil.which("apt-get"):
         pytest.skip("SLURM is not installed, and apt-get is not there to install it")
     with Path(tempfile.gettempdir(), "scalegan_tests_of_slurm.lock").open("w") as lock:
         try:
@@ -26,10 +26,10 @@ def slurm() -> Iterator[Cluster]:
         except BlockingIOError:
             pytest.fail("another process runs these tests")
         before = os.environ.get("SLURM_CONF")
-        local_slurm.up(4)
-        os.environ["SLURM_CONF"] = str(local_slurm.FOLDER / "slurm.conf")
+        cluster.up(4)
+        os.environ["SLURM_CONF"] = str(cluster.FOLDER / "slurm.conf")
         yield Cluster()
-        local_slurm.down()
+        cluster.down()
         os.environ.pop("SLURM_CONF")
         if before is not None:
             os.environ["SLURM_CONF"] = before

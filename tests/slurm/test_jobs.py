@@ -8,8 +8,8 @@ import pytest
 from harness import cli, digest, launch, reports, samples, wait_until
 from slurm_cluster import Cluster, saved_images
 
-from scalegan.cluster import local_slurm
 from scalegan.cluster.records import history, read_job
+from tools.local_cluster import cluster
 
 pytestmark = pytest.mark.slow
 
@@ -79,18 +79,18 @@ def test_preempted_requeued_and_a_node_lost(slurm: Cluster, tiny_recipe: Path, s
     assert events == [("started", None), ("stopped", "SIGTERM"), ("started", None), ("stopped", "SIGTERM"),
                       ("started", None)]
     first, last = re.findall(r"\d", slurm.fact(job, "NodeList"))
-    local_slurm.kill_slurmd(int(first))  # its tasks live on, and hear of it from those of the other node
+    cluster.kill_slurmd(int(first))  # its tasks live on, and hear of it from those of the other node
     slurm.command("scontrol", "update", f"NodeName=node{first}", "State=DOWN", "Reason=silent")  # without the wait
     slurm.await_start(run, 3)
-    local_slurm.start_node(int(first))
+    cluster.start_node(int(first))
     slurm.await_report(run, saved_images(run))
     assert resumed_at(slurm, run)[:2] == stopped and history(run, job)[-2]["signal"] == "SIGTERM"
 
     first, last = re.findall(r"\d", slurm.fact(job, "NodeList"))
-    local_slurm.kill_node(int(last))  # a machine without power
+    cluster.kill_node(int(last))  # a machine without power
     slurm.await_start(run, 4)
     slurm.await_end(run)
-    local_slurm.start_node(int(last))
+    cluster.start_node(int(last))
     assert_same(run, straight)
     assert json.loads(cli("status", "--json", run).stdout)["restarts"] == 4
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from harness import ROOT, cli, environment
 
-from scalegan import recipe as recipes
-from scalegan.cluster import profile as profiles
+from scalegan.cluster import profiles as profiles
 from scalegan.cluster import slurm as commands
 from scalegan.cluster.elastic import usable_ranks
+from scalegan.cluster.job_outcome import cause, exhausted
 from scalegan.cluster.records import Job, claimed, job_folder, note, write_job
 from scalegan.cluster.sweep import expand
 from scalegan.cluster.task import Task
-from scalegan.cluster.verdict import cause, exhausted
+from scalegan.config import loading
 from scalegan.errors import RecipeError, SharedError, UserError
 
 
@@ -96,7 +96,7 @@ def test_budgets_are_counted_apart(because: str, before: list[dict], ends: bool)
 
 @pytest.mark.parametrize("tasks, ranks", [(1, 1), (2, 2), (3, 2), (4, 4), (5, 4), (64, 4)])
 def test_the_largest_number_of_ranks_that_divides_the_lanes(tasks: int, ranks: int) -> None:
-    assert usable_ranks(recipes.load(["recipe=quickstart"]), tasks) == ranks
+    assert usable_ranks(loading.load(["recipe=quickstart"]), tasks) == ranks
 
 
 @pytest.mark.parametrize("text, seconds", [("1-02:03:04", 93784), ("59:01", 3541), ("0:00", 0), ("INVALID", 0),

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from scalegan.data.points import SETS
+from scalegan.data.reading.points import SETS
 from scalegan.study.scores import MODES, score
 from scalegan.study.training import SAMPLES, SeedDraws
 

@@ -101,7 +101,7 @@ def test_the_command_writes_what_it_says_and_the_same_again(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("arguments, said", [
     (["--objectives", "minimx"], "did you mean 'minimax'?"), (["--data", "ring9"], "did you mean 'ring8'?"),
-    (["--seeds", "a-b"], "--seeds a-b is not of the form 0-4 or 1,5,9")])
+    (["--seeds", "a-b"], "'a-b' is not of the form")])
 def test_mistakes_end_with_one_line(arguments: list[str], said: str, tmp_path: Path) -> None:
     done = cli("study", "toy", *arguments, "--out", tmp_path)
     assert done.returncode == 2

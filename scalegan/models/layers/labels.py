@@ -18,13 +18,7 @@ class LabelEmbedding(nn.Module):
         self.weight = nn.Parameter(torch.empty(num_classes, dim))
 
     def forward(self, labels: Tensor | None) -> Tensor:
-        if labels is None:
-            raise ValueError(f"this model is conditional on {self.num_classes} classes and needs labels")
-        if self.multilabel:
-            if labels.dim() != 2 or labels.shape[1] != self.num_classes:
-                raise ValueError(f"this model takes attributes [N, {self.num_classes}], "
-                                 f"not {labels.dtype} {list(labels.shape)}")
-            return labels.to(self.weight.dtype) @ self.weight
-        if labels.dim() != 1 or labels.is_floating_point():
-            raise ValueError(f"this model takes class indices [N], not {labels.dtype} {list(labels.shape)}")
-        return embed(check_labels(labels, self.num_classes, len(labels)), self.weight)
+        if labels is not None and labels.dim() != 1 + self.multilabel:
+            kind = f"attributes [N, {self.num_classes}]" if self.multilabel else "class indices [N]"
+            raise ValueError(f"this model takes {kind}, not {labels.dtype} {list(labels.shape)}")
+        return embed(check_labels(labels, self.num_classes, 0 if labels is None else len(labels)), self.weight)

@@ -1,0 +1,1 @@
+"""A run's state on disk, and the networks that leave it."""

@@ -1,0 +1,269 @@
+"""Checkpoints: safetensors through torch.distributed.checkpoint, written in the background, committed by rename.
+
+A checkpoint is a folder named by images seen, with `*.safetensors` shards (each rank writes its part), `state.json`
+(progress, recipe, versions) and, last of all, `COMPLETE` with every file's size and SHA-256. Nothing is ever
+unpickled. What is interrupted at any point leaves a temporary folder or one without COMPLETE; both are ignored, and
+removed by the next run.
+"""
+
+import hashlib
+import json
+import shutil
+import uuid
+import warnings
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed.checkpoint as dcp
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+
+from scalegan.checkpoints import replicas
+from scalegan.checkpoints.write_plan import SharePlanner, shares
+from scalegan.engines import partitioned
+from scalegan.engines.partitioned import Partitioned
+from scalegan.engines.ranks import Ranks
+from scalegan.errors import SharedError, UserError
+from scalegan.support.files import sync, write_whole
+
+# DCP announces, for every save and load, details that no user of ours can act on.
+warnings.filterwarnings("ignore", module=r"torch\.distributed\.checkpoint.*")
+warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        folder: `<run>/checkpoints`.
+        ranks: who saves together.
+        keep: whole checkpoints that are kept, the newest.
+        say: shows a line to the user (on rank 0).
+    """
+
+    def __init__(self, folder: Path, ranks: Ranks, keep: int, say: Callable[[str], None] = print) -> None:
+        self.folder, self.ranks, self.keep, self.say = folder, ranks, keep, say
+        self._pending: Future | None = None
+        self._saver = ThreadPoolExecutor(1, "checkpoint-saver")
+        if ranks.first:
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in folder.iterdir():
+                if path.is_dir() and not path.is_symlink() and not (path / "COMPLETE").is_file():
+                    shutil.rmtree(path)
+
+    def newest(self) -> Path | None:
+        """The newest whole checkpoint; rank 0 looks, and tells the others. Damaged ones are skipped with a warning."""
+        chosen = None
+        for path in reversed(complete(self.folder)) if self.ranks.first else ():
+            damage = verify(path)
+            if damage is None:
+                chosen = path
+                break
+            self.say(f"warning: skipping the damaged checkpoint {path}: {damage}")
+            path.rename(path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:6]}"))
+        return self.ranks.share(chosen)
+
+    def save(self, images: int, tensors: Mapping[str, Tensor | Partitioned], facts: Mapping[str, Any],
+             wait: bool = False) -> None:
+        """Begins to write a checkpoint; returns once the tensors are copied, or, with `wait`, when it is whole.
+
+        Raises:
+            SharedError: where the previous save, or with `wait` this one, failed, or a tensor that all ranks hold
+                differs on one; on all ranks.
+        """
+        self.finish()
+        name = f"{images:012d}"
+        temporary = self.folder / self.ranks.share(f".{name}-{uuid.uuid4().hex}")
+        if self.ranks.first:
+            temporary.mkdir()
+        self.ranks.wait()
+        held = _on_host(tensors)
+        if self.ranks.first:
+            self._pending = self._saver.submit(self._commit, held, temporary, name, json.dumps(facts, indent=1))
+        else:
+            self._pending = self._saver.submit(self._write, held, temporary)
+        if wait:
+            self.finish()
+
+    def finish(self) -> None:
+        """Waits for the save in flight. Raises SharedError on every rank where it failed on any."""
+        if self._pending is None:
+            return
+        pending, self._pending = self._pending, None
+        error = pending.exception()
+        failures = [text for text in self.ranks.gather(error and _reason(error)) if text]
+        if failures:
+            whole = complete(self.folder)
+            raise SharedError(f"a checkpoint could not be written to {self.folder}: {failures[0]}; "
+                            + (f"{whole[-1].name} is whole" if whole else "there is none yet")
+                            + ". Mend that and run the same command again")
+
+    def _write(self, tensors: Mapping[str, Tensor | Partitioned], temporary: Path) -> None:
+        """Writes this rank's share of the tensors, once the ranks have proved to hold the same; on all ranks."""
+        group = self.ranks.saver
+        parts = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, Partitioned)}
+        whole = {name: tensor for name, tensor in tensors.items() if name not in parts}
+        replicas.check(whole, group)
+        whole |= partitioned.gather(parts, group)
+        dcp.save(whole, storage_writer=HuggingFaceStorageWriter(str(temporary), save_distributed=True),
+                 planner=SharePlanner(shares(whole, self.ranks.world)[self.ranks.rank]), process_group=group,
+                 no_dist=group is None)
+
+    def _commit(self, tensors: Mapping[str, Tensor | Partitioned], temporary: Path, name: str, facts: str) -> None:
+        """Writes, and makes the checkpoint whole: state, sync, rename, COMPLETE, and only then old ones go."""
+        final = self.folder / name
+        try:
+            self._write(tensors, temporary)
+            (temporary / "state.json").write_text(facts)
+            files = {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())}
+            for path in [*temporary.iterdir(), temporary]:
+                sync(path)
+            if final.exists():
+                discard(final)
+            temporary.rename(final)
+            sync(self.folder)
+            write_whole(final / "COMPLETE", json.dumps(files, indent=1))
+            sync(final)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if not (final / "COMPLETE").exists():
+                shutil.rmtree(final, ignore_errors=True)
+            raise
+        whole = complete(self.folder)
+        good = [path for path in whole if facts_of(path).get("good")][-1:]  # where a rollback would go
+        best = self._link_best(json.loads(facts).get("best", {}))
+        for old in whole[: -self.keep]:
+            if old not in good and old.name not in best:
+                discard(old)
+
+    def _link_best(self, best: Mapping[str, Mapping[str, Any]]) -> set[str]:
+        """Points `best-<metric>` at the best checkpoint of each metric; their names."""
+        names = {metric: f"{entry['images']:012d}" for metric, entry in best.items()}
+        for metric, name in names.items():
+            link = self.folder / f".best-{metric}"
+            link.unlink(missing_ok=True)
+            link.symlink_to(name)
+            link.rename(self.folder / f"best-{metric}")
+        return set(names.values())
+
+
+def complete(folder: Path) -> list[Path]:
+    """Whole checkpoints of a folder, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.name.isdigit() and (p / "COMPLETE").is_file())
+
+
+def discard(path: Path) -> None:
+    """Removes a checkpoint; interrupted at any point, what is left does not pass for a whole one."""
+    (path / "COMPLETE").unlink(missing_ok=True)
+    shutil.rmtree(path)
+
+
+def verify(path: Path) -> str | None:
+    """What is wrong with a checkpoint, or None: every file's size and SHA-256 against COMPLETE."""
+    try:
+        files = json.loads((path / "COMPLETE").read_text())
+        for name, expected in files.items():
+            if not (path / name).is_file():
+                return f"{name} is missing"
+            if _fingerprint(path / name) != expected:
+                return f"{name} is not as it was written"
+        if "state.json" not in files:
+            return "COMPLETE does not list state.json"
+    except (OSError, ValueError, AttributeError) as error:
+        return f"COMPLETE cannot be read: {error}"
+    return None
+
+
+def facts_of(path: Path) -> dict[str, Any]:
+    """A checkpoint's state.json: progress, recipe, versions."""
+    try:
+        return json.loads((path / "state.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path / 'state.json'}: {error}") from error
+
+
+def load_into(path: Path, tensors: Mapping[str, Tensor | Partitioned]) -> None:
+    """Fills tensors in place, on any number of ranks.
+
+    Raises:
+        UserError: where names, shapes or types are not exactly those of the checkpoint.
+    """
+    stored = _stored(path)
+    for name in sorted(stored.keys() | tensors.keys()):
+        if name not in stored or name not in tensors:
+            where = "lacks" if name in tensors else "has, unlike the recipe's run,"
+            raise UserError(f"{path} {where} {name}: it is of another recipe")
+        expected, found = tensors[name], stored[name]
+        if expected.shape != found.shape or expected.dtype != found.dtype:
+            raise UserError(f"{path}: {name} is {list(found.shape)} {found.dtype}, and the recipe makes it "
+                            f"{list(expected.shape)} {expected.dtype}")
+    _load(path, stored)
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            (tensor.fill if isinstance(tensor, Partitioned) else tensor.copy_)(stored[name])
+
+
+def read(path: Path, prefix: str = "") -> dict[str, Tensor]:
+    """Every tensor of a checkpoint whose name begins so, whole, on the CPU.
+
+    Raises:
+        UserError: where the files cannot be read.
+    """
+    tensors = {name: tensor for name, tensor in _stored(path).items() if name.startswith(prefix)}
+    _load(path, tensors)
+    return tensors
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over name, dtype, shape and bytes of every tensor, by sorted name."""
+    hasher = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        hasher.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        hasher.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return hasher.hexdigest()
+
+
+def _stored(path: Path) -> dict[str, Tensor]:
+    """Empty tensors of the names, shapes and types that the shards hold."""
+    try:
+        metadata = HuggingFaceStorageReader(str(path)).read_metadata().state_dict_metadata
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise UserError(f"cannot read the shards of {path}: {_reason(error)}") from error
+    return {name: torch.empty(entry.size, dtype=entry.properties.dtype) for name, entry in metadata.items()}
+
+
+def _on_host(tensors: Mapping[str, Tensor | Partitioned]) -> dict[str, Tensor | Partitioned]:
+    """Copies in the host's memory, whole rows first to last; from a GPU they travel together."""
+    held = {name: tensor.to_host() if isinstance(tensor, Partitioned) else partitioned.to_host(tensor)
+            for name, tensor in tensors.items()}
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return held
+
+
+def _load(path: Path, tensors: dict[str, Tensor]) -> None:
+    dcp.load(tensors, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=True)
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause, in a line."""
+    failures = getattr(error, "failures", None)  # DCP's CheckpointException: by rank, (exception, stack)
+    if failures:
+        rank, failure = next(iter(failures.items()))
+        return f"rank {rank}: {_reason(failure[0])}"
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = " ".join(str(error).split()) or type(error).__name__
+    return "the disk is full (No space left on device)" if "No space left" in text or "os error 28" in text else text

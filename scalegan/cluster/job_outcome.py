@@ -1,0 +1,90 @@
+"""What becomes of a SLURM job whose tasks have ended: run by its batch script, once, on the first node.
+
+    python -m scalegan.cluster.job_outcome RUN EXIT_CODE_OF_SRUN
+
+Finished, stopped by SIGTERM (scancel, `scalegan stop`, a preemption, after which SLURM itself requeues), or failed by a
+fault that a rank named: the job ends with the tasks' exit code. The time limit's SIGUSR2, and ranks that vanished
+without a word: the same job goes back into the queue, as often as its profile allows.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from scalegan.cluster import profiles as profiles
+from scalegan.cluster import slurm
+from scalegan.cluster.profiles import Profile
+from scalegan.cluster.records import history, job_folder, newest_checkpoint, note
+from scalegan.errors import UserError
+
+_KILLED_BY_SIGUSR2 = 128 + signal.SIGUSR2  # a task that had not come far enough to heed it
+_EARLY_SECONDS = 90  # SLURM sends the time limit's signal up to a minute early
+
+
+def main(run: Path, code: int) -> int:
+    job, restart = _job_id(), int(os.environ.get("SLURM_RESTART_COUNT", 0))
+    profile = profiles.load(str(job_folder(run) / "profile.yaml"), [])
+    events = history(run, job)
+    because = cause(code, [event for event in events if event["restart"] == restart],
+                    lambda: slurm.seconds_left(job) <= profile.signal_seconds + _EARLY_SECONDS)
+    if because is None:
+        return code
+    images = (newest_checkpoint(run) or (0, 0.0))[0]
+    refusal = exhausted(because, events, profile, images)
+    if refusal:
+        print(f"scalegan: job {job} is not requeued: {refusal}", flush=True)
+        return code
+    note(run, "requeued", job, restart, because=because, images=images)
+    print(f"scalegan: job {job} is requeued ({because}), at {images:,} images", flush=True)
+    slurm.requeue(job)
+    return code
+
+
+def cause(code: int, events: list[dict[str, Any]], out_of_time: Any) -> str | None:
+    """Why the job should go on (`timed out`, `preempted`, `lost ranks`), or None where it should not.
+
+    Args:
+        code: srun's exit code.
+        events: of this start of the job.
+        out_of_time: says whether its time limit is near.
+    """
+    if code == 0 or any(event["event"] in ("failed", "finished") for event in events):
+        return None
+    stops = [event["signal"] for event in events if event["event"] == "stopped"]
+    if not stops and code != _KILLED_BY_SIGUSR2:
+        return "lost ranks"
+    if stops and stops[-1] != "SIGUSR2":
+        return None
+    return "timed out" if out_of_time() else "preempted"  # some clusters announce preemptions by the same signal
+
+
+def exhausted(because: str, events: list[dict[str, Any]], profile: Profile, images: int) -> str | None:
+    """Why the job may not go on once more, or None. Preemptions are counted when the job starts."""
+    before = [event for event in events if event["event"] == "requeued"]
+    if because == "timed out" and profile.max_timeouts is not None:
+        count = sum(event["because"] == because for event in before)
+        if count >= profile.max_timeouts:
+            return f"it has timed out {count + 1} times, and the profile's max_timeouts is {profile.max_timeouts}"
+    if because == "lost ranks":
+        count = sum(event["because"] == because and event["images"] == images for event in before)
+        if count >= profile.max_failures:
+            return (f"ranks have vanished {count + 1} times without a new checkpoint, and the profile's max_failures "
+                    f"is {profile.max_failures}")
+    return None
+
+
+def _job_id() -> str:
+    """As Submitit and squeue write it."""
+    if "SLURM_ARRAY_TASK_ID" in os.environ:
+        return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    return os.environ["SLURM_JOB_ID"]
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))
+    except UserError as error:
+        print(f"scalegan: error: {error}", file=sys.stderr)
+        sys.exit(int(sys.argv[2]) or 1)

@@ -1,0 +1,90 @@
+"""Where runs stand: state, images, images/s, time left, last checkpoint, restarts, nodes.
+
+RUN is a run folder, of a SLURM job or not, or a folder of runs, such as a sweep's.
+"""
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from scalegan.cluster.records import history, job_folder, newest_checkpoint, read_job, trainer
+from scalegan.errors import UserError
+
+COLUMNS = ("run", "state", "images", "images/s", "left", "checkpoint", "restarts", "nodes")
+_TAIL_BYTES = 1 << 16
+
+
+def runs_of(folder: Path) -> list[Path]:
+    """The folder, if it is a run's, or the runs in it.
+
+    Raises:
+        UserError: where there is none.
+    """
+    if _is_run(folder):
+        return [folder]
+    inside = sorted(path for path in folder.iterdir() if _is_run(path)) if folder.is_dir() else []
+    if not inside:
+        raise UserError(f"{folder} is no run folder, and holds none")
+    return inside
+
+
+def describe(run: Path) -> dict[str, Any]:
+    """What is known of a run; figures that nobody has written yet are None."""
+    job, events, last = read_job(run), history(run), _last_report(run)
+    events = [event for event in events if job and event["job"].split("_")[0] == job.id.split("_")[0]]
+    checkpoint, total = newest_checkpoint(run), _total_images(run)
+    images = max(last.get("images", 0), checkpoint[0] if checkpoint else 0)
+    state = _state(run, events, images, total)
+    starts = [event for event in events if event["event"] == "started"]
+    rate = last.get("images_per_second") if state == "running" else None
+    return {
+        "run": str(run), "state": state, "images": images, "total_images": total, "images_per_second": rate,
+        "seconds_left": round((total - images) / rate) if rate and total else None,
+        "checkpoint": checkpoint and checkpoint[0],
+        "checkpoint_age_seconds": checkpoint and round(time.time() - checkpoint[1]),
+        "restarts": max((event["restart"] for event in starts), default=0), "job": job and job.id,
+        "nodes": starts[-1]["nodes"] if starts and state in ("running", "completing") else None,
+        "why": events[-1]["why"] if events and events[-1]["event"] == "failed" else None}
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "config.yaml").exists() or (job_folder(folder) / "job.json").exists()
+
+
+def _state(run: Path, events: list[dict[str, Any]], images: int, total: int | None) -> str:
+    """SLURM's word in small letters while there is a job; else how it ended."""
+    job = read_job(run)
+    state = job and job.state()
+    if state:
+        return state.lower()
+    if trainer(run):
+        return "running"
+    ends = [event["event"] for event in events if event["event"] in ("failed", "stopped", "finished")]
+    if (total and images >= total) or ends[-1:] == ["finished"]:
+        return "finished"
+    return ends[-1] if ends else "not running"
+
+
+def _last_report(run: Path) -> dict[str, Any]:
+    """The last whole line of metrics.jsonl."""
+    try:
+        with (run / "metrics.jsonl").open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
+            lines = [line for line in file.read().splitlines(keepends=True) if line.endswith(b"\n")]
+            return json.loads(lines[-1])
+    except (OSError, IndexError, ValueError):
+        return {}
+
+
+def _total_images(run: Path) -> int | None:
+    """From the recipe that was resolved last: our own writing, a key per line. A YAML parser takes some ten
+    milliseconds for each of hundreds of runs."""
+    recipes = [path for path in (*run.glob("config*.yaml"), job_folder(run) / "recipe.yaml") if path.exists()]
+    if not recipes:
+        return None
+    newest = max(recipes, key=lambda path: path.stat().st_mtime)
+    found = re.search(r"^total_images: (\d+)$", newest.read_text(), re.MULTILINE)
+    return int(found[1]) if found else None

@@ -1,0 +1,61 @@
+"""Ends a run politely: asks it to save, waits until it has, and cancels its job.
+
+Works for SLURM jobs and for runs on this machine. What it saved is where the same command, or a new submission, goes
+on.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from scalegan.cluster import slurm
+from scalegan.cluster.records import Job, newest_checkpoint, read_job, trainer, trainer_here
+from scalegan.errors import UserError
+
+_POLL_SECONDS = 0.5
+
+
+def stop(run: Path, patience: float) -> str:
+    """Stops a run; what happened, in a few words.
+
+    Raises:
+        UserError: where it goes on all the same.
+    """
+    job = read_job(run)
+    state = job and job.state()
+    if job and state and job.executor == "slurm":
+        return _stop_slurm(run, job, state, patience)
+    if job and state:
+        os.kill(int(job.id), signal.SIGTERM)  # Submitit's controller tells its tasks
+        return _await(run, lambda: job.state() is None, patience)
+    owner = trainer(run)
+    if not owner:
+        return "is not running"
+    process = trainer_here(run)
+    if process is None:
+        raise UserError(f"{run} is in use by {owner}: stop it there")
+    os.kill(process, signal.SIGTERM)
+    return _await(run, lambda: trainer(run) is None, patience)
+
+
+def _stop_slurm(run: Path, job: Job, state: str, patience: float) -> str:
+    if state == "PENDING":
+        slurm.cancel(job.id)
+        return f"job {job.id} was waiting, and is cancelled"
+    slurm.ask_to_stop(job.id)
+    try:
+        return f"job {job.id}: " + _await(run, lambda: job.state() in (None, "PENDING"), patience)
+    finally:
+        slurm.cancel(job.id)  # also one that was requeued meanwhile
+
+
+def _await(run: Path, ended: Callable[[], bool], patience: float) -> str:
+    until = time.monotonic() + patience
+    while not ended():
+        if time.monotonic() > until:
+            raise UserError(f"{run} did not stop within {patience:.0f} s")
+        time.sleep(_POLL_SECONDS)
+    newest = newest_checkpoint(run)
+    return f"stopped at {newest[0]:,} images, saved" if newest else "stopped; there is no checkpoint"

@@ -1,0 +1,1 @@
+"""A file for each verb of `scalegan`: it parses, calls and prints."""

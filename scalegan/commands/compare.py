@@ -1,0 +1,26 @@
+"""Holds runs beside each other: one HTML page, with everything in it, of what they are, what they found, their curves
+over images seen and their last samples.
+
+Figures of evaluations stand side by side only where extractor, resize, data and numbers of samples are the same.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from scalegan.pictures.pages import comparable_evaluations, names, page, read
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="scalegan compare", description=__doc__)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder")
+    parser.add_argument("--out", type=Path, default=Path("compare.html"), help="page to write (default compare.html)")
+    options = parser.parse_args(arguments)
+    runs = [read(path, name) for path, name in zip(options.runs, names(options.runs))]
+    beside, refused = comparable_evaluations(runs)
+    for line in refused.values():
+        print(f"not side by side: {line}", file=sys.stderr)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(page(runs, beside, refused), encoding="utf-8")
+    print(options.out.resolve())
+    return 0

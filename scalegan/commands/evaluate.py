@@ -1,0 +1,161 @@
+"""Measures samples against real images: `scalegan evaluate RUN_OR_EXPORT_OR_FOLDER --data PATH --metrics fid,kid`.
+
+The first argument is a run, a checkpoint, an export, or a folder, zip or shard set of images in the samples' place.
+Prints one JSON object. On several ranks (`torchrun --nproc_per_node 4 scalegan/evaluate.py ...`) the figures are the
+same. Nothing is downloaded: without Inception's weights the features are those of EfficientNet-Lite0, and the Fréchet
+distance is called `fd`, as it is no FID.
+
+metrics: fid; kid; is (inception score); prc (precision and recall, k = 3); prdc (precision, recall, density and
+coverage, k = 5); ms_ssim (diversity); ppl (perceptual path length); class_fid (mean of the classes' own).
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from scalegan.support.arguments import positive
+
+_USUAL_SAMPLES = 50_000
+
+
+def main(arguments: list[str]) -> int:
+    options = _parser().parse_args(arguments)
+
+    import warnings
+
+    from scalegan.engines.ranks import join, leave
+    from scalegan.metrics import evaluation, results
+
+    metrics = evaluation.parse(options.metrics)
+    warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
+    ranks = join()
+    try:
+        result = _evaluate(options, metrics, ranks)
+        if ranks.first:
+            print(json.dumps(result, indent=1, ensure_ascii=False), flush=True)
+            run = _run_of(Path(options.source))
+            if run:
+                results.append(run, result)
+    finally:
+        leave()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scalegan evaluate", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", metavar="RUN_OR_EXPORT_OR_FOLDER", help="what is measured")
+    parser.add_argument("--data", metavar="PATH", help="real images: shards, a folder or a zip (default: the run's)")
+    parser.add_argument("--metrics", default="fid,kid", help="comma-separated; see above (default fid,kid)")
+    parser.add_argument("--extractor", metavar="NAME", help="inception, efflite0, or a TorchScript file, which is a "
+                        "program and will be run (default: inception where its weights are named, else efflite0)")
+    parser.add_argument("--weights", type=Path, metavar="FILE",
+                        help="the extractor's weights (default: those in $SCALEGAN_WEIGHTS, for inception)")
+    parser.add_argument("--resize", choices=("tf1-bilinear", "clean"), help="how images come to the extractor's size "
+                        "(default: tf1-bilinear for inception, as published; clean for efflite0)")
+    parser.add_argument("--num-samples", type=positive, metavar="N",
+                        help="samples of a generator (default 50000), or images of a folder (default all)")
+    parser.add_argument("--num-reals", type=positive, metavar="N", help="real images (default all)")
+    parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="images at once (default 32)")
+    parser.add_argument("--psi", type=float, default=1.0, help="truncation, where the model has it (default 1)")
+    parser.add_argument("--ema", metavar="NAME", help="one of the run's further averages (recipe key emas)")
+    parser.add_argument("--standing-statistics", type=int, default=16, metavar="N", help="re-estimate BatchNorm's "
+                        "averages over N batches of 64 (default 16); 0: as trained")
+    parser.add_argument("--kid-subset-size", type=positive, default=1000, metavar="N",
+                        help="images in each of KID's 100 subsets (default 1000)")
+    parser.add_argument("--bootstrap", type=positive, default=0, metavar="N", help="error bars from N resamples")
+    parser.add_argument("--nearest", type=Path, metavar="FILE.png",
+                        help="picture of samples beside the real images nearest to them")
+    parser.add_argument("--lpips", type=Path, metavar="FILE.pt", help="TorchScript LPIPS network for ppl, such as "
+                        "NVIDIA's vgg16.pt (default: the extractor's features, and the figure is called pl)")
+    return parser
+
+
+def _evaluate(options: argparse.Namespace, metrics: tuple[str, ...], ranks) -> dict:
+    from scalegan.errors import UserError
+    from scalegan.metrics import evaluation, extractors
+
+    warnings: list[str] = []
+    source, data = Path(options.source), options.data
+    trained = source.suffix == ".safetensors" or (source / "COMPLETE").is_file() or (source / "checkpoints").is_dir()
+    if options.ema is not None and not trained:
+        raise UserError(f"{source} is no run and no checkpoint, and has no averages; leave out --ema")
+    extractor = ranks.together(lambda: extractors.load(options.extractor, options.weights, options.resize,
+                                                       ranks.device))
+    if trained:
+        fakes, reals = _samples(options, ranks, warnings)
+    else:
+        fakes, reals = _images(options.source, 28, ranks), _images(data, 28, ranks) if data else None
+    count = options.num_samples or (_USUAL_SAMPLES if trained else None)
+    settings = evaluation.Settings(metrics, count, options.num_reals, options.batch_size,
+                                   options.kid_subset_size, options.bootstrap, options.nearest,
+                                   _perceptual(options.lpips, ranks))
+    result = evaluation.evaluate(fakes, reals, extractor, settings, ranks)
+    result["warnings"] += warnings
+    if trained:
+        result |= {"images": fakes.generator.about["images"], "psi": options.psi, "ema": options.ema}
+    return result
+
+
+def _samples(options: argparse.Namespace, ranks, warnings: list[str]):
+    """The generator's samples, and the real images, whose labels it is given."""
+    from scalegan.checkpoints import exports
+    from scalegan.metrics.generators import samples_of, with_standing_statistics
+
+    generator = ranks.together(lambda: exports.load(options.source, options.ema)).to(ranks.device)
+    size = generator.about["task"]["shape"][-1]
+    reals = _images(options.data, size, ranks) if options.data else _own_images(options.source, ranks)
+    samples, remarks = ranks.together(lambda: samples_of(generator, options.num_samples or _USUAL_SAMPLES, reals,
+                                                         options.psi, options.source))
+    warnings += remarks
+    if options.standing_statistics > 0:
+        samples.generator, remarks = with_standing_statistics(generator, options.standing_statistics, options.psi)
+        warnings += remarks
+    return samples, reals
+
+
+def _run_of(source: Path) -> Path | None:
+    """The run that a source is, or that a checkpoint is of."""
+    if (source / "checkpoints").is_dir():
+        return source
+    checkpoint = source.absolute()
+    of_a_run = (checkpoint / "COMPLETE").is_file() and checkpoint.parent.name == "checkpoints"
+    return checkpoint.parent.parent if of_a_run else None
+
+
+def _own_images(source: str, ranks):
+    """The data that a run was trained on, as it saw it; None for an export."""
+    from scalegan.checkpoints import exports, store
+    from scalegan.config.loading import parse
+    from scalegan.data.preparing.embedded import is_embedded
+    from scalegan.training.build import evaluation_images
+
+    if Path(source).is_file():
+        return None
+    tree = ranks.share(store.facts_of(exports.newest(Path(source)))["recipe"] if ranks.first else None)
+    tree["data"].pop("content", None)
+    data = parse(tree, source).data
+    if is_embedded(data.path):
+        return _images(data.path, data.resolution, ranks)
+    return ranks.together(lambda: evaluation_images(data))
+
+
+def _images(path: str, size: int, ranks):
+    """A set of images by its path; `size` is that of an embedded one."""
+    from scalegan.config import Data
+    from scalegan.data.preparing.embedded import folder_of, is_embedded, make_embedded
+    from scalegan.metrics.images import open_images
+
+    if is_embedded(path):
+        ranks.together(lambda: make_embedded(Data(path=path, resolution=size), ranks))
+        path = str(folder_of(path, size))
+    return ranks.together(lambda: open_images(path))
+
+
+def _perceptual(path: Path | None, ranks):
+    """What turns images into vectors whose squared distance is LPIPS, from a TorchScript file."""
+    if path is None:
+        return None
+    from scalegan.metrics.extractors.torchscript import load_perceptual
+
+    return ranks.together(lambda: load_perceptual(path, ranks.device))

@@ -1,0 +1,26 @@
+"""Writes the EMA generator of a run or checkpoint to one safetensors file that `scalegan.load` and `sample` read."""
+
+import argparse
+from pathlib import Path
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="scalegan export", description=__doc__)
+    parser.add_argument("run", type=Path, help="run folder or checkpoint")
+    parser.add_argument("--out", type=Path, help="file to write (default: RUN/exports/<images>.safetensors, with "
+                        "-NAME or -LENGTH behind the images)")
+    average = parser.add_mutually_exclusive_group()
+    average.add_argument("--ema", metavar="NAME", help="one of the run's further averages (recipe key emas)")
+    average.add_argument("--ema-sigma-rel", type=float, metavar="LENGTH", help="the power-function average of this "
+                         "length, such as 0.1, made of the run's snapshots (recipe key power_ema)")
+    options = parser.parse_args(arguments)
+
+    from scalegan.checkpoints import exports
+
+    generator = exports.load(options.run, options.ema, options.ema_sigma_rel)
+    chosen = "".join(f"-{which}" for which in (options.ema, options.ema_sigma_rel) if which is not None)
+    out = options.out or options.run / "exports" / f"{generator.about['images']:012d}{chosen}.safetensors"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    exports.save(generator, out)
+    print(out.resolve())
+    return 0

@@ -1,0 +1,75 @@
+"""Walks between samples of a run, a checkpoint or an export: as a strip picture (.png), a row for each two seeds, or
+as an animation (.gif) that ends where it began.
+
+Seeds are those of `scalegan sample`. A style-based generator is walked through straight lines in w; others along great
+circles in z (Shoemake, 1985; White, 2016), or straight lines where z is uniform.
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scalegan.errors import UserError
+from scalegan.support.arguments import seeds
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_FRAME_SECONDS = 0.05
+_BATCH = 32
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="scalegan interpolate", description=__doc__)
+    parser.add_argument("run", type=Path, help="run folder, checkpoint, or exported .safetensors")
+    parser.add_argument("--seeds", type=seeds, default=[0, 1, 2], help="two or more, such as 0,1,2 (the default)")
+    parser.add_argument("--steps", type=int, default=8, help="from one seed to the next (default 8)")
+    parser.add_argument("--psi", type=float, default=1.0, help="truncation, where the model has it")
+    parser.add_argument("--class", type=int, dest="label", metavar="N", help="class, or attribute, of every image")
+    parser.add_argument("--ema", metavar="NAME", help="one of the run's further averages (recipe key emas)")
+    parser.add_argument("--out", type=Path, default=Path("interpolation.png"), help="FILE.png or FILE.gif")
+    options = parser.parse_args(arguments)
+    if options.out.suffix not in (".png", ".gif"):
+        raise UserError(f"--out {options.out}: a strip is written as .png and an animation as .gif")
+    if len(options.seeds) < 2 or options.steps < 1:
+        raise UserError("a walk needs two seeds and one step at least; give --seeds 0,1 --steps 8")
+
+    from scalegan.checkpoints.exports import load
+    from scalegan.pictures import grids
+    from scalegan.pictures.interpolation import walk
+
+    generator = load(options.run, options.ema)
+    if len(generator.about["task"]["shape"]) != 3:
+        raise UserError(f"{options.run} makes 2-D points, not images")
+    label = _label(generator, options)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if options.out.suffix == ".png":
+            grids.save_grid(options.out, walk(generator, options.seeds, options.steps, label, options.psi),
+                               options.steps + 1)
+        else:
+            frames = walk(generator, [*options.seeds, options.seeds[0]], options.steps, label, options.psi)
+            moving = [i for i in range(len(frames)) if i % (options.steps + 1) != options.steps]  # ends are beginnings
+            grids.save_animation(options.out, frames[moving], _FRAME_SECONDS)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    print(options.out.resolve())
+    return 0
+
+
+def _label(generator: "nn.Module", options: argparse.Namespace) -> "Tensor | None":
+    """The label of every image, as the generator takes it."""
+    import torch
+
+    task = generator.about["task"]
+    if not task["num_classes"]:
+        if options.label is not None:
+            raise UserError(f"{options.run} is unconditional; leave out --class")
+        return None
+    if options.label is not None and not 0 <= options.label < task["num_classes"]:
+        raise UserError(f"--class {options.label}: {options.run} has 0 to {task['num_classes'] - 1}")
+    if not task["multilabel"]:
+        return torch.tensor([options.label or 0])
+    chosen = torch.zeros(1, task["num_classes"])
+    chosen[:, [] if options.label is None else [options.label]] = 1
+    return chosen

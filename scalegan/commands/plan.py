@@ -1,0 +1,107 @@
+"""What recipes need on 1 to 1,024 GPUs: memory, traffic, checkpoint bytes, loader images, hours.
+
+Computed from the networks themselves, run on tensors without data; neither data nor a GPU is needed. docs/scaling.md
+says what is counted, and how it was checked. `--table corpora` plans every recipe whose header says what it is meant
+for, on just that.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from scalegan.config import catalogue, loading
+from scalegan.errors import UserError
+from scalegan.support.arguments import counts
+from scalegan.training.plan import ENGINES, GPUS, Gpu, Row, plan
+
+if TYPE_CHECKING:
+    from scalegan.training.costs import Costs
+
+
+def meant_for(name: str) -> int | None:
+    """GPUs that a recipe's header says it is meant for, as in "2 nodes of 8 GPUs"; None where it does not."""
+    header = "".join(line for line in catalogue.find(name).read_text().splitlines(True) if line.startswith("#"))
+    found = re.search(r"(\d+) nodes? of (\d+) GPUs?", header)
+    return int(found[1]) * int(found[2]) if found else None
+
+
+def rows_of(name: str, overrides: list[str], gpu: Gpu, options: argparse.Namespace,
+            measured: dict[str, "Costs"]) -> Iterator[Row]:
+    """The rows of one recipe; costs that recipes share are measured once."""
+    from scalegan.training.costs import Costs
+
+    recipe = loading.load([f"recipe={name}", *overrides])
+    precision = recipe.precision if recipe.precision != "auto" else "bf16" if gpu.bf16 else "fp32"
+    classes = options.classes or (40 if recipe.data.labels == "attributes" else 10)
+    gpus = [meant_for(name)] if options.table else options.gpus
+    engines = [e for e in ENGINES if recipe.engine.reduction == "fast" or e == "ddp"]
+    key = repr((recipe.model, recipe.game, recipe.optimizer, recipe.engine, recipe.data.resolution, recipe.data.labels,
+                recipe.data.backend, recipe.data.path.startswith("embedded:"), precision, classes))
+    costs = measured.setdefault(key, measured.get(key) or Costs(recipe, classes, precision))
+    for ranks in gpus:
+        for engine in engines[:1] if options.table else engines:
+            yield plan(name, recipe, costs, engine, ranks, gpu, options.mfu)
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="scalegan plan", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", metavar="RECIPE | key=value",
+                        help="recipes to plan (default: all), and keys that are laid upon each")
+    parser.add_argument("--gpus", type=counts, default=[1, 8, 64, 256, 1024], metavar="N,N,...",
+                        help="numbers of GPUs (default: 1,8,64,256,1024)")
+    parser.add_argument("--gpu", choices=GPUS, default="h200", help="kind of GPU (default: h200)")
+    parser.add_argument("--mfu", type=float, default=0.1, metavar="SHARE", help="share of the GPU's peak that training "
+                        "reaches (default: 0.1; see docs/scaling.md)")
+    parser.add_argument("--classes", type=int, metavar="N", help="classes or attributes of conditional recipes' data "
+                        "(default: 10, or 40 attributes)")
+    parser.add_argument("--table", choices=["corpora"], help="recipes for the full corpora, on what they are meant for")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    if not 0 < options.mfu <= 1:
+        raise UserError(f"--mfu {options.mfu}: a share of the peak lies between 0 and 1")
+    overrides = [word for word in options.words if "=" in word]
+    names = [word for word in options.words if "=" not in word] or list(catalogue.available())
+    if options.table:
+        names = [name for name in names if meant_for(name)]
+    rows, measured = [], {}
+    for name in names:
+        if sys.stderr.isatty():
+            print(f"measuring {name} ...", file=sys.stderr)
+        rows += rows_of(name, overrides, GPUS[options.gpu], options, measured)
+    if options.json:
+        print(json.dumps({"gpu": options.gpu, "mfu": options.mfu, "rows": [asdict(row) for row in rows]}))
+    else:
+        _show(rows, options)
+    return 0
+
+
+def _show(rows: list[Row], options: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{options.gpu}, {options.mfu:.0%} of its peak; memory, traffic, checkpoint: MB per rank",
+                  caption="memory: state + the larger of a grain with what stands beside it, and the exchange; "
+                          "traffic: per iteration; images/s: that a rank's loader must deliver")
+    for column in ("recipe", "GPUs", "engine", "grain", "state", "grain MB", "memory", "traffic", "checkpoint",
+                   "images/s", "GFLOP/image", "hours"):
+        table.add_column(column, justify="left" if column in ("recipe", "engine") else "right")
+    refused: dict[tuple[str, str], None] = {}
+    for row in rows:
+        if row.problem:
+            refused[row.recipe, row.problem] = None
+            continue
+        megabytes = [f"{value / 1e6:,.0f}" for value in (row.state_bytes, row.grain_bytes, row.memory_bytes,
+                                                         row.traffic_bytes, row.checkpoint_bytes)]
+        over = "!" if row.memory_bytes > GPUS[options.gpu].memory else ""
+        megabytes[2] += over
+        table.add_row(row.recipe, str(row.gpus), row.engine, str(row.grain), *megabytes,
+                      f"{row.loader_images_per_second:,.0f}", f"{row.flops_per_image / 1e9:,.1f}", f"{row.hours:,.1f}")
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+    for name, problem in refused:
+        console.print(f"{name}: {problem}", highlight=False)

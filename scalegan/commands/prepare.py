@@ -1,0 +1,115 @@
+"""Turns images as people have them into shards for training: cropped, resized and encoded once, here.
+
+SOURCE may be
+  lsun      one or several LMDBs as published (bedroom_train_lmdb ...); with several, the category is the label
+  celeba    img_align_celeba as folder or zip; labels from list_attr_celeba.txt or identity_CelebA.txt beside it
+  cifar10   cifar-10-python.tar.gz, cifar-10-batches-py (the pickles are read, never executed), or train/<class>/
+  folder    a folder or zip of images, a class per sub-folder, or all in one place without labels
+  zip       StyleGAN's layout, with labels in dataset.json
+and DEST is a new folder for shards, or one that an interrupted call left: the same command goes on there.
+"""
+
+import argparse
+from pathlib import Path
+
+from scalegan.support.arguments import fraction, positive
+
+EPILOG = """examples:
+  scalegan prepare bedroom_train_lmdb data/bedroom64 --kind lsun --resolution 64
+  scalegan prepare church_outdoor_train_lmdb bridge_train_lmdb data/scenes256 --kind lsun --resolution 256
+  scalegan prepare celeba data/celeba128 --kind celeba --crop celeba178 --resolution 128
+  scalegan prepare img_align_celeba.zip data/celeba64 --kind celeba --crop celeba108 --resolution 64 --labels none
+  scalegan prepare cifar-10-python.tar.gz data/cifar10 --kind cifar10
+  scalegan prepare photos data/photos128 --resolution 128 --validation 0.05
+  scalegan prepare data/photos128 --verify
+
+A broken image is skipped and listed in DEST/rejected.jsonl. exit codes: 0 done; 75 interrupted, the same command goes
+on; 2 wrong arguments; 1 anything else."""
+
+
+def main(arguments: list[str]) -> int:
+    options = parse(arguments)
+
+    from scalegan.data.preparing import preparation
+
+    if options.verify:
+        return preparation.verify(options.dest)
+    return preparation.prepare(options)
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line, checked as far as that goes without looking at the source."""
+    parser = _parser()
+    options = parser.parse_intermixed_args(arguments)
+    if not options.source and not options.verify:
+        parser.error("say SOURCE and DEST: `scalegan prepare SOURCE DEST`; --help has examples")
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scalegan prepare", description=__doc__, epilog=EPILOG,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", nargs="*", type=Path, metavar="SOURCE", help="where the images are; see above")
+    parser.add_argument("dest", type=Path, metavar="DEST", help="folder to write")
+    _add_source(parser.add_argument_group("the source"))
+    _add_images(parser.add_argument_group("the stored images"))
+    _add_running(parser.add_argument_group("how it is done"))
+    return parser
+
+
+def _add_source(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--kind", choices=("lsun", "celeba", "cifar10", "folder", "zip"),
+                       help="what SOURCE is (default: guessed from its files, and said)")
+    group.add_argument("--labels", choices=("auto", "none", "class", "attributes", "identity"), default="auto",
+                       help="labels to store (default auto: what there is; CelebA's attributes)")
+    group.add_argument("--split", choices=("train", "val", "test", "all"),
+                       help="its authors' split, of celeba (default all) and cifar10 (default train)")
+    group.add_argument("--annotations", type=Path, metavar="PATH",
+                       help="folder or zip with CelebA's text files, where they do not lie beside the images")
+
+
+def _add_images(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--resolution", type=positive, metavar="N",
+                       help="side in pixels (default 64; with --crop celeba178 128; cifar10 32)")
+    group.add_argument("--crop", choices=("center", "celeba178", "celeba108", "none"),
+                       help="square to cut: the largest in the middle; 178 x 178 (the face literature) or 108 x 108 "
+                            "(the DCGAN literature) of CelebA's 178 x 218; none, for squares (default center; celeba "
+                            "celeba178; cifar10 none)")
+    group.add_argument("--filter", choices=("lanczos", "box", "bicubic"), default="lanczos",
+                       help="resize filter, antialiased (default lanczos)")
+    group.add_argument("--encoding", choices=("jpeg", "png", "webp", "raw"),
+                       help="of the stored images (default jpeg; cifar10 png)")
+    group.add_argument("--quality", type=_quality, metavar="Q", help="of jpeg and webp, 1 to 100 (default 95)")
+    group.add_argument("--channels", type=int, choices=(1, 3),
+                       help="1 grey, 3 colour (default 3, or 1 where all the images that are sampled are grey)")
+
+
+def _add_running(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--format", choices=("webdataset", "ffcv"), default="webdataset",
+                       help="webdataset: tars and an index; ffcv: a .beton beside them (default webdataset)")
+    group.add_argument("--validation", type=fraction, default=0.0, metavar="FRACTION",
+                       help="write DEST/train and DEST/val, this fraction of the records, by hash of the key, in val")
+    group.add_argument("--shard-records", type=positive, metavar="N",
+                       help="records per shard (default: about 64 MB, but 64 shards at least)")
+    group.add_argument("--max-rejected", type=fraction, default=0.01, metavar="FRACTION",
+                       help="stop when more than this fraction of the images is broken (default 0.01)")
+    group.add_argument("--workers", type=positive, metavar="N", help="processes (default: one per core)")
+    group.add_argument("--part", type=_part, metavar="K/N",
+                       help="write only the K-th of N ranges of shards; N calls with the same options, on any machines "
+                            "that see DEST, make the set together, and the last one to end makes it whole")
+    group.add_argument("--dry-run", action="store_true", help="say how many images and bytes it would write")
+    group.add_argument("--verify", action="store_true",
+                       help="check DEST, a finished set, against its checksums, and write nothing")
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, _, parts = text.partition("/")
+    if not (number.isdigit() and parts.isdigit() and 1 <= int(number) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"'{text}' is not K/N with K from 1 to N")
+    return int(number), int(parts)
+
+
+def _quality(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f"'{text}' is not between 1 and 100")
+    return int(text)

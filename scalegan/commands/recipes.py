@@ -1,0 +1,12 @@
+"""Lists the recipes, a line each. Folders named in $SCALEGAN_RECIPES are looked through first."""
+
+from scalegan.config.catalogue import available
+
+
+def main(arguments: list[str]) -> int:
+    if arguments:
+        print(f"scalegan recipes\n\n{__doc__}")
+        return 0
+    for name, about in available().items():
+        print(f"{name:<20} {about}")
+    return 0

@@ -1,0 +1,67 @@
+"""Draws images from a run, a checkpoint or an export: a grid and single PNGs.
+
+Seed n is the same image whatever else is drawn. Where the model has classes and none are asked for, column i of the
+grid shows class i.
+"""
+
+import argparse
+from pathlib import Path
+
+from scalegan.errors import UserError
+from scalegan.support.arguments import seeds
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="scalegan sample", description=__doc__)
+    parser.add_argument("run", type=Path, help="run folder, checkpoint, or exported .safetensors")
+    parser.add_argument("--seeds", type=seeds, default=seeds("0-63"), help="such as 0-63 or 1,5,9 (default 0-63)")
+    parser.add_argument("--psi", type=float, default=1.0, help="truncation, where the model has it")
+    parser.add_argument("--classes", type=seeds, help="class indices, repeated over the seeds")
+    parser.add_argument("--columns", type=int, help="of the grid (default 8, or the number of classes up to 10)")
+    parser.add_argument("--standing-statistics", type=int, default=0, metavar="N",
+                        help="re-estimate BatchNorm's averages over N batches of 64 (default 0: as trained)")
+    parser.add_argument("--out", type=Path, default=Path("samples"), help="folder to write into")
+    parser.add_argument("--ema", metavar="NAME", help="one of the run's further averages (recipe key emas)")
+    options = parser.parse_args(arguments)
+
+    from rich.progress import track
+
+    from scalegan.checkpoints.exports import load, sample
+    from scalegan.pictures import grids
+
+    generator = load(options.run, options.ema)
+    classes = generator.about["task"]["num_classes"]
+    columns = options.columns or (min(classes, 10) if classes else 8)
+    labels = _labels(options, generator.about["task"], columns)
+    try:
+        if options.standing_statistics > 0:
+            from scalegan.metrics.standing_statistics import standing_statistics
+
+            standing_statistics(generator, options.standing_statistics, psi=options.psi)
+        images = sample(generator, options.seeds, labels, options.psi)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    options.out.mkdir(parents=True, exist_ok=True)
+    if images.dim() != 4:
+        raise UserError(f"{options.run} makes 2-D points, not images; its picture is in the run's samples/")
+    for seed, image in track(list(zip(options.seeds, images)), "writing", disable=len(images) < 200):
+        grids.save_image(options.out / f"seed{seed:06d}.png", image)
+    grids.save_grid(options.out / "grid.png", images, columns)
+    print((options.out / "grid.png").resolve())
+    return 0
+
+
+def _labels(options: argparse.Namespace, task: dict, columns: int):
+    import torch
+
+    count = len(options.seeds)
+    if not task["num_classes"]:
+        if options.classes:
+            raise UserError(f"{options.run} is unconditional; leave out --classes")
+        return None
+    if task["multilabel"]:
+        chosen = torch.zeros(count, task["num_classes"])
+        chosen[:, options.classes or []] = 1
+        return chosen
+    classes = options.classes or list(range(min(task["num_classes"], columns)))
+    return torch.tensor([classes[i % len(classes)] for i in range(count)])

@@ -1,0 +1,23 @@
+"""Ends a run politely: asks it to save, waits until it has, and cancels its job.
+
+Works for SLURM jobs and for runs on this machine. What it saved is where the same command, or a new submission, goes
+on.
+"""
+
+import argparse
+from pathlib import Path
+
+from scalegan.cluster.status import runs_of
+from scalegan.cluster.stopping import stop
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="scalegan stop", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder, or a folder of runs")
+    parser.add_argument("--patience", type=float, default=120, metavar="SECONDS",
+                        help="to wait for a save before the job is cancelled (default 120)")
+    options = parser.parse_args(arguments)
+    for run in [run for given in options.runs for run in runs_of(given)]:
+        print(f"{run}: {stop(run, options.patience)}", flush=True)
+    return 0

@@ -1,0 +1,134 @@
+"""Makes a SLURM job of a run: `scalegan submit recipe=NAME profile=NAME nodes=4 gpus_per_node=8 key=value ...`.
+
+The run is saved and requeued at its time limit, saved when it is preempted, and resumed each time by itself, with the
+code of today. `nodes=2-4` lets SLURM choose. `recipe=a,b seed=0-4` makes one array of all combinations, whose folders
+are named by what varies. `profile.KEY=value` changes a key of the profile. --dry-run prints the job script.
+
+`scalegan submit prepare SOURCE DEST ... profile=NAME tasks=N` shares `scalegan prepare SOURCE DEST ...` among the N
+tasks of an array; its job is that of DEST.job.
+"""
+
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from scalegan.cluster import profiles as profiles
+from scalegan.cluster.elastic import usable_ranks
+from scalegan.cluster.profiles import Profile
+from scalegan.cluster.sweep import expand
+from scalegan.config import loading
+from scalegan.config.help import describe_keys, help_text
+from scalegan.errors import RecipeError, UserError
+
+USAGE = ("submit recipe=NAME_OR_PATH profile=NAME_OR_PATH [nodes=N|N-M] [gpus_per_node=M] [key=value ...] [--dry-run]")
+KEYS = [("recipe", "", "What to train; with commas, a sweep."),
+        ("profile", "", "What the cluster wants of a job; a name or a path."),
+        ("nodes", "1", "Nodes of the job; N-M for what is free."),
+        ("gpus_per_node", "1", "Tasks that a node runs: one per GPU, or on CPUs where the profile's gres is null."),
+        ("tasks", "1", "With prepare: tasks that share the work.")]
+
+
+@dataclass(frozen=True)
+class Request:
+    """The command line, taken apart."""
+
+    profile: Profile
+    own: dict[str, str]     # nodes, gpus_per_node, tasks
+    rest: list[str]         # what concerns the run
+    dry_run: bool
+
+
+def main(arguments: list[str]) -> int:
+    if not arguments or "--help" in arguments or "-h" in arguments:
+        print(help_text(USAGE, __doc__, [*KEYS, *describe_keys(Profile, "profile.")]))
+        print(f"\nProfiles: {', '.join(profiles.available())}. `scalegan train --help` explains the keys of recipes.")
+        return 0
+    if find_spec("submitit") is None:
+        raise UserError("submitting jobs needs Submitit: pip install 'scalegan[slurm]'")
+    request = _request(arguments)
+    if request.rest[:1] == ["prepare"]:
+        return _submit_preparation(request)
+    return _submit_training(request)
+
+
+def _submit_training(request: Request) -> int:
+    loaded = [loading.load(run) for run in expand(request.rest)]
+    planned = [replace(recipe, run_dir=str(Path(recipe.run_dir).resolve())) for recipe in loaded]
+    fewest, most = _nodes(request.own.get("nodes", "1"))
+    per_node = _count("gpus_per_node", request.own.get("gpus_per_node", "1"))
+    if request.profile.executor != "slurm" and most > 1:
+        raise RecipeError(f"nodes={most}: executor {request.profile.executor} has one, this machine")
+    usable = [usable_ranks(recipe, most * per_node) for recipe in planned]
+
+    from scalegan.cluster.submission import Allocation, Work
+    from scalegan.cluster.task import Training
+
+    works = [Work(Path(r.run_dir), Training(r.run_dir), loading.to_yaml(r)) for r in planned]
+    home = works[0].folder if len(works) == 1 else works[0].folder.parent
+    if min(usable) < most * per_node:
+        print(f"{min(usable)} of up to {most * per_node} tasks can train: lanes={planned[0].lanes}, "
+              f"batch_size={planned[0].batch_size}; the others end at once")
+    return _hand_over(request, works, home, Allocation(fewest, most, per_node))
+
+
+def _submit_preparation(request: Request) -> int:
+    from scalegan.cluster.submission import Allocation, Work
+    from scalegan.cluster.task import Preparation
+    from scalegan.commands import prepare
+
+    options = prepare.parse(request.rest[1:])
+    tasks = _count("tasks", request.own.get("tasks", "1"))
+    home = Path(f"{options.dest.resolve()}.job")
+    parts = [f"{part}/{tasks}" for part in range(1, tasks + 1)]
+    works = [Work(home, Preparation(str(home), tuple(request.rest[1:]), part)) for part in parts]
+    return _hand_over(request, works, home, Allocation(1, 1, 1))
+
+
+def _hand_over(request: Request, works: list, home: Path, allocation: object) -> int:
+    from scalegan.cluster import submission
+
+    if request.dry_run:
+        print(submission.script(works, home, request.profile, allocation))
+        return 0
+    jobs = submission.submit(works, home, request.profile, allocation)
+    array = f"array {jobs[0].id.split('_')[0]} of {len(jobs)} jobs" if len(jobs) > 1 else f"job {jobs[0].id}"
+    print(f"submitted {array}: {allocation}")
+    for work, job in zip(works, jobs):
+        print(f"{work.folder}\n  log     {job.log}\n  follow  tail -F {job.log}")
+    runs = " ".join(dict.fromkeys(str(work.folder) for work in works))
+    print(f"status  scalegan status {runs}\nstop    scalegan stop {runs}\nresume  the same command again, "
+          "once the job has ended; requeues happen by themselves")
+    return 0
+
+
+def _request(arguments: list[str]) -> Request:
+    own, overrides, rest, name = {}, [], [], ""
+    for argument in (a for a in arguments if a != "--dry-run"):
+        key, sign, value = argument.partition("=")
+        if sign and key == "profile":
+            name = value
+        elif sign and key in ("nodes", "gpus_per_node", "tasks"):
+            own[key] = value
+        elif sign and key.startswith("profile."):
+            overrides.append(argument.removeprefix("profile."))
+        else:
+            rest.append(argument)
+    if not name:
+        raise RecipeError("say what the cluster wants of a job: profile=NAME, one of "
+                          f"{', '.join(profiles.available())}, or profile=PATH.yaml")
+    return Request(profiles.load(name, overrides), own, rest, "--dry-run" in arguments)
+
+
+def _nodes(text: str) -> tuple[int, int]:
+    first, sign, last = text.partition("-")
+    fewest = _count("nodes", first)
+    most = _count("nodes", last) if sign else fewest
+    if most < fewest:
+        raise RecipeError(f"nodes={text}: the second number is the larger one")
+    return fewest, most
+
+
+def _count(key: str, text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise RecipeError(f"{key}={text}: should be a positive number")
+    return int(text)

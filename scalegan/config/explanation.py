@@ -1,0 +1,52 @@
+"""What is wrong with a recipe, as its writer would say it."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from scalegan.config.help import describe_keys
+from scalegan.support.names import did_you_mean, nearest
+
+
+def explain(error: ValidationError, tree: dict[str, Any]) -> str:
+    """The first thing that is wrong, unknown keys before all, as a user would say it."""
+    def urgency(e: Any) -> tuple[bool, bool]:  # of a schedule, what is wrong inside, not that it is no number
+        return e["type"] != "unexpected_keyword_argument", e["type"].endswith("_type") and isinstance(e["input"], dict)
+    first = min(error.errors(), key=urgency)
+    loc = [str(part) for part in first["loc"]]
+    if first["type"] == "unexpected_keyword_argument":
+        shown = _shown(loc, tree)
+        member = loc[1] if len(loc) > 1 else "G"
+        keys = [key.replace("PLAYER", member).replace("NAME", member) for key, _, _ in describe_keys()]
+        leaf = shown.rsplit(".", 1)[-1]
+        parent = shown[: len(shown) - len(leaf)]
+        siblings = {k[len(parent):].split(".")[0]: k for k in keys if k.startswith(parent)}
+        close = nearest(leaf, siblings)
+        hint = f"; did you mean '{parent}{close}'?" if close else did_you_mean(shown, keys)
+        return f"unknown key '{shown}'{hint}"
+    if first["type"] == "missing_keyword_only_argument" or first["type"] == "missing":
+        return f"'{_shown(loc, tree)}' is not given"
+    if first["type"] == "union_tag_not_found":
+        return f"'{_shown(loc, tree)}.name' is not given"
+    message = first["msg"].replace("Input should be", "should be").removeprefix("Value error, ").split(", unable")[0]
+    expected = (first.get("ctx") or {}).get("expected_tags") or (first.get("ctx") or {}).get("expected") or ""
+    choices = [part.strip(" '") for part in expected.replace(" or ", ",").split(",")]
+    value = first["input"]
+    if first["type"] == "union_tag_invalid":
+        value, message = value.get("name"), f"should be one of {expected}"
+        loc = [*loc, "name"]
+    return f"{_shown(loc, tree)}={value}: {message}{did_you_mean(str(value), choices)}"
+
+
+def _shown(loc: list[str], tree: Any) -> str:
+    """The key as typed: pydantic puts the tag of a union and the names of its branches into the path."""
+    kept = []
+    for index, part in enumerate(loc):
+        inside = isinstance(tree, dict) and part in tree
+        if inside or (index == len(loc) - 1 and part.isidentifier() and part not in ("float", "int")):
+            kept.append(part)
+        if inside:
+            tree = tree[part]
+        if not isinstance(tree, dict):
+            break
+    return ".".join(kept)

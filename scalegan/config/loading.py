@@ -1,0 +1,98 @@
+"""From `recipe=NAME key=value ...` to a checked `Recipe`: lookup, merge, check, print. Never imports torch."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import TypeAdapter, ValidationError
+from yaml import YAMLError
+
+from scalegan.config import Recipe
+from scalegan.config.catalogue import find, folders
+from scalegan.config.checks import check
+from scalegan.config.explanation import explain
+from scalegan.errors import RecipeError
+
+_ADAPTER = TypeAdapter(Recipe)
+
+
+def load(arguments: list[str]) -> Recipe:
+    """The recipe that the command line names, with its overrides.
+
+    Raises:
+        RecipeError: for anything that is wrong with it, in one line with the nearest valid name.
+    """
+    wrong = [a for a in arguments if "=" not in a]
+    if wrong:
+        raise RecipeError(f"'{wrong[0]}' is not of the form key=value")
+    names = [a.partition("=")[2] for a in arguments if a.startswith("recipe=")]
+    if len(names) != 1:
+        raise RecipeError("say which recipe to run: recipe=NAME (`scalegan recipes` lists them) or recipe=PATH.yaml")
+    path = find(names[0])
+    tree = _read(path)
+    tree.setdefault("run_dir", f"runs/{path.stem}")
+    try:
+        dotted = OmegaConf.from_dotlist([a for a in arguments if not a.startswith("recipe=")])
+        overrides = OmegaConf.to_container(dotted, resolve=False)
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise RecipeError(f"cannot read the overrides: {_first_line(error)}") from error
+    return parse(merge(tree, overrides), origin=path.name)
+
+
+def parse(tree: dict[str, Any], origin: str) -> Recipe:
+    """A checked recipe from plain dictionaries; `origin` names their file in errors."""
+    try:
+        recipe = _ADAPTER.validate_python(tree)
+    except ValidationError as error:
+        raise RecipeError(f"{origin}: {explain(error, tree)}") from error
+    check(recipe, origin)
+    return recipe
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The resolved recipe, as it can be read again."""
+    return OmegaConf.to_yaml(OmegaConf.create(to_dict(recipe)))
+
+
+def to_dict(recipe: Recipe) -> dict[str, Any]:
+    """The resolved recipe as JSON would hold it: dictionaries and lists, no tuples."""
+    return json.loads(json.dumps(asdict(recipe)))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        tree = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (OmegaConfBaseException, YAMLError, OSError) as error:
+        raise RecipeError(f"cannot read {path}: {_first_line(error)}") from error
+    if not isinstance(tree, dict):
+        raise RecipeError(f"{path} holds no keys")
+    tree.pop("records", None)  # a run's config.yaml says where it computed, and on what data
+    if isinstance(tree.get("data"), dict):
+        tree["data"].pop("content", None)
+    merged: dict[str, Any] = {}
+    parents = tree.pop("extends", [])
+    for parent in [parents] if isinstance(parents, str) else parents:
+        candidates = [folder / f"{parent}.yaml" for folder in [path.parent, *folders()]]
+        base = next((c for c in candidates if c.is_file()), None)
+        if base is None:
+            raise RecipeError(f"{path.name}: extends '{parent}', which is not there")
+        merged = merge(merged, _read(base))
+    return merge(merged, tree)
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` laid upon `base`; where a group takes another name, the old name's keys go with it."""
+    if "name" in over and "name" in base and over["name"] != base["name"]:
+        base = {}
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = merge(base[key], value) if both else value
+    return merged
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().replace("\n", " ")

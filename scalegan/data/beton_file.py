@@ -1,0 +1,257 @@
+"""`data.beton`: a shard set's records in FFCV's file format, beside the manifest and index that describe them.
+
+Stored bytes are copied as they are, JPEG or raw; so the set keeps its content hash, and a run its identity. Labels
+stay in the index. The file is an ordinary beton of two fields: `image`, which for colour is FFCV's own RGBImageField,
+and `checksum`, an integer over the image's bytes that loading compares.
+"""
+
+import mmap
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import simplejpeg
+
+from scalegan.data.manifest import ImageFormat, Index, Manifest, digest_of
+from scalegan.errors import UserError
+from scalegan.support.files import replacing, write_whole
+from scalegan.support.progress import Bar
+
+if TYPE_CHECKING:
+    from scalegan.data.beton_pipeline import Pipeline
+
+BETON = "data.beton"
+ENCODINGS = ("jpeg", "raw")
+_ALIGNMENT = 8                          # the checksum reads whole words
+_MIN_PAGE, _MAX_PAGE = 1 << 23, 1 << 31
+_REPORT_EVERY = 256
+_SAMPLE = 64
+_CUSTOM_FIELD = 255
+_importing = threading.Lock()
+
+
+def require() -> None:
+    """Imports FFCV.
+
+    Raises:
+        UserError: where it is missing, with the commands that install it.
+    """
+    import torch
+
+    with _importing:
+        threads = torch.get_num_threads()
+        try:
+            with _plain_dictionaries():
+                import ffcv  # noqa: F401
+            import scalegan.data.beton_pipeline  # noqa: F401
+        except ImportError as error:
+            raise UserError(f"FFCV cannot be imported ({error}); install it by `apt-get install g++ pkg-config "
+                            "libopencv-dev libturbojpeg0-dev` (Debian's names) and `pip install -e '.[ffcv]'`, or use "
+                            "the shards with data.backend=webdataset") from error
+        finally:
+            torch.set_num_threads(threads)      # FFCV sets it to 1, and threads are part of a run's bits
+
+
+@contextmanager
+def _plain_dictionaries() -> Iterator[None]:
+    """FFCV keeps two numbers in numba's typed dictionary, which takes 7 seconds to compile in every process. It looks
+    them up in Python only, so an ordinary one does."""
+    from numba import typed
+
+    before, typed.Dict = typed.Dict, dict
+    try:
+        yield
+    finally:
+        typed.Dict = before
+
+
+def usual_encoding(encoding: str) -> str:
+    """What stands for a kind's usual encoding where FFCV is to read it: for PNG raw, which loses nothing either."""
+    return encoding if encoding in ENCODINGS else "raw"
+
+
+def check_encoding(encoding: str) -> None:
+    """Raises UserError for an encoding that FFCV's compiled pipelines do not decode."""
+    if encoding not in ENCODINGS:
+        raise UserError(f"FFCV stores jpeg or raw, not {encoding}; prepare with --encoding raw, which loses nothing "
+                        "either, or --encoding jpeg")
+
+
+def convert(folder: Path) -> None:
+    """Writes data.beton beside the shards, unless it is there."""
+    write_beton(folder, folder)
+
+
+def write_beton(folder: Path, destination: Path) -> Path:
+    """Copies a WebDataset shard set into `destination`: data.beton, index.safetensors and manifest.json, the last two
+    as they are. A beton that is whole already stays.
+
+    Raises:
+        UserError: where FFCV is missing, or a record is damaged or of an encoding that FFCV does not decode.
+    """
+    require()
+    manifest, index = Manifest.load(folder), Index.load(folder / "index.safetensors")
+    check_encoding(manifest.image.encoding)
+    destination.mkdir(parents=True, exist_ok=True)
+    path = destination / BETON
+    if not path.exists():
+        with replacing(path) as unfinished:
+            _Writer(unfinished, manifest, index).write(folder)
+    for name in ("index.safetensors", "manifest.json"):
+        if not (destination / name).exists():
+            write_whole(destination / name, (folder / name).read_bytes())
+    return path
+
+
+class _Writer:
+    """Lays out and writes one file: header, description of the fields, table of records, pages of data, and the
+    table of places. FFCV's own writer loses track of an exception in its processes and waits for ever, and holds
+    several objects per record in memory."""
+
+    def __init__(self, path: Path, manifest: Manifest, index: Index) -> None:
+        from ffcv import types
+
+        from scalegan.data import beton_pipeline
+
+        self.path, self.manifest, self.index, self.checksum = path, manifest, index, beton_pipeline.checksum
+        self.page = _page_size(int(index.sizes.max()))
+        fields = beton_pipeline.fields()
+        self.descriptors = np.zeros(len(fields), types.FieldDescType)
+        for descriptor, (name, number) in zip(self.descriptors, _field_numbers(manifest.image).items()):
+            descriptor["type_id"] = number
+            descriptor["name"][: len(name)] = np.frombuffer(name.encode(), np.uint8)
+        self.records = np.zeros(manifest.records, types.get_metadata_type(list(fields.values())))
+        self.header = np.zeros(1, types.HeaderType)
+        begin = self.header.nbytes + self.descriptors.nbytes + self.records.nbytes
+        self.places, end = _places(index.sizes, _up(begin, self.page), self.page)
+        self._fill(types, beton_pipeline, _up(end, self.page))
+
+    def _fill(self, types, pipeline, end: int) -> None:
+        image = self.records["f0"]
+        image["mode"] = pipeline.JPEG if self.manifest.image.encoding == "jpeg" else pipeline.RAW
+        image["width"] = image["height"] = self.manifest.image.size
+        image["data_ptr"] = self.places
+        self.allocations = np.zeros(len(self.records), types.ALLOC_TABLE_TYPE)
+        self.allocations["sample_id"] = np.arange(len(self.records))
+        self.allocations["ptr"], self.allocations["size"] = self.places, self.index.sizes
+        header = self.header[0]
+        header["version"], header["num_fields"] = types.CURRENT_VERSION, len(self.descriptors)
+        header["page_size"], header["num_samples"], header["alloc_table_ptr"] = self.page, len(self.records), end
+
+    def write(self, folder: Path) -> None:
+        with self.path.open("wb") as file, Bar("writing " + BETON, len(self.records)) as bar:
+            for record, data in enumerate(_stored(folder, self.manifest, self.index)):
+                file.seek(int(self.places[record]))
+                file.write(data)
+                self.records["f1"][record] = self.checksum(np.frombuffer(data, np.uint8))
+                if record % _REPORT_EVERY == _REPORT_EVERY - 1:
+                    bar.advance(_REPORT_EVERY)
+            bar.advance(len(self.records) % _REPORT_EVERY)
+            file.seek(int(self.header[0]["alloc_table_ptr"]))
+            file.write(self.allocations.tobytes())
+            file.seek(0)
+            for part in (self.header, self.descriptors, self.records):
+                file.write(part.tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _field_numbers(image: ImageFormat) -> dict[str, int]:
+    """FFCV's numbers of the fields' types. Its own image field knows no grey, so for that it is asked to refuse."""
+    return {"image": 2 if image.channels == 3 else _CUSTOM_FIELD, "checksum": 1}
+
+
+def _page_size(largest: int) -> int:
+    """Records do not cross pages: with 16 or more in each, little is left empty."""
+    page = _MIN_PAGE
+    while page < 16 * largest and page < _MAX_PAGE:
+        page *= 2
+    return page
+
+
+def _places(sizes: np.ndarray, begin: int, page: int) -> tuple[np.ndarray, int]:
+    """Offset of each record, and where the last one ends."""
+    places, place = [], begin
+    for size in sizes.tolist():
+        place = _up(place, _ALIGNMENT)
+        if place % page + size > page:
+            place = _up(place, page)
+        places.append(place)
+        place += size
+    return np.array(places, np.int64), place
+
+
+def _up(number: int, step: int) -> int:
+    return -(-number // step) * step
+
+
+def _stored(folder: Path, manifest: Manifest, index: Index) -> Iterator[bytes]:
+    """Every record's bytes as the shards hold them, each held against its digest."""
+    first = 0
+    for shard in manifest.shards:
+        path = folder / shard.name
+        try:
+            file = path.open("rb")
+        except OSError as error:
+            raise UserError(f"cannot open {path}: {error.strerror}; prepare the data again") from error
+        with file:
+            for record in range(first, first + shard.records):
+                file.seek(int(index.offsets[record]))
+                data = file.read(int(index.sizes[record]))
+                damage = _damage(data, int(index.digests[record]), manifest.image)
+                if damage:
+                    raise UserError(f"record {record} in {path} is damaged ({damage}); prepare that shard again")
+                yield data
+        first += shard.records
+
+
+def _damage(data: bytes, digest: int, image: ImageFormat) -> str | None:
+    """What is wrong with a record's bytes, or None."""
+    if digest_of(data) != digest:
+        return "its checksum differs"
+    if image.encoding == "jpeg":
+        try:
+            side = simplejpeg.decode_jpeg_header(data)[:2]
+        except ValueError as error:
+            return str(error)
+        return None if side == (image.size, image.size) else f"it is {side[1]} x {side[0]} pixels"
+    side = image.size * image.size * image.channels
+    return None if len(data) == side else f"it has {len(data)} bytes, not {side}"
+
+
+def stands_alone(folder: Path) -> bool:
+    """Whether data.beton is all that is left: it holds every record, so the tars may be removed."""
+    return (folder / BETON).is_file() and not any((folder / s.name).exists() for s in Manifest.load(folder).shards)
+
+
+def open_pipeline(path: Path, manifest: Manifest, index: Index) -> "Pipeline":
+    """Raises UserError where FFCV or the file is missing, or the file is not that of manifest and index."""
+    check_encoding(manifest.image.encoding)
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; `scalegan prepare` writes it with --format ffcv, from the same source "
+                        "with the same options, beside the shards that are there; or use data.backend=webdataset")
+    require()
+    from scalegan.data.beton_pipeline import Pipeline
+
+    try:
+        pipeline = Pipeline(path, manifest.image)
+        if not np.array_equal(pipeline.sizes, index.sizes) or len(index.sizes) != manifest.records:
+            raise ValueError("its records are not those of index.safetensors")
+        ends = pipeline.places + pipeline.sizes
+        if pipeline.places.min() < 0 or ends.max() > len(pipeline.file) or (ends[:-1] > pipeline.places[1:]).any():
+            raise ValueError("records lie over each other or beyond its end")
+        sample = np.unique(np.linspace(0, len(ends) - 1, _SAMPLE).astype(int)).tolist()
+        known = [digest_of(pipeline.file[pipeline.places[i] : ends[i]].tobytes()) == index.digests[i] for i in sample]
+        if sum(known) < len(known) / 2:     # a few that differ are damage, which is told when they are read
+            raise ValueError("its records are not those of index.safetensors")
+    except (ValueError, AssertionError, IndexError, OSError, UnicodeDecodeError, KeyError, MemoryError) as error:
+        # FFCV's reader meets a damaged header with any of these.
+        raise UserError(f"{path} is damaged or none of ours ({error}); remove it and run `scalegan prepare` with "
+                        "--format ffcv again") from error
+    # Windows are read ahead; around a single record there is nothing else to read.
+    pipeline.file.base.madvise(mmap.MADV_RANDOM)
+    return pipeline

@@ -1,0 +1,14 @@
+"""Images as networks have them, and as files do."""
+
+import torch
+from torch import Tensor
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """[-1, 1] to 0 ... 255, rounded and clamped as StyleGAN's evaluation does; any shape, on the same device."""
+    return (images.float() * 127.5 + 128).clamp(0, 255).to(torch.uint8)
+
+
+def from_uint8(images: Tensor) -> Tensor:
+    """0 ... 255 to [-1, 1], float32; [N, C, H, W] in channels_last."""
+    return images.to(torch.float32, memory_format=torch.channels_last).div_(127.5).sub_(1)

@@ -1,0 +1,85 @@
+"""What `scalegan prepare` notes in DEST: the settings and keys that a set is made of. Others do not go on with it."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from scalegan.data.manifest import ImageFormat
+from scalegan.data.preparing.plan import Plan
+from scalegan.data.preparing.shard_job import WORK
+from scalegan.errors import UserError
+from scalegan.support.files import own_name, write_whole
+
+RECORD = "prepare.json"
+_PLAN = "plan.json"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides what the shards hold. A call goes on with another's work only where these are equal."""
+
+    kind: str
+    sources: list[str]
+    labels: str
+    split: str | None
+    resolution: int
+    crop: str
+    filter: str
+    encoding: str
+    quality: int | None
+    channels: int
+    only_grey: bool
+    validation: float
+    shard_records: int
+
+    def image(self) -> ImageFormat:
+        return ImageFormat(self.resolution, self.channels, self.encoding, self.quality, self.crop, self.filter)
+
+
+def begun(dest: Path) -> dict:
+    """The settings of the call that began or finished the set in `dest`; empty where there is none."""
+    for path in (dest / RECORD, dest / WORK / _PLAN):
+        if path.exists():
+            return facts_of(path)["settings"]
+    return {}
+
+
+def facts_of(path: Path) -> dict:
+    """What an earlier call noted. Raises UserError where it is no such note."""
+    try:
+        facts = json.loads(path.read_text())
+        return {"settings": dict(facts["settings"]), "keys": str(facts["keys"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged, or not of `scalegan prepare` ({error!r}); what else is there can be "
+                        "trained with if it has a manifest.json; to prepare again give another folder") from error
+
+
+def is_complete(dest: Path, settings: Settings, before: dict) -> bool:
+    """Whether `dest` holds this very set. Raises UserError where it holds anything else."""
+    if (dest / RECORD).exists():
+        _compare(dest, before, settings)
+        return True
+    strangers = dest.is_dir() and not (dest / WORK).is_dir() and any(dest.iterdir())
+    if strangers:
+        raise UserError(f"{dest} is not empty and no work of `scalegan prepare`; choose another folder")
+    return False
+
+
+def agree(dest: Path, settings: Settings, plan: Plan) -> None:
+    """Notes settings and plan before the first shard; a later call must have the same."""
+    path, facts = dest / WORK / _PLAN, {"settings": asdict(settings), "keys": plan.fingerprint}
+    if not path.exists():
+        write_whole(path, json.dumps(facts, indent=1), own_name(path))     # parts that come together write the same
+    before = facts_of(path)
+    _compare(dest, before["settings"], settings)
+    if before["keys"] != plan.fingerprint:
+        raise UserError(f"the keys or labels of the source are no longer those that {dest} was begun with; give "
+                        "another folder")
+
+
+def _compare(dest: Path, before: dict, settings: Settings) -> None:
+    now = asdict(settings)
+    for key in now:
+        if before.get(key) != now[key]:
+            raise UserError(f"{dest} was begun with {key}={before.get(key)}, and this call has {key}={now[key]}; "
+                            "use the same options, or another folder")

@@ -1,0 +1,96 @@
+"""Cuts a source into shards before a single image is read: which records each shard holds, and where they begin.
+
+One pass over the keys, of which nothing is kept but the place where each shard begins; so LSUN's three million
+records cost no memory, and every shard can be written by any process at any time, with the same bytes.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+from scalegan.data.preparing.sources.base import Entry, Place, Source
+from scalegan.errors import UserError
+from scalegan.support.keys import key_of
+
+SHARD_BYTES = 64 << 20
+# A small set is cut into this many shards at least, to keep all cores busy to the end and batches well mixed.
+MIN_SHARDS = 64
+
+
+@dataclass(frozen=True)
+class Span:
+    """One shard's records: those of `subset` among the source's entries from `begin` on, `records` of them."""
+
+    subset: str         # "", or train and val
+    number: int
+    first: int          # records of the subset before these
+    begin: Place
+    records: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.number:06d}.tar"
+
+
+@dataclass
+class Plan:
+    """All spans, in order of subset and number, and a hash of the keys and labels they stand for."""
+
+    spans: list[Span] = field(default_factory=list)
+    records: dict[str, int] = field(default_factory=dict)
+    fingerprint: str = ""
+
+    @property
+    def total(self) -> int:
+        return sum(self.records.values())
+
+
+def shard_records(records: int, record_bytes: float) -> int:
+    """Records per shard: about 64 MB, in at least 64 shards; a multiple of the usual block of 32 records, so that
+    where shards end does not change the order of a run."""
+    chosen = max(1, min(int(SHARD_BYTES / record_bytes), -(-records // MIN_SHARDS)))
+    step = 256 if chosen >= 1024 else 32
+    return -(-chosen // step) * step
+
+
+def subset_of(key: str, validation: float) -> str:
+    """Which set a record belongs to: by a hash of its key, so it stays there when the source grows."""
+    if not validation:
+        return ""
+    return "val" if key_of("validation", key) < validation * 2**64 else "train"
+
+
+def cut(source: Source, per_shard: int, validation: float) -> Plan:
+    """Shards of `per_shard` records each, the last of a subset with what is left.
+
+    Raises:
+        UserError: where the source does not hold what it says, or a subset gets nothing.
+    """
+    begins: dict[str, list[Place]] = {subset: [] for subset in (("train", "val") if validation else ("",))}
+    counts = dict.fromkeys(begins, 0)
+    hasher = hashlib.sha256()
+    for entry in source.entries():
+        label = entry.label if entry.label is None or isinstance(entry.label, int) else entry.label.tolist()
+        hasher.update(f"{entry.key}\0{label}\n".encode(errors="surrogateescape"))
+        subset = subset_of(entry.key, validation)
+        if counts[subset] % per_shard == 0:
+            begins[subset].append(entry.place)
+        counts[subset] += 1
+    if sum(counts.values()) != len(source):
+        raise UserError(f"{source.name} holds {len(source):,} records by its own count, and {sum(counts.values()):,} "
+                        "when read; it is damaged, or changes")
+    empty = [subset for subset in counts if not counts[subset]]
+    if empty:
+        raise UserError(f"--validation {validation:g} of {len(source):,} records leaves none for {empty[0]}")
+    spans = [Span(subset, number, number * per_shard, begin, min(per_shard, counts[subset] - number * per_shard))
+             for subset, places in begins.items() for number, begin in enumerate(places)]
+    return Plan(spans, counts, hasher.hexdigest())
+
+
+def entries_of(source: Source, span: Span, validation: float) -> Iterator[Entry]:
+    """The entries of one span, lazily."""
+    entries = source.entries(span.begin)
+    mine = (entry for entry in entries if subset_of(entry.key, validation) == span.subset)
+    yield from islice(mine, span.records)
+    entries.close()

@@ -1,0 +1,292 @@
+"""What `scalegan prepare` does: look at the source, plan the shards, have them written, and make the set whole."""
+
+import argparse
+import errno
+import fcntl
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from scalegan.data import beton_file
+from scalegan.data.manifest import Manifest
+from scalegan.data.picture import all_grey
+from scalegan.data.preparing import journal
+from scalegan.data.preparing.estimate import Sample, in_bytes, in_time, measure
+from scalegan.data.preparing.journal import RECORD, Settings
+from scalegan.data.preparing.plan import Plan, Span, cut, shard_records
+from scalegan.data.preparing.shard_job import WORK, Outcome, Progress, Rejected, ShardJob
+from scalegan.data.preparing.shards import finish
+from scalegan.data.preparing.sources import USUAL, guess_kind, open_source
+from scalegan.data.preparing.sources.base import Picture, Source
+from scalegan.data.preparing.verify import damage_of_set
+from scalegan.errors import UserError
+from scalegan.support import worker_pool
+from scalegan.support.files import write_whole
+from scalegan.support.progress import Bar
+
+REJECTED = "rejected.jsonl"
+_SAMPLE = 64
+_LOSSY = ("jpeg", "webp")
+#: What `--format` makes of a finished folder of WebDataset shards. It must leave a result that is there as it is.
+CONVERTERS: dict[str, Callable[[Path], None]] = {"webdataset": lambda folder: None, "ffcv": beton_file.convert}
+
+
+class Interrupted(UserError):
+    """Stopped by a signal; finished shards stay."""
+
+    exit_code = 75
+
+
+def prepare(options: argparse.Namespace) -> int:
+    """Writes the set that the options ask for, or what is missing of it."""
+    try:
+        with _interruptible():
+            _prepare(options)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(f"{options.dest}: {os.strerror(error.errno)}; make room, and the same command goes on from the "
+                        "finished shards") from error
+    return 0
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    if options.format not in CONVERTERS:
+        raise UserError(f"--format {options.format}: this version writes {', '.join(CONVERTERS)}")
+    for path in options.source:
+        if not path.exists():
+            raise UserError(f"{path} does not exist")
+    if options.format == "ffcv":
+        beton_file.require()        # now, not when all the shards are written
+    kind = options.kind or _guess(options.source[0])
+    source = open_source(kind, options.source, options.labels, options.split, options.annotations)
+    if not len(source):
+        raise UserError(f"{source.name} holds no images")
+    pictures = source.sample(_SAMPLE)
+    begun = journal.begun(options.dest)
+    settings = _settings(options, kind, pictures, begun)
+    job = ShardJob(source, settings.image(), settings.validation, options.dest, settings.only_grey)
+    sample = measure(job, pictures)
+    if not settings.shard_records:
+        settings = replace(settings, shard_records=shard_records(len(source), sample.record_bytes))
+    workers = options.workers or os.cpu_count() or 1
+    _announce(source, settings, sample, workers)
+    if options.dry_run:
+        return
+    if journal.is_complete(options.dest, settings, begun):
+        now = cut(source, settings.shard_records, settings.validation)
+        if journal.facts_of(options.dest / RECORD)["keys"] != now.fingerprint:
+            print(f"{options.dest} was made when the keys or labels of {source.name} were others, or read otherwise by "
+                  "an earlier version; it stays as it is: give another folder to prepare them as they are now")
+        shutil.rmtree(options.dest / WORK, ignore_errors=True)      # of a call that was killed at its very end
+        for folder in _sets(options.dest):
+            CONVERTERS[options.format](folder)
+        print(f"{options.dest} is complete already; `scalegan prepare {options.dest} --verify` checks it")
+        return
+    with _claimed(options.dest, options.part) as last:
+        _write(job, settings, options, workers, last)
+
+
+def verify(dest: Path) -> int:
+    """Checks every shard and record of the sets in `dest`."""
+    damaged = []
+    for folder in _sets(dest):
+        manifest = Manifest.load(folder)
+        with Bar("verifying", len(manifest.shards) + 1, unit="files") as bar:
+            for name, damage in damage_of_set(folder):
+                bar.advance(1)
+                if damage:
+                    damaged.append(f"{folder / name} {damage}")
+        print(f"{folder}: {manifest.records:,} records in {len(manifest.shards)} shards, content {manifest.content}")
+    if damaged:
+        more = f"\n  and {len(damaged) - 20} more" if len(damaged) > 20 else ""
+        raise UserError("damaged:\n  " + "\n  ".join(damaged[:20]) + more + "\nremove DEST and prepare it again")
+    print("every shard and record is as its checksum says")
+    return 0
+
+
+def _sets(dest: Path) -> list[Path]:
+    """The one set in `dest`, or train and val. Raises UserError where one is not there."""
+    if (dest / "manifest.json").exists():
+        return [dest]
+    folders = [dest / "train", dest / "val"]
+    missing = [folder for folder in folders if not (folder / "manifest.json").exists()]
+    if len(missing) == len(folders):
+        raise UserError(f"{dest} has no manifest.json; it is not a finished set")
+    if missing:
+        raise UserError(f"{missing[0]} has no manifest.json: {dest} is not whole; give the command that made it again, "
+                        f"or where that changes nothing remove {dest} first")
+    return folders
+
+
+def _guess(path: Path) -> str:
+    kind = guess_kind(path)
+    print(f"{path} looks like --kind {kind}")
+    return kind
+
+
+def _settings(options: argparse.Namespace, kind: str, pictures: list[tuple[str, Picture | Exception]],
+              begun: dict) -> Settings:
+    """The options with the kind's usual values where nothing was said. What was found out from a sample in the call
+    that began the set stays as it was found."""
+    usual = USUAL[kind]
+    encoding = options.encoding or usual.encoding
+    if options.format == "ffcv":
+        encoding = options.encoding or beton_file.usual_encoding(usual.encoding)
+        beton_file.check_encoding(encoding)
+    if options.quality is not None and encoding not in _LOSSY:
+        raise UserError(f"--quality is for jpeg and webp; {encoding} loses nothing")
+    crop = options.crop or usual.crop
+    resolution = options.resolution or {"celeba178": 128, "celeba108": 64}.get(crop, usual.resolution)
+    grey = options.channels is None and begun.get("only_grey", all_grey([picture for _, picture in pictures]))
+    return Settings(
+        kind, [str(path.resolve()) for path in options.source], options.labels, options.split, resolution, crop,
+        options.filter, encoding, (options.quality or 95) if encoding in _LOSSY else None,
+        options.channels or (1 if grey else 3), grey, options.validation,
+        options.shard_records or begun.get("shard_records", 0))
+
+
+def _announce(source: Source, settings: Settings, sample: Sample, workers: int) -> None:
+    count, labels = len(source), source.labels
+    said = {"none": "no labels", "class": f"{len(labels.names)} classes",
+            "attributes": f"{len(labels.names)} attributes"}[labels.kind]
+    quality = f" {settings.quality}" if settings.quality else ""
+    colour = "grey" if settings.channels == 1 else "colour"
+    print(f"{source.name}: {count:,} images, {said}")
+    print(f"to {settings.resolution} x {settings.resolution} {colour}, {settings.encoding}{quality}, crop "
+          f"{settings.crop}, filter {settings.filter}: about {in_bytes(count * sample.record_bytes)} in "
+          f"{-(-count // settings.shard_records)} shards of {settings.shard_records:,}; {workers} at a time, "
+          f"about {in_time(count * sample.record_seconds / workers)}", flush=True)
+
+
+@contextmanager
+def _claimed(dest: Path, part: tuple[int, int] | None) -> Iterator[Callable[[], bool]]:
+    """Makes the folder ours while we write: two calls must not share it, but the parts of one set do.
+
+    Yields a function that returns when no other part is at work, and says whether the set still is to be made whole.
+    """
+    work = dest / WORK
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "lock").open("a") as lock, (work / f"lock.{part and part[0]}").open("a") as own:
+        try:
+            fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_SH if part else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another `scalegan prepare` is writing to {dest}") from None
+
+        def last() -> bool:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return not (dest / RECORD).exists()
+
+        yield last
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM acts like Ctrl-C, and both end in one line."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; finished shards stay, and the same command goes on") from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _write(job: ShardJob, settings: Settings, options: argparse.Namespace, workers: int,
+           last: Callable[[], bool]) -> None:
+    plan = cut(job.source, settings.shard_records, settings.validation)
+    journal.agree(job.folder, settings, plan)
+    number, parts = options.part or (1, 1)
+    mine = plan.spans[len(plan.spans) * (number - 1) // parts:len(plan.spans) * number // parts]
+    for subset in plan.records:
+        (job.folder / subset).mkdir(exist_ok=True)
+        (job.folder / WORK / subset).mkdir(exist_ok=True)
+    outcomes = _outcomes(job, mine)
+    if outcomes:
+        print(f"going on: {len(outcomes)} of {len(mine)} shards are there", flush=True)
+    _write_missing(job, plan, mine, outcomes, options.max_rejected, workers)
+    if not last():
+        return
+    outcomes = _outcomes(job, plan.spans)
+    if len(outcomes) == len(plan.spans):
+        _check_rejected(job.folder, [record for o in outcomes.values() for record in o.rejected], plan.total,
+                        options.max_rejected)
+        _finish(job, plan, outcomes, settings, options.format)
+    else:
+        print(f"part {number} of {parts} is done; {len(plan.spans) - len(outcomes)} shards are other parts'")
+
+
+def _outcomes(job: ShardJob, spans: list[Span]) -> dict[Span, Outcome]:
+    """Of the shards that are finished."""
+    return {span: outcome for span in spans if (outcome := job.finished(span)) is not None}
+
+
+def _write_missing(job: ShardJob, plan: Plan, spans: list[Span], outcomes: dict[Span, Outcome], max_rejected: float,
+                   workers: int) -> None:
+    """Has the shards of `spans` written that are not in `outcomes`, and adds theirs."""
+    missing = [span for span in spans if span not in outcomes]
+    rejected = [record for outcome in outcomes.values() for record in outcome.rejected]
+    _check_rejected(job.folder, rejected, plan.total, max_rejected)
+    with (closing(worker_pool.run(job, missing, min(workers, len(missing)))) as messages,
+          Bar("preparing", sum(span.records for span in spans), sum(span.records for span in outcomes)) as bar):
+        for message in messages:
+            if isinstance(message, worker_pool.Done):
+                outcomes[message.job] = message.result
+            elif message is not None:
+                news: Progress = message.what
+                rejected += news.rejected
+                bar.advance(news.records, f"{len(rejected)} rejected" if rejected else "")
+                _check_rejected(job.folder, rejected, plan.total, max_rejected)
+
+
+def _check_rejected(dest: Path, rejected: list[Rejected], total: int, allowed: float) -> None:
+    if len(rejected) / total <= allowed:
+        return
+    _list_rejected(dest, rejected)
+    last = rejected[-1]
+    raise UserError(f"{len(rejected):,} of {total:,} images are rejected already, such as {last.key} ({last.reason}): "
+                    f"more than --max-rejected {allowed:g} allows; {dest / REJECTED} lists them; allow more, or mend "
+                    "the source and begin in a new folder")
+
+
+def _list_rejected(dest: Path, rejected: list[Rejected]) -> None:
+    write_whole(dest / REJECTED, "".join(json.dumps(record._asdict()) + "\n" for record in rejected))
+
+
+def _finish(job: ShardJob, plan: Plan, outcomes: dict[Span, Outcome], settings: Settings, format: str) -> None:
+    """Joins the shards to sets; prepare.json, written last, says that all is done."""
+    for subset in plan.records:
+        kept = [outcomes[span] for span in plan.spans if span.subset == subset and outcomes[span].shard.records]
+        if not kept:
+            raise UserError(f"no record is left for {job.folder / subset}; change --validation or the source")
+        finish(job.folder / subset, [o.shard for o in kept], [o.index for o in kept], job.image, job.source.labels,
+               job.source.name)
+        CONVERTERS[format](job.folder / subset)
+    rejected = [record for span in plan.spans for record in outcomes[span].rejected]
+    _list_rejected(job.folder, rejected)
+    enlarged = sum(outcome.enlarged for outcome in outcomes.values())
+    facts = {"settings": asdict(settings), "keys": plan.fingerprint, "records": plan.total - len(rejected),
+             "rejected": len(rejected), "enlarged": enlarged}
+    write_whole(job.folder / RECORD, json.dumps(facts, indent=1))
+    shutil.rmtree(job.folder / WORK)
+    _report(job.folder, plan, rejected, enlarged, format)
+
+
+def _report(dest: Path, plan: Plan, rejected: list[Rejected], enlarged: int, format: str) -> None:
+    if rejected:
+        print(f"{len(rejected):,} images were left out, such as {rejected[0].key} ({rejected[0].reason}): "
+              f"{dest / REJECTED}")
+    if enlarged:
+        print(f"{enlarged:,} images are smaller than the resolution and were enlarged")
+    for subset in plan.records:
+        manifest = Manifest.load(dest / subset)
+        written = sum(shard.bytes for shard in manifest.shards)
+        print(f"{dest / subset}: {manifest.records:,} images in {len(manifest.shards)} shards, {in_bytes(written)}")
+    backend = "" if format == "webdataset" else f" data.backend={format}"
+    print(f"train with data.path={dest / next(iter(plan.records))}{backend}")

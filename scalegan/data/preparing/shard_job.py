@@ -1,0 +1,171 @@
+"""The work of one process in `scalegan prepare`: read a span of the source, make its pictures, write its shard."""
+
+import json
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from scalegan.data.codec import encode
+from scalegan.data.manifest import ImageFormat, Index, Shard
+from scalegan.data.picture import crop, has_coarse_colour, read_picture, resize
+from scalegan.data.preparing.plan import Span, entries_of
+from scalegan.data.preparing.shards import Record, write_shard
+from scalegan.data.preparing.sources.base import Entry, Label, Picture, Source, attempt
+from scalegan.data.preparing.verify import damage_of_shard
+from scalegan.errors import UserError
+from scalegan.support.files import write_whole
+
+WORK = ".prepare"
+_REPORT_EVERY = 32
+_READ_AHEAD = 32
+
+
+class Rejected(NamedTuple):
+    """A record that was left out, and why."""
+
+    key: str
+    reason: str
+
+
+class Progress(NamedTuple):
+    """Records looked at since the last report, and those among them that were rejected."""
+
+    records: int
+    rejected: list[Rejected]
+
+
+@dataclass
+class Outcome:
+    """A finished shard: its facts, its part of the index, and what happened to the records that are not in it."""
+
+    shard: Shard
+    index: Index
+    rejected: list[Rejected] = field(default_factory=list)
+    enlarged: int = 0           # pictures smaller than the stored size
+
+    def save(self, path: Path) -> None:
+        facts = {"shard": asdict(self.shard), "rejected": self.rejected, "enlarged": self.enlarged}
+        write_whole(path, save(vars(self.index), {"outcome": json.dumps(facts)}))
+
+    @classmethod
+    def load(cls, path: Path) -> "Outcome | None":
+        """None where there is none, or none that is whole."""
+        try:
+            with safe_open(path, "numpy") as file:
+                facts = json.loads(file.metadata()["outcome"])
+                index = Index(**{name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+            return None
+        return cls(Shard(**facts["shard"]), index, [Rejected(*r) for r in facts["rejected"]], facts["enlarged"])
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """Writes shards; the same for all of a set, and sent to every worker once.
+
+    Args:
+        folder: the destination; subsets have folders of their own in it.
+        only_grey: refuse colour where the set was found to be grey.
+    """
+
+    source: Source
+    image: ImageFormat
+    validation: float
+    folder: Path
+    only_grey: bool
+
+    def __call__(self, span: Span, report: Callable[[Progress], None]) -> Outcome:
+        """Writes, verifies and renames one shard, then notes beside it that it is finished."""
+        making = _Making(self, report)
+        temporary = self.folder / WORK / span.subset / span.name
+        final = self.folder / span.subset / span.name
+        shard, index = write_shard(temporary, making.records(span), span.first, self.image.encoding)
+        damage = damage_of_shard(temporary, shard, index)
+        if damage:
+            raise UserError(f"{temporary} {damage} right after it was written: the disk or the memory is at fault")
+        temporary.rename(final)
+        outcome = Outcome(shard, index, making.rejected, making.enlarged)
+        outcome.save(self.outcome_path(span))
+        return outcome
+
+    def outcome_path(self, span: Span) -> Path:
+        return self.folder / WORK / span.subset / f"{span.number:06d}.safetensors"
+
+    def finished(self, span: Span) -> Outcome | None:
+        """The outcome of a shard that an earlier, interrupted call has written."""
+        outcome = Outcome.load(self.outcome_path(span))
+        path = self.folder / span.subset / span.name
+        whole = outcome is not None and path.is_file() and path.stat().st_size == outcome.shard.bytes
+        return outcome if whole else None
+
+    def encoded(self, picture: Picture) -> tuple[bytes, bool]:
+        """The bytes to store, and whether the picture had to be enlarged. Raises ValueError with the reason why not."""
+        pixels = read_picture(picture) if isinstance(picture, bytes) else picture
+        if self.only_grey and pixels.shape[2] == 3:
+            raise ValueError("it is in colour among grey pictures; give --channels 3, or 1 to make all grey")
+        square = crop(pixels, self.image.crop)
+        stored = resize(square, self.image.size, self.image.channels, self.image.filter)
+        reduced, enlarged = square.shape[0] > self.image.size, square.shape[0] < self.image.size
+        # Unless it is reduced, finer colour than came would be bytes, and time to decode them, for hardly any detail.
+        coarse = isinstance(picture, bytes) and not reduced and has_coarse_colour(picture)
+        return encode(stored, self.image, coarse), enlarged
+
+
+class _Making:
+    """The records of one shard on their way, and the count of those that fall by the wayside."""
+
+    def __init__(self, job: ShardJob, report: Callable[[Progress], None]) -> None:
+        self.job, self.report = job, report
+        self.rejected: list[Rejected] = []
+        self.enlarged = 0
+
+    def records(self, span: Span) -> Iterator[Record]:
+        seen = told = refused = 0
+        for key, label, picture in _ahead(entries_of(self.job.source, span, self.job.validation)):
+            record = self._record(key, label, picture)
+            if record is not None:
+                yield record
+            seen += 1
+            if seen - told == _REPORT_EVERY or seen == span.records:
+                self.report(Progress(seen - told, self.rejected[refused:]))
+                told, refused = seen, len(self.rejected)
+        if seen < span.records:
+            raise UserError(f"{self.job.source.name} ended {span.records - seen} records early in shard {span.name}; "
+                            "did it change while it was read?")
+
+    def _record(self, key: str, label: Label, picture: Picture | Exception) -> Record | None:
+        try:
+            if isinstance(picture, Exception):
+                raise ValueError(str(picture)) from picture
+            data, enlarged = self.job.encoded(picture)
+        except ValueError as error:
+            self.rejected.append(Rejected(key, str(error)))
+            return None
+        self.enlarged += enlarged
+        return Record(data, label)
+
+
+def _ahead(entries: Iterator[Entry]) -> Iterator[tuple[str, Label, Picture | Exception]]:
+    """Reads a few records ahead in a thread, so that a slow disk and the decoder work at the same time."""
+    shelf: queue.Queue = queue.Queue(_READ_AHEAD)
+
+    def read() -> None:
+        try:
+            for entry in entries:
+                shelf.put((entry.key, entry.label, attempt(entry.read)))
+        except (UserError, OSError) as error:
+            shelf.put(error)
+        finally:
+            shelf.put(None)     # whatever happened: the reader must not wait for ever
+
+    threading.Thread(target=read, daemon=True).start()
+    while (item := shelf.get()) is not None:
+        if isinstance(item, Exception):
+            raise item
+        yield item

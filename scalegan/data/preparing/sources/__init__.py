@@ -1,0 +1,79 @@
+"""Sources of images as people have them; `open_source` opens any of them by its kind."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from scalegan.data.preparing.sources.base import Source
+from scalegan.data.preparing.sources.celeba import ATTRIBUTES, open_celeba
+from scalegan.data.preparing.sources.cifar10 import CLASSES, TRAIN, open_cifar10
+from scalegan.data.preparing.sources.folder import open_folder
+from scalegan.data.preparing.sources.stores import Folder, open_store
+from scalegan.data.preparing.sources.zip import open_zip
+from scalegan.errors import UserError
+
+
+class Usual(NamedTuple):
+    """How a kind of source is usually prepared."""
+
+    crop: str = "center"
+    encoding: str = "jpeg"
+    resolution: int = 64
+
+
+USUAL = {
+    "lsun": Usual(),
+    "celeba": Usual(crop="celeba178", resolution=128),
+    "cifar10": Usual(crop="none", encoding="png", resolution=32),   # 32 px are few enough to keep them all
+    "folder": Usual(),
+    "zip": Usual(),
+}
+
+
+def open_source(kind: str, paths: list[Path], labels: str = "auto", split: str | None = None,
+                annotations: Path | None = None) -> Source:
+    """Raises UserError where the source is not what `kind` says, or an option does not apply to it."""
+    paths = [Path(os.path.abspath(path)) for path in paths]     # `.` has a name and parents as well
+    if split is not None and kind not in ("celeba", "cifar10"):
+        raise UserError(f"--split is for celeba and cifar10, whose authors split them; for {kind} use --validation")
+    if annotations is not None and kind != "celeba":
+        raise UserError("--annotations is for celeba")
+    if kind == "lsun":
+        from scalegan.data.preparing.sources.lsun import Lsun
+
+        return Lsun(paths, labels)
+    if len(paths) > 1:
+        raise UserError(f"--kind {kind} takes one SOURCE; several are for lsun's categories")
+    if kind == "celeba":
+        return open_celeba(paths[0], labels, split or "all", annotations)
+    if kind == "cifar10":
+        return open_cifar10(paths[0], labels, split or "train")
+    return {"folder": open_folder, "zip": open_zip}[kind](paths[0], labels)
+
+
+def guess_kind(path: Path) -> str:
+    """The kind that the files of `path` speak for; `folder` where none does."""
+    if path.name == "data.mdb" or (path / "data.mdb").exists() or any(path.glob("*/data.mdb")):
+        return "lsun"
+    known = _top_names(path)
+    names = {PurePosixPath(name).name for name in known}
+    signs: dict[str, Callable[[], bool]] = {
+        "lsun": lambda: "data.mdb" in names,
+        "celeba": lambda: bool({ATTRIBUTES, "img_align_celeba", "img_align_celeba.zip"} & names)
+        or path.stem == "img_align_celeba" or any(n.startswith("img_align_celeba/") for n in known),
+        "cifar10": lambda: TRAIN[0] in names or all(
+            any(f"train/{c}" in (n[:len(c) + 6], n.partition("/")[2][:len(c) + 6]) for n in known) for c in CLASSES),
+        "zip": lambda: "dataset.json" in names,
+    }
+    return next((kind for kind, there in signs.items() if there()), "folder")
+
+
+def _top_names(path: Path) -> list[str]:
+    """Names in an archive; of a folder, those of two levels, as it may hold millions."""
+    store = open_store(path)
+    if not isinstance(store, Folder):
+        return store.names()
+    inside = ("train", "cifar-10-batches-py", "Img", "Anno")
+    return [p.name for p in path.iterdir()] + [f"{f}/{p.name}" for f in inside if (path / f).is_dir()
+                                                for p in (path / f).iterdir()]

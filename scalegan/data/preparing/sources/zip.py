@@ -1,0 +1,71 @@
+"""StyleGAN's layout: a zip (or folder) of images with a dataset.json that may hold their labels."""
+
+import json
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from scalegan.data.manifest import LabelSchema
+from scalegan.data.preparing.sources.base import Listed
+from scalegan.data.preparing.sources.stores import Store, image_files, open_store
+from scalegan.errors import UserError
+
+_CLASSES = 100_000      # as many may be numbered, however few images there are
+
+
+def open_zip(path: Path, labels: str = "auto") -> Listed:
+    """Images in order of their names, labels as `{"labels": [["00000/img00000000.png", 6], ...]}` has them.
+
+    Args:
+        labels: `auto` (what dataset.json has), `class`, `attributes` (lists of 0 and 1) or `none`.
+    """
+    store = open_store(path)
+    files = image_files(store)
+    if not files:
+        raise UserError(f"{path} has no images")
+    name = f"zip: {path.name}"
+    table = None if labels == "none" else _table(store, files)
+    if table is None:
+        if labels not in ("auto", "none"):
+            raise UserError(f"--labels {labels}: {path} has no labels in a dataset.json")
+        return Listed(name, store, files)
+    kind = "class" if table.ndim == 1 else "attributes"
+    if labels not in ("auto", kind):
+        raise UserError(f"--labels {labels}: dataset.json in {path} has labels of kind '{kind}'")
+    count = int(table.max()) + 1 if kind == "class" else table.shape[1]
+    if kind == "class" and count > max(len(files), _CLASSES):
+        raise UserError(f"dataset.json in {path} has a class {count - 1} for {len(files):,} images; number them from 0")
+    return Listed(name, store, files, LabelSchema(kind, tuple(map(str, range(count)))), table)
+
+
+def _table(store: Store, files: list[str]) -> np.ndarray | None:
+    found = [name for name in store.names() if PurePosixPath(name).name == "dataset.json"]
+    if not found:
+        return None
+    table = min(found, key=lambda name: name.count("/"))
+    origin = f"{store.path}: {table}"
+    try:
+        pairs = json.loads(store.read(table))["labels"]
+        if pairs is None:
+            return None
+        by_name = {name.replace("\\", "/"): label for name, label in pairs}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{origin} is not of the form {{\"labels\": [[name, label], ...]}} ({error!r})") from error
+    folder = table.removesuffix("dataset.json")
+    missing = [file for file in files if file.removeprefix(folder) not in by_name]
+    if missing:
+        raise UserError(f"{origin} has no label of {missing[0]} and {len(missing) - 1} more; give --labels none")
+    return _checked([by_name[file.removeprefix(folder)] for file in files], origin)
+
+
+def _checked(labels: list, origin: str) -> np.ndarray:
+    """Class indices int64 [N], or 0/1 vectors uint8 [N, K]."""
+    try:
+        table = np.array(labels)
+    except ValueError:
+        table = np.array([""])
+    if table.ndim == 1 and table.dtype.kind in "iu" and table.min() >= 0:
+        return table.astype(np.int64)
+    if table.ndim == 2 and table.dtype.kind in "iufb" and np.isin(table, (0, 1)).all():
+        return table.astype(np.uint8)
+    raise UserError(f"{origin} has labels that are neither class numbers nor lists of 0 and 1; give --labels none")

@@ -1,0 +1,230 @@
+"""The FFCV backend: `data.beton` read through FFCV's compiled pipelines, in the run's own order.
+
+Workers are threads: compiled code holds no lock of Python's, so several decode at once. Memory is
+handed over, not copied: it is used again as soon as nobody holds a tensor of it, and never before.
+"""
+
+import os
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scalegan.data.beton_file import BETON, open_pipeline
+from scalegan.data.manifest import load_set
+from scalegan.data.reading.order import Order
+from scalegan.data.reading.record_reader import Chunk, Chunks, images_of
+from scalegan.data.reading.stream import Reals
+from scalegan.data.reading.waiting import Patience
+from scalegan.errors import UserError
+
+TASKS_AHEAD = 2             # per worker, those under way among them
+_TASK_BATCHES, _TASK_BYTES = 8, 4 << 20
+_LAST_SECONDS = 10
+
+
+class FfcvChunks(Chunks):
+    """Chunks of a beton: uint8 images, labels [n] or [n, K] or None.
+
+    Raises:
+        UserError: where FFCV or the file is missing, or the file is not that of the index.
+    """
+
+    def __init__(self, folder: Path, order_of: Callable[[tuple[int, ...]], Order]) -> None:
+        self.manifest, self.index = load_set(folder)
+        self.path = folder / BETON
+        # Blocks end where shards end; with the sizes of those the records came from, the order is theirs.
+        self.order: Order = order_of(tuple(shard.records for shard in self.manifest.shards))
+        self.sample = images_of(self.manifest.image.size, self.manifest.image.channels)
+        self.pipeline = open_pipeline(self.path, self.manifest, self.index)
+        self._file = os.open(self.path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._file)
+        self._windows: dict[range, tuple[int, int]] = {}
+
+    def fill(self, out: np.ndarray, position: int, lanes: range) -> np.ndarray | None:
+        return self.fill_batches(out, range(position, position + 1), lanes)
+
+    def fill_batches(self, out: np.ndarray, positions: range, lanes: range) -> np.ndarray | None:
+        """Writes what lanes contribute to the batches that begin at `positions`, and returns its labels.
+
+        Raises:
+            UserError: where a record is damaged.
+        """
+        for position in positions:
+            self._read_ahead(position, lanes)
+        records = np.concatenate([self.records(position, lanes) for position in positions])
+        self._compare(records, self.pipeline(records, out))
+        return self.index.labels[records] if len(self.index.labels) else None
+
+    def stored(self, records: np.ndarray) -> Iterator[bytes]:
+        """The bytes of each record, unchecked."""
+        for place, size in zip(self.pipeline.places[records].tolist(), self.pipeline.sizes[records].tolist()):
+            yield self.pipeline.file[place : place + size].tobytes()
+
+    def _compare(self, records: np.ndarray, checks: np.ndarray) -> None:
+        """Raises UserError for records whose bytes are not those that were written, or no image."""
+        changed = checks[:, 0] != self.pipeline.checksums[records]
+        if changed.any() or checks[:, 1].any():
+            record = records[changed | (checks[:, 1] != 0)][0]
+            reason = "its checksum differs" if changed.any() else "it cannot be decoded"
+            raise UserError(f"record {record} in {self.path} is damaged ({reason}); remove that file and run "
+                            "`scalegan prepare` with --format ffcv again")
+
+    def _read_ahead(self, position: int, lanes: range) -> None:
+        """When lanes enter a window, asks the kernel for the window's blocks, so that reading is sequential."""
+        window = self.order.window(position)
+        if self._windows.get(lanes) == window:
+            return
+        self._windows[lanes] = window
+        places, sizes = self.pipeline.places, self.pipeline.sizes
+        for lane in lanes:
+            records = self.order.window_records(window, lane)
+            for run in np.split(records, np.flatnonzero(np.diff(records) != 1) + 1):
+                begin, end = int(places[run[0]]), int(places[run[-1]] + sizes[run[-1]])
+                os.posix_fadvise(self._file, begin, end - begin, os.POSIX_FADV_WILLNEED)
+
+
+class Room:
+    """Memory for batches of one shape. Each goes to who takes it, and comes back when no tensor of it is left.
+
+    Pinned memory is torch's to recycle, which knows when a copy to the device has ended.
+    """
+
+    def __init__(self, shape: tuple[int, ...], pin: bool) -> None:
+        self.shape, self.pin = shape, pin
+        self._free: deque[np.ndarray] = deque()
+
+    def take(self) -> Tensor:
+        if self.pin:
+            return torch.empty(self.shape, dtype=torch.uint8, pin_memory=True)
+        try:
+            memory = self._free.pop()
+        except IndexError:
+            memory = np.empty(self.shape, np.uint8)
+        lease = memory[:]       # an array of its own, which lives as long as any tensor over it
+        weakref.finalize(lease, self._free.append, memory).atexit = False
+        return torch.from_numpy(lease)
+
+
+class FfcvStream:
+    """Takes batches in order, from `position` on, as `Stream` does; the position is the whole state.
+
+    Args:
+        lanes: this rank's.
+        workers: threads; 0 decodes here. A task is this rank's share of a batch, or of several where that is small. It
+            goes to whoever is free, and its place in the order is its own; so no worker changes a sample.
+        pin: return pinned memory.
+    """
+
+    def __init__(self, chunks: FfcvChunks, lanes: range, position: int, workers: int, pin: bool = False) -> None:
+        self.position, self.lanes, self.batch_size = position, lanes, chunks.order.batch_size
+        self.share = len(lanes) * chunks.order.share
+        batches = _batches_per_task(self.share * chunks.sample.itemsize) if workers else 1
+        self._task = _Task(chunks, lanes, batches, Room((batches * self.share, *chunks.sample.shape), pin))
+        self._ready: deque[Chunk] = deque()
+        self._crew = _Crew(self._task, range(position, sys.maxsize, batches * self.batch_size), workers)
+        self._finalizer = weakref.finalize(self, self._crew.stop)
+
+    def close(self) -> None:
+        """Ends the workers."""
+        self._finalizer()
+
+    def take(self) -> Reals:
+        """The next batch's share.
+
+        Raises:
+            UserError: where a record is damaged or a worker died.
+        """
+        if not self._ready:
+            samples, labels = self._crew.take() if self._crew.threads else self._task(self.position)
+            parts = samples.split(self.share)
+            self._ready.extend(zip(parts, [None] * len(parts) if labels is None else labels.split(self.share)))
+        reals = Reals(self.position, *self._ready.popleft())
+        self.position += self.batch_size
+        return reals
+
+
+def _batches_per_task(share_bytes: int) -> int:
+    """Small images are decoded in less time than it takes to say which."""
+    return max(1, min(_TASK_BATCHES, _TASK_BYTES // share_bytes))
+
+
+class _Task(NamedTuple):
+    """What a worker does again and again: so many batches at once, in memory taken from `room`."""
+
+    chunks: FfcvChunks
+    lanes: range
+    batches: int
+    room: Room
+
+    def __call__(self, position: int) -> Chunk:
+        pixels, step = self.room.take(), self.chunks.order.batch_size
+        positions = range(position, position + self.batches * step, step)
+        labels = self.chunks.fill_batches(pixels.numpy(), positions, self.lanes)
+        return pixels.permute(0, 3, 1, 2), None if labels is None else torch.from_numpy(labels)
+
+
+class _Crew:
+    """Threads that do tasks ahead of time. What one raises ends up with who waits for its result."""
+
+    def __init__(self, task: Callable[[int], Chunk], positions: range, workers: int) -> None:
+        self.task, self.positions = task, positions
+        self.begun = self.taken = 0                         # numbers of tasks
+        self.ahead = workers * TASKS_AHEAD
+        self.done: dict[int, Chunk | BaseException] = {}    # by number
+        self.stopping = False
+        self.change = threading.Condition()
+        self.threads = [threading.Thread(target=self._work, name="scalegan-ffcv", daemon=True) for _ in range(workers)]
+        for thread in self.threads:
+            thread.start()
+
+    def take(self) -> Chunk:
+        """The next result in order."""
+        with self.change:
+            patience = Patience()
+            while not self.change.wait_for(lambda: self.taken in self.done, patience.look):
+                if not any(thread.is_alive() for thread in self.threads):
+                    raise UserError("the loader's threads died; run again to go on from the last checkpoint")
+                patience.lose()
+            if isinstance(self.done[self.taken], BaseException):
+                raise self.done[self.taken]     # again and again: what comes after it would not be the next
+            result = self.done.pop(self.taken)
+            self.taken += 1
+            self.change.notify_all()
+        return result
+
+    def stop(self) -> None:
+        with self.change:
+            self.stopping = True
+            self.change.notify_all()
+        until = time.monotonic() + _LAST_SECONDS
+        for thread in self.threads:
+            if thread is not threading.current_thread():    # in which the garbage may be collected
+                thread.join(max(0.0, until - time.monotonic()))
+
+    def _work(self) -> None:
+        while (number := self._next()) is not None:
+            try:
+                result = self.task(self.positions[number])
+            except BaseException as error:
+                result = error
+            with self.change:
+                self.done[number] = result
+                if number == self.taken:
+                    self.change.notify_all()
+            del result      # a tensor held here is memory that does not come back
+
+    def _next(self) -> int | None:
+        """The number of a task to do, when there is room for its result; None at the end."""
+        with self.change:
+            self.change.wait_for(lambda: self.stopping or self.begun < self.taken + self.ahead)
+            self.begun += 1
+            return None if self.stopping else self.begun - 1

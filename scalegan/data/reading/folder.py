@@ -1,0 +1,91 @@
+"""Images read from a folder or zip as they are, cropped and resized at each load: for small sets and first tries."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from scalegan.data.manifest import ImageFormat, Index, Manifest, Shard, content_hash, digest_of
+from scalegan.data.picture import all_grey, crop, read_picture, resize
+from scalegan.data.preparing.sources import USUAL, guess_kind, open_source
+from scalegan.data.preparing.sources.base import Listed, Picture, attempt
+from scalegan.data.reading.order import Order
+from scalegan.data.reading.record_reader import Chunks, images_of
+from scalegan.errors import UserError
+
+_SAMPLE = 64
+_READERS = 8
+
+
+class FolderChunks(Chunks):
+    """Chunks of a folder of images: uint8 images, labels [n] or [n, K] or None.
+
+    Records stand in the same order as `scalegan prepare` would write them, as if in one shard; its shards hold a
+    multiple of the usual `block_records`, so that a run sees the same records in the same order from either.
+
+    Every file is read once at the start, for the hash that is the data's identity.
+    """
+
+    def __init__(self, path: Path, order_of: Callable[[tuple[int, ...]], Order], size: int) -> None:
+        self.source = _open(path)
+        usual = USUAL[guess_kind(path)]
+        self.index = _index(self.source)
+        grey = all_grey([picture for _, picture in self.source.sample(_SAMPLE)])
+        image = ImageFormat(size, 1 if grey else 3, "as found", None, usual.crop, "lanczos")
+        shard = Shard(path.name, len(self.source), int(self.index.sizes.sum()), "")
+        self.manifest = Manifest(image, self.source.labels, (shard,), self.source.name,
+                                 content_hash(image, self.source.labels, self.index))
+        self.order: Order = order_of((len(self.source),))
+        self.sample = images_of(size, image.channels)
+
+    def fill(self, out: np.ndarray, position: int, lanes: range) -> np.ndarray | None:
+        records, labels = self.records(position, lanes), self.index.labels
+        for row, record in zip(out, records.tolist()):
+            row[:] = self.pixels(record)
+        return labels[records] if len(labels) else None
+
+    def pixels(self, record: int) -> np.ndarray:
+        entry, image = self.source.entry(record), self.manifest.image
+        try:
+            picture = entry.read()
+            if _digest(picture) != self.index.digests[record]:
+                raise ValueError("it changed since the run began")
+            pixels = read_picture(picture) if isinstance(picture, bytes) else picture
+            return resize(crop(pixels, image.crop), image.size, image.channels, image.filter)
+        except (ValueError, OSError) as error:
+            raise UserError(f"{self.source.store.path}: {entry.key} cannot be used ({error}); remove it, or use "
+                            "`scalegan prepare`, which leaves such images out") from error
+
+
+def _open(path: Path) -> Listed:
+    if not path.exists():
+        raise UserError(f"data.path={path} does not exist; data.backend=folder needs a folder or zip of images")
+    if (path / "manifest.json").exists():
+        raise UserError(f"data.path={path} holds shards; leave out data.backend=folder")
+    kind = guess_kind(path)
+    if kind == "lsun":
+        raise UserError(f"data.path={path} is an LMDB, which data.backend=folder does not read; make shards of it "
+                        f"with `scalegan prepare {path} DEST --kind lsun`")
+    return open_source(kind, [path])
+
+
+def _index(source: Listed) -> Index:
+    """Sizes and digests of all files as they are now."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        facts = list(pool.map(lambda number: _facts(source, number), range(len(source))))
+    sizes, digests = zip(*facts)
+    labels = np.array([], np.int64) if source.table is None else source.table
+    return Index(np.zeros(len(source), np.int64), np.array(sizes, np.int64), np.array(digests, np.uint64), labels)
+
+
+def _facts(source: Listed, number: int) -> tuple[int, int]:
+    entry = source.entry(number)
+    picture = attempt(entry.read)
+    if isinstance(picture, Exception):
+        raise UserError(f"{source.store.path}: cannot read {entry.key}: {picture}")
+    return len(picture) if isinstance(picture, bytes) else picture.nbytes, _digest(picture)
+
+
+def _digest(picture: Picture) -> int:
+    return digest_of(picture if isinstance(picture, bytes) else np.ascontiguousarray(picture).tobytes())

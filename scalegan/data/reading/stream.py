@@ -1,0 +1,144 @@
+"""The endless stream of batches: this rank's lanes, from any position, by any number of workers.
+
+Workers write into memory that they share with the trainer. It is made once and used again as soon as nobody holds a
+tensor of it: to the kernel, fresh shared memory is half as dear as decoding into it.
+"""
+
+import mmap
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scalegan.data.reading.record_reader import Chunk, Chunks, as_samples
+from scalegan.data.reading.workers import Workers
+from scalegan.errors import UserError
+
+_PREFETCHED_TASKS = 2, 4    # per worker, at least and at most; more of them even out what cores do besides
+_PREFETCHED_BYTES = 64 << 20
+_SPARE_SLOTS = 2            # one held by the trainer, one for the next task while one is being taken
+_TASK_SAMPLES = 64          # a task of few samples costs more to hand over than to do
+_TASK_BYTES = 4 << 20
+
+Labels = np.ndarray | None
+Done = tuple[int, list[Labels], UserError | None]   # the slot, the labels of each batch in it, why there are no more
+
+__all__ = ["Chunk", "Chunks", "Reals", "Stream"]
+
+
+class Reals(NamedTuple):
+    """A rank's share of one batch, as stored: uint8 images [n, C, H, W] or float points [n, 2]."""
+
+    position: int
+    samples: Tensor
+    labels: Tensor | None
+
+
+class Stream:
+    """Takes batches in order, from `position` on. The position is the whole state: resuming replays nothing.
+
+    Args:
+        chunks: the backend.
+        lanes: this rank's.
+        workers: loader processes; 0 loads here. A task is this rank's share of a batch, or of several where that is
+            small; which worker does it changes no sample.
+        pin: return pinned memory, for copies to a GPU beside its work.
+    """
+
+    def __init__(self, chunks: Chunks, lanes: range, position: int, workers: int, pin: bool = False) -> None:
+        self.position, self.lanes, self.batch_size, self.pin = position, lanes, chunks.order.batch_size, pin
+        self.share = len(lanes) * chunks.order.share
+        batches = _batches_per_task(self.share, chunks.sample.itemsize) if workers else 1
+        ahead = max(1, workers * _prefetched_tasks(batches * self.share * chunks.sample.itemsize))
+        self._slots = _Slots(ahead + _SPARE_SLOTS, batches * self.share, chunks.sample)
+        self._given, self._step = position, batches * self.batch_size
+        self._ready: deque[Reals | UserError] = deque()
+        self._workers = Workers(_Work(chunks, lanes, self._slots), workers)
+        self._finalizer = weakref.finalize(self, self._workers.stop)
+        for _ in range(ahead):
+            self._give_next()
+
+    def close(self) -> None:
+        """Ends the workers."""
+        self._finalizer()
+
+    def take(self) -> Reals:
+        """The next batch's share.
+
+        Raises:
+            UserError: where a record is damaged or a worker died.
+        """
+        if not self._ready:
+            self._ready.extend(self._receive())
+        if isinstance(self._ready[0], UserError):   # which stays: there is no way around it
+            raise self._ready[0]
+        self.position += self.batch_size
+        return self._ready.popleft()
+
+    def _receive(self) -> Iterator[Reals | UserError]:
+        """The batches of the next task, up to the first that failed."""
+        slot, labels, error = self._workers.take()
+        samples = as_samples(self._slots.hand_over(slot))
+        self._give_next()
+        if self.pin:
+            samples = samples.pin_memory()
+        for number, (part, of_part) in enumerate(zip(samples.split(self.share), labels)):
+            position = self.position + number * self.batch_size
+            yield Reals(position, part, None if of_part is None else torch.from_numpy(of_part))
+        if error is not None:
+            yield error
+
+    def _give_next(self) -> None:
+        """The next task: where it begins, and a free slot."""
+        self._workers.give((self._given, self._slots.free.pop()))
+        self._given += self._step
+
+
+def _batches_per_task(share: int, sample_bytes: int) -> int:
+    return max(1, min(_TASK_SAMPLES // share, _TASK_BYTES // (share * sample_bytes)))
+
+
+def _prefetched_tasks(task_bytes: int) -> int:
+    least, most = _PREFETCHED_TASKS
+    return max(least, min(most, _PREFETCHED_BYTES // task_bytes))
+
+
+class _Slots:
+    """Pieces of memory that workers inherit when they are forked; `free` names those that nobody uses."""
+
+    def __init__(self, count: int, samples: int, sample: np.dtype) -> None:
+        self.memory = [np.ndarray(samples, sample, mmap.mmap(-1, samples * sample.itemsize)) for _ in range(count)]
+        self.free = list(range(count))
+
+    def hand_over(self, slot: int) -> np.ndarray:
+        """A filled slot, which comes back when no tensor of it is left; or a copy where too many are held already."""
+        memory = self.memory[slot]
+        if not self.free:
+            self.free.append(slot)
+            return memory.copy()
+        lease = memory[:]       # an array of its own, which lives as long as any tensor over it
+        weakref.finalize(lease, self.free.append, slot).atexit = False
+        return lease
+
+
+class _Work:
+    """Does a task; errors travel as values, for their stack in a worker helps nobody."""
+
+    def __init__(self, chunks: Chunks, lanes: range, slots: _Slots) -> None:
+        self.chunks, self.lanes, self.slots = chunks, lanes, slots
+
+    def __call__(self, task: tuple[int, int]) -> Done:
+        position, slot = task
+        memory, order, labels = self.slots.memory[slot], self.chunks.order, []
+        share = len(self.lanes) * order.share
+        try:
+            for begin in range(0, len(memory), share):
+                labels.append(self.chunks.fill(memory[begin : begin + share], position, self.lanes))
+                position += order.batch_size
+        except UserError as error:
+            return slot, labels, error
+        return slot, labels, None

@@ -1,0 +1,1 @@
+"""A generator against a discriminator, under any loss, with any penalties and tricks."""

@@ -1,0 +1,44 @@
+"""Historical averaging (Salimans et al., 2016, section 3.3)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector
+
+from scalegan.games.base import Batch, Game, Phase
+from scalegan.games.gan.tricks import Trick
+from scalegan.losses import Terms
+
+
+class HistoricalAveraging(Trick):
+    """Both players' costs include |theta - 1/t sum theta[i]|^2, the distance to the mean of their past weights.
+
+    Args:
+        generator, discriminator: whose weights are averaged, one after each update.
+        weight: of the term.
+    """
+
+    def __init__(self, generator: nn.Module, discriminator: nn.Module, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+        for name, player in (("G", generator), ("D", discriminator)):
+            size = sum(parameter.numel() for parameter in player.parameters())
+            self.register_buffer(f"mean_{name}", torch.zeros(size))
+            self.register_buffer(f"updates_{name}", torch.zeros(()))
+
+    def judge(self, game: Game, batch: Batch, reals: Tensor, fakes: Tensor) -> Terms:
+        return {"history": self._distance(game, "D")}
+
+    def forge(self, game: Game, batch: Batch, fakes: Tensor) -> Terms:
+        return {"history": self._distance(game, "G")}
+
+    def _distance(self, game: Game, player: str) -> Tensor:
+        """Zero before the first update, which has no past."""
+        apart = parameters_to_vector(game.players[player].parameters()) - getattr(self, f"mean_{player}")
+        return self.weight * apart.square().sum() * (getattr(self, f"updates_{player}") > 0)
+
+    @torch.no_grad()
+    def after(self, game: Game, phase: Phase, figures: Terms) -> None:
+        for player in phase.players:
+            updates = getattr(self, f"updates_{player}").add_(1)
+            weights = parameters_to_vector(game.players[player].parameters())
+            getattr(self, f"mean_{player}").lerp_(weights.float(), 1 / updates)

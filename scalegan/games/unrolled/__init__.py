@@ -1,0 +1,1 @@
+"""Unrolled GAN (Metz et al., 2017)."""

@@ -1,0 +1,81 @@
+"""A reference implementation's state dict, read by name."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+State = Mapping[str, Tensor]
+
+
+class Reference:
+    """A state dict that is read by name, and notices what nobody asked for."""
+
+    def __init__(self, state: State, what: str, wrappers: Iterable[str] = ("module.",), ignored: str = "$^") -> None:
+        self.what, self.tensors = what, dict(state)
+        for name, value in self.tensors.items():
+            if not isinstance(value, Tensor):
+                raise ValueError(f"{what}: {name!r} is a {type(value).__name__}, not a tensor; "
+                                 "give the network's own state dict")
+        for wrapper in wrappers:
+            if self.tensors and all(name.startswith(wrapper) for name in self.tensors):
+                self.tensors = {name.removeprefix(wrapper): value for name, value in self.tensors.items()}
+        self.left = {name for name in self.tensors if not re.search(ignored, name)}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.tensors
+
+    def take(self, *names: str) -> Tensor:
+        """The first of these that is there."""
+        for name in names:
+            if name in self.tensors:
+                self.left.discard(name)
+                return self.tensors[name]
+        raise ValueError(f"this is not a state dict of {self.what}: {names[0]!r} is missing")
+
+    def shape(self, name: str, axes: int) -> torch.Size:
+        if name not in self.tensors:
+            raise ValueError(f"this is not a state dict of {self.what}: {name!r} is missing")
+        shape = self.tensors[name].shape
+        if len(shape) != axes:
+            raise ValueError(f"{self.what}: {name!r} should have {axes} axes, but its shape is {list(shape)}")
+        return shape
+
+    def indices(self, pattern: str) -> list[int]:
+        """The numbers that stand for the group in names of this pattern, in order."""
+        found = {int(match[1]) for name in self.tensors if (match := re.fullmatch(pattern, name))}
+        return sorted(found)
+
+    def count(self, pattern: str) -> int:
+        """How many there are of something that is numbered from 0."""
+        found = self.indices(pattern)
+        if not found or found != list(range(len(found))):
+            first = pattern.replace(r"(\d+)", "0").replace("\\", "")
+            raise ValueError(f"this is not a state dict of {self.what}: {first!r} or a successor is missing")
+        return len(found)
+
+    def fill(self, build: Callable[[], nn.Module], tensor_for: Callable[[str], Tensor]) -> nn.Module:
+        """The model with, for each name of its state dict, the reference's tensor; in eval mode."""
+        with torch.device("meta"):              # no weights are drawn, and every buffer comes from the reference
+            model = build()
+        values = {}
+        for name, own in model.state_dict().items():
+            value = tensor_for(name)
+            if value.shape != own.shape:
+                raise ValueError(f"{self.what}: the tensor for {name} should be {list(own.shape)}, "
+                                 f"but is {list(value.shape)}")
+            wide = torch.promote_types(value.dtype, torch.float32)
+            values[name] = value.detach().to(wide, copy=True).contiguous()
+        if self.left:
+            raise ValueError(f"{self.what}: {min(self.left)!r} has no place in our network "
+                             f"({len(self.left)} such tensors)")
+        model.load_state_dict(values, assign=True)
+        return model.eval()
+
+
+def renamed(name: str, rules: Iterable[tuple[str, str]]) -> str:
+    """Our name in the reference's words: every rule in turn, a pattern and its replacement."""
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name

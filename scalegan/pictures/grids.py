@@ -1,0 +1,68 @@
+"""Pictures that a person looks at: grids of images, samples of 2-D points over the data."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from scalegan.data.pixels import to_uint8
+from scalegan.support.files import replacing
+
+
+def pixels_of(images: Tensor) -> np.ndarray:
+    """[N, C, H, W] in [-1, 1] to uint8 [N, H, W, C], rounded and clamped."""
+    return to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def save_grid(path: Path, images: Tensor, columns: int) -> None:
+    """A PNG of [N, C, H, W] images in [-1, 1], row by row; small images are enlarged to be seen."""
+    pixels = pixels_of(images)
+    n, height, width, channels = pixels.shape
+    rows = -(-n // columns)
+    sheet = np.full((rows * (height + 2) + 2, columns * (width + 2) + 2, channels), 255, np.uint8)
+    for i, image in enumerate(pixels):
+        top, left = 2 + (i // columns) * (height + 2), 2 + (i % columns) * (width + 2)
+        sheet[top : top + height, left : left + width] = image
+    picture = Image.fromarray(sheet if channels == 3 else sheet[..., 0])
+    enlarge = max(1, 64 // max(height, width))
+    _save(picture.resize((picture.width * enlarge, picture.height * enlarge), Image.Resampling.NEAREST), path)
+
+
+def save_image(path: Path, image: Tensor) -> None:
+    """One [C, H, W] image in [-1, 1] as PNG."""
+    pixels = pixels_of(image[None])[0]
+    _save(Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0]), path)
+
+
+def save_animation(path: Path, frames: Tensor, seconds: float) -> None:
+    """A GIF of [N, C, H, W] images in [-1, 1] that plays for ever, `seconds` a frame; small images are enlarged."""
+    pixels = pixels_of(frames)
+    enlarge = max(1, 128 // max(pixels.shape[1:3]))
+    shown = [Image.fromarray((image if image.shape[-1] == 3 else image[..., 0]).repeat(enlarge, 0).repeat(enlarge, 1))
+             for image in pixels]
+    with replacing(path) as unfinished:
+        shown[0].save(unfinished, format="GIF", save_all=True, append_images=shown[1:], duration=round(seconds * 1000),
+                      loop=0)
+
+
+def save_points(path: Path, samples: Tensor, data: Tensor, size: int = 512) -> None:
+    """2-D samples [N, 2] (orange) over data [M, 2] (grey), in a frame that fits the data."""
+    reach = 1.3 * float(data.abs().max())
+    picture = Image.new("RGB", (size, size), "white")
+    draw = ImageDraw.Draw(picture)
+    for points, colour, radius in ((data, (170, 170, 170), 2), (samples, (230, 95, 0), 1)):
+        for x, y in (((points.cpu() / reach + 1) * size / 2).tolist()):
+            draw.ellipse([x - radius, size - y - radius, x + radius, size - y + radius], fill=colour)
+    _save(picture, path)
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    with replacing(path) as unfinished:
+        picture.save(unfinished, format="PNG")
+
+
+def numbered(folder: Path, images: int) -> Path:
+    """`<folder>/<images, 12 digits>.png`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{images:012d}.png"

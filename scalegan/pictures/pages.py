@@ -1,0 +1,197 @@
+"""Holds runs beside each other: one HTML page, with everything in it, of what they are, what they found, their curves
+over images seen and their last samples.
+
+Figures of evaluations stand side by side only where extractor, resize, data and numbers of samples are the same.
+"""
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from scalegan.errors import UserError
+from scalegan.metrics import results
+from scalegan.pictures import charts
+
+# Of every report, but no figure to hold against another run's.
+_NOT_CURVES = {"images", "seconds"}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A run as its folder shows it."""
+
+    name: str
+    recipe: dict[str, Any]
+    reports: list[dict[str, float]]
+    evaluations: list[dict[str, Any]]
+    picture: Path | None
+
+
+def names(paths: Sequence[Path]) -> list[str]:
+    """The folders' own names where those differ, else the paths."""
+    own = [path.resolve().name for path in paths]
+    return own if len(set(own)) == len(own) else [str(path) for path in paths]
+
+
+def read(path: Path, name: str) -> Seen:
+    """Raises UserError where there is no run at `path`."""
+    if not (path / "config.yaml").is_file():
+        raise UserError(f"{path} is no run folder: it has no config.yaml")
+    newest = max(path.glob("config*.yaml"), key=_since)
+    pictures = sorted((path / "samples").glob("*.png"))
+    return Seen(name, OmegaConf.to_container(OmegaConf.load(newest)), _reports(path / "metrics.jsonl"),
+                results.read(path), pictures[-1] if pictures else None)
+
+
+def _since(path: Path) -> int:
+    """The images from which a config.<images>.yaml holds."""
+    part = path.name.split(".")[1]
+    return int(part) if part.isdigit() else -1
+
+
+def _reports(path: Path) -> list[dict[str, float]]:
+    """The whole lines of metrics.jsonl; of a live run the last may be half there."""
+    rows = []
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return [row for row in rows if "images" in row]
+
+
+def comparable_evaluations(runs: Sequence[Seen]) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
+    """By run: its newest evaluation that may stand beside the first evaluated run's newest; or why there is none."""
+    beside: dict[int, dict[str, Any]] = {}
+    refused: dict[int, str] = {}
+    for number, run in enumerate(runs):
+        first = next(iter(beside.items()), None)
+        for result in reversed(run.evaluations):
+            reason = first and results.comparable(first[1], result)
+            if reason is None:
+                beside[number] = result
+                break
+            refused.setdefault(number, f"{runs[first[0]].name} and {run.name}: {reason}")
+    return beside, {number: reason for number, reason in refused.items() if number not in beside}
+
+
+# --- the page -------------------------------------------------------------------------------------------------------
+
+
+_STYLE = """
+body { font: 14px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 1240px; padding: 0 1em; color: #222; }
+h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 1.8em; }
+table { border-collapse: collapse; } th, td { padding: .25em .8em; text-align: right; border-bottom: 1px solid #ddd; }
+th:first-child, td:first-child { text-align: left; } td.text { text-align: left; }
+.scroll { overflow-x: auto; } .flow { display: flex; flex-wrap: wrap; gap: 1em; } figure { margin: 0; }
+figcaption { margin-bottom: .3em; } img { max-width: 590px; border: 1px solid #ddd; }
+svg { background: #fff; } svg text { font: 11px system-ui, sans-serif; fill: #444; }
+svg text.title { font-weight: 600; font-size: 12px; fill: #222; }
+svg .end { text-anchor: end; } svg .middle { text-anchor: middle; }
+svg .grid { stroke: #e6e6e6; } svg polyline { fill: none; stroke-width: 1.6; }
+.key { display: inline-block; width: 22px; height: 8px; margin-right: .4em; } .refused { color: #a00; }
+"""
+
+
+def page(runs: Sequence[Seen], beside: dict[int, dict[str, Any]], refused: dict[int, str]) -> str:
+    """The HTML of everything."""
+    title = ", ".join(run.name for run in runs)
+    sections = [_runs_table(runs), _evaluations(runs, beside, refused), _pictures(runs), _curves(runs, set(refused))]
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
+    body = "\n".join([f"<h1>{escape(title)}</h1>", *sections])
+    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+
+
+def _runs_table(runs: Sequence[Seen]) -> str:
+    """How far each came, and every key of the recipes that is not the same in all."""
+    flat = [_flattened(run.recipe) for run in runs]
+    keys = sorted({key for recipe in flat for key in recipe})
+    keys = [key for key in keys if key != "run_dir" and len({str(recipe.get(key)) for recipe in flat}) > 1]
+    lasts = [run.reports[-1] if run.reports else {} for run in runs]
+    rows = [["images", *(f"{last['images']:,}" if last else "none" for last in lasts)],
+            ["hours", *(f"{last['seconds'] / 3600:.2f}" if "seconds" in last else "" for last in lasts)]]
+    rows += [[key, *(str(recipe.get(key, "")) for recipe in flat)] for key in keys]
+    return _table("Runs", ["", *_keyed(runs)], rows)
+
+
+def _evaluations(runs: Sequence[Seen], beside: dict[int, dict[str, Any]], refused: dict[int, str]) -> str:
+    if not beside:
+        return ""
+    shown = [runs[number] for number in beside]
+    figures = [_flattened(result["metrics"]) for result in beside.values()]
+    keys = dict.fromkeys(key for found in figures for key in found)
+    rows = [["images", *(f"{result['images']:,}" if "images" in result else "" for result in beside.values())]]
+    if any(result.get("ema") for result in beside.values()):
+        rows += [["average", *(result.get("ema") or "main" for result in beside.values())]]
+    rows += [[key, *(_figure(found.get(key)) for found in figures)] for key in keys]
+    one = next(iter(beside.values()))
+    note = (f"{one['extractor']['name']}, resize {one['resize']}, {one['num_samples']:,} samples against "
+            f"{one['data']['path']}")
+    table = _table("Evaluations", ["", *(escape(run.name) for run in shown)], rows)
+    lines = "".join(f'<p class="refused">Not side by side: {escape(line)}</p>' for line in refused.values())
+    return f"{table}<p>{escape(note)}</p>{lines}"
+
+
+def _pictures(runs: Sequence[Seen]) -> str:
+    figures = []
+    for run in runs:
+        if run.picture:
+            data = base64.b64encode(run.picture.read_bytes()).decode()
+            figures.append(f"<figure><figcaption>{escape(run.name)}, {int(run.picture.stem):,} images</figcaption>"
+                           f'<img alt="samples of {escape(run.name)}" src="data:image/png;base64,{data}"></figure>')
+    return f'<h2>Samples</h2><div class="flow">{"".join(figures)}</div>' if figures else ""
+
+
+def _curves(runs: Sequence[Seen], refused: set[int]) -> str:
+    """Every figure that all runs with reports have. Evaluations that must not be held against others are left out."""
+    reporting = {number: run for number, run in enumerate(runs) if run.reports}
+    shared = None
+    for run in reporting.values():
+        own = {key: None for row in run.reports for key, value in row.items() if isinstance(value, int | float)}
+        shared = own if shared is None else {key: None for key in shared if key in own}
+    drawn = []
+    for key in (k for k in shared or () if k not in _NOT_CURVES):
+        among = {n: run for n, run in reporting.items() if not (key.startswith("eval/") and n in refused)}
+        drawn.append(charts.chart(key, {number: [(row["images"], row[key]) for row in run.reports if key in row]
+                                        for number, run in among.items()}))
+    if not drawn:
+        return ""
+    legend = " &nbsp; ".join(_keyed(runs))
+    return f'<h2>Curves</h2><p>{legend}</p><div class="flow">{"".join(drawn)}</div>'
+
+
+def _keyed(runs: Sequence[Seen]) -> list[str]:
+    """Names behind a stroke of the curve's colour and dashes."""
+    keyed = []
+    for number, run in enumerate(runs):
+        colour, dash = charts.style(number)
+        keyed.append(f'<svg class="key" viewBox="0 0 22 8"><polyline points="0,4 22,4" stroke="{colour}" '
+                     f'stroke-width="3" stroke-dasharray="{dash}"/></svg>{escape(run.name)}')
+    return keyed
+
+
+def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """`head` is HTML, cells are text."""
+    lines = ["".join(f"<th>{cell}</th>" for cell in head)]
+    lines += ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+    return f'<h2>{title}</h2><div class="scroll"><table><tr>{"</tr><tr>".join(lines)}</tr></table></div>'
+
+
+def _flattened(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys to leaves."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, list):
+            value = ", ".join(map(str, value))
+        flat |= _flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else "" if value is None else str(value)

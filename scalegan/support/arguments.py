@@ -1,0 +1,41 @@
+"""Types of command line arguments, for argparse."""
+
+from argparse import ArgumentTypeError
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    if not text.isdigit() or int(text) < 1:
+        raise ArgumentTypeError(f"'{text}' is not a positive number")
+    return int(text)
+
+
+def fraction(text: str) -> float:
+    """A number from 0 up to, but not including, 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise ArgumentTypeError(f"'{text}' is not a fraction between 0 and 1")
+    return value
+
+
+def seeds(text: str) -> list[int]:
+    """Whole numbers and ranges: '0-3,7' is [0, 1, 2, 3, 7]."""
+    try:
+        parts = [part.partition("-") for part in text.split(",")]
+        found = [seed for first, _, last in parts for seed in range(int(first), int(last or first) + 1)]
+    except ValueError:
+        found = []
+    if not found:
+        raise ArgumentTypeError(f"'{text}' is not of the form 0-63 or 1,5,9")
+    return found
+
+
+def counts(text: str) -> list[int]:
+    """Positive whole numbers: '1,8,64'."""
+    parts = text.split(",")
+    if not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise ArgumentTypeError(f"'{text}' is not a list of numbers such as 1,8,64")
+    return [int(part) for part in parts]

@@ -1,0 +1,189 @@
+"""What a recipe's updates cost: operations, and bytes alive at once. Measured by running them on tensors without data.
+
+Nothing is computed, so that neither data nor a GPU is needed; and on real tensors the same meter counts the same.
+"""
+
+import contextlib
+import dataclasses
+import weakref
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+from scalegan import config
+from scalegan.data.spec import Task
+from scalegan.engines import optimizers
+from scalegan.engines.precision import autocast
+from scalegan.games.base import Batch, Game, Phase
+from scalegan.models.layers import resample
+from scalegan.models.layers.tracked import Tracked, tracked_modules
+from scalegan.randomness import Draws
+from scalegan.support.flops import flops_of
+from scalegan.training import build
+
+
+class Meter(TorchDispatchMode):
+    """Counts what runs inside: operations by torch's formulas, and the bytes of tensors made there.
+
+    Args:
+        known: tensors that were there before, and do not count.
+
+    Attributes:
+        flops: operations so far; alive, peak: bytes that live now, and the most that ever did.
+    """
+
+    def __init__(self, known: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.flops = self.alive = self.peak = 0
+        self._known = list(known)                       # kept, or their places in memory might be taken by others
+        self._bytes = {tensor.untyped_storage()._cdata: 0 for tensor in self._known}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        self.flops += flops_of(function, args, kwargs or {}, result)
+        for tensor in tree_iter(result):
+            if isinstance(tensor, Tensor):
+                self._note(tensor.untyped_storage())
+        return result
+
+    def _note(self, storage: torch.UntypedStorage) -> None:
+        place = storage._cdata
+        if place not in self._bytes:
+            self._bytes[place] = storage.nbytes()
+            self.alive += storage.nbytes()
+            self.peak = max(self.peak, self.alive)
+            weakref.finalize(storage, self._gone, place)
+
+    def _gone(self, place: int) -> None:
+        self.alive -= self._bytes.pop(place)
+
+
+@dataclass(frozen=True)
+class GrainCost:
+    """What one grain of a phase costs.
+
+    Args:
+        flops: of its forward and backward, penalties and all.
+        peak_bytes: the most that is alive at once beside weights and their like: activations, and gradients once made.
+        gradients: elements of the movers' gradients.
+        others: numbers that are exchanged beside them: observations, terms, figures.
+    """
+
+    flops: int
+    peak_bytes: int
+    gradients: int
+    others: int
+
+
+@dataclass(frozen=True)
+class State:
+    """Bytes that a process holds from the first update to the last, undivided; a checkpoint is all of them."""
+
+    weights: int
+    buffers: int
+    optimizer: int
+    ema: int
+
+    @property
+    def checkpoint(self) -> int:
+        return self.weights + self.buffers + self.optimizer + self.ema
+
+
+class Costs:
+    """The costs of a recipe's phases.
+
+    Args:
+        recipe: whose augmentation is left out: it costs pixels, not networks.
+        classes: labels that the data has, where the recipe is conditional.
+        precision: fp32, bf16 or fp16.
+    """
+
+    def __init__(self, recipe: config.Recipe, classes: int = 10, precision: str = "fp32") -> None:
+        self.recipe, self.precision = dataclasses.replace(recipe, augment=config.NoAugment()), precision
+        data = recipe.data
+        channels = 1 if data.path == "embedded:mnist" else 3
+        shape = (2,) if data.backend == "points" else (channels, data.resolution, data.resolution)
+        # Labels are told as rows, which every family takes and no data-dependent check looks into.
+        self.task = Task(shape, classes if data.labels != "none" else 0, multilabel=True)
+        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+        with torch.device("meta"):
+            self.game = build.game(self.recipe, self.task)
+        with self._without_data():
+            self.game.to_empty(device="cpu")
+            of_players = optimizers.make(recipe.optimizer, self.game)
+        held = [value for o in of_players.values() for state in o.state.values() for value in state.values()]
+        weights, averaged = _bytes(self.game.parameters()), self.game.players[self.game.averaged]
+        self.state = State(weights, _bytes(self.game.state_dict().values()) - weights, _bytes(held),
+                           _bytes(averaged.state_dict().values()))
+        self._of_grain: dict[tuple[str, int], GrainCost] = {}
+
+    def grain(self, phase: Phase, samples: int) -> GrainCost:
+        """Forward and backward of that many samples."""
+        key = phase.name, samples
+        if key not in self._of_grain:
+            with self._without_data():
+                labels = torch.zeros(samples, self.task.num_classes) if self.task.num_classes else None
+                draws = _NoDraws(0, 0, phase.name, torch.zeros(samples, dtype=torch.long))
+                batch = Batch(torch.empty(samples, *self.task.shape), labels, labels, draws)
+                self._of_grain[key] = measure(self.game, phase, batch, self.precision)
+        return self._of_grain[key]
+
+    @contextlib.contextmanager
+    def _without_data(self) -> Iterator[None]:
+        resample._kernel.cache_clear()                  # what it keeps from outside has data, what from inside has none
+        try:
+            with self._mode:
+                yield
+        finally:
+            resample._kernel.cache_clear()
+
+
+def measure(game: Game, phase: Phase, batch: Batch, precision: str) -> GrainCost:
+    """The cost of one grain, as the engines run it; all gradients are gone afterwards."""
+    moving = [p for name in phase.players for p in game.players[name].parameters()]
+    game.requires_grad_(False)
+    for parameter in moving:
+        parameter.requires_grad_(True)
+    for module in tracked_modules(game):
+        module.drain()
+    with Meter([*game.parameters(), *game.buffers(), batch.reals]) as meter:
+        with autocast(precision, batch.reals.device):
+            terms = phase.loss(batch)
+            total = torch.stack([term.float() for term in terms.values()]).sum()
+        total.backward()
+    observed = [value for module in _observing(game, phase) for value in module.drain().values()]
+    cost = GrainCost(meter.flops, meter.peak, sum(p.numel() for p in moving),
+                     sum(value.numel() for value in observed) + len(terms) + len(batch.figures))
+    game.requires_grad_(True)
+    for parameter in moving:
+        parameter.grad = None
+    return cost
+
+
+def _observing(game: Game, phase: Phase) -> list[Tracked]:
+    """Whose observations a phase exchanges: its players' modules, and those of nobody."""
+    others = {id(m) for name, player in game.players.items() if name not in phase.players
+              for m in tracked_modules(player)}
+    return [m for m in tracked_modules(game) if id(m) not in others]
+
+
+class _NoDraws(Draws):
+    """Draws of the right shapes and types."""
+
+    def uniform(self, name: str, *shape: int) -> Tensor:
+        return torch.zeros(len(self), *shape)
+
+    def normal(self, name: str, *shape: int) -> Tensor:
+        return torch.zeros(len(self), *shape)
+
+    def integers(self, name: str, high: int, *shape: int) -> Tensor:
+        return torch.zeros(len(self), *shape, dtype=torch.long)
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)

@@ -1,0 +1,81 @@
+"""Where a run computes: everything on which its bits may depend beside the recipe."""
+
+import os
+import platform
+import re
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scalegan import __version__
+from scalegan.config import Engine
+from scalegan.data.reading import order
+from scalegan.engines.ranks import Ranks
+
+
+def record(ranks: Ranks, grain: int, precision: str, engine: Engine) -> dict[str, Any]:
+    """Versions, processors, threads and flags, as plain values; to be called on all ranks."""
+    cuda = ranks.device.type == "cuda"
+    zero = engine.name == "deepspeed"
+    devices = ranks.gather(torch.cuda.get_device_name(ranks.device) if cuda else _cpu())
+    threads = ranks.gather(torch.get_num_threads())
+    return {
+        "scalegan": __version__, "data_order": order.VERSION, "torch": str(torch.__version__),
+        "numpy": version("numpy"), "python": platform.python_version(), "accelerate": version("accelerate"),
+        "deepspeed": version("deepspeed") if zero else None, "triton": _version("triton") if cuda else None,
+        "cuda": torch.version.cuda if cuda else None, "cudnn": torch.backends.cudnn.version() if cuda else None,
+        "nccl": ".".join(map(str, torch.cuda.nccl.version())) if cuda else None, "driver": _driver() if cuda else None,
+        "device": ", ".join(sorted(set(devices))), "threads_per_rank": ", ".join(map(str, sorted(set(threads)))),
+        "ranks": ranks.world, "grain": grain, "engine": f"ZeRO-{engine.zero_stage}" if zero else engine.name,
+        "reduction": engine.reduction, "compile": engine.compile,
+        "precision": precision, "matmul_precision": torch.get_float32_matmul_precision(),
+        "deterministic": engine.deterministic, "tf32": torch.backends.cuda.matmul.allow_tf32 if cuda else None,
+        "cudnn_tf32": torch.backends.cudnn.allow_tf32 if cuda else None,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark if cuda else None,
+    }
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Why a run that goes on with records `now` may not get the bits that it would have got with `before`."""
+    before = {"data_order": 1, **before}    # which the first records do not name
+    same_sum = {"ranks"} if before.get("reduction") == now["reduction"] == "tree" else set()
+    return [f"{key} was {before[key]} and is {now[key]}" for key in now
+            if key in before and before[key] != now[key] and key not in same_sum]
+
+
+def prepare(device: torch.device, deterministic: bool) -> None:
+    """Asks CUDA for deterministic kernels, or for the fastest ones."""
+    if device.type != "cuda":
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cudnn.deterministic = deterministic
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+
+
+def _cpu() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            name = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
+    except OSError:
+        name = ""
+    return f"{name or platform.processor() or platform.machine()} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _driver() -> str | None:
+    """Of NVIDIA's kernel module."""
+    try:
+        found = re.search(r"\d+\.\d+(\.\d+)?", Path("/proc/driver/nvidia/version").read_text())
+    except OSError:
+        return None
+    return found and found[0]

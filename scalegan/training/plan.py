@@ -1,0 +1,149 @@
+"""What a recipe needs on a number of GPUs: memory, traffic, checkpoint bytes, loader images, hours.
+
+Computed from the costs that `costs` measures; docs/scaling.md says what is counted, and how it was checked.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scalegan import config
+from scalegan.config.ranks import check_world
+from scalegan.errors import RecipeError
+
+if TYPE_CHECKING:
+    from scalegan.training.costs import Costs, GrainCost, State
+
+ENGINES = ("ddp", "zero1", "zero2")
+PER_NODE = 8
+_FP32 = 4
+_BUCKET_BYTES = _FP32 * 2**24                           # that DeepSpeed sums together, see engines/deepspeed.py
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """Peaks of a GPU, from its maker's data sheet: without sparsity, traffic in one direction.
+
+    Args:
+        half, single: operations per second in bf16 or fp16, and of fp32 convolutions (TF32 where there is one).
+        memory: bytes.
+        node, network: bytes per second to GPUs of the same node, and of others.
+        bf16: whether it computes bf16 natively.
+    """
+
+    half: float
+    single: float
+    memory: float
+    node: float
+    network: float
+    bf16: bool = True
+
+
+GPUS = {
+    "v100-32": Gpu(125e12, 15.7e12, 32e9, 150e9, 12.5e9, bf16=False),
+    "a100-80": Gpu(312e12, 156e12, 80e9, 300e9, 25e9),
+    "h100-80": Gpu(989e12, 494e12, 80e9, 450e9, 50e9),
+    "h200": Gpu(989e12, 494e12, 141e9, 450e9, 50e9),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A recipe on so many GPUs under one engine; bytes are those of one rank. Where `problem` is set the rest is 0.
+
+    Args:
+        grain: samples per forward.
+        state_bytes: weights, buffers, moving average, optimizer state (and, with ZeRO, fp32 master weights).
+        grain_bytes: the most that a grain's forward and backward hold at once.
+        exchange_bytes: gradients and vectors that are held beside them.
+        memory_bytes: the most at once.
+        traffic_bytes: sent per iteration (one update of every phase; lazy ones by their share).
+        checkpoint_bytes: written per checkpoint.
+        loader_images_per_second: that keep the GPU busy.
+        flops_per_image: per real image taken, penalties and all.
+        hours: for `total_images`.
+    """
+
+    recipe: str
+    engine: str
+    gpus: int
+    problem: str = ""
+    grain: int = 0
+    state_bytes: int = 0
+    grain_bytes: int = 0
+    exchange_bytes: int = 0
+    memory_bytes: int = 0
+    traffic_bytes: int = 0
+    checkpoint_bytes: int = 0
+    loader_images_per_second: float = 0.0
+    flops_per_image: float = 0.0
+    hours: float = 0.0
+
+
+def plan(name: str, recipe: config.Recipe, costs: "Costs", engine: str, ranks: int, gpu: Gpu, mfu: float) -> Row:
+    """One row of the plan."""
+    try:
+        grain = check_world(recipe, ranks)
+    except RecipeError as error:
+        return Row(name, engine, ranks, problem=str(error))
+    share = recipe.batch_size // ranks
+    grains = share // grain
+    state = costs.state
+    memory, flops, sent, images = [], 0.0, 0.0, 0
+    for phase in costs.game.phases:
+        cost = costs.grain(phase, grain)
+        exchanged = exchange(cost, engine, ranks, grains)
+        memory.append((max(cost.peak_bytes + exchanged.beside_grain, exchanged.after), cost.peak_bytes, exchanged))
+        times = phase.updates / phase.every
+        flops += times * grains * cost.flops
+        sent += times * traffic(cost, engine, ranks, grains, recipe.engine.reduction)
+        images += phase.updates * recipe.batch_size * phase.fresh_batch
+    most, peak, exchanged = max(memory, key=lambda entry: entry[0])
+    held = held_bytes(state, engine, ranks)
+    batch = share * math.prod(costs.task.shape) * _FP32
+    speed = (gpu.single if costs.precision == "fp32" else gpu.half) * mfu
+    seconds = flops / speed + sent / (gpu.node if ranks <= PER_NODE else gpu.network)
+    return Row(name, engine, ranks, "", grain, held, peak, most - peak, held + batch + most, round(sent),
+               math.ceil(state.checkpoint / ranks), images / ranks / seconds, flops * ranks / images,
+               recipe.total_images / images * seconds / 3600)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Bytes of gradients and vectors that a phase holds: beside a grain that runs, and after the last one."""
+
+    beside_grain: int
+    after: int
+
+
+def exchange(cost: "GrainCost", engine: str, ranks: int, grains: int) -> Exchange:
+    """What the engines hold of gradients, as `scalegan/engines` has them."""
+    gradients = cost.gradients * _FP32
+    if engine == "ddp":
+        if ranks == grains == 1:
+            return Exchange(0, 0)
+        vector = gradients + cost.others * _FP32
+        waiting = (grains - 1).bit_length()             # partial sums of the tree, beside the last grain's gradients
+        return Exchange(waiting * vector + (gradients if grains > 1 else 0), 3 * vector)
+    part, bucket = -(-gradients // ranks), min(gradients, _BUCKET_BYTES)    # an upper bound: DeepSpeed frees early
+    kept = gradients if engine == "zero1" else part
+    after = kept + bucket + 2 * part if engine == "zero1" else kept + 3 * bucket
+    return Exchange(kept + bucket if grains > 1 else 0, after)
+
+
+def traffic(cost: "GrainCost", engine: str, ranks: int, grains: int, reduction: str) -> float:
+    """Bytes that a rank sends for an update: by ring algorithms, or by the tree's exchange of whole vectors."""
+    ring = (ranks - 1) / ranks
+    gradients, others = cost.gradients * _FP32, cost.others * _FP32
+    if engine == "ddp":
+        return (math.log2(ranks) if reduction == "tree" else 2 * ring) * (gradients + others)
+    sums = grains if engine == "zero2" else 1           # stage 2 keeps no whole gradients, and so sums each grain's
+    return ring * (2 * sums * gradients + 2 * others + gradients)   # the weights come back after the step
+
+
+def held_bytes(state: "State", engine: str, ranks: int) -> int:
+    """What a rank holds all the time."""
+    whole = state.weights + state.buffers + state.ema
+    if engine == "ddp":
+        return whole + state.optimizer
+    return whole + -(-(state.optimizer + 2 * state.weights) // ranks)   # beside moments: master weights, gradients

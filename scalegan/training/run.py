@@ -1,0 +1,105 @@
+"""A run: its parts, and what is saved of them."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scalegan.averages import power_ema
+from scalegan.averages.ema import Ema
+from scalegan.checkpoints import store
+from scalegan.checkpoints.store import Checkpoints
+from scalegan.config import Recipe
+from scalegan.data.reading.stream import Stream
+from scalegan.engines.base import Engine
+from scalegan.engines.partitioned import Partitioned
+from scalegan.engines.ranks import Ranks
+from scalegan.games.base import Game
+from scalegan.training.batch_loader import Feed
+from scalegan.training.rollback import Rollbacks
+from scalegan.training.run_lock import RunLock
+from scalegan.training.run_log import Means
+from scalegan.training.update_trace import UpdateTrace
+from scalegan.training.utilisation import Utilisation, peak_flops
+
+
+@dataclass
+class Progress:
+    """How far a run has come. With the tensors, this is its whole state."""
+
+    images: int = 0
+    iterations: int = 0
+    updates: dict[str, int] = field(default_factory=dict)
+    attempt: int = 0
+
+
+@dataclass
+class Run:
+    """The parts of a run, and what is saved of them."""
+
+    recipe: Recipe
+    folder: Path
+    ranks: Ranks
+    game: Game
+    optimizers: Mapping[str, torch.optim.Optimizer]
+    engine: Engine
+    ema: Ema
+    feed: Feed
+    open_stream: Callable[[int], Stream]
+    checkpoints: Checkpoints
+    facts: dict[str, Any]
+    draw_samples: Callable[[torch.nn.Module, Path], Tensor]
+    lock: RunLock | None  # of the folder, on rank 0
+    schedule: Callable[[int, float], None] = lambda images, lr_factor: None  # sets what moves with the images seen
+    progress: Progress = field(default_factory=Progress)
+    means: Means = field(default_factory=Means)
+    begun: float = field(default_factory=time.monotonic)  # less the seconds of earlier sittings
+    evaluate: Any = None  # metrics.in_training.InTraining, where the recipe evaluates; not imported where it does not
+    best: dict[str, dict[str, Any]] = field(default_factory=dict)  # by metric: its value, and the images it was at
+    other_emas: Mapping[str, Ema] = field(default_factory=dict)  # by prefix of their tensors
+    phase: str = "start"  # what it is doing, for those who ask after a death
+    rollbacks: Rollbacks = field(init=False)
+    utilisation: Utilisation = field(init=False)
+    trace: UpdateTrace = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rollbacks = Rollbacks(self.folder, self.ranks, self.checkpoints, self.recipe.health)
+        updates = self.recipe.log.profile_updates
+        self.utilisation = Utilisation(peak_flops(self.ranks.device, self.engine.precision) if updates else None)
+        self.trace = UpdateTrace(self.folder, updates if self.ranks.first else 0)
+
+    def tensors(self) -> dict[str, Tensor | Partitioned]:
+        """Every tensor of the run's state, by name; the same names, shapes and types with every engine."""
+        found = {f"game/{name}": tensor for name, tensor in self.game.state_dict().items()}
+        for group, ema in {"ema": self.ema, **self.other_emas}.items():
+            found |= {f"{group}/{name}": tensor for name, tensor in ema.average.state_dict().items()}
+        return found | self.engine.optimizer_state()
+
+    def saved_facts(self) -> dict[str, Any]:
+        """What is saved beside the tensors, as JSON."""
+        return {**self.facts, **vars(self.progress), "means": self.means.state(), **self.engine.state(),
+                "best": self.best, "seconds": time.monotonic() - self.begun}
+
+    def whereabouts(self) -> dict[str, Any]:
+        return {"images": self.progress.images, "iterations": self.progress.iterations, "phase": self.phase}
+
+    def take_up(self, path: Path) -> None:
+        """Goes on from a checkpoint, with the attempt that is due there."""
+        self.ranks.together(lambda: store.load_into(path, self.tensors()))
+        self.restore(store.facts_of(path))
+
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        """Takes up what `saved_facts` saved."""
+        self.progress = Progress(**{name: facts[name] for name in vars(Progress())})
+        self.progress.attempt = max(self.progress.attempt, self.rollbacks.attempt_at(self.progress.images))
+        self.feed = replace(self.feed, attempt=self.progress.attempt)
+        self.means.restore(facts["means"], self.ranks.device)
+        self.engine.restore(facts)
+        self.best = facts.get("best", {})
+        self.begun = time.monotonic() - facts["seconds"]
+        if self.ranks.first:
+            power_ema.forget_after(self.folder, self.progress.images)

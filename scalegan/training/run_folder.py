@@ -1,0 +1,79 @@
+"""A run's folder: one run at a time in it, one folder for all ranks, and the recipe frozen beside the results."""
+
+import socket
+import uuid
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from scalegan.engines.ranks import Ranks
+from scalegan.errors import RecipeError, SharedError
+from scalegan.support.files import write_whole
+from scalegan.training.run_lock import RunLock
+
+# What makes a run another run; anything else may change on resume, and is kept as config.<images>.yaml.
+IDENTITY = ("seed", "batch_size", "micro_batch_size", "lanes", "model", "game", "data.resolution", "data.labels",
+            "augment.name", "data.flip", "data.block_records", "data.window_blocks", "data.content")
+
+
+def claim(folder: Path, ranks: Ranks) -> RunLock | None:
+    """Locks the folder for this run and proves that all ranks see the same one. Rank 0's lock is returned.
+
+    Raises:
+        SharedError: where another run has it, or the ranks see different folders.
+    """
+    lock = ranks.together(lambda: RunLock(folder) if ranks.first else None)
+    if ranks.world > 1:
+        token = ranks.share(f".ranks-{uuid.uuid4().hex}")
+        if ranks.first:
+            (folder / token).touch()
+        ranks.wait()
+        views = ranks.gather((socket.gethostname(), (folder / token).exists()))
+        blind = [f"rank {rank} on {host}" for rank, (host, sees) in enumerate(views) if not sees]
+        if ranks.first:
+            (folder / token).unlink()
+        if blind:
+            raise SharedError(f"the run folder {folder.resolve()} of rank 0 on {views[0][0]} is not there for "
+                              f"{', '.join(blind[:8])}; run_dir must lie on storage that all nodes share")
+    return lock
+
+
+def freeze(folder: Path, config: dict[str, Any], records: dict[str, Any], images: int,
+           before: dict[str, Any] | None) -> list[str]:
+    """Writes config.yaml, or config.<images>.yaml where a resumed recipe differs; returns what changed."""
+    path = folder / "config.yaml"
+    text = OmegaConf.to_yaml(OmegaConf.create({**config, "records": records}))
+    changed = [] if before is None else differences(before, config)
+    if changed:
+        path = folder / f"config.{images}.yaml"
+    if changed or before is None or not path.exists():
+        write_whole(path, text)
+    return changed
+
+
+def check_identity(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
+    """Refuses to go on as another run. Both hold the recipe as dictionaries, and data.content."""
+    for key in differences(before, now):
+        if any(key == own or key.startswith(own + ".") for own in IDENTITY):
+            raise RecipeError(f"{folder} holds a run with {key}={look_up(before, key)}, and the recipe says "
+                              f"{look_up(now, key)}: that is another run. Choose another run_dir, or name the "
+                              "checkpoint in resume=PATH to go on all the same")
+
+
+def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted keys whose values differ."""
+    found = []
+    for key in sorted(before.keys() | now.keys()):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found.append(prefix + key)
+    return found
+
+
+def look_up(tree: dict[str, Any], dotted: str) -> Any:
+    for part in dotted.split("."):
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree

@@ -1,0 +1,163 @@
+"""What a run reports: metrics.jsonl, TensorBoard, and lines or a progress bar for whoever watches."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from scalegan.support.files import write_whole
+
+
+class Means:
+    """Running means of figures since the last report, summed on the device; saved, so that no report is lost.
+
+    A value that is not finite, as a skipped update may have, is left out.
+    """
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, Tensor] = {}
+
+    def add(self, figures: Mapping[str, Tensor]) -> None:
+        for name, value in figures.items():
+            value = value.detach().to(torch.float64)
+            finite = value.isfinite()
+            value, one = torch.where(finite, value, 0.0), finite.to(torch.int64)
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            self.counts[name] = self.counts[name] + one if name in self.counts else one
+
+    def report(self) -> dict[str, float]:
+        """The means of what was seen since the last call, and begins anew."""
+        means = {name: total / count for name, (total, count) in self.state().items() if count}
+        self.sums, self.counts = {}, {}
+        return means
+
+    def state(self) -> dict[str, list[float]]:
+        """[sum, count] by name; JSON keeps them exactly."""
+        return {name: [float(total), int(self.counts[name])] for name, total in self.sums.items()}
+
+    def restore(self, state: Mapping[str, list[float]], device: torch.device) -> None:
+        self.sums = {k: torch.tensor(v[0], dtype=torch.float64, device=device) for k, v in state.items()}
+        self.counts = {k: torch.tensor(int(v[1]), device=device) for k, v in state.items()}
+
+
+class RunLog:
+    """Writes a run's reports on rank 0.
+
+    Args:
+        folder: the run's.
+        images: where the run goes on; later reports of an earlier, killed attempt are cut away.
+        total_images: for the progress bar.
+        begun: when the run began, on the monotonic clock.
+        tensorboard: write event files too.
+    """
+
+    def __init__(self, folder: Path, images: int, total_images: int, begun: float, tensorboard: bool) -> None:
+        self.console = Console(highlight=False, soft_wrap=True)
+        self.path = folder / "metrics.jsonl"
+        self.begun = begun
+        self.total_images = total_images
+        self.board = None
+        self._tensorboard = tensorboard
+        self.rewind(images)
+        self.bar = self._bar(images) if sys.stdout.isatty() else None
+
+    def rewind(self, images: int) -> None:
+        """Goes on at `images`; later reports are cut away."""
+        self._cut(images)
+        self.last = (time.monotonic(), images)
+        if self._tensorboard:
+            if self.board:
+                self.board.close()
+            self.board = _board(self.path.parent / "tensorboard", images)
+
+    def say(self, line: str) -> None:
+        self.console.print(line, markup=False)
+
+    def advance(self, images: int) -> None:
+        if self.bar and images > self.last[1]:
+            self.bar.update(self.bar.task_ids[0], completed=images, rate=f"{self._rate(images):,.0f}")
+
+    def report(self, images: int, figures: Mapping[str, float], vitals: Mapping[str, float],
+               seconds_at_peak: float | None = None) -> None:
+        """One line of metrics.jsonl, the same to TensorBoard, and, without the vitals but for what was skipped, a line
+        for whoever watches. `mfu`, where asked for, is the share of the time since the last report that its updates
+        would have taken at the device's peak."""
+        now = time.monotonic()
+        rate = self._rate(images)
+        times = {"seconds": round(now - self.begun, 3), "images_per_second": round(rate, 2)}
+        if seconds_at_peak is not None:
+            times["mfu"] = round(seconds_at_peak / max(now - self.last[0], 1e-9), 4)
+        row = {"images": images, **times, **figures, **vitals}
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        if self.board:
+            for name, value in {**figures, **vitals}.items():
+                self.board.add_scalar(name, value, images)
+            for name in [name for name in times if name != "seconds"]:
+                self.board.add_scalar(name, times[name], images)
+            self.board.flush()
+        self.last = (now, images)
+        skipped = {name: value for name, value in vitals.items() if name.startswith("skipped/") and value}
+        shown = {name.removeprefix("loss/"): f for name, f in figures.items() if "grad_norm/" not in name}
+        line = "  ".join([*(f"{name} {value:.3f}" for name, value in shown.items()),
+                          *(f"{name} {value}" for name, value in skipped.items())])
+        self.say(f"{images:>12,} / {self.total_images:,} images  {rate:8,.0f} images/s  {line}")
+
+    def evaluation(self, images: int, figures: Mapping[str, float], seconds: float) -> None:
+        """A line of metrics.jsonl with what an evaluation found; the `seconds` it took count for no rate."""
+        named = {f"eval/{name}": value for name, value in figures.items()}
+        with self.path.open("a") as file:
+            file.write(json.dumps({"images": images, "seconds": round(time.monotonic() - self.begun, 3), **named})
+                       + "\n")
+        if self.board:
+            for name, value in named.items():
+                self.board.add_scalar(name, value, images)
+            self.board.flush()
+        self.last = (self.last[0] + seconds, self.last[1])
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        self.say(f"{images:>12,} / {self.total_images:,} images  evaluated in {seconds:,.0f} s  {shown}")
+
+    def close(self) -> None:
+        if self.bar:
+            self.bar.update(self.bar.task_ids[0], completed=self.last[1])
+            self.bar.stop()
+        if self.board:
+            self.board.close()
+
+    def _rate(self, images: int) -> float:
+        then, seen = self.last
+        return (images - seen) / max(time.monotonic() - then, 1e-9)
+
+    def _bar(self, images: int) -> Progress:
+        bar = Progress(BarColumn(), TaskProgressColumn(), TextColumn("{task.completed:,.0f} images"),
+                       TextColumn("{task.fields[rate]} images/s"), TimeRemainingColumn(), console=self.console)
+        bar.add_task("images", total=self.total_images, completed=images, rate="0")
+        bar.start()
+        return bar
+
+    def _cut(self, images: int) -> None:
+        """Leaves the reports up to `images`; a half-written last line goes too."""
+        if not self.path.exists():
+            return
+        kept = []
+        for line in self.path.read_text().splitlines(keepends=True):
+            try:
+                if line.endswith("\n") and json.loads(line)["images"] <= images:
+                    kept.append(line)
+            except (ValueError, KeyError):
+                continue
+        write_whole(self.path, "".join(kept))
+
+
+def _board(folder: Path, images: int) -> Any:
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder), purge_step=images + 1 if images else None)

@@ -1,0 +1,159 @@
+"""The loop. It knows phases, images and files; no GAN mathematics."""
+
+import time
+from collections.abc import Mapping
+from enum import IntEnum
+
+from torch import Tensor
+
+from scalegan.averages import power_ema
+from scalegan.data.reading.stream import Reals, Stream
+from scalegan.engines.partitioned import Partitioned
+from scalegan.games.base import Phase
+from scalegan.pictures import grids
+from scalegan.training.health_figures import diversity, vitals
+from scalegan.training.intervals import Due, crossed
+from scalegan.training.rollback import finite
+from scalegan.training.run import Run
+from scalegan.training.run_log import RunLog
+from scalegan.training.stop_request import StopRequest
+
+
+class Outcome(IntEnum):
+    """How training ended; also the process's exit code."""
+
+    FINISHED = 0
+    INTERRUPTED = 75
+
+
+def train(run: Run, stop: StopRequest) -> Outcome:
+    """Plays the game from `run.progress` to the recipe's end, or until all ranks agree to stop."""
+    recipe = run.recipe
+    log = RunLog(run.folder, run.progress.images, recipe.total_images, run.begun, recipe.log.tensorboard) \
+        if run.ranks.first else None
+    stream = run.open_stream(run.progress.images)
+    if log and run.progress.images == 0 and recipe.snapshot.every_images:
+        _draw(run)
+    try:
+        while run.progress.images < recipe.total_images:
+            before = run.progress.images
+            play_iteration(run, stream)
+            _average(run, before)
+            due = _due(run, before, stop)
+            tensors = run.tensors() if due.save or due.evaluation else {}
+            if _sick(run, tensors):
+                stream.close()
+                _roll_back(run, log)
+                stream = run.open_stream(run.progress.images)
+                continue
+            _report(run, log, before, due.last)
+            better = due.evaluation and _evaluate(run, log)
+            if due.save or better:
+                _save(run, tensors, due)
+            if due.stop:
+                return Outcome.INTERRUPTED
+        return Outcome.FINISHED
+    finally:
+        stream.close()
+        run.trace.close()
+        stop.settle()
+        if log:
+            log.close()
+
+
+def _due(run: Run, before: int, stop: StopRequest) -> Due:
+    recipe, images = run.recipe, run.progress.images
+    last = images >= recipe.total_images
+    return Due(last, stop.agreed() and not last, crossed(recipe.checkpoint.every_images, before, images),
+               run.evaluate is not None and (last or crossed(recipe.eval.every_images, before, images)))
+
+
+def _sick(run: Run, tensors: Mapping[str, Tensor | Partitioned]) -> bool:
+    """Whether too many updates in a row were not finite, or what would be saved is not; the same on all ranks."""
+    if run.rollbacks.due(run.engine.health.in_a_row, run.progress.iterations):
+        return True
+    return bool(tensors) and not all(run.ranks.gather(finite(tensors.values())))
+
+
+def _save(run: Run, tensors: Mapping[str, Tensor | Partitioned], due: Due) -> None:
+    """A checkpoint; one that was due, with nothing being skipped, is good enough to roll back to."""
+    run.phase = "checkpoint"
+    good = due.checkpoint and not int(run.engine.health.in_a_row)
+    run.checkpoints.save(run.progress.images, tensors, {**run.saved_facts(), "good": good}, wait=due.stop or due.last)
+
+
+def _roll_back(run: Run, log: RunLog | None) -> None:
+    """Goes on from the last good checkpoint with other draws, or ends the run."""
+    run.phase = "rollback"
+    images = run.progress.images
+    run.take_up(run.rollbacks.go_back(images, run.progress.attempt))
+    run.utilisation.take_seconds()
+    if log:
+        log.rewind(run.progress.images)
+        log.say(f"losses or gradients are not finite at {images:,} images: going back to {run.progress.images:,}, "
+                f"rollback {run.progress.attempt} of at most {run.recipe.health.max_rollbacks}")
+
+
+def play_iteration(run: Run, stream: Stream) -> None:
+    """Every phase that is due, each update on a fresh batch or on the last one."""
+    progress = run.progress
+    reals: Reals | None = None
+    run.schedule(progress.images, run.recipe.health.lr_factor**progress.attempt)
+    for phase in run.game.phases:
+        if not phase.due(progress.iterations):
+            continue
+        run.phase = phase.name
+        for _ in range(run.game.repeats(phase)):
+            if phase.fresh_batch or reals is None:
+                reals = run.feed.prepare(stream.take())
+                progress.images = stream.position
+            updates = progress.updates.get(phase.name, 0)
+            with run.trace.update(phase.name, progress.images), run.utilisation.update(phase.name):
+                figures = run.engine.update(phase, run.feed.batch(reals, phase.name, updates))
+            run.game.after(phase, figures)
+            run.means.add({_figure(phase, name): value for name, value in figures.items()})
+            progress.updates[phase.name] = updates + 1
+    progress.iterations += 1
+
+
+def _average(run: Run, before: int) -> None:
+    """Every moving average, and the snapshots that others are made of afterwards."""
+    images, power = run.progress.images, run.recipe.power_ema
+    for ema in (run.ema, *run.other_emas.values()):
+        ema.update(images - before, images)
+    if power and run.ranks.first and crossed(power.every_images, before, images):
+        power_ema.store(run.folder, images, {s: run.other_emas[f"power_ema/{s}"] for s in power.sigma_rel})
+
+
+def _report(run: Run, log: RunLog | None, before: int, last: bool) -> None:
+    """The picture and the report, where they are due."""
+    images, recipe = run.progress.images, run.recipe
+    if log and recipe.snapshot.every_images and (last or crossed(recipe.snapshot.every_images, before, images)):
+        _draw(run)
+    if recipe.log.every_images and (last or crossed(recipe.log.every_images, before, images)):
+        figures = run.means.report()
+        if log:
+            log.report(images, figures, vitals(run.game, run.engine.health, figures), run.utilisation.take_seconds())
+    if log:
+        log.advance(images)
+
+
+def _evaluate(run: Run, log: RunLog | None) -> bool:
+    """Measures the averaged generator; whether any figure is better than all before."""
+    run.phase = "evaluation"
+    begun = time.monotonic()
+    figures = run.evaluate(run.ema.average, run.progress.images)
+    if log:
+        log.evaluation(run.progress.images, figures, time.monotonic() - begun)
+    return run.evaluate.improved(run.best, figures, run.progress.images)
+
+
+def _draw(run: Run) -> None:
+    """The run's picture; how much its samples differ is told in the next report."""
+    samples = run.draw_samples(run.ema.average, grids.numbered(run.folder / "samples", run.progress.images))
+    run.means.add({"diversity": diversity(samples)})
+
+
+def _figure(phase: Phase, name: str) -> str:
+    """By phase, but for gradient norms, which are the player's where its main phase has them."""
+    return name if name.startswith("grad_norm/") and phase.every == 1 else f"loss/{phase.name}/{name}"

@@ -1,0 +1,207 @@
+"""Recipes: what is refused and how, composition, and the way through YAML and back."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from harness import ROOT, TRAIN, cli, environment
+from omegaconf import OmegaConf
+
+from scalegan import config
+from scalegan.config import catalogue, loading
+from scalegan.config.help import describe_keys
+from scalegan.config.ranks import check_world
+from scalegan.errors import RecipeError
+
+QUICK = "recipe=quickstart"
+
+# What was typed, and what the one line of the answer must hold.
+WRONG = {
+    "misspelt recipe": (["recipe=quickstat"], ["no recipe 'quickstat'", "did you mean 'quickstart'"]),
+    "no recipe": (["seed=1"], ["recipe=NAME"]),
+    "two recipes": ([QUICK, "recipe=lsun_bedroom"], ["recipe=NAME"]),
+    "missing file": (["recipe=nowhere/else.yaml"], ["no recipe file nowhere/else.yaml"]),
+    "not key=value": ([QUICK, "--fast"], ["'--fast' is not of the form key=value"]),
+    "misspelt key": ([QUICK, "sed=1"], ["unknown key 'sed'", "did you mean 'seed'"]),
+    "misspelt nested key": ([QUICK, "data.pth=x"], ["unknown key 'data.pth'", "did you mean 'data.path'"]),
+    "misspelt group": ([QUICK, "dta.path=x"], ["unknown key 'dta", "'data"]),
+    "misspelt key of a model": ([QUICK, "model.widht=8"], ["unknown key 'model.widht'", "'model.width'"]),
+    "misspelt key of an optimizer": ([QUICK, "optimizer.G.rl=1"], ["'optimizer.G.rl'", "'optimizer.G.lr'"]),
+    "misspelt penalty": ([QUICK, "game.penalties.r1.gama=1"], ["r1.gama'", "'game.penalties.r1.gamma'"]),
+    "another player": ([QUICK, "optimizer.Q.lr=1"], ["optimizer must name the players G and D"]),
+    "misspelt model": ([QUICK, "model.name=dcgn"], ["model.name=dcgn", "did you mean 'dcgan'"]),
+    "misspelt loss": ([QUICK, "game.loss=hing"], ["game.loss=hing", "did you mean 'hinge'"]),
+    "a word for a number": ([QUICK, "batch_size=many"], ["batch_size=many", "integer"]),
+    "a fraction for a count": ([QUICK, "total_images=0.5"], ["total_images=0.5", "integer"]),
+    "nothing to do": ([QUICK, "total_images=0"], ["total_images=0", "greater than 0"]),
+    "negative workers": ([QUICK, "data.workers=-1"], ["data.workers=-1"]),
+    "a decay of one": ([QUICK, "optimizer.D.betas=[0,1]"], ["optimizer.D.betas"]),
+    "one checkpoint": ([QUICK, "checkpoint.keep=1"], ["checkpoint.keep=1", "greater than or equal to 2"]),
+    "lanes and batch": ([QUICK, "lanes=7"], ["lanes=7 does not divide batch_size=64"]),
+    "grain and batch": ([QUICK, "micro_batch_size=24"], ["micro_batch_size=24 does not divide batch_size=64"]),
+    "norm group and batch": ([QUICK, "model.norm_group=24"], ["model.norm_group=24 does not divide batch_size=64"]),
+    "resolution of DCGAN": ([QUICK, "data.resolution=48"], ["data.resolution=48", "16, 32, 64, 128, 256"]),
+    "images of points": ([QUICK, "data.backend=points"], ["model.name=mlp"]),
+    "twice the same player": ([QUICK, "game.order=[D,D]"], ["game.order"]),
+    "no batch to begin with": ([QUICK, "game.fresh_batch=[G]"], ["game.fresh_batch must hold D"]),
+    "relativistic, bare": ([QUICK, "game.loss=relativistic"], ["game.penalties.r1.gamma"]),
+    "no data": ([QUICK, "data.path=''"], ["data.path is not given"]),
+    "unbalanced brackets": ([QUICK, "game.order=[D"], ["overrides"]),
+}
+
+
+@pytest.mark.parametrize("arguments, says", WRONG.values(), ids=WRONG.keys())
+def test_wrong_command_line(arguments: list[str], says: list[str]) -> None:
+    with pytest.raises(RecipeError) as caught:
+        loading.load(arguments)
+    message = str(caught.value)
+    for part in says:
+        assert part in message
+    assert "\n" not in message and len(message) < 300
+    assert caught.value.exit_code == 2
+
+
+# Wrong only on so many ranks.
+WRONG_ON_RANKS = {
+    "ranks and lanes": (3, [], "use 2 ranks"),
+    "no grain for the tree": (2, ["engine.reduction=tree", "micro_batch_size=null"], "needs micro_batch_size"),
+    "a grain wider than the share": (4, ["engine.reduction=tree", "micro_batch_size=32"], "power of two"),
+    "a norm group beside the grain": (2, ["model.norm_group=32", "micro_batch_size=16"], "norm_group=32"),
+}
+
+
+@pytest.mark.parametrize("ranks, overrides, says", WRONG_ON_RANKS.values(), ids=WRONG_ON_RANKS.keys())
+def test_wrong_on_so_many_ranks(ranks: int, overrides: list[str], says: str) -> None:
+    recipe = loading.load([QUICK, *overrides])
+    with pytest.raises(RecipeError, match=says):
+        check_world(recipe, ranks)
+
+
+@pytest.mark.parametrize("ranks, grain", [(1, 16), (2, 16), (4, 16)])
+def test_the_grain_is_the_same_on_any_ranks(ranks: int, grain: int) -> None:
+    assert check_world(loading.load([QUICK]), ranks) == grain
+
+
+def test_mistake_is_one_line_and_exit_code_2_in_no_time() -> None:
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, str(TRAIN), QUICK, "sede=1"], capture_output=True, text=True,
+                          env=environment(), timeout=60)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == "scalegan: error: quickstart.yaml: unknown key 'sede'; did you mean 'seed'?\n"
+    assert time.monotonic() - began < 15
+
+
+def test_misspelt_verb() -> None:
+    done = cli("trian", QUICK)
+    assert done.returncode == 2
+    assert "did you mean 'train'" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["recipes"], ["train", "--help"], ["train", QUICK, "--print-config"], ["--help"],
+                                       ["train", QUICK, "sede=1"]], ids=" ".join)
+def test_nothing_imports_torch_before_it_must(arguments: list[str]) -> None:
+    code = ("import sys; from scalegan.cli import main; sys.argv[1:] = sys.argv[1:]; main(); "
+            "assert 'scalegan.config.catalogue' in sys.modules or sys.argv[1] == '--help'; "
+            "sys.exit('torch' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", code, *arguments], env=environment(), capture_output=True, text=True,
+                          timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_verb_imports_torch_before_it_knows_what_to_do() -> None:
+    code = ("import sys; from importlib import import_module; from scalegan.cli import VERBS; "
+            "[import_module(module) for module, _ in VERBS.values()]; sys.exit('torch' in sys.modules)")
+    assert subprocess.run([sys.executable, "-c", code], env=environment(), timeout=60).returncode == 0
+
+
+def test_help_names_every_key_with_its_meaning() -> None:
+    rows = {key: meaning for key, _, meaning in describe_keys()}
+    assert {"seed", "data.path", "model.width", "model.hidden", "engine.reduction", "game.penalties.r1.gamma",
+            "optimizer.PLAYER.lr", "ema.half_life_images"} <= rows.keys()
+    assert [key for key, meaning in rows.items() if not meaning and not key.endswith(".name")] == []
+
+
+@pytest.mark.parametrize("name", catalogue.available())
+def test_every_recipe_loads_and_prints_itself(name: str, tmp_path: Path) -> None:
+    recipe = loading.load([f"recipe={name}"])
+    path = tmp_path / "printed.yaml"
+    path.write_text(loading.to_yaml(recipe))
+    assert loading.load([f"recipe={path}"]) == recipe
+
+
+def test_every_recipe_says_what_it_is() -> None:
+    found = catalogue.available()
+    assert {"quickstart", "toy_lecture", "dcgan_cifar10", "lsun_bedroom", "celeba_dcgan"} <= found.keys()
+    assert [name for name, about in found.items() if len(about) < 20] == []
+
+
+def test_overrides_win_and_are_typed() -> None:
+    recipe = loading.load([QUICK, "optimizer.G.lr=1e-4", "seed=7", "data.flip=on", "model.norm_group=batch",
+                           "game.penalties.r1.gamma=10", "micro_batch_size=null", "game.updates={D: 5}"])
+    assert recipe.optimizer["G"].lr == 1e-4 and recipe.optimizer["D"].lr == 4e-4
+    assert recipe.optimizer["G"].betas == (0.5, 0.99)  # its siblings stay
+    assert recipe.seed == 7
+    assert recipe.data.flip is True
+    assert recipe.model.norm_group == "batch"
+    assert recipe.game.penalties.r1 == config.R1(gamma=10)
+    assert recipe.micro_batch_size is None
+    assert recipe.game.updates == {"D": 5}
+
+
+def test_scientific_notation_in_a_file_is_a_number(tmp_path: Path) -> None:
+    """PyYAML reads 1e-4 as a string."""
+    (tmp_path / "mine.yaml").write_text("extends: quickstart\noptimizer: {G: {lr: 1e-4}}\nlanes: 4\n")
+    assert loading.load([f"recipe={tmp_path / 'mine.yaml'}"]).optimizer["G"].lr == 1e-4
+
+
+def test_extends_in_order_and_nearest_wins(tmp_path: Path) -> None:
+    (tmp_path / "first.yaml").write_text("batch_size: 8\nseed: 1\nlanes: 4\ndata: {path: a, resolution: 32}\n")
+    (tmp_path / "second.yaml").write_text("seed: 2\nlanes: 2\ndata: {path: b}\n")
+    (tmp_path / "mine.yaml").write_text("extends: [first, second]\nlanes: 1\ntotal_images: 8\n"
+                                        "model: {name: dcgan, norm_group: 8}\n")
+    recipe = loading.load([f"recipe={tmp_path / 'mine.yaml'}"])
+    assert (recipe.batch_size, recipe.seed, recipe.lanes) == (8, 2, 1)
+    assert (recipe.data.path, recipe.data.resolution) == ("b", 32)
+    assert recipe.run_dir == "runs/mine"
+
+
+def test_extends_of_nothing_is_said(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("extends: nobody\n")
+    with pytest.raises(RecipeError, match=r"mine\.yaml: extends 'nobody'"):
+        loading.load([f"recipe={tmp_path / 'mine.yaml'}"])
+
+
+def test_another_name_drops_the_keys_of_the_old_one() -> None:
+    recipe = loading.load([QUICK, "model.name=mlp", "model.hidden=8"])
+    assert recipe.model == config.MLP(hidden=8)  # neither width nor the latent_dim of quickstart's DCGAN
+    assert loading.load([QUICK, "model.name=dcgan", "model.width=8"]).model.latent_dim == 64
+
+
+def test_own_folder_of_recipes_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "quickstart.yaml").write_text("# My own quickstart, of a kind\nextends: toy_lecture\nseed: 99\n")
+    monkeypatch.setenv("SCALEGAN_RECIPES", str(tmp_path))
+    assert loading.load([QUICK]).seed == 99
+    assert catalogue.available()["quickstart"] == "My own quickstart, of a kind"
+
+
+def test_printed_config_is_the_recipe_from_anywhere(tmp_path: Path) -> None:
+    """As a file, from another directory, uninstalled: only the checkout and what it needs."""
+    done = subprocess.run([sys.executable, str(TRAIN), QUICK, "seed=3", "--print-config"], cwd=tmp_path,
+                          env=environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert OmegaConf.create(done.stdout) == OmegaConf.create(loading.to_dict(loading.load([QUICK, "seed=3"])))
+    (tmp_path / "printed.yaml").write_text(done.stdout)
+    again = cli("train", "recipe=printed.yaml", "--print-config", cwd=tmp_path)
+    assert again.stdout == done.stdout
+
+
+def test_installed_folder_of_recipes_is_the_checkouts() -> None:
+    assert (ROOT / "recipes") in catalogue.folders()
+
+
+def test_a_runs_config_is_a_recipe(finished_run: Path) -> None:
+    recipe = loading.load([f"recipe={finished_run / 'config.yaml'}"])
+    assert recipe.run_dir == str(finished_run) and recipe.total_images == 2560

@@ -1,0 +1,136 @@
+"""Every recipe that ships: builds at full size, fits what it is meant for, and trains in small."""
+
+import pytest
+import torch
+from harness import ROOT
+
+from scalegan.commands.plan import meant_for
+from scalegan.config import Recipe, Schedule, catalogue, loading
+from scalegan.config.ranks import check_world
+from scalegan.data.spec import Task
+from scalegan.engines import optimizers
+from scalegan.engines.ddp import DDPEngine
+from scalegan.engines.ranks import Ranks
+from scalegan.games.base import Batch
+from scalegan.randomness import Draws
+from scalegan.training import build
+
+SAMPLES = 4
+NARROW = {
+    "dcgan": ["model.width=4", "model.latent_dim=8", "model.norm_group=4"],
+    "biggan": ["model.width=8", "model.norm_group=4"],
+    "stylegan2": ["model.channel_base=256", "model.channel_max=16", "model.latent_dim=16", "model.w_dim=16",
+                  "model.mapping_layers=2", "model.mbstd_group=4"],
+    "r3gan": ["model.width=32", "model.cardinality=8", "model.blocks=1"],
+    "mlp": [],
+}
+# For GPUs; the others are for a CPU.
+FULL_CORPORA = [name for name in catalogue.available()
+                if name not in ("quickstart", "toy_lecture", "dcgan_mnist", "mlp_gan_mnist") and "_small" not in name]
+
+# Real images that the published run took from its data, by what its authors count.
+PUBLISHED_IMAGES = {
+    "biggan_cifar10": 500 * 50_000,             # launch_cifar_ema.sh: 500 epochs
+    "lsun_scenes_biggan": 150_000 * 2048,       # README of BigGAN-PyTorch: iterations of 8 x 256, a step of D each
+    "stylegan2_cifar10": 100_000_000,           # train.py, cfg=cifar: kimg=100000
+    "celeba_stylegan2": 25_000_000,             # the same, cfg=auto
+    "celeba128_stylegan2": 25_000_000,
+    "lsun_cat_stylegan2": 88_000_000,           # README of NVlabs/stylegan2: --total-kimg=88000
+    "lsun_church_stylegan2": 88_000_000,
+    "r3gan_cifar10": 2 * 250_000_000,           # table 9 of the paper: 250 Mimg, of D's batches; as many are G's
+}
+R3GANS = [name for name in FULL_CORPORA if "r3gan" in name]
+# gamma's start, p's end and the half-life's end of the preset that a recipe follows (train.py of brownvc/R3GAN).
+R3GAN_PRESETS = {"r3gan_cifar10": (0.05, 0.55, 5_000_000), "celeba_r3gan": (2, 0.3, 500_000),
+                 "celeba128_r3gan": (17, 0.3, 500_000)}
+
+
+def task_of(recipe: Recipe) -> Task:
+    data = recipe.data
+    if data.backend == "points":
+        return Task((2,))
+    classes = {"none": 0, "class": 10, "attributes": 40}[data.labels]
+    return Task((3, data.resolution, data.resolution), classes, data.labels == "attributes")
+
+
+@pytest.mark.parametrize("name", catalogue.available())
+def test_it_builds_at_full_size_for_as_many_ranks_as_it_says(name: str) -> None:
+    recipe = loading.load([f"recipe={name}"])
+    with torch.device("meta"):
+        game = build.game(recipe, task_of(recipe))
+    assert all(parameter.is_meta for parameter in game.parameters())
+    most = meant_for(name) or 1
+    for ranks in (count for count in range(1, most + 1) if most % count == 0):
+        check_world(recipe, ranks)
+
+
+def header_of(name: str) -> list[str]:
+    return [line for line in catalogue.find(name).read_text().splitlines() if line.startswith("#")]
+
+
+@pytest.mark.parametrize("name", FULL_CORPORA)
+def test_its_header_says_what_it_is_meant_for(name: str) -> None:
+    assert meant_for(name) and "GPU" in header_of(name)[1] and "hour" in header_of(name)[1]
+
+
+@pytest.mark.parametrize("name", FULL_CORPORA)
+def test_its_header_agrees_with_the_plan_in_the_docs(name: str) -> None:
+    """docs/scaling.md: | recipe | GPUs | batch | ... | hours |, as `scalegan plan --table corpora` computed them."""
+    rows = [[cell.strip() for cell in line.strip(" |").split("|")]
+            for line in (ROOT / "docs" / "scaling.md").read_text().splitlines() if line.startswith(f"| {name} |")]
+    assert len(rows) == 1
+    gpus, batch, hours = int(rows[0][1]), int(rows[0][2].replace(",", "")), rows[0][-1]
+    assert (gpus, batch) == (meant_for(name), loading.load([f"recipe={name}"]).batch_size)
+    said = "under an hour" if hours == "under 1" else f"about {hours} hour{'s' * (hours != '1')}"
+    assert said in header_of(name)[1]
+
+
+@pytest.mark.parametrize("name", [*FULL_CORPORA, "dcgan_mnist", "mlp_gan_mnist"])
+def test_its_header_names_data_source_and_the_published_figure(name: str) -> None:
+    header = header_of(name)
+    starts = [line.split(":")[0] for line in header]
+    assert {"# Data", "# Source"} <= set(starts)
+    assert "Published" in " ".join(header[starts.index("# Source"):])
+
+
+@pytest.mark.parametrize("name", PUBLISHED_IMAGES)
+def test_its_length_is_the_published_one_in_images_taken(name: str) -> None:
+    assert loading.load([f"recipe={name}"]).total_images == PUBLISHED_IMAGES[name]
+
+
+@pytest.mark.parametrize("name", R3GANS)
+def test_r3gans_schedules_are_the_published_ones_with_the_batches_of_g_counted(name: str) -> None:
+    recipe = loading.load([f"recipe={name}"])
+    gamma, p, half_life = R3GAN_PRESETS.get(name, (150, 0.3, 500_000))
+    images = 2 * 20_000_000
+    assert recipe.game.fresh_batch == ("D", "G")
+    for player in recipe.optimizer.values():
+        assert player.lr == Schedule(start=2e-4, end=5e-5, images=images)
+        assert player.betas == (0, Schedule(start=0.9, end=0.99, images=images))
+    for penalty in (recipe.game.penalties.r1, recipe.game.penalties.r2):
+        assert penalty.gamma == Schedule(start=gamma, end=gamma / 10, images=images)
+    assert recipe.augment.p == Schedule(start=0, end=p, images=images)
+    assert recipe.ema.half_life_images == Schedule(start=0, end=2 * half_life, images=images)
+    assert recipe.total_images >= images
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", catalogue.available())
+def test_it_makes_an_update_in_small(name: str) -> None:
+    family = loading.load([f"recipe={name}"]).model.name
+    recipe = loading.load([f"recipe={name}", f"batch_size={SAMPLES}", f"micro_batch_size={SAMPLES}", "lanes=1",
+                           *NARROW[family]])
+    task = task_of(recipe)
+    game = build.game(recipe, task)
+    engine = DDPEngine(game, optimizers.make(recipe.optimizer, game), Ranks(0, 1, torch.device("cpu")), SAMPLES)
+    for phase in game.phases:
+        before = [p.clone() for player in phase.players for p in game.players[player].parameters()]
+        draws = Draws(0, 0, phase.name, torch.arange(SAMPLES))
+        labels = None
+        if task.num_classes:
+            labels = draws.integers("label", 2, 40) if task.multilabel else draws.integers("label", task.num_classes)
+        reals = draws.normal("real", *task.shape).clamp(-1, 1)
+        terms = engine.update(phase, Batch(reals, labels, labels, draws))
+        after = [p for player in phase.players for p in game.players[player].parameters()]
+        assert all(value.isfinite() for value in terms.values())
+        assert any(not torch.equal(a, b) for a, b in zip(before, after))

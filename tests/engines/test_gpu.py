@@ -1,0 +1,46 @@
+"""What needs a CUDA device: the same bits twice and after a restart, and the CPU's random integers."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from harness import digest, environment, train_command
+
+from scalegan.data.reading.stream import Reals
+from scalegan.randomness import Draws, philox
+from scalegan.training.batch_loader import Feed
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")]
+
+
+def train(*arguments: object) -> None:
+    subprocess.run(train_command(*arguments), env=environment(CUDA_VISIBLE_DEVICES="0"), check=True, timeout=600)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_the_same_bits_twice_and_after_a_restart(precision: str, tiny_recipe: Path, tmp_path: Path) -> None:
+    common = (f"recipe={tiny_recipe}", f"precision={precision}", "data.workers=1")
+    for name in ("one", "two"):
+        train(*common, f"run_dir={tmp_path / name}")
+    train(*common, f"run_dir={tmp_path / 'moved'}", "total_images=1280")
+    train(*common, f"run_dir={tmp_path / 'moved'}")
+    assert digest(tmp_path / "one") == digest(tmp_path / "two") == digest(tmp_path / "moved")
+
+
+def test_batches_arrive_whole_beside_computing() -> None:
+    """They are copied on a stream of their own."""
+    here, there = (Feed(0, 0, 64, 0, torch.device(name), True, None) for name in ("cpu", "cuda"))
+    busy = torch.randn(4096, 4096, device="cuda")
+    for position in range(0, 64 * 50, 64):
+        samples = torch.randint(0, 256, (64, 3, 64, 64), dtype=torch.uint8)
+        busy = (busy @ busy).tanh()
+        found = there.prepare(Reals(position, samples.pin_memory(), None)).samples
+        torch.testing.assert_close(found.cpu(), here.prepare(Reals(position, samples, None)).samples)
+
+
+def test_draws_are_the_cpus() -> None:
+    positions = torch.arange(1000) * 7919
+    assert torch.equal(philox(12345, positions.cuda(), 4).cpu(), philox(12345, positions, 4))
+    here, there = (Draws(0, 0, "test", p).normal("z", 64) for p in (positions, positions.cuda()))
+    torch.testing.assert_close(there.cpu(), here, rtol=1e-6, atol=1e-6)

@@ -1,0 +1,96 @@
+"""Compiled passes: the same updates, names and bits on resume; penalties stay eager."""
+
+import copy
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from harness import digest, launch, reports, train
+from small_games import SAMPLES, Witness, batch_of, game_of, networks
+from torch._dynamo.utils import counters
+
+from scalegan.engines.ddp import DDPEngine
+from scalegan.engines.ranks import Ranks
+from scalegan.errors import RecipeError
+from scalegan.games import compiled
+from scalegan.games.compiled import Compiled, check_compiler
+from scalegan.games.gan.game import GAN
+
+FAMILIES = ("dcgan", "biggan", "stylegan2", "r3gan")
+
+
+@pytest.fixture
+def quickly_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Captured, differentiated and functionalised as always, but not made into C++, which takes minutes."""
+    monkeypatch.setattr(compiled.torch, "compile", partial(torch.compile, backend="aot_eager"))
+
+
+def with_compiled_players(game: GAN) -> GAN:
+    game.quick = {name: Compiled(player) for name, player in game.players.items()}
+    return game
+
+
+def gradients(game: GAN, family: str) -> dict[str, list[torch.Tensor]]:
+    """Of one update of every phase, in grains of half a batch; with the tracked modules' next state."""
+    found = {}
+    for phase in game.phases:
+        witnesses = {name: Witness(player) for name, player in game.players.items()}
+        grain = SAMPLES if family == "dcgan" else SAMPLES // 2      # DCGAN's norms here are over the batch
+        engine = DDPEngine(game, witnesses, Ranks(0, 1, torch.device("cpu")), grain)
+        engine.update(phase, batch_of(family, phase.name))
+        found[phase.name] = witnesses[phase.players[0]].found
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_compiled_updates_are_the_eager_ones(family: str, quickly_compiled: None) -> None:
+    nets = networks(family)
+    eager, other = game_of(family, *copy.deepcopy(nets)), with_compiled_players(game_of(family, *nets))
+    assert list(eager.state_dict()) == list(other.state_dict())
+    counters.clear()
+    expected, found = gradients(eager, family), gradients(other, family)
+    for phase, tensors in expected.items():
+        whole = torch.cat([t.flatten() for t in tensors]).norm()
+        for one, two in zip(tensors, found[phase], strict=True):
+            assert (one - two).norm() <= 1e-4 * one.norm() + 1e-6 * whole, phase
+    for (name, one), two in zip(eager.state_dict().items(), other.state_dict().values()):
+        assert torch.allclose(one, two, rtol=1e-4, atol=1e-6), name       # running statistics, u, w_avg, path length
+    graphs = counters["stats"]["unique_graphs"]
+    assert graphs >= 4 and not counters["graph_break"]
+    gradients(other, family)
+    assert counters["stats"]["unique_graphs"] == graphs                   # nothing is compiled twice
+
+
+def test_a_forward_by_hand_between_updates_keeps_what_it_observed(quickly_compiled: None) -> None:
+    generator, _ = networks("dcgan")
+    z = torch.ones(SAMPLES, 12)
+    generator(z)
+    alone = [m.drain() for m in generator.modules() if hasattr(m, "drain")]
+    generator(z)
+    Compiled(generator)(z)
+    both = [m.drain() for m in generator.modules() if hasattr(m, "drain")]
+    for one, two in zip(alone, both, strict=True):
+        assert one.keys() == two.keys()
+        assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
+
+
+def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(RecipeError, match=r"needs a C\+\+ compiler, and there is no g\+\+: install g\+\+"):
+        check_compiler(torch.device("cpu"))
+
+
+@pytest.mark.slow
+def test_a_resumed_compiled_run_has_the_same_bits(tiny_recipe: Path, tmp_path: Path) -> None:
+    keys = (f"recipe={tiny_recipe}", "engine.compile=true", "game.penalties.r1.every=4", "snapshot.every_images=0")
+    straight, moved = tmp_path / "straight", tmp_path / "moved"
+    launch(1, *keys, f"run_dir={straight}", "total_images=1280")
+    launch(1, *keys, f"run_dir={moved}", "total_images=640")
+    launch(1, *keys, f"run_dir={moved}", "total_images=1280")
+    assert digest(moved) == digest(straight)
+    assert reports(moved)[-1] == reports(straight)[-1]
+    done = train(f"recipe={tiny_recipe}", f"run_dir={moved}", "total_images=1344", "snapshot.every_images=0")
+    assert "bits may differ because compile was True and is False" in done.stdout

@@ -1,0 +1,103 @@
+"""Sources that tests write: pictures, LMDBs, CelebA's files, CIFAR-10's pickles; and where the real ones are."""
+
+import io
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import lmdb
+import numpy as np
+import pytest
+from PIL import Image
+
+ATTRIBUTE_NAMES = ("Smiling", "Young", "Eyeglasses")
+
+
+def real_data(name: str) -> Path:
+    """A file of the shared test data; skips the test where it is missing."""
+    root = Path(__file__).resolve().parents[1]
+    folder = Path(os.environ.get("SCALEGAN_TEST_DATA") or root.parent / "shared" / "data")
+    if not (folder / name).exists():
+        pytest.skip(f"{name} is not in {folder}; set SCALEGAN_TEST_DATA to the folder that has it")
+    return folder / name
+
+
+def pixels(number: int, width: int = 40, height: int = 32) -> np.ndarray:
+    """A smooth picture of its own for each number, uint8 [height, width, 3]."""
+    generator = np.random.default_rng(number)
+    coarse = Image.fromarray(generator.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+    return np.array(coarse.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def encoded(picture: np.ndarray, format: str = "JPEG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def write_lmdb(path: Path, records: dict[bytes, bytes]) -> Path:
+    environment = lmdb.open(str(path), map_size=1 << 28)
+    with environment.begin(write=True) as transaction:
+        for key, value in records.items():
+            transaction.put(key, value)
+    environment.close()
+    return path
+
+
+def lsun_records(count: int, first: int = 0, format: str = "JPEG") -> dict[bytes, bytes]:
+    """Opaque keys of 40 characters, as LSUN's; every third picture upright, the others wide."""
+    return {f"{(i * 7919 + 13) % 65536:04x}{i:036x}".encode():
+            encoded(pixels(i, *((32, 44) if i % 3 == 0 else (44, 32))), format)
+            for i in range(first, first + count)}
+
+
+def write_folder(path: Path, classes: dict[str, int], size: tuple[int, int] = (40, 32)) -> Path:
+    """`classes` images per sub-folder, named 1.jpg ... so that natural order differs from the plain."""
+    number = 0
+    for name, count in classes.items():
+        (path / name).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            (path / name / f"{i + 1}.jpg").write_bytes(encoded(pixels(number, *size)))
+            number += 1
+    return path
+
+
+def write_zip(path: Path, files: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def celeba_files(count: int, newline: str = "\n") -> dict[str, bytes]:
+    """CelebA in small: 178 x 218, image i with attribute k where bit k of i is set, identities in pairs."""
+    names = [f"{i + 1:06d}.jpg" for i in range(count)]
+    rows = [f"{name} " + " ".join(" 1" if i >> k & 1 else "-1" for k in range(len(ATTRIBUTE_NAMES)))
+            for i, name in enumerate(names)]
+    texts = {
+        "list_attr_celeba.txt": [str(count), " ".join(ATTRIBUTE_NAMES) + " ", *rows],
+        "identity_CelebA.txt": [f"{name} {1000 + 7 * (i // 2)}" for i, name in enumerate(names)],
+        "list_eval_partition.txt": [f"{name} {i % 3}" for i, name in enumerate(names)],
+    }
+    images = {f"img_align_celeba/{name}": encoded(pixels(i, 178, 218)) for i, name in enumerate(names)}
+    return images | {name: newline.join([*lines, ""]).encode() for name, lines in texts.items()}
+
+
+def write_files(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def cifar_files(per_batch: int = 4) -> tuple[dict[str, bytes], np.ndarray]:
+    """The six batches and meta in the published layout (protocol 2, bytes keys), and the training pixels."""
+    files, kept = {}, []
+    for number, name in enumerate([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]):
+        pictures = np.stack([pixels(100 * number + i, 32, 32) for i in range(per_batch)])
+        tree = {b"data": pictures.transpose(0, 3, 1, 2).reshape(per_batch, -1),
+                b"labels": [(number + i) % 10 for i in range(per_batch)], b"batch_label": b"made up"}
+        files[f"cifar-10-batches-py/{name}"] = pickle.dumps(tree, protocol=2)
+        kept += [pictures] if name != "test_batch" else []
+    return files, np.concatenate(kept)

@@ -1,0 +1,13 @@
+"""Benchmarks run: what they measure moves on, and nothing else would notice when they no longer fit it."""
+
+import pytest
+
+from tools.benchmarks import step
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["trainer_vs_bare_loop", "dcgan64_vs_examples", "dcgan_fraction_of_peak"])
+def test_a_round_of_a_benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step, "alternate", lambda ours, reference, rounds=1: (ours(), reference()))
+    result = step.BENCHMARKS[name]()
+    assert result.name == name and result.value > 0 and result.reference_value > 0

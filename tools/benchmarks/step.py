@@ -1,0 +1,216 @@
+"""Training steps: the trainer beside a bare loop, DCGAN beside the way it is usually written."""
+
+import itertools
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from scalegan import config
+from scalegan.config import loading
+from scalegan.config.ranks import check_world
+from scalegan.data.codec import encode
+from scalegan.data.manifest import ImageFormat, LabelSchema
+from scalegan.data.preparing.shards import Record, finish, write_shard
+from scalegan.data.spec import Task
+from scalegan.engines import optimizers
+from scalegan.engines.ddp import DDPEngine
+from scalegan.engines.precision import autocast, choose_precision
+from scalegan.engines.ranks import Ranks
+from scalegan.games.base import Batch
+from scalegan.models.layers.tracked import tracked_modules
+from scalegan.randomness import Draws
+from scalegan.support.allocator import keep_freed_memory
+from scalegan.support.flops import FlopCounter
+from scalegan.training import build, launch, trainer
+from scalegan.training.run import Run
+from scalegan.training.utilisation import peak_flops
+from tools.benchmarks.harness import Result, alternate, faster, seconds
+
+_BATCH = 64
+_DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+_CIFAR = {"path": "-", "resolution": 32}
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def trainer_vs_bare_loop() -> Result:
+    """The whole trainer (data from shards, keyed draws, EMA, reports) beside a plain loop with the same networks,
+    precision and memory layout, and its data in memory."""
+    with tempfile.TemporaryDirectory() as scratch:
+        recipe = _recipe(Path(scratch))
+        ranks = Ranks(0, 1, _DEVICE)
+        run = launch.assemble(recipe, ranks, check_world(recipe, 1))
+        stream = run.open_stream(0)
+        bare = _bare_loop(recipe, run)
+
+        def ours() -> float:
+            def iteration() -> None:
+                before = run.progress.images
+                trainer.play_iteration(run, stream)
+                run.ema.update(run.progress.images - before, run.progress.images)
+            return _BATCH / seconds(iteration)
+
+        value, reference = alternate(ours, lambda: _BATCH / seconds(bare), rounds=15)
+    return faster("trainer_vs_bare_loop", "images/s", value, "bare loop, data in memory", reference)
+
+
+def dcgan64_vs_examples() -> Result:
+    """A DCGAN-64 iteration of ours beside one written in the usual way: fp32, contiguous, BCE on a sigmoid."""
+    update = one_update(_parse({"model": {"name": "dcgan", "norm_group": _BATCH}}))
+    usual = _usual_dcgan()
+    value, reference = alternate(lambda: _BATCH / seconds(update), lambda: _BATCH / seconds(usual), rounds=9)
+    return faster("dcgan64_vs_examples", "images/s", value, "pytorch/examples' way, fp32, contiguous", reference)
+
+
+def stylegan2_fraction_of_peak() -> Result:
+    """64 px, in the widths of the comparison with NVlabs/stylegan3."""
+    model = {"name": "stylegan2", "channel_base": 8192, "channel_max": 128}
+    return _fraction_of_peak("stylegan2", {"model": model, "batch_size": 16})
+
+
+def biggan_fraction_of_peak() -> Result:
+    """The CIFAR script's networks."""
+    return _fraction_of_peak("biggan", {"model": {"name": "biggan"}, "batch_size": 16, "data": _CIFAR})
+
+
+def r3gan_fraction_of_peak() -> Result:
+    """The published CIFAR-10 shape."""
+    return _fraction_of_peak("r3gan", {"model": {"name": "r3gan"}, "batch_size": 8, "data": _CIFAR})
+
+
+def dcgan_fraction_of_peak() -> Result:
+    """64 px, as published."""
+    return _fraction_of_peak("dcgan", {"model": {"name": "dcgan", "norm_group": _BATCH}})
+
+
+def _fraction_of_peak(family: str, changes: dict) -> Result:
+    """Operations per second of one update of every phase, without penalties, beside those of the peak."""
+    recipe = _parse(changes)
+    update = one_update(recipe)
+    with FlopCounter() as counter:
+        update()
+    precision = choose_precision(recipe.precision, _DEVICE)
+    value, peak = alternate(lambda: counter.flops / seconds(update), lambda: peak_flops(_DEVICE, precision))
+    return faster(f"{family}_fraction_of_peak", "FLOP/s", value, f"a 3x3 convolution, 128 channels, {precision}", peak)
+
+
+def one_update(recipe: config.Recipe) -> Callable[[], None]:
+    """A function that runs one update of every phase of a recipe, on images in memory."""
+    task = Task((3, recipe.data.resolution, recipe.data.resolution))
+    if recipe.model.name == "mlp":
+        task = Task((2,))
+    game = build.game(recipe, task).to(_DEVICE, memory_format=torch.channels_last)
+    precision = choose_precision(recipe.precision, _DEVICE)
+    engine = DDPEngine(game, optimizers.make(recipe.optimizer, game), Ranks(0, 1, _DEVICE),
+                       check_world(recipe, 1), precision)
+    reals = torch.zeros(recipe.batch_size, *task.shape, device=_DEVICE)
+    if reals.dim() == 4:
+        reals = reals.contiguous(memory_format=torch.channels_last)
+    positions = torch.arange(recipe.batch_size, device=_DEVICE)
+
+    def update() -> None:
+        for phase in game.phases:
+            engine.update(phase, Batch(reals, None, None, Draws(0, 0, phase.name, positions)))
+    return update
+
+
+def _parse(changes: dict) -> config.Recipe:
+    tree = {"run_dir": "-", "total_images": 1, "batch_size": _BATCH, "data": {"path": "-", "resolution": 64}}
+    return loading.parse({**tree, **changes}, "benchmark")
+
+
+def _recipe(scratch: Path) -> config.Recipe:
+    """DCGAN-64 on random images: what they show costs a step nothing."""
+    image = ImageFormat(64, 3, "jpeg", 90)
+    noise = np.random.Generator(np.random.Philox(0))
+    records = [Record(encode(noise.integers(0, 256, (64, 64, 3), np.uint8), image), None) for _ in range(512)]
+    shard, index = write_shard(scratch / "000000.tar", records, 0, "jpeg")
+    finish(scratch, [shard], [index], image, LabelSchema(), "noise")
+    return loading.parse({"run_dir": str(scratch / "run"), "total_images": 2**40, "batch_size": _BATCH,
+                          "data": {"path": str(scratch), "resolution": 64, "workers": 1},
+                          "model": {"name": "dcgan", "norm_group": _BATCH}, "log": {"tensorboard": False}}, "benchmark")
+
+
+def _bare_loop(recipe: config.Recipe, run: Run) -> Callable[[], None]:
+    game = build.game(recipe, Task((3, 64, 64))).to(_DEVICE, memory_format=torch.channels_last)
+    generator, discriminator = game.G, game.D
+    of_players = optimizers.make(recipe.optimizer, game)
+    reals = torch.zeros(_BATCH, 3, 64, 64, device=_DEVICE).contiguous(memory_format=torch.channels_last)
+    softplus = nn.functional.softplus
+
+    observing = [*tracked_modules(generator), *tracked_modules(discriminator)]
+
+    def z() -> torch.Tensor:
+        return torch.empty(_BATCH, 100, device=_DEVICE).normal_()
+
+    def iteration() -> None:
+        discriminator.requires_grad_(True)
+        with autocast(run.engine.precision, _DEVICE):
+            with torch.no_grad():
+                fakes = generator(z())
+            loss = softplus(-discriminator(reals)).mean() + softplus(discriminator(fakes)).mean()
+        loss.backward()
+        of_players["D"].step()
+        of_players["D"].zero_grad()
+        discriminator.requires_grad_(False)
+        with autocast(run.engine.precision, _DEVICE):
+            loss = softplus(-discriminator(generator(z()))).mean()
+        loss.backward()
+        of_players["G"].step()
+        of_players["G"].zero_grad()
+        for module in observing:
+            module.drain()
+    return iteration
+
+
+def _usual_dcgan() -> Callable[[], None]:
+    """DCGAN-64 as tutorials have it: BatchNorm2d, a sigmoid, BCELoss on labels, three backwards, fp32."""
+    widths = [512, 256, 128, 64]
+    up: list[nn.Module] = [nn.ConvTranspose2d(100, 512, 4, 1, 0, bias=False), nn.BatchNorm2d(512), nn.ReLU(True)]
+    down: list[nn.Module] = [nn.Conv2d(3, 64, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, True)]
+    for wide, narrow in itertools.pairwise(widths):
+        up += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU(True)]
+    for narrow, wide in zip(widths[::-1], widths[::-1][1:]):
+        down += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=False), nn.BatchNorm2d(wide), nn.LeakyReLU(0.2, True)]
+    generator = nn.Sequential(*up, nn.ConvTranspose2d(64, 3, 4, 2, 1, bias=False), nn.Tanh()).to(_DEVICE)
+    discriminator = nn.Sequential(*down, nn.Conv2d(512, 1, 4, 1, 0, bias=False), nn.Sigmoid()).to(_DEVICE)
+    adam = {"lr": 2e-4, "betas": (0.5, 0.999)}
+    of_d = torch.optim.Adam(discriminator.parameters(), **adam)
+    of_g = torch.optim.Adam(generator.parameters(), **adam)
+    reals, criterion = torch.zeros(_BATCH, 3, 64, 64, device=_DEVICE), nn.BCELoss()
+    real, fake = (torch.full((_BATCH,), value, device=_DEVICE) for value in (1.0, 0.0))
+
+    def iteration() -> None:
+        discriminator.zero_grad()
+        criterion(discriminator(reals).view(-1), real).backward()
+        fakes = generator(torch.empty(_BATCH, 100, 1, 1, device=_DEVICE).normal_())
+        criterion(discriminator(fakes.detach()).view(-1), fake).backward()
+        of_d.step()
+        generator.zero_grad()
+        criterion(discriminator(fakes).view(-1), real).backward()
+        of_g.step()
+    return iteration
+
+
+BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (
+    trainer_vs_bare_loop, dcgan64_vs_examples, stylegan2_fraction_of_peak, biggan_fraction_of_peak,
+    r3gan_fraction_of_peak, dcgan_fraction_of_peak)}
+
+
+def time_configuration(arguments: list[str]) -> dict[str, object]:
+    """Seconds of one update of every phase of the configuration that `key=value` arguments describe."""
+    import statistics
+
+    from omegaconf import OmegaConf
+
+    changes = OmegaConf.to_container(OmegaConf.from_dotlist(arguments))
+    recipe = loading.parse(loading.merge(loading.to_dict(_parse({})), changes), "benchmark")
+    if _DEVICE.type == "cpu":
+        keep_freed_memory()                             # as training does
+    update = one_update(recipe)
+    update()
+    times = [seconds(update) for _ in range(5)]
+    return {"model": recipe.model.name, "batch_size": recipe.batch_size, "seconds_per_step": statistics.median(times)}
