@@ -1,7 +1,4 @@
-"""Where runs stand: state, images, images/s, time left, last checkpoint, restarts, nodes.
-
-RUN is a run folder, of a SLURM job or not, or a folder of runs, such as a sweep's.
-"""
+"""Where a run stands, as its folder and its job tell."""
 
 import json
 import os

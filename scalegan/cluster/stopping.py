@@ -1,8 +1,4 @@
-"""Ends a run politely: asks it to save, waits until it has, and cancels its job.
-
-Works for SLURM jobs and for runs on this machine. What it saved is where the same command, or a new submission, goes
-on.
-"""
+"""Stopping a run: it is asked to save, and waited for."""
 
 import os
 import signal

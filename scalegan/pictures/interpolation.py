@@ -1,8 +1,7 @@
-"""Walks between samples of a run, a checkpoint or an export: as a strip picture (.png), a row for each two seeds, or
-as an animation (.gif) that ends where it began.
+"""Walks between samples.
 
-Seeds are those of `scalegan sample`. A style-based generator is walked through straight lines in w; others along great
-circles in z (Shoemake, 1985; White, 2016), or straight lines where z is uniform.
+A style-based generator is walked through straight lines in w; others along great circles in z (Shoemake, 1985; White,
+2016), or straight lines where z is uniform.
 """
 
 from itertools import pairwise

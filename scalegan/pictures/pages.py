@@ -1,8 +1,4 @@
-"""Holds runs beside each other: one HTML page, with everything in it, of what they are, what they found, their curves
-over images seen and their last samples.
-
-Figures of evaluations stand side by side only where extractor, resize, data and numbers of samples are the same.
-"""
+"""A page that holds runs beside each other: what they are, what they found, their curves and their last samples."""
 
 import base64
 import json

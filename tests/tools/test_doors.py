@@ -1,0 +1,33 @@
+"""What developers use stays out of the package, which people install."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from harness import ROOT
+
+DOORS = sorted(path.name for path in (ROOT / "tools").glob("*.py") if path.name != "__init__.py")
+
+
+def test_no_module_of_the_package_can_change_the_machine() -> None:
+    texts = {path: path.read_text() for path in (ROOT / "scalegan").rglob("*.py")}
+    assert [path for path, text in texts.items() if re.search(r"/etc/hosts|\[\"apt-get|(from|import) tools", text)] == []
+
+
+def test_the_wheel_holds_the_package_with_recipes_and_profiles_and_no_tools() -> None:
+    listed = subprocess.run([sys.executable, "-c", "import setuptools; found = {}; setuptools.setup = found.update; "
+                             "exec(open('setup.py').read(), {'__file__': 'setup.py'}); print(*found['packages'])"],
+                            cwd=ROOT, capture_output=True, text=True, timeout=60)
+    packages = listed.stdout.split()
+    assert {"scalegan", "scalegan.recipes", "scalegan.slurm_profiles", "scalegan.commands"} <= set(packages)
+    assert {name.split(".")[0] for name in packages} == {"scalegan"}
+
+
+@pytest.mark.parametrize("door", [door for door in DOORS if door != "after_quickstart.py"])
+def test_every_door_opens_from_any_folder(door: str, tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, ROOT / "tools" / door, "--help"], cwd=tmp_path, capture_output=True,
+                          text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout
