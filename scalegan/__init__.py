@@ -3,8 +3,16 @@
 __version__ = "0.1.0"
 
 
-def load(path: str):
-    """The EMA generator of a run, a checkpoint or an export, in eval mode; see `scalegan.checkpoints.exports.load`."""
-    from scalegan.checkpoints.exports import load as load_generator
+def load(path: str, network: str | None = None, ema: str | None = None):
+    """A network of a run, a checkpoint or an export, in eval mode: the averaged generator where nothing else is said.
 
-    return load_generator(path)
+    Args:
+        network: another of its game's exports, by name.
+        ema: one of the recipe's `emas` instead of the main average.
+
+    Raises:
+        scalegan.errors.UserError: where there is no such network or average, or a damaged one.
+    """
+    from scalegan.checkpoints import exports
+
+    return exports.load(path, network, ema)

@@ -17,11 +17,17 @@ Terms = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class AdversarialLoss:
-    """A named pair; `needs_reals` says that the generator's loss compares fakes with reals."""
+    """A named pair.
+
+    Args:
+        needs_reals: the generator's loss takes logits of reals as well.
+        paired: each fake is compared with one real, so that both need the same condition.
+    """
 
     discriminator: Callable[[Tensor, Tensor], Terms]
     generator: Callable[[Tensor, Tensor | None], Terms]
     needs_reals: bool = False
+    paired: bool = False
 
 
 def _cross_entropy_d(real: Tensor, fake: Tensor) -> Terms:
@@ -101,7 +107,7 @@ def smoothed(loss: AdversarialLoss, target: float = 0.9) -> AdversarialLoss:
         name, opposite = ("pair", "pair") if "pair" in terms else ("real", "fake")
         return {**terms, name: target * terms[name] + (1 - target) * mistaken[opposite]}
 
-    return AdversarialLoss(discriminator, loss.generator, loss.needs_reals)
+    return AdversarialLoss(discriminator, loss.generator, loss.needs_reals, loss.paired)
 
 
 LOSSES = {
@@ -114,7 +120,7 @@ LOSSES = {
     # Arjovsky et al. (2017); D is a critic and needs a Lipschitz constraint.
     "wasserstein": AdversarialLoss(_linear_d, _linear_g),
     # Jolicoeur-Martineau (2019); paired as in R3GAN (Huang et al., 2024), eq. 2.
-    "relativistic": AdversarialLoss(_relativistic_d, _relativistic_g, needs_reals=True),
+    "relativistic": AdversarialLoss(_relativistic_d, _relativistic_g, needs_reals=True, paired=True),
     "ebgan": energy_based(),
     **{f"f_{name}": f_gan(divergence) for name, divergence in DIVERGENCES.items()},
 }

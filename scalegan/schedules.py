@@ -12,6 +12,7 @@ class Moving(Protocol):
     start: float
     end: float | None
     images: int | None
+    after: int
     steps: Mapping[int, float]
 
 
@@ -21,7 +22,7 @@ def at(value: float | Moving, images: int) -> float:
         return value
     if value.kind == "step":
         return next((value.steps[since] for since in sorted(value.steps, reverse=True) if images >= since), value.start)
-    done = min(images / value.images, 1.0)
+    done = min(max(images - value.after, 0) / value.images, 1.0)
     if value.kind == "cosine":
         done = (1 - math.cos(math.pi * done)) / 2
     return value.start + (value.end - value.start) * done

@@ -1,12 +1,19 @@
 """A small game of each family, and a batch for it."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
-from scalegan.games.base import Batch
-from scalegan.games.fakes import StyledFakes, plain_fakes
+from scalegan.config import loading
+from scalegan.data.spec import Spec
+from scalegan.games.base import Batch, Sample
+from scalegan.games.fakes import StyledFakes
 from scalegan.games.gan.game import GAN
-from scalegan.games.path_length import PathLength
+from scalegan.games.infogan.game import InfoGAN
+from scalegan.games.penalties.gradient_norm import GradientNorm
+from scalegan.games.penalties.orthogonal import Orthogonal
+from scalegan.games.penalties.path_length import PathLength
 from scalegan.losses import LOSSES
 from scalegan.models import biggan, dcgan, r3gan, stylegan2
 from scalegan.randomness import Draws, parameter_generators
@@ -50,16 +57,38 @@ def networks(family: str) -> tuple[nn.Module, nn.Module]:
 def game_of(family: str, generator: nn.Module, discriminator: nn.Module) -> GAN:
     common = {
         "dcgan": {"loss": LOSSES["non_saturating"]},
-        "biggan": {"loss": LOSSES["hinge"], "orthogonal": 1e-2},
-        "stylegan2": {"loss": LOSSES["non_saturating"], "r1_gamma": 3.0, "r1_every": 16, "path_every": 4,
-                      "path_length": PathLength(2.0, 0.99), "fakes": StyledFakes(0.0), "order": ("G", "D"),
-                      "fresh_batch": ("G",)},
-        "r3gan": {"loss": LOSSES["relativistic"], "r1_gamma": 5.0, "r2_gamma": 7.0, "fresh_batch": ("D", "G")},
+        "biggan": {"loss": LOSSES["hinge"], "penalties": {"orthogonal": Orthogonal(1e-2)}},
+        "stylegan2": {"loss": LOSSES["non_saturating"], "fakes_of": StyledFakes(0.0), "order": ("G", "D"),
+                      "fresh_batch": ("G",),
+                      "penalties": {"r1": GradientNorm("real", 3.0, 16), "path_length": PathLength(2.0, 0.99, 4)}},
+        "r3gan": {"loss": LOSSES["relativistic"], "fresh_batch": ("D", "G"),
+                  "penalties": {"r1": GradientNorm("real", 5.0), "r2": GradientNorm("fake", 7.0)}},
     }[family]
-    return GAN(generator, discriminator, **{"fakes": plain_fakes, **common})
+    return GAN(generator, discriminator, **common)
 
 
 def batch_of(family: str, phase: str) -> Batch:
     draws = Draws(3, 0, phase, torch.arange(SAMPLES))
     labels = None if family == "dcgan" else torch.arange(SAMPLES) % CLASSES
-    return Batch(draws.normal("real", 3, 32, 32).clamp(-1, 1), labels, labels, draws)
+    return Batch.of(draws.normal("real", 3, 32, 32).clamp(-1, 1), draws, labels, labels)
+
+
+def batch_for(specs: Mapping[str, Spec], draws: Draws) -> Batch:
+    """Noise for every stream of a game; conditions of fakes differ from those of reals."""
+    streams, given = {}, {}
+    for name, spec in specs.items():
+        conditions = [None, None]
+        if spec.conditional:
+            conditions = [draws.integers(f"label{i}", 2, spec.attributes) if spec.attributes
+                          else draws.integers(f"label{i}", spec.classes) for i in range(2)]
+            given[name] = conditions[1]
+        streams[name] = Sample(draws.normal(name, *spec.shape).clamp(-1, 1), conditions[0])
+    return Batch(streams, draws, given=given)
+
+
+def infogan() -> InfoGAN:
+    """Of 16 px, with a code of five categories and a continuous one."""
+    recipe = loading.parse({"run_dir": "-", "total_images": 1, "data": {"path": "-", "resolution": 16},
+                            "model": {"name": "dcgan", "width": 4, "latent_dim": 8, "norm_group": 16},
+                            "game": {"name": "infogan", "categories": [5], "continuous": 1, "hidden": 6}}, "test")
+    return InfoGAN.make(recipe, {"real": Spec("image", (3, 16, 16))})

@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -37,9 +38,9 @@ def module_of(path: Path) -> str:
 
 
 def imports_of(path: Path) -> set[str]:
-    """Every module of ours that a file imports, in functions too."""
+    """Every module of ours that a file imports when it runs, in functions too; not what only names its types."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in _running(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -50,6 +51,14 @@ def imports_of(path: Path) -> set[str]:
             if not all(modules):
                 found.add(node.module)
     return {name for name in found if name.split(".")[0] in ("scalegan", "tools")}
+
+
+def _running(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node outside of `if TYPE_CHECKING`."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"):
+            yield node
+            yield from _running(node)
 
 
 IMPORTS = {module_of(path): imports_of(path) for path in sorted(PACKAGE.rglob("*.py"))}
@@ -97,10 +106,10 @@ def test_games_know_no_engine_rank_or_file() -> None:
 
 
 def outside(module: str) -> set[str]:
-    """Packages of others that a module imports."""
+    """Packages of others that a module imports as soon as it is imported itself."""
     path = ROOT.joinpath(*module.split("."))
     path = path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__init__.py"
-    nodes = list(ast.walk(ast.parse(path.read_text())))
+    nodes = ast.parse(path.read_text()).body
     found = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     found |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
     return {name.split(".")[0] for name in found}

@@ -6,6 +6,8 @@ from torch import nn
 
 from scalegan.games.base import Batch
 from scalegan.games.gan.game import GAN
+from scalegan.games.penalties.gradient_norm import GradientNorm
+from scalegan.games.penalties.orthogonal import Orthogonal
 from scalegan.losses import LOSSES
 from scalegan.models import mlp
 from scalegan.penalties import r1, squared_gradient_norm
@@ -67,13 +69,17 @@ def test_second_derivatives_survive_autocast(dtype: torch.dtype) -> None:
     assert (gradient / 2**16 - expected).norm() < 0.02 * expected.norm()
 
 
-@pytest.mark.parametrize("penalties, added", [({}, []), ({"r1_gamma": 1.0, "r2_gamma": 1.0}, ["r1", "r2"]),
-                                              ({"r1_gamma": 1.0, "orthogonal": 1e-4}, ["orthogonal", "r1"]),
-                                              ({"r1_gamma": 1.0, "r1_every": 4}, [])], ids=str)
-def test_penalties_of_every_update_share_the_main_phases_forward(penalties: dict, added: list[str]) -> None:
+R1, R2, LAZY = GradientNorm("real", 1.0), GradientNorm("fake", 1.0), GradientNorm("real", 1.0, 4)
+
+
+@pytest.mark.parametrize("penalties, added", [([], []), ([R1, R2], ["r1", "r2"]),
+                                              ([R1, Orthogonal()], ["orthogonal", "r1"]), ([LAZY], [])],
+                         ids=["none", "R1 and R2", "R1 and orthogonal", "lazy R1"])
+def test_penalties_of_every_update_share_the_main_phases_forward(penalties: list, added: list[str]) -> None:
     """D sees each real and each fake once, whatever is added; a lazy penalty's forward is another phase's."""
-    game = GAN(mlp.Generator((2,), 8, 2), mlp.Discriminator((2,), 8, 2), LOSSES["non_saturating"], **penalties)
+    game = GAN(mlp.Generator((2,), 8, 2), mlp.Discriminator((2,), 8, 2), LOSSES["non_saturating"],
+               {str(number): penalty for number, penalty in enumerate(penalties)})
     seen: list[int] = []
     game.D.register_forward_hook(lambda module, inputs, logits: seen.append(len(logits)))
-    terms = game.judge(Batch(torch.randn(4, 2), None, None, Draws(0, 0, "D", torch.arange(4))))
+    terms = game.discriminator_loss(Batch.of(torch.randn(4, 2), Draws(0, 0, "D", torch.arange(4))))
     assert sum(seen) == 8 and set(terms) == {"real", "fake", *added}

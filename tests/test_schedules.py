@@ -29,6 +29,11 @@ def test_values(value: float | Schedule, expected: list[float]) -> None:
     assert [at(value, images) for images in (0, 250, 500, 1000, 2000)] == pytest.approx(expected)
 
 
+def test_it_stays_at_its_start_before_after() -> None:
+    flat_then_down = Schedule(kind="linear", start=2.0, end=0.0, images=1000, after=500)
+    assert [at(flat_then_down, images) for images in (0, 500, 750, 1000, 1500, 9000)] == [2.0, 2.0, 1.5, 1.0, 0.0, 0.0]
+
+
 def test_a_step_begins_with_its_image() -> None:
     assert [at(STEP, images) for images in (499, 500, 1499, 1500)] == [3.0, 2.0, 2.0, 0.5]
 

@@ -53,12 +53,13 @@ class PowerEma(Ema):
         return (1 - taken / images) ** (self.gamma + 1)
 
 
-def store(folder: Path, images: int, averages: Mapping[float, Ema]) -> None:
-    """Writes `<folder>/averages/<images>.safetensors`: the parameters of every average, by sigma_rel."""
+def store(folder: Path, images: int, averages: Mapping[float, Mapping[str, Ema]]) -> None:
+    """Writes `<folder>/averages/<images>.safetensors`: the parameters of every average, by sigma_rel, then by a prefix
+    of their names that tells the network."""
     path = folder / FOLDER / f"{images:012d}.safetensors"
     path.parent.mkdir(exist_ok=True)
-    tensors = {f"{sigma}/{name}": tensor.contiguous() for sigma, ema in averages.items()
-               for name, tensor in ema.average.named_parameters()}
+    tensors = {f"{sigma}/{prefix}{name}": tensor.contiguous() for sigma, networks in averages.items()
+               for prefix, ema in networks.items() for name, tensor in ema.average.named_parameters()}
     with replacing(path) as unfinished:
         save_file(tensors, unfinished, metadata={_KEY: json.dumps({"images": images, "sigma_rel": list(averages)})})
 

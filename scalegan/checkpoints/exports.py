@@ -1,61 +1,155 @@
-"""Trained generators: from a run, a checkpoint or an export to a network, and back into one file."""
+"""Trained networks: from a run, a checkpoint or an export to a module, and back into one file."""
 
 import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from scalegan import config
 from scalegan.averages import power_ema
+from scalegan.averages.averages import group_of, power_group, prefix_of
 from scalegan.checkpoints import store
-from scalegan.data.spec import Task
+from scalegan.config import Recipe
+from scalegan.config.explanation import explain
+from scalegan.config.game import REAL
+from scalegan.config.loading import completed, plain
+from scalegan.data.spec import Spec
 from scalegan.errors import UserError
-from scalegan.models import families
+from scalegan.games.base import Export, Game, Preview
+from scalegan.games.lookup import game_of
+from scalegan.games.sampling import one_batch_at_a_time
+from scalegan.randomness import Draws
 from scalegan.support.files import replacing
+from scalegan.support.names import did_you_mean
 
 _KEY = "scalegan"
+_LIVE = ".live"
+_RECIPE = TypeAdapter(Recipe)
 
 
-def load(path: str | Path, ema: str | None = None, sigma_rel: float | None = None) -> nn.Module:
-    """The EMA generator of a run folder, a checkpoint or an export, in eval mode.
+def load(path: str | Path, network: str | None = None, ema: str | None = None,
+         sigma_rel: float | None = None) -> nn.Module:
+    """A network of a run folder, a checkpoint or an export, in eval mode.
 
-    Its attribute `about` tells the recipe's model, the task and the images it was trained on.
+    Its attribute `about` tells the recipe's model, what samples are (`spec`), what it takes and gives, and the images
+    it was trained on.
 
     Args:
-        ema: one of the recipe's `emas` instead of the main one.
+        network: one of the game's exports, by name; the usual one where it is not given: the generator.
+        ema: one of the recipe's `emas` instead of the main average.
         sigma_rel: the power-function average of that length instead, made from the run's snapshots.
 
     Raises:
-        UserError: where there is no generator at `path`, a damaged one, or no such average.
+        UserError: where there is no such network at `path`, a damaged one, or no such average.
+    """
+    return load_all(path, ema, sigma_rel, only=network or "")[network or ""]
+
+
+def load_generator(path: str | Path, network: str | None = None, ema: str | None = None) -> nn.Module:
+    """A network that makes samples of z.
+
+    Raises:
+        UserError: as `load`, and for a network that takes something else.
+    """
+    loaded = load(path, network, ema)
+    inputs = loaded.about["export"]["inputs"]
+    if inputs[0] != "z":
+        raise UserError(f"network '{loaded.about['network']}' of {path} takes {', '.join(inputs)}, and draws nothing "
+                        "of seeds; name another with --network")
+    return loaded
+
+
+def fakes_of(path: str | Path, ema: str | None, generator: nn.Module) -> Callable[[Preview], Tensor] | None:
+    """How the game of a loaded generator makes samples; None where that is by the generator alone."""
+    about = generator.about
+    kind = game_of(about["recipe"]["game"]["name"])
+    if kind.fakes is Game.fakes:
+        return None
+    recipe = _RECIPE.validate_python(plain(about["recipe"]))
+    with torch.device("meta"):      # for its settings; the networks are those that were loaded
+        game = kind.make(recipe, {stream: Spec.of(spec) for stream, spec in about["specs"].items()})
+    device = next(generator.parameters()).device
+    networks = {name: network.to(device) for name, network in load_all(path, ema).items()}
+    return partial(game.fakes, networks | {about["network"]: generator})
+
+
+def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None = None,
+             only: str | None = None) -> dict[str, nn.Module]:
+    """Every network of a run folder, a checkpoint or an export, by name; the usual one first.
+
+    Args:
+        only: one name; empty for the usual one, which is then called so.
+
+    Raises:
+        UserError: as `load`.
     """
     path = Path(path)
     if path.is_file():
         if ema is not None or sigma_rel is not None:
             raise UserError(f"{path} is an export, which holds one average; name its run instead")
         about, weights = _read_export(path)
-    elif sigma_rel is None:
-        about, weights = _read_checkpoint(newest(path), "ema" if ema is None else f"emas/{ema}")
     else:
-        about, weights = _reconstruct(newest(path), sigma_rel)
-    generator = _network(about)
+        path = newest(path)
+        facts = store.facts_of(path)
+        about, weights = _about_run(facts), {}
+    names = list(about["networks"])
+    if only and only not in names:
+        raise UserError(f"{path} has no network '{only}'{did_you_mean(only, names)}; it has {', '.join(names)}")
+    chosen = names if only is None else [only or about["default"]]
     try:
-        generator.load_state_dict(weights)
-    except RuntimeError as error:
-        raise UserError(f"{path} does not fit its own description: {str(error).splitlines()[-1].strip()}") from error
-    generator.about = about
-    return generator.eval().requires_grad_(False)
+        recipe = _RECIPE.validate_python(plain(about["recipe"]))
+    except ValidationError as error:
+        raise UserError(f"{path} is of a recipe that this version of ScaleGAN cannot read: "
+                        f"{explain(error, about['recipe'])}") from error
+    if not path.is_file():
+        _check_average(path, about, recipe, chosen, ema, sigma_rel)
+    specs = {stream: Spec.of(spec) for stream, spec in about["specs"].items()}
+    game, exports = game_of(recipe.game.name), {name: _export(about["networks"][name]) for name in chosen}
+    parts = {name: _parts(about, export) for name, export in exports.items()}
+    modules = {part: game.player(recipe, specs, part.removesuffix(_LIVE))
+               for part in dict.fromkeys(chain(*parts.values()))}
+    if not path.is_file():
+        for part, module in modules.items():
+            weights |= _from_checkpoint(path, facts, about, part, module, ema, sigma_rel)
+        if sigma_rel is not None:
+            about["sigma_rel"] = sigma_rel
+    for part, module in modules.items():
+        own = {key.removeprefix(f"{part}/"): value for key, value in weights.items() if key.startswith(f"{part}/")}
+        try:
+            module.load_state_dict(own)
+        except RuntimeError as error:
+            raise UserError(f"{path} does not fit its own description: "
+                            f"{str(error).splitlines()[-1].strip()}") from error
+    loaded = {}
+    for name, export in exports.items():
+        own = [modules[part] for part in parts[name]]
+        network = attach(game.compose(export, own), dict(zip(parts[name], own)), about, name)
+        loaded[name if only is None else only] = network.eval().requires_grad_(False)
+    return loaded
 
 
-def save(generator: nn.Module, path: Path) -> None:
-    """Writes a loaded generator to one safetensors file, with what it is in the header."""
-    weights = {name: tensor.contiguous() for name, tensor in generator.state_dict().items()}
+def save(networks: Mapping[str, nn.Module] | nn.Module, path: Path) -> None:
+    """Writes loaded networks to one safetensors file, with what they are in the header. Players that several of them
+    share are written once."""
+    if isinstance(networks, nn.Module):
+        networks = {networks.about["network"]: networks}
+    first = next(iter(networks.values())).about
+    weights = {f"{part}/{name}": tensor.contiguous() for network in networks.values()
+               for part, module in network.parts.items() for name, tensor in module.state_dict().items()}
+    kept = ("format", "recipe", "specs", "target", "averaged", "images", "seed", "sigma_rel")
+    header = {key: first[key] for key in kept if key in first}
+    header |= {"default": first["default"] if first["default"] in networks else next(iter(networks)),
+               "networks": {name: network.about["export"] for name, network in networks.items()}}
     with replacing(path) as unfinished:
-        save_file(weights, unfinished, metadata={_KEY: json.dumps(generator.about)})
+        save_file(weights, unfinished, metadata={_KEY: json.dumps(header)})
 
 
 def newest(path: Path) -> Path:
@@ -71,52 +165,124 @@ def newest(path: Path) -> Path:
     raise UserError(f"every checkpoint in {path} is damaged")
 
 
-def _network(about: dict[str, Any]) -> nn.Module:
-    model = TypeAdapter(config.Model).validate_python(about["model"])
-    task = Task(**{**about["task"], "shape": tuple(about["task"]["shape"])})
-    return families.generator(model, task)
+def described(recipe: Mapping[str, Any], specs: Mapping[str, Spec], game: type[Game] | Game, **further: Any,
+              ) -> dict[str, Any]:
+    """What says all of a game's networks; of a game's class, whose exports do not depend on the recipe, too."""
+    made = isinstance(game, Game)
+    places = {id(module): name for name, module in game.named_modules()} if made else {}
+    return {"format": store.FORMAT, "recipe": dict(recipe), "specs": {name: asdict(s) for name, s in specs.items()},
+            "default": game.default, "target": game.target,
+            "networks": {name: asdict(export) for name, export in game.exports.items()},
+            "averaged": list(game.averaged) if made else ["G"],
+            "prefixes": {name: places[id(player)] for name, player in game.players.items()} if made else {}, **further}
 
 
-def _reconstruct(path: Path, sigma_rel: float) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Parameters of the average of that length, and the buffers of the checkpoint."""
-    facts = store.facts_of(path)
+def attach(network: nn.Module, parts: Mapping[str, nn.Module], about: Mapping[str, Any], name: str) -> nn.Module:
+    """The network with what it is in `about`, and in `parts` the players that it is made of, as files name them."""
+    specs = {stream: dict(spec) for stream, spec in about["specs"].items()}
+    network.parts = dict(parts)
+    network.about = {**about, "network": name, "export": about["networks"][name], "model": about["recipe"]["model"],
+                     "spec": specs[about["target"] or next(iter(specs))]}
+    return network
+
+
+def _export(tree: Mapping[str, Any]) -> Export:
+    return Export(**{key: tuple(value) if isinstance(value, list) else value for key, value in tree.items()})
+
+
+def _about_run(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint's networks are."""
+    recipe = completed(facts["recipe"])
+    shared = {"images": facts["images"], "seed": recipe["seed"]}
+    if "networks" in facts:
+        return {**facts["networks"], "recipe": recipe, **shared}
+    return described(recipe, {REAL: Spec.of(facts["task"])}, game_of(recipe["game"]["name"]), **shared)
+
+
+def _parts(about: Mapping[str, Any], export: Export) -> list[str]:
+    """What a network is made of, as files name it: players, marked where another network has the average of one."""
+    return [player if export.averaged or player not in about["averaged"] else f"{player}{_LIVE}"
+            for player in export.players]
+
+
+def _from_checkpoint(path: Path, facts: Mapping[str, Any], about: Mapping[str, Any], part: str, module: nn.Module,
+                     ema: str | None, sigma_rel: float | None) -> dict[str, Tensor]:
+    """A player's weights, or those of its average, as `<part>/<name>`."""
+    averaged, player = about["averaged"], part.removesuffix(_LIVE)
+    if part not in averaged:
+        return _group(path, f"game/{about['prefixes'][player]}.", part)
+    if sigma_rel is not None:
+        return _reconstructed(path, facts, player, module, averaged[0], sigma_rel)
+    return _group(path, prefix_of(group_of(ema), player, averaged[0]), player)
+
+
+def _check_average(path: Path, about: Mapping[str, Any], recipe: Recipe, networks: list[str], ema: str | None,
+                   sigma_rel: float | None) -> None:
+    """Raises UserError for an average that was asked for and that there is not."""
+    if ema is not None and ema not in recipe.emas:
+        has = ", ".join(recipe.emas) or "none but the main one"
+        raise UserError(f"{path} has no average '{ema}'; it has {has}")
+    if not any(about["networks"][name]["averaged"] for name in networks) and (ema is not None or sigma_rel is not None):
+        raise UserError(f"{path} keeps no averages of network '{networks[0]}'; ask for it without one")
+
+
+def _group(path: Path, prefix: str, player: str) -> dict[str, Tensor]:
+    """Tensors that lie directly under a prefix, as `<player>/<name>`."""
+    found = store.read(path, prefix)
+    return {f"{player}/{rest}": tensor for name, tensor in found.items()
+            if "/" not in (rest := name.removeprefix(prefix))}
+
+
+def _reconstructed(path: Path, facts: Mapping[str, Any], player: str, module: nn.Module, first: str,
+                   sigma_rel: float) -> dict[str, Tensor]:
+    """Parameters of a player's average of that length, and the buffers of the checkpoint."""
     lengths = (facts["recipe"].get("power_ema") or {}).get("sigma_rel")
     if not lengths:
         raise UserError(f"{path} has no power-function averages to make others of; train with power_ema.every_images=N")
     if not 0 < sigma_rel < power_ema.LONGEST:
         raise UserError(f"sigma_rel={sigma_rel}: a length lies between 0 and {power_ema.LONGEST:.3f}, best not far "
                         f"from the run's {lengths[0]} and {lengths[1]}")
-    averages = {sigma: _read_checkpoint(path, f"power_ema/{sigma}") for sigma in lengths}
-    about, whole = averages[lengths[0]]
-    newest = {sigma: {name: weights[name] for name, _ in _network(about).named_parameters()}
-              for sigma, (_, weights) in averages.items()}
+    prefix, run = prefix_of("", player, first)[1:], path.resolve().parent.parent
+    averages = {sigma: _group(path, prefix_of(power_group(sigma), player, first), player) for sigma in lengths}
+    newest_ones = {sigma: {f"{prefix}{name}": found[f"{player}/{name}"] for name, _ in module.named_parameters()}
+                   for sigma, found in averages.items()}
     try:
-        made = power_ema.reconstruct(path.resolve().parent.parent, facts["images"], facts["iterations"], sigma_rel,
-                                     newest)
+        made = power_ema.reconstruct(run, facts["images"], facts["iterations"], sigma_rel, newest_ones)
     except (SafetensorError, KeyError) as error:
-        raise UserError(f"cannot read a snapshot in {path.parent.parent / power_ema.FOLDER}: {error}; remove the "
-                        "damaged one, the others may suffice") from error
-    return about | {"sigma_rel": sigma_rel}, whole | made
-
-
-def _read_checkpoint(path: Path, group: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    facts = store.facts_of(path)
-    weights = store.read(path, prefix=f"{group}/")
-    if not weights:
-        has = ", ".join(facts["recipe"].get("emas", {})) or "none but the main one"
-        raise UserError(f"{path} has no average '{group.removeprefix('emas/')}'; it has {has}")
-    about = {"model": facts["recipe"]["model"], "task": facts["task"], "images": facts["images"],
-             "seed": facts["recipe"]["seed"]}
-    return about, {name.removeprefix(f"{group}/"): tensor for name, tensor in weights.items()}
+        raise UserError(f"cannot read a snapshot in {run / power_ema.FOLDER}: {error}; remove the damaged one, the "
+                        "others may suffice") from error
+    return averages[lengths[0]] | {f"{player}/{name.removeprefix(prefix)}": tensor for name, tensor in made.items()}
 
 
 def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})[_KEY])
-            return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a dict
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a dict
+        store.check_format(path, about.get("format", 1))
+        if "networks" in about:
+            for tree in about["networks"].values():
+                _export(tree)
+            for tree in about["specs"].values():
+                Spec.of(tree)
+            return about, weights
+        recipe = {**_SMALLEST, "model": about["model"], "seed": about.get("seed", 0)}       # format 1: one generator
+        described_as = described(completed(recipe), {REAL: Spec.of(about["task"])}, game_of("gan"),
+                                 images=about["images"], seed=about.get("seed", 0))
+        return described_as, {f"G/{name}": tensor for name, tensor in weights.items()}
+    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
         raise UserError(f"{path} is not a generator that `scalegan export` wrote ({error})") from error
+
+
+# What a recipe must have besides a model, for a network that came without one.
+_SMALLEST = {"run_dir": "-", "total_images": 1, "data": {"path": "-"}}
+
+
+def of_model(generator: nn.Module, model: Mapping[str, Any], spec: Spec, images: int) -> nn.Module:
+    """A generator that came without a recipe, described by its `model` keys: ready to be saved."""
+    about = described(completed({**_SMALLEST, "model": dict(model)}), {REAL: spec}, game_of("gan"), images=images,
+                      seed=0)
+    return attach(generator, {"G": generator}, about, "G")
 
 
 @torch.no_grad()
@@ -125,17 +291,4 @@ def sample(generator: nn.Module, seeds: list[int], labels: Tensor | None, psi: f
 
     A style-based generator takes its constant noise.
     """
-    from scalegan.games.base import latents
-    from scalegan.randomness import Draws
-
-    images, style = [], style_of(generator, psi)
-    for start in range(0, len(seeds), batch):
-        draws = Draws(0, 0, "sample", torch.tensor(seeds[start : start + batch]))
-        part = None if labels is None else labels[start : start + batch]
-        images.append(generator(latents(generator, draws), part, **style))
-    return torch.cat(images)
-
-
-def style_of(generator: nn.Module, psi: float = 1.0) -> dict[str, Any]:
-    """Arguments that make an image depend on its latent and label alone."""
-    return {"psi": psi, "noise": "const"} if hasattr(generator, "synthesis") else {"psi": psi}
+    return one_batch_at_a_time(generator, Draws(0, 0, "sample", torch.tensor(seeds)), labels, psi, batch)

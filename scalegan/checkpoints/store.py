@@ -35,6 +35,9 @@ warnings.filterwarnings("ignore", module=r"torch\.distributed\.checkpoint.*")
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")
 
 
+FORMAT = 2      # of checkpoints and exports; 1 knew one stream, one averaged network, and said no number
+
+
 class Checkpoints:
     """The checkpoints of one run.
 
@@ -181,11 +184,24 @@ def verify(path: Path) -> str | None:
 
 
 def facts_of(path: Path) -> dict[str, Any]:
-    """A checkpoint's state.json: progress, recipe, versions."""
+    """A checkpoint's state.json: progress, recipe, versions.
+
+    Raises:
+        UserError: where it cannot be read, or is of a newer format than this code knows.
+    """
     try:
-        return json.loads((path / "state.json").read_text())
+        facts = json.loads((path / "state.json").read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path / 'state.json'}: {error}") from error
+    check_format(path, facts.get("format", 1))
+    return facts
+
+
+def check_format(path: Path, found: int) -> None:
+    """Raises UserError for a checkpoint or export of a newer format than this code knows."""
+    if not isinstance(found, int) or found > FORMAT:
+        raise UserError(f"{path} is of format {found}, and this version of ScaleGAN reads up to {FORMAT}; install a "
+                        "newer one: pip install --upgrade scalegan")
 
 
 def load_into(path: Path, tensors: Mapping[str, Tensor | Partitioned]) -> None:

@@ -37,12 +37,12 @@ def main(arguments: list[str]) -> int:
     from scalegan.interop.conversion import convert
 
     tensors = checkpoint_files.state_dict(checkpoint_files.read(options.file), options.key)
-    generator = convert(tensors, options.family, settings, options.images)
-    size = generator.about["task"]["shape"][-1]
+    generator, model, spec = convert(tensors, options.family, settings)
+    size = spec.shape[-1]
     if options.resolution not in (None, size):
         raise UserError(f"--resolution {options.resolution}, but {options.file} makes images of {size} px")
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    exports.save(generator, options.out)
+    exports.save(exports.of_model(generator, model, spec, options.images), options.out)
     print(options.out.resolve())
     return 0
 

@@ -102,15 +102,20 @@ def _samples(options: argparse.Namespace, ranks, warnings: list[str]):
     from scalegan.checkpoints import exports
     from scalegan.metrics.generators import samples_of, with_standing_statistics
 
-    generator = ranks.together(lambda: exports.load(options.source, options.ema)).to(ranks.device)
-    size = generator.about["task"]["shape"][-1]
-    reals = _images(options.data, size, ranks) if options.data else _own_images(options.source, ranks)
+    generator = ranks.together(lambda: exports.load(options.source, ema=options.ema)).to(ranks.device)
+    size = generator.about["spec"]["shape"][-1]
+    target = generator.about["target"]
+    reals = _images(options.data, size, ranks) if options.data else _own_images(options.source, ranks, target)
+    inputs, export = {}, generator.about["export"]
+    if export["inputs"][0] != "z" and export["output"] == "image":
+        inputs = _inputs(options.source, ranks)
     samples, remarks = ranks.together(lambda: samples_of(generator, options.num_samples or _USUAL_SAMPLES, reals,
-                                                         options.psi, options.source))
+                                                         options.psi, options.source, inputs=inputs))
     warnings += remarks
     if options.standing_statistics > 0:
         samples.generator, remarks = with_standing_statistics(generator, options.standing_statistics, options.psi)
         warnings += remarks
+    samples.fakes = ranks.together(lambda: exports.fakes_of(options.source, options.ema, samples.generator))
     return samples, reals
 
 
@@ -123,21 +128,37 @@ def _run_of(source: Path) -> Path | None:
     return checkpoint.parent.parent if of_a_run else None
 
 
-def _own_images(source: str, ranks):
-    """The data that a run was trained on, as it saw it; None for an export."""
+def _own_recipe(source: str, ranks):
+    """The recipe of a run or checkpoint, its evaluation sets made; None for an export."""
     from scalegan.checkpoints import exports, store
-    from scalegan.config.loading import parse
-    from scalegan.data.preparing.embedded import is_embedded
-    from scalegan.training.build import evaluation_images
+    from scalegan.config.loading import parse, plain
+    from scalegan.training.build import make_evaluation_sets
 
     if Path(source).is_file():
         return None
     tree = ranks.share(store.facts_of(exports.newest(Path(source)))["recipe"] if ranks.first else None)
-    tree["data"].pop("content", None)
-    data = parse(tree, source).data
-    if is_embedded(data.path):
-        return _images(data.path, data.resolution, ranks)
-    return ranks.together(lambda: evaluation_images(data))
+    recipe = parse(plain(tree), source)
+    make_evaluation_sets(recipe, ranks)
+    return recipe
+
+
+def _own_images(source: str, ranks, stream: str = ""):
+    """The data of a stream that a run holds out, or was trained on, as it saw it; None for an export."""
+    from scalegan.training.build import evaluation_images
+
+    recipe = _own_recipe(source, ranks)
+    return recipe and ranks.together(lambda: evaluation_images(recipe, stream))
+
+
+def _inputs(source: str, ranks):
+    """Images of every stream of a run whose game makes its samples of them."""
+    from scalegan.errors import UserError
+    from scalegan.training.build import inputs_of
+
+    recipe = _own_recipe(source, ranks)
+    if recipe is None:
+        raise UserError(f"{source} translates images, and an export says of none; name its run instead")
+    return ranks.together(lambda: inputs_of(recipe))
 
 
 def _images(path: str, size: int, ranks):

@@ -1,4 +1,5 @@
-"""Writes the EMA generator of a run or checkpoint to one safetensors file that `scalegan.load` and `sample` read."""
+"""Writes the networks of a run or checkpoint to one safetensors file that `scalegan.load` and `sample` read: the
+averaged generator, and whatever else the run's game exports."""
 
 import argparse
 from pathlib import Path
@@ -9,6 +10,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("run", type=Path, help="run folder or checkpoint")
     parser.add_argument("--out", type=Path, help="file to write (default: RUN/exports/<images>.safetensors, with "
                         "-NAME or -LENGTH behind the images)")
+    parser.add_argument("--network", metavar="NAME", help="one of the game's networks (default: all of them)")
     average = parser.add_mutually_exclusive_group()
     average.add_argument("--ema", metavar="NAME", help="one of the run's further averages (recipe key emas)")
     average.add_argument("--ema-sigma-rel", type=float, metavar="LENGTH", help="the power-function average of this "
@@ -17,10 +19,12 @@ def main(arguments: list[str]) -> int:
 
     from scalegan.checkpoints import exports
 
-    generator = exports.load(options.run, options.ema, options.ema_sigma_rel)
-    chosen = "".join(f"-{which}" for which in (options.ema, options.ema_sigma_rel) if which is not None)
-    out = options.out or options.run / "exports" / f"{generator.about['images']:012d}{chosen}.safetensors"
+    networks = exports.load_all(options.run, options.ema, options.ema_sigma_rel, options.network)
+    about = next(iter(networks.values())).about
+    named = (options.network, options.ema, options.ema_sigma_rel)
+    chosen = "".join(f"-{which}" for which in named if which is not None)
+    out = options.out or options.run / "exports" / f"{about['images']:012d}{chosen}.safetensors"
     out.parent.mkdir(parents=True, exist_ok=True)
-    exports.save(generator, out)
+    exports.save(networks, out)
     print(out.resolve())
     return 0

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _FRAME_SECONDS = 0.05
-_BATCH = 32
 
 
 def main(arguments: list[str]) -> int:
@@ -26,6 +25,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--steps", type=int, default=8, help="from one seed to the next (default 8)")
     parser.add_argument("--psi", type=float, default=1.0, help="truncation, where the model has it")
     parser.add_argument("--class", type=int, dest="label", metavar="N", help="class, or attribute, of every image")
+    parser.add_argument("--network", metavar="NAME", help="which of the game's networks, where several draw samples")
     parser.add_argument("--ema", metavar="NAME", help="one of the run's further averages (recipe key emas)")
     parser.add_argument("--out", type=Path, default=Path("interpolation.png"), help="FILE.png or FILE.gif")
     options = parser.parse_args(arguments)
@@ -34,12 +34,12 @@ def main(arguments: list[str]) -> int:
     if len(options.seeds) < 2 or options.steps < 1:
         raise UserError("a walk needs two seeds and one step at least; give --seeds 0,1 --steps 8")
 
-    from scalegan.checkpoints.exports import load
+    from scalegan.checkpoints.exports import load_generator
     from scalegan.pictures import grids
     from scalegan.pictures.interpolation import walk
 
-    generator = load(options.run, options.ema)
-    if len(generator.about["task"]["shape"]) != 3:
+    generator = load_generator(options.run, options.network, options.ema)
+    if generator.about["spec"]["kind"] == "points":
         raise UserError(f"{options.run} makes 2-D points, not images")
     label = _label(generator, options)
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -61,15 +61,17 @@ def _label(generator: "nn.Module", options: argparse.Namespace) -> "Tensor | Non
     """The label of every image, as the generator takes it."""
     import torch
 
-    task = generator.about["task"]
-    if not task["num_classes"]:
+    from scalegan.data.spec import Spec
+
+    spec = Spec.of(generator.about["spec"])
+    if not spec.num_classes:
         if options.label is not None:
             raise UserError(f"{options.run} is unconditional; leave out --class")
         return None
-    if options.label is not None and not 0 <= options.label < task["num_classes"]:
-        raise UserError(f"--class {options.label}: {options.run} has 0 to {task['num_classes'] - 1}")
-    if not task["multilabel"]:
+    if options.label is not None and not 0 <= options.label < spec.num_classes:
+        raise UserError(f"--class {options.label}: {options.run} has 0 to {spec.num_classes - 1}")
+    if not spec.multilabel:
         return torch.tensor([options.label or 0])
-    chosen = torch.zeros(1, task["num_classes"])
+    chosen = torch.zeros(1, spec.num_classes)
     chosen[:, [] if options.label is None else [options.label]] = 1
     return chosen

@@ -32,7 +32,7 @@ def meant_for(name: str) -> int | None:
 def rows_of(name: str, overrides: list[str], gpu: Gpu, options: argparse.Namespace,
             measured: dict[str, "Costs"]) -> Iterator[Row]:
     """The rows of one recipe; costs that recipes share are measured once."""
-    from scalegan.training.costs import Costs
+    from scalegan.training.costs import Costs, specs_of
 
     recipe = loading.load([f"recipe={name}", *overrides])
     precision = recipe.precision if recipe.precision != "auto" else "bf16" if gpu.bf16 else "fp32"
@@ -40,8 +40,8 @@ def rows_of(name: str, overrides: list[str], gpu: Gpu, options: argparse.Namespa
     gpus = [meant_for(name)] if options.table else options.gpus
     engines = [e for e in ENGINES if recipe.engine.reduction == "fast" or e == "ddp"]
     key = repr((recipe.model, recipe.game, recipe.optimizer, recipe.engine, recipe.data.resolution, recipe.data.labels,
-                recipe.data.backend, recipe.data.path.startswith("embedded:"), precision, classes))
-    costs = measured.setdefault(key, measured.get(key) or Costs(recipe, classes, precision))
+                recipe.data.backend, recipe.streams, recipe.data.path.startswith("embedded:"), precision, classes))
+    costs = measured.setdefault(key, measured.get(key) or Costs(recipe, specs_of(recipe, classes), precision))
     for ranks in gpus:
         for engine in engines[:1] if options.table else engines:
             yield plan(name, recipe, costs, engine, ranks, gpu, options.mfu)

@@ -6,9 +6,13 @@ grid shows class i.
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scalegan.errors import UserError
 from scalegan.support.arguments import seeds
+
+if TYPE_CHECKING:
+    from scalegan.data.spec import Spec
 
 
 def main(arguments: list[str]) -> int:
@@ -21,18 +25,21 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--standing-statistics", type=int, default=0, metavar="N",
                         help="re-estimate BatchNorm's averages over N batches of 64 (default 0: as trained)")
     parser.add_argument("--out", type=Path, default=Path("samples"), help="folder to write into")
+    parser.add_argument("--network", metavar="NAME", help="which of the game's networks, where several draw samples")
     parser.add_argument("--ema", metavar="NAME", help="one of the run's further averages (recipe key emas)")
     options = parser.parse_args(arguments)
 
     from rich.progress import track
 
-    from scalegan.checkpoints.exports import load, sample
+    from scalegan.checkpoints.exports import load_generator, sample
+    from scalegan.data.spec import Spec
     from scalegan.pictures import grids
 
-    generator = load(options.run, options.ema)
-    classes = generator.about["task"]["num_classes"]
+    generator = load_generator(options.run, options.network, options.ema)
+    spec = Spec.of(generator.about["spec"])
+    classes = spec.num_classes
     columns = options.columns or (min(classes, 10) if classes else 8)
-    labels = _labels(options, generator.about["task"], columns)
+    labels = _labels(options, spec, columns)
     try:
         if options.standing_statistics > 0:
             from scalegan.metrics.standing_statistics import standing_statistics
@@ -51,17 +58,17 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _labels(options: argparse.Namespace, task: dict, columns: int):
+def _labels(options: argparse.Namespace, spec: "Spec", columns: int):
     import torch
 
     count = len(options.seeds)
-    if not task["num_classes"]:
+    if not spec.num_classes:
         if options.classes:
             raise UserError(f"{options.run} is unconditional; leave out --classes")
         return None
-    if task["multilabel"]:
-        chosen = torch.zeros(count, task["num_classes"])
+    if spec.multilabel:
+        chosen = torch.zeros(count, spec.num_classes)
         chosen[:, options.classes or []] = 1
         return chosen
-    classes = options.classes or list(range(min(task["num_classes"], columns)))
+    classes = options.classes or list(range(min(spec.num_classes, columns)))
     return torch.tensor([classes[i % len(classes)] for i in range(count)])

@@ -17,7 +17,7 @@ _MODULES = {
     "scalegan.config.penalties": ("R1", "R2", "Consistency", "GradientPenalty", "Orthogonal", "PathLength", "Penalties",
                                   "PullAway"),
     "scalegan.config.recipe": ("Recipe",),
-    "scalegan.config.reports": ("Eval", "Log", "Snapshot"),
+    "scalegan.config.reports": ("Eval", "HeldOut", "Log", "Snapshot"),
     "scalegan.config.schedule": ("Schedule",),
     "scalegan.config.schema": ("typed",),
     "scalegan.config.training": ("Checkpoint", "Ema", "Engine", "Health", "Optimizer", "PowerEma"),

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 from scalegan.config import Engine, Recipe, Schedule
+from scalegan.config.game import of_family, players_of, problems_of, streams_of
 from scalegan.errors import RecipeError
+from scalegan.support.names import did_you_mean
 
 # Sides that a family has both networks for.
 RESOLUTIONS = {"dcgan": (16, 32, 64, 128, 256), "biggan": (32, 64, 128, 256),
@@ -16,24 +18,26 @@ def check(recipe: Recipe, origin: str) -> None:
         if not holds:
             raise RecipeError(f"{origin}: {message}")
 
-    batch, micro, model, data = recipe.batch_size, recipe.micro_batch_size, recipe.model, recipe.data
+    batch, micro, data = recipe.batch_size, recipe.micro_batch_size, recipe.data
     need(batch % recipe.lanes == 0, f"lanes={recipe.lanes} does not divide batch_size={batch}")
     need(micro is None or batch % micro == 0, f"micro_batch_size={micro} does not divide batch_size={batch}")
-    need(set(recipe.optimizer) == {"G", "D"},
-         f"optimizer must name the players G and D, and has {', '.join(sorted(recipe.optimizer)) or 'none'}")
-    need(recipe.game.order[0] != recipe.game.order[1], "game.order must name D and G once each")
-    need(recipe.game.order[0] in recipe.game.fresh_batch,
-         f"game.fresh_batch must hold {recipe.game.order[0]}, which moves first")
-    need(recipe.game.loss != "relativistic" or recipe.game.penalties.r1 or recipe.game.penalties.gradient,
-         "game.loss=relativistic needs a gradient penalty to converge; give game.penalties.r1.gamma")
-    _check_game(recipe, need)
+    _check_players(recipe, need)
+    _check_streams(recipe, need)
+    for problem in problems_of(recipe):
+        need(False, problem)
     _check_schedules(recipe, need)
     _check_augment(recipe, need)
-    points = data.backend == "points"
-    need(not points or model.name == "mlp", "data.backend=points makes 2-D points; use model.name=mlp")
-    need(not points or data.labels == "none", "2-D points have no labels; use data.labels=none")
+    if of_family(recipe):
+        _check_family(recipe, need)
+    need(data.backend != "points" or data.labels == "none", "2-D points have no labels; use data.labels=none")
     _check_engine(recipe.engine, need)
     need(bool(data.path), "data.path is not given: a folder that `scalegan prepare` wrote")
+
+
+def _check_family(recipe: Recipe, need: Callable[[bool, str], None]) -> None:
+    """What the networks of `model` need of the samples and the batch."""
+    model, data, batch = recipe.model, recipe.data, recipe.batch_size
+    need(data.backend != "points" or model.name == "mlp", "data.backend=points makes 2-D points; use model.name=mlp")
     sizes = RESOLUTIONS.get(model.name, (data.resolution,))
     need(data.resolution in sizes,
          f"data.resolution={data.resolution}: {model.name} has {', '.join(map(str, sizes))}")
@@ -42,21 +46,30 @@ def check(recipe: Recipe, origin: str) -> None:
         need(group == "batch" or batch % group == 0, f"model.norm_group={group} does not divide batch_size={batch}")
 
 
-def _check_game(recipe: Recipe, need: Callable[[bool, str], None]) -> None:
-    """Objectives and tricks that do not go together."""
-    game, tricks = recipe.game, recipe.game.tricks
-    energy = game.loss in ("ebgan", "ebgan_pt")
-    need(game.loss == "least_squares" or (game.a, game.b, game.c) == (0.0, 1.0, 1.0),
-         f"game.a, game.b and game.c belong to loss=least_squares, not to {game.loss}")
-    need(energy or game.margin == 1.0, f"game.margin belongs to loss=ebgan and ebgan_pt, not to {game.loss}")
-    need(not energy or recipe.data.labels == "none",
-         f"game.loss={game.loss} has an auto-encoder for D, which knows no labels; use data.labels=none")
-    need(not energy or tricks.minibatch_discrimination is None,
-         f"game.loss={game.loss} has no layer that minibatch discrimination could feed; leave it out")
-    lazy = (game.penalties.r1 is not None and game.penalties.r1.every > 1) or game.penalties.path_length is not None
-    need(tricks.adaptive_updates is None or not lazy,
-         "game.tricks.adaptive_updates changes the number of updates that lazy penalties count; use "
-         "game.penalties.r1.every=1 and no path_length")
+def _check_players(recipe: Recipe, need: Callable[[bool, str], None]) -> None:
+    """Every player has an optimizer, and nobody else."""
+    players = players_of(recipe)
+    named = f"{', '.join(players[:-1])} and {players[-1]}" if len(players) > 1 else players[0]
+    has = ", ".join(sorted(recipe.optimizer)) or "none"
+    unknown = next((name for name in recipe.optimizer if name not in players), "")
+    need(set(recipe.optimizer) == set(players), f"optimizer must name the players {named}, and has {has}"
+         f"{did_you_mean(unknown, [*players, 'default'])}; optimizer.default is for those that are not named")
+
+
+def _check_streams(recipe: Recipe, need: Callable[[bool, str], None]) -> None:
+    """`data` is the first stream, `streams` are the others."""
+    first, *others = streams_of(recipe)
+    for name in recipe.streams:
+        need(name in others, f"streams.{name}: game.name={recipe.game.name} has no such stream"
+             + (f", but {', '.join(others)}" if others else "; its samples are those of data")
+             + did_you_mean(name, others))
+    for name in others:
+        need(name in recipe.streams and bool(recipe.streams[name].path),
+             f"streams.{name}.path is not given: game.name={recipe.game.name} needs samples of {first} (data) and "
+             f"{', '.join(others)}")
+    for name in recipe.eval.streams:
+        need(name != first, f"eval.streams.{name}: that is the game's first stream; use eval.data")
+        need(name in others, f"eval.streams.{name}: there is no such stream{did_you_mean(name, others)}")
 
 
 def _check_engine(engine: Engine, need: Callable[[bool, str], None]) -> None:
@@ -78,21 +91,15 @@ def _check_schedules(recipe: Recipe, need: Callable[[bool, str], None]) -> None:
 
 
 def _check_augment(recipe: Recipe, need: Callable[[bool, str], None]) -> None:
-    augment, loss = recipe.augment, recipe.game.loss
-    need(recipe.data.backend != "points" or recipe.game.penalties.bcr is None,
-         "data.backend=points makes 2-D points; game.penalties.bcr shifts images")
+    augment = recipe.augment
     need(recipe.data.backend != "points" or augment.name == "none",
          "data.backend=points makes 2-D points; use augment.name=none")
     if augment.name != "ada":
         return
     need(max(_values(augment.p)) <= 0.85, f"augment.p: {max(_values(augment.p))} is above 0.85, from where on "
          "augmentations leak into the samples")
-    if augment.target is not None:
-        need(isinstance(augment.p, float),
-             "augment.p is a schedule, and augment.target would move it too; give augment.target=null")
-        need(loss not in ("relativistic", "wasserstein", "wasserstein_clip", "wgan_gp", "ebgan", "ebgan_pt"),
-             f"augment.target watches the sign of D at reals, which tells nothing with game.loss={loss}; give "
-             "augment.target=null and augment.p")
+    need(augment.target is None or isinstance(augment.p, float),
+         "augment.p is a schedule, and augment.target would move it too; give augment.target=null")
 
 
 def _values(value: float | Schedule) -> list[float]:

@@ -21,6 +21,10 @@ def explain(error: ValidationError, tree: dict[str, Any]) -> str:
         leaf = shown.rsplit(".", 1)[-1]
         parent = shown[: len(shown) - len(leaf)]
         siblings = {k[len(parent):].split(".")[0]: k for k in keys if k.startswith(parent)}
+        if shown in keys:       # of another game, model or augmentation
+            name = (tree.get(loc[0]) or {}).get("name")
+            return f"unknown key '{shown}': " + (f"{loc[0]}.name={name} has no such key" if name else
+                                                 f"it belongs to another {loc[0]}.name, which is not given")
         close = nearest(leaf, siblings)
         hint = f"; did you mean '{parent}{close}'?" if close else did_you_mean(shown, keys)
         return f"unknown key '{shown}'{hint}"

@@ -1,7 +1,7 @@
 """From `recipe=NAME key=value ...` to a checked `Recipe`: lookup, merge, check, print. Never imports torch."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,11 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 from yaml import YAMLError
 
-from scalegan.config import Recipe
+from scalegan.config import Optimizer, Recipe
 from scalegan.config.catalogue import find, folders
 from scalegan.config.checks import check
 from scalegan.config.explanation import explain
+from scalegan.config.game import players_of
 from scalegan.errors import RecipeError
 
 _ADAPTER = TypeAdapter(Recipe)
@@ -48,8 +49,17 @@ def parse(tree: dict[str, Any], origin: str) -> Recipe:
         recipe = _ADAPTER.validate_python(tree)
     except ValidationError as error:
         raise RecipeError(f"{origin}: {explain(error, tree)}") from error
+    recipe = _with_optimizers(recipe)
     check(recipe, origin)
     return recipe
+
+
+def _with_optimizers(recipe: Recipe) -> Recipe:
+    """Every player its own: optimizer.default where it has none, or the usual where there is no optimizer at all."""
+    named = dict(recipe.optimizer)
+    default = named.pop("default", None if named else Optimizer())
+    filled = {player: default for player in players_of(recipe) if default is not None}
+    return replace(recipe, optimizer={**filled, **named})
 
 
 def to_yaml(recipe: Recipe) -> str:
@@ -69,9 +79,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise RecipeError(f"cannot read {path}: {_first_line(error)}") from error
     if not isinstance(tree, dict):
         raise RecipeError(f"{path} holds no keys")
-    tree.pop("records", None)  # a run's config.yaml says where it computed, and on what data
-    if isinstance(tree.get("data"), dict):
-        tree["data"].pop("content", None)
+    tree = plain(tree)
     merged: dict[str, Any] = {}
     parents = tree.pop("extends", [])
     for parent in [parents] if isinstance(parents, str) else parents:
@@ -81,6 +89,33 @@ def _read(path: Path) -> dict[str, Any]:
             raise RecipeError(f"{path.name}: extends '{parent}', which is not there")
         merged = merge(merged, _read(base))
     return merge(merged, tree)
+
+
+def plain(tree: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's keys alone: a run's config.yaml also says where it computed, on what data and with which networks."""
+    found = {key: value for key, value in tree.items() if key not in ("records", "fixed")}
+
+    def without_content(data: Any) -> Any:
+        return {k: v for k, v in data.items() if k != "content"} if isinstance(data, dict) else data
+
+    if "data" in found:
+        found["data"] = without_content(found["data"])
+    if isinstance(found.get("streams"), dict):
+        found["streams"] = {name: without_content(data) for name, data in found["streams"].items()}
+    return found
+
+
+def completed(tree: dict[str, Any]) -> dict[str, Any]:
+    """A run's resolved recipe with the defaults of keys that came after it; itself where it cannot be read any more."""
+    try:
+        found = to_dict(_with_optimizers(_ADAPTER.validate_python(plain(tree))))
+    except ValidationError:
+        return tree
+    for data, own in ((found["data"], tree.get("data")), *((found["streams"][name], own) for name, own in
+                                                           (tree.get("streams") or {}).items())):
+        if own and "content" in own:
+            data["content"] = own["content"]
+    return found | {key: tree[key] for key in ("records", "fixed") if key in tree}
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What a recipe is on a number of ranks."""
 
-from scalegan.config import Game, PullAway, Recipe
+from scalegan.config import Recipe
+from scalegan.config.game import groups_of, of_family
 from scalegan.errors import RecipeError
 
 
@@ -25,29 +26,20 @@ def check_world(recipe: Recipe, ranks: int) -> int:
         if micro > share or ranks & (ranks - 1):
             raise RecipeError(f"engine.reduction=tree needs a power of two of ranks and whole grains on each: "
                               f"micro_batch_size={micro}, share {share}, {ranks} ranks")
-    group = getattr(recipe.model, "norm_group", None)
+    model = recipe.model if of_family(recipe) else None
+    group = getattr(model, "norm_group", None)
     group = batch if group == "batch" else group
     if group and grain % group and (grain != share or group % share):
-        raise RecipeError(f"model.norm_group={recipe.model.norm_group} does not fit a grain of {grain} "
+        raise RecipeError(f"model.norm_group={model.norm_group} does not fit a grain of {grain} "
                           f"samples (share {share} of {ranks} ranks); make one a multiple of the other")
-    for key, size in trick_groups(recipe.game).items():
+    for key, size in groups_of(recipe).items():
         if grain % size:
             raise RecipeError(f"{key}={size} does not divide a grain of {grain} samples; make micro_batch_size a "
                               "multiple of it")
-    mbstd = getattr(recipe.model, "mbstd_group", grain)
+    mbstd = getattr(model, "mbstd_group", grain)
     if grain % mbstd:
         raise RecipeError(f"model.mbstd_group={mbstd} does not divide a grain of {grain} samples; set micro_batch_size "
                           "to a multiple of it")
     if group and group > grain and recipe.engine.reduction == "tree":
         raise RecipeError(f"engine.reduction=tree needs model.norm_group={group} inside a grain of {grain}")
     return grain
-
-
-def trick_groups(game: Game) -> dict[str, int]:
-    """Samples that tricks in effect are defined over, by key."""
-    tricks, pull_away = game.tricks, game.penalties.pull_away
-    found = {f"game.tricks.{name}.group": getattr(tricks, name).group
-             for name in ("feature_matching", "minibatch_discrimination") if getattr(tricks, name)}
-    if pull_away or game.loss == "ebgan_pt":
-        found["game.penalties.pull_away.group"] = (pull_away or PullAway()).group
-    return found

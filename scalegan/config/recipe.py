@@ -36,8 +36,10 @@ class Recipe:
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=DCGAN)
     game: Game = field(default_factory=GAN)
-    optimizer: dict[str, Optimizer] = field(default_factory=lambda: {"G": Optimizer(), "D": Optimizer()})
-    """One per player: optimizer.G.lr, optimizer.D.betas, ..."""
+    streams: dict[Name, Data] = field(default_factory=dict)
+    """Of games with several streams of samples, those beside `data`, by name: streams.B.path, ..."""
+    optimizer: dict[str, Optimizer] = field(default_factory=dict)
+    """One per player: optimizer.G.lr, optimizer.D.betas, ...; optimizer.default is for players that are not named."""
     augment: Augment = field(default_factory=NoAugment)
     """What is done to images, reals and fakes alike, before D sees them."""
     ema: Ema = field(default_factory=Ema)

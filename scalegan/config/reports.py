@@ -1,10 +1,11 @@
 """What a run reports of itself: figures, pictures, evaluations."""
 
+from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, NonNegativeInt, PositiveInt
 
-from scalegan.config.schema import typed
+from scalegan.config.schema import Name, typed
 
 
 @typed
@@ -33,6 +34,12 @@ def _listed(value: Any) -> Any:
 
 
 @typed
+class HeldOut:
+    path: str = ""
+    """Set that evaluations use in place of the training data; it is read as that is."""
+
+
+@typed
 class Eval:
     every_images: NonNegativeInt = 0
     """Images between evaluations of the averaged generator; a final one follows if this is not 0."""
@@ -51,3 +58,6 @@ class Eval:
     """Real images, drawn at random; null for all."""
     batch_size: PositiveInt = 32
     """Images that the extractor takes at once, per rank."""
+    data: HeldOut = field(default_factory=HeldOut)
+    streams: dict[Name, HeldOut] = field(default_factory=dict)
+    """The same for the streams beside `data`: eval.streams.B.path, ..."""

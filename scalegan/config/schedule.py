@@ -3,7 +3,7 @@
 from dataclasses import field
 from typing import Literal
 
-from pydantic import NonNegativeFloat, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from scalegan.config.schema import typed
 
@@ -20,12 +20,14 @@ class Schedule:
     """Value from `images` on."""
     images: PositiveInt | None = None
     """Images over which it moves."""
+    after: NonNegativeInt = 0
+    """Images before which it stays at start."""
     steps: dict[PositiveInt, NonNegativeFloat] = field(default_factory=dict)
     """With kind=step, values by the images from which they hold: {1_000_000: 1e-4, 2_000_000: 5e-5}."""
 
     @model_validator(mode="after")
     def _whole(self) -> "Schedule":
-        if self.kind == "step" and (not self.steps or self.end is not None or self.images is not None):
+        if self.kind == "step" and (not self.steps or self.end is not None or self.images is not None or self.after):
             raise ValueError("a schedule of kind=step has start and steps")
         if self.kind != "step" and (self.steps or self.end is None or self.images is None):
             raise ValueError(f"a schedule of kind={self.kind} has start, end and images")

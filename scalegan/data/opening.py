@@ -1,119 +1,172 @@
-"""From a recipe's `data` to its records and their stream."""
+"""From a recipe's `data` and `streams` to records in the run's order."""
 
 import os
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from scalegan.config import Data, Recipe
+from scalegan.config.game import streams_of
 from scalegan.data.manifest import Manifest, check_content
 from scalegan.data.preparing import embedded
 from scalegan.data.reading.cache import Remote, is_url
-from scalegan.data.reading.ffcv_reader import FfcvChunks, FfcvStream
-from scalegan.data.reading.folder import FolderChunks
-from scalegan.data.reading.order import Order
-from scalegan.data.reading.points import SETS, PointChunks
-from scalegan.data.reading.record_reader import Chunks
+from scalegan.data.reading.ffcv_reader import FfcvReader, FfcvStream
+from scalegan.data.reading.folder import FolderReader
+from scalegan.data.reading.order import Endless, Order
+from scalegan.data.reading.pairing import Following, partners_of
+from scalegan.data.reading.points import SETS, PointReader
+from scalegan.data.reading.record_reader import OrderedReader, RecordReader
 from scalegan.data.reading.stream import Stream
-from scalegan.data.reading.webdataset import WebDatasetChunks
-from scalegan.data.spec import Task
+from scalegan.data.reading.webdataset import WebDatasetReader
+from scalegan.data.spec import Link, PairedWith, Spec
 from scalegan.errors import RecipeError, UserError
+from scalegan.support.keys import key_of
 
 
-def data_folder(path: str, resolution: int) -> Path:
-    """`data.path` with $VARIABLES and ~ expanded; the cache's folder for an embedded set.
+@dataclass(frozen=True)
+class Source:
+    """One of a game's streams, opened.
+
+    Args:
+        settings: its keys, under `data` or `streams.<name>`.
+        records: in the run's order.
+        spec: what its samples are.
+        content: hash of what it holds, part of the run's identity.
+        conditions: of all records, int64 [N] or float32 [N, K]; or None.
+        flips_with: the stream whose draws flip its images: itself, or the one that its pairs begin with.
+    """
+
+    settings: Data
+    records: OrderedReader
+    spec: Spec
+    content: str
+    conditions: Tensor | None
+    flips_with: str
+
+    def open(self, lanes: range, position: int, pin: bool) -> Stream | FfcvStream:
+        """Batches from `position` on: compiled code decodes in threads, everything else in processes."""
+        kind = FfcvStream if isinstance(self.records.reader, FfcvReader) else Stream
+        return kind(self.records, lanes, position, self.settings.workers, pin)
+
+
+def open_sources(recipe: Recipe) -> dict[str, Source]:
+    """Every stream of the recipe's game, by name, the first first.
+
+    Raises:
+        UserError: where data is missing, damaged, or not what the recipe says, or pairs have no partner.
+    """
+    sources: dict[str, Source] = {}
+    for name, link in streams_of(recipe).items():
+        data = settings_of(recipe, name)
+        key = "data" if data is recipe.data else f"streams.{name}"
+        reader, spec, content, conditions = _open(data, key, recipe.seed if not sources else key_of(recipe.seed, name))
+        order = _order(recipe, name, data, key, reader, link, sources)
+        flips_with = sources[link.stream].flips_with if isinstance(link, PairedWith) else name
+        sources[name] = Source(data, OrderedReader(reader, order), spec, content, conditions, flips_with)
+    return sources
+
+
+def settings_of(recipe: Recipe, stream: str) -> Data:
+    """The keys of a stream: `data` configures the game's first."""
+    first = next(iter(streams_of(recipe)))
+    return recipe.data if stream == first else recipe.streams[stream]
+
+
+def data_folder(path: str, resolution: int, key: str = "data.path") -> Path:
+    """The path of that key with $VARIABLES and ~ expanded; the cache's folder for an embedded set.
 
     Raises:
         RecipeError: for a variable that is not set.
     """
     if embedded.is_embedded(path):
         return embedded.folder_of(path, resolution)
-    return Path(expanded(path))
+    return Path(expanded(path, key))
 
 
-def expanded(path: str) -> str:
+def expanded(path: str, key: str = "data.path") -> str:
+    """The path of that key with $VARIABLES and ~ expanded.
+
+    Raises:
+        RecipeError: for a variable that is not set.
+    """
     expanded = os.path.expanduser(os.path.expandvars(path))
     if "$" in expanded:
         variable = expanded[expanded.index("$"):].split("/")[0]
-        raise RecipeError(f"data.path={path}: {variable} is not set; export it, or give data.path=FOLDER")
+        raise RecipeError(f"{key}={path}: {variable} is not set; export it, or give {key}=FOLDER")
     return expanded
 
 
-def open_data(recipe: Recipe) -> tuple[Chunks, Task, str, Tensor | None]:
-    """The records, what they are, their content hash, and the table of labels (or None).
-
-    Raises:
-        UserError: where the data is missing, damaged, or not what the recipe says.
-    """
-    data = recipe.data
-
-    def order_of(shard_sizes: tuple[int, ...]) -> Order:
-        try:
-            return Order(shard_sizes, recipe.batch_size, recipe.lanes, recipe.seed, data.block_records,
-                         data.window_blocks)
-        except ValueError as error:
-            raise RecipeError(f"data.path={data.path}: {error}") from None
-
+def _open(data: Data, key: str, seed: int) -> tuple[RecordReader, Spec, str, Tensor | None]:
+    """A stream's reader, what its samples are, their content hash, and all conditions."""
     if data.backend == "points":
         if data.path not in SETS:
-            raise RecipeError(f"data.path={data.path}: backend=points has {', '.join(SETS)}")
-        return PointChunks(data.path, order_of, recipe.seed), Task((2,)), f"points/{data.path}", None
-    chunks = _open_images(data, order_of)
-    manifest = chunks.manifest
-    _check_manifest(data, manifest)
-    shape = (manifest.image.channels, data.resolution, data.resolution)
-    task, labels = Task(shape), None
+            raise RecipeError(f"{key}.path={data.path}: backend=points has {', '.join(SETS)}")
+        return PointReader(data.path, seed), Spec("points", (2,)), f"points/{data.path}", None
+    reader = _open_images(data, key)
+    manifest = reader.manifest
+    _check_manifest(data, key, manifest)
+    shape, conditions = (manifest.image.channels, data.resolution, data.resolution), None
+    spec = Spec("image", shape)
     if data.labels != "none":
-        labels = torch.from_numpy(chunks.index.labels)
-        task = Task(shape, len(manifest.labels.names), data.labels == "attributes")
-        _check_labels(data.path, labels, task, manifest.records)
-    check_content(data.path, manifest, chunks.index)
-    return chunks, task, manifest.content, labels
+        conditions = torch.from_numpy(reader.index.labels)
+        kind = "classes" if data.labels == "class" else "attributes"
+        spec = Spec("image", shape, **{kind: len(manifest.labels.names)})
+        _check_labels(f"{key}.path={data.path}", conditions, spec, manifest.records)
+    check_content(data.path, manifest, reader.index)
+    return reader, spec, manifest.content, conditions
 
 
-def _open_images(data: Data,
-                 order_of: Callable[[tuple[int, ...]], Order]) -> WebDatasetChunks | FfcvChunks | FolderChunks:
-    if is_url(expanded(data.path)):
+def _order(recipe: Recipe, name: str, data: Data, key: str, reader: RecordReader, link: Link,
+           sources: dict[str, Source]) -> Order | Endless | Following:
+    """A stream's order of its own, keyed by its name but for the first; or its partner's."""
+    if isinstance(link, PairedWith):
+        leader = sources[link.stream].records
+        return Following(leader.order, partners_of(leader.reader, reader, (link.stream, name)))
+    if isinstance(reader, PointReader):
+        return Endless(recipe.batch_size, recipe.lanes)
+    seed = recipe.seed if not sources else key_of(recipe.seed, "stream", name)
+    try:
+        return Order(reader.sizes, recipe.batch_size, recipe.lanes, seed, data.block_records, data.window_blocks)
+    except ValueError as error:
+        raise RecipeError(f"{key}.path={data.path}: {error}") from None
+
+
+def _open_images(data: Data, key: str) -> WebDatasetReader | FfcvReader | FolderReader:
+    path = expanded(data.path, f"{key}.path")
+    if is_url(path):
         if data.backend != "webdataset":
-            raise RecipeError(f"data.path={data.path}: backend={data.backend} reads local files; prepare shards, and "
+            raise RecipeError(f"{key}.path={data.path}: backend={data.backend} reads local files; prepare shards, and "
                               "give their URL with backend=webdataset")
-        remote = Remote(expanded(data.path), data.cache_bytes)
-        return WebDatasetChunks(remote.open(), order_of, remote)
-    folder = data_folder(data.path, data.resolution)
+        remote = Remote(path, data.cache_bytes)
+        return WebDatasetReader(remote.open(), remote)
+    folder = data_folder(data.path, data.resolution, f"{key}.path")
     if data.backend == "folder":
-        return FolderChunks(folder, order_of, data.resolution)
+        return FolderReader(folder, data.resolution, key)
     if not (folder / "manifest.json").is_file():
-        raise RecipeError(f"data.path={data.path}: there is no {folder / 'manifest.json'}; make it with "
+        raise RecipeError(f"{key}.path={data.path}: there is no {folder / 'manifest.json'}; make it with "
                           f"`scalegan prepare SOURCE {folder}`")
-    return FfcvChunks(folder, order_of) if data.backend == "ffcv" else WebDatasetChunks(folder, order_of)
+    return FfcvReader(folder) if data.backend == "ffcv" else WebDatasetReader(folder)
 
 
-def open_stream(chunks: Chunks, lanes: range, position: int, workers: int, pin: bool) -> Stream | FfcvStream:
-    """Batches from `position` on: compiled code decodes in threads, everything else in processes."""
-    if isinstance(chunks, FfcvChunks):
-        return FfcvStream(chunks, lanes, position, workers, pin)
-    return Stream(chunks, lanes, position, workers, pin)
-
-
-def _check_manifest(data: Data, manifest: Manifest) -> None:
+def _check_manifest(data: Data, key: str, manifest: Manifest) -> None:
     if manifest.image.size != data.resolution:
-        raise RecipeError(f"data.resolution={data.resolution}, but the manifest of {data.path} says "
-                          f"{manifest.image.size} px; set data.resolution, or prepare the data again")
+        raise RecipeError(f"{key}.resolution={data.resolution}, but the manifest of {data.path} says "
+                          f"{manifest.image.size} px; set {key}.resolution, or prepare the data again")
     if data.labels not in ("none", manifest.labels.kind):
-        raise RecipeError(f"data.labels={data.labels}, but {data.path} has labels of kind "
+        raise RecipeError(f"{key}.labels={data.labels}, but {data.path} has labels of kind "
                           f"'{manifest.labels.kind}'")
 
 
-def _check_labels(path: str, labels: Tensor, task: Task, records: int) -> None:
+def _check_labels(place: str, labels: Tensor, spec: Spec, records: int) -> None:
     """Every record has a label, of the classes or attributes that the manifest names."""
-    shape = (records, task.num_classes) if task.multilabel else (records,)
+    shape = (records, spec.attributes) if spec.multilabel else (records,)
     if labels.shape != shape:
-        raise UserError(f"data.path={path}: the labels are {list(labels.shape)}, and should be {list(shape)}; "
+        raise UserError(f"{place}: the labels are {list(labels.shape)}, and should be {list(shape)}; "
                         "prepare the data again")
     low, high = (int(value) for value in labels.aminmax())
-    last = 1 if task.multilabel else task.num_classes - 1
+    last = 1 if spec.multilabel else spec.classes - 1
     if low < 0 or high > last:
-        raise UserError(f"data.path={path}: there is a label {low if low < 0 else high}, but the manifest has 0 to "
+        raise UserError(f"{place}: there is a label {low if low < 0 else high}, but the manifest has 0 to "
                         f"{last}; prepare the data again")

@@ -11,4 +11,5 @@ def to_uint8(images: Tensor) -> Tensor:
 
 def from_uint8(images: Tensor) -> Tensor:
     """0 ... 255 to [-1, 1], float32; [N, C, H, W] in channels_last."""
-    return images.to(torch.float32, memory_format=torch.channels_last).div_(127.5).sub_(1)
+    layout = torch.channels_last if images.dim() == 4 else torch.preserve_format
+    return images.to(torch.float32, memory_format=layout).div_(127.5).sub_(1)

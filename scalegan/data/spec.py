@@ -1,12 +1,79 @@
-"""What a sample is."""
+"""What a sample is, and how a game's streams of samples hang together. Imports torch only where a tensor is made."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Task:
-    """What the networks are for: the shape of a sample [C, H, W] or [2], and the labels."""
+class Spec:
+    """What the samples of a stream are; networks, plans and benchmarks are made from it.
 
+    Args:
+        kind: points, images, volumes, or latents of an encoder.
+        shape: of one sample: [2], [C, H, W], [1, D, H, W].
+        classes: that there are, where samples are labelled by one; 0 for none.
+        attributes: that there are, where samples are labelled by 0/1 vectors; 0 for none.
+        vector_dim: length of the vector that describes each sample; 0 for none.
+    """
+
+    kind: Literal["points", "image", "volume", "latent"]
     shape: tuple[int, ...]
-    num_classes: int = 0
-    multilabel: bool = False
+    classes: int = 0
+    attributes: int = 0
+    vector_dim: int = 0
+
+    @classmethod
+    def of(cls, tree: Mapping[str, Any]) -> "Spec":
+        """From what JSON keeps of it, or kept of it in format 1."""
+        shape = tuple(tree["shape"])
+        if "kind" in tree:
+            return cls(**{**tree, "shape": shape})
+        labels = "attributes" if tree["multilabel"] else "classes"
+        return cls("points" if len(shape) == 1 else "image", shape, **{labels: tree["num_classes"]})
+
+    @property
+    def num_classes(self) -> int:
+        """Labels, classes or attributes, that a network of these samples knows; 0 for none."""
+        return self.classes or self.attributes
+
+    @property
+    def multilabel(self) -> bool:
+        return self.attributes > 0
+
+    @property
+    def conditional(self) -> bool:
+        return bool(self.num_classes or self.vector_dim)
+
+    def empty(self, count: int) -> "Tensor":
+        """That many samples of the right shape, float32 [count, *shape], whatever is in them."""
+        import torch
+
+        return torch.empty(count, *self.shape)
+
+    def empty_condition(self, count: int) -> "Tensor | None":
+        """As many conditions, all zeros: int64 [count], float32 [count, K], or None."""
+        import torch
+
+        if self.classes:
+            return torch.zeros(count, dtype=torch.long)
+        length = self.attributes or self.vector_dim
+        return torch.zeros(count, length) if length else None
+
+
+@dataclass(frozen=True)
+class Own:
+    """A stream with an order of its own."""
+
+
+@dataclass(frozen=True)
+class PairedWith:
+    """A stream whose records belong to those of another, by equal keys; one draw flips both."""
+
+    stream: str
+
+
+Link = Own | PairedWith

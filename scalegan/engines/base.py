@@ -3,9 +3,11 @@
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from scalegan.engines.health import Health, stepping_unless, undone_where
@@ -21,6 +23,22 @@ from scalegan.models.layers.tracked import Tracked, tracked_modules
 Outputs = dict[tuple, Tensor]
 
 
+@dataclass(frozen=True)
+class Pending:
+    """An update whose gradients are taken, and which is not made yet.
+
+    Args:
+        means: of the loss's terms and figures and of what was observed, over the global batch.
+        norms: of each mover's gradient.
+        kept: what tracked modules kept of this rank's samples, by module and name, a tensor a micro-batch.
+    """
+
+    phase: Phase
+    means: Outputs
+    norms: dict[str, Tensor]
+    kept: dict[int, dict[str, list[Tensor]]]
+
+
 class Engine(ABC):
     """Runs the updates of a game's phases, on one rank or many.
 
@@ -29,7 +47,7 @@ class Engine(ABC):
         optimizers: one per player.
         ranks: this process and its peers.
         grain: samples per forward and backward; divides a rank's share of the batch.
-        precision: fp32, bf16 or fp16 autocast; fp16 keeps one loss scale per player.
+        precision: fp32, bf16 or fp16 autocast; fp16 keeps one loss scale per phase.
 
     Attributes:
         health: counts the updates that were skipped because a loss or a gradient was not finite.
@@ -40,9 +58,10 @@ class Engine(ABC):
         self.game, self.optimizers, self.ranks = game, optimizers, ranks
         self.grain, self.precision, self.device = grain, precision, ranks.device
         self.health = Health([phase.name for phase in game.phases], self.device)
-        self.scales = {name: LossScale(self.device) for name in game.players} if precision == "fp16" else {}
+        self.scales = {p.name: LossScale(self.device) for p in game.phases} if precision == "fp16" else {}
         self._parameters = {name: list(player.parameters()) for name, player in game.players.items()}
         self._tracked = {phase.players: self._tracked_by(phase.players) for phase in game.phases}
+        self._kept: dict[int, dict[str, list[Tensor]]] = {}
         span_norm_groups(game, ranks, grain)
 
     def update(self, phase: Phase, batch: Batch) -> dict[str, Tensor]:
@@ -55,14 +74,25 @@ class Engine(ABC):
             The means of the loss's terms and figures over the global batch, and the norm of each mover's gradient as
             `grad_norm/<player>`, as tensors on the device.
         """
+        return self.step(self.differentiate(phase, batch))
+
+    def differentiate(self, phase: Phase, batch: Batch) -> Pending:
+        """The first half of an update: its gradients, which stay with the players until `step`. Other phases of other
+        players may be differentiated in between: those all see the weights from before."""
+        self._kept = {}
         with self._only(phase.players):
             means = self._accumulate(phase, batch)
-        norms = {player: means.pop(("norm", player)) for player in phase.players}
-        skip = self._judge(phase, means, norms)
-        for player in phase.players:
+        norms = {player: means.pop(("norm", player)) for player in self._movers(phase)}
+        return Pending(phase, means, norms, self._kept)
+
+    def step(self, pending: Pending) -> dict[str, Tensor]:
+        """The second half: steps along the gradients. Returns what `update` returns."""
+        phase, means, norms = pending.phase, pending.means, pending.norms
+        skip = self._skips(phase, means, norms)
+        for player in self._movers(phase):
             with stepping_unless(skip, self.optimizers[player]):
                 self._step(player)
-        self._advance(phase, means, skip)
+        self._advance(pending, skip)
         figures = {key[1]: value for key, value in means.items() if key[0] in ("term", "figure")}
         return figures | {f"grad_norm/{player}": norm for player, norm in norms.items()}
 
@@ -74,7 +104,7 @@ class Engine(ABC):
         with self._only(phase.players):
             self._accumulate(phase, batch)
         found = {}
-        for player in phase.players:
+        for player in self._movers(phase):
             names = [name for name, _ in self.game.players[player].named_parameters()]
             found |= {f"{player}.{name}": gradient for name, gradient in zip(names, self._take_gradients(player))}
         return found
@@ -94,9 +124,10 @@ class Engine(ABC):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Takes up what `state` gave, by any engine; to be called when the tensors have been loaded."""
-        for name, scale in self.scales.items():
-            if name in state["scalers"]:
-                scale.restore(state["scalers"][name])
+        for phase in self.game.phases if self.scales else ():
+            known = state["scalers"].get(phase.name) or state["scalers"].get(phase.players[0])  # format 1: by player
+            if known:
+                self.scales[phase.name].restore(known)
         self.health.restore(state.get("health", {}))
 
     @abstractmethod
@@ -118,14 +149,17 @@ class Engine(ABC):
         """A grain's loss, to be differentiated, and its observations, terms and figures."""
         for module in tracked_modules(self.game):
             module.drain()
+            module.drain_kept()
         with autocast(self.precision, self.device):
             terms = phase.loss(batch)
             total = torch.stack([term.to(_wide(term)) for term in terms.values()]).sum()
         if self.scales:
-            total = total * self.scales[phase.players[0]].scale
+            total = total * self.scales[phase.name].scale
         outputs: Outputs = {}
         for index, module in enumerate(self._tracked[phase.players]):
             outputs |= {("observed", index, name): value for name, value in module.drain().items()}
+            for name, value in module.drain_kept().items():
+                self._kept.setdefault(index, {}).setdefault(name, []).append(value)
         outputs |= {("term", name): value.detach() for name, value in terms.items()}
         return total, outputs | {("figure", name): value.detach() for name, value in batch.figures.items()}
 
@@ -135,7 +169,7 @@ class Engine(ABC):
     def _grain(self, batch: Batch, index: int) -> Batch:
         return batch[index * self.grain : (index + 1) * self.grain]
 
-    def _judge(self, phase: Phase, means: Outputs, norms: Mapping[str, Tensor]) -> Tensor:
+    def _skips(self, phase: Phase, means: Outputs, norms: Mapping[str, Tensor]) -> Tensor:
         """Whether to skip the update, bool [], counted. Equal on all ranks, as means and norms are.
 
         In fp16 a gradient that is not finite is the loss scale's fault, for as long as it can still be lowered.
@@ -145,21 +179,37 @@ class Engine(ABC):
         skip = ~(finite_loss & finite_gradient)
         overflow = torch.zeros_like(skip)
         if self.scales:
-            scale = self.scales[phase.players[0]]
+            scale = self.scales[phase.name]
             overflow = finite_loss & ~finite_gradient & (scale.scale > 1)
             scale.advance(~finite_gradient)
         self.health.note(phase.name, skip & ~overflow, overflow)
         return skip
 
-    def _advance(self, phase: Phase, means: Outputs, skip: Tensor) -> None:
-        """State outside the optimizers moves once per update, by means over the whole batch."""
-        modules = self._tracked[phase.players]
+    def _advance(self, pending: Pending, skip: Tensor) -> None:
+        """State outside the optimizers moves once per update, by means over the whole batch, or by its samples."""
+        modules, means = self._tracked[pending.phase.players], pending.means
+        whole = {index: {name: self._over_ranks(torch.cat(parts)) for name, parts in kept.items()}
+                 for index, kept in pending.kept.items()}
         with undone_where(skip, [buffer for module in modules for buffer in module.buffers(recurse=False)]):
             for index, module in enumerate(modules):
                 observed = {name: means["observed", index, name] for name in module.statistics
                             if ("observed", index, name) in means}
                 if len(observed) == len(module.statistics):  # it took part; one that observes nothing always advances
                     module.advance(**observed)
+                if index in whole:
+                    module.commit(**whole[index])
+
+    def _over_ranks(self, samples: Tensor) -> Tensor:
+        """What ranks have of each of their samples, in the order of the global batch."""
+        if self.ranks.world == 1:
+            return samples
+        parts = [torch.empty_like(samples) for _ in range(self.ranks.world)]
+        dist.all_gather(parts, samples.contiguous())
+        return torch.cat(parts)
+
+    def _movers(self, phase: Phase) -> list[str]:
+        """The phase's players that have anything to move."""
+        return [player for player in phase.players if self._parameters[player]]
 
     def _tracked_by(self, players: tuple[str, ...]) -> list[Tracked]:
         """The modules whose state advances with these players: their own, and those of nobody, such as a penalty's."""

@@ -34,10 +34,10 @@ class DDPEngine(Engine):
         torch._foreach_mul_(list(means.values()), 1 / (self._grains(batch) * self.ranks.world))
         gradients = [means.pop(("gradient", index)) for index in range(len(moving))]
         if self.scales:
-            torch._foreach_mul_(gradients, 1 / self.scales[phase.players[0]].scale)
+            torch._foreach_mul_(gradients, 1 / self.scales[phase.name].scale)
         for parameter, gradient in zip(moving, gradients):
             parameter.grad = gradient
-        for player in phase.players:
+        for player in self._movers(phase):
             means["norm", player] = norm_of([p.grad for p in self._parameters[player]])
         return means
 

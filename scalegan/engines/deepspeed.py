@@ -4,7 +4,7 @@ One DeepSpeed engine per player. What makes it exact with several players and wi
 - who does not move in a phase is frozen, otherwise its gradients are reduced, silently, with the mover's;
 - forwards call the networks themselves: through DeepSpeed's wrapper a second derivative fails, or is wrong;
 - DeepSpeed is told where accumulation ends, as every phase counts its own grains;
-- precision is ours (autocast, and a loss scale per player for fp16): DeepSpeed sees weights and gradients in fp32.
+- precision is ours (autocast, and a loss scale per phase for fp16): DeepSpeed sees weights and gradients in fp32.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ class DeepSpeedEngine(Engine):
         super().__init__(game, optimizers, ranks, grain, precision)
         self.zero_stage = zero_stage
         self._engines = {name: _initialise(library, player, optimizers[name], zero_stage, ranks)
-                         for name, player in game.players.items()}
+                         for name, player in game.players.items() if name in optimizers}
 
     def optimizer_state(self) -> dict[str, Tensor | Partitioned]:
         if self.zero_stage == 0:
@@ -69,7 +69,7 @@ class DeepSpeedEngine(Engine):
                 engine.optimizer.refresh_fp32_params()  # the masters, from the weights that were loaded
 
     def _accumulate(self, phase: Phase, batch: Batch) -> Outputs:
-        engines = [self._engines[player] for player in phase.players]
+        engines = [self._engines[player] for player in self._movers(phase)]
         count, sums = self._grains(batch), {}
         for index in range(count):
             for engine in engines:
@@ -79,12 +79,12 @@ class DeepSpeedEngine(Engine):
             for engine in engines:
                 engine.allreduce_gradients()
             sums = {key: sums[key] + value if sums else value for key, value in outputs.items()}
-        for player in phase.players:
+        for player in self._movers(phase):
             gradients = self._own_gradients(player)
             if count > 1:
                 torch._foreach_mul_(gradients, 1 / count)
             if self.scales:
-                torch._foreach_mul_(gradients, 1 / self.scales[phase.players[0]].scale)
+                torch._foreach_mul_(gradients, 1 / self.scales[phase.name].scale)
             sums["norm", player] = norm_of(gradients).square()
         return self._means(sums, count)
 

@@ -14,8 +14,9 @@ Optimizers = dict[str, torch.optim.Optimizer]
 
 
 def make(settings: Mapping[str, config.Optimizer], game: Game) -> Optimizers:
-    """One per player, with its state made at once, so that a checkpoint has a place for everything."""
-    made = {name: _make(settings[name], player) for name, player in game.players.items()}
+    """One per player that has parameters, its state made at once, so that a checkpoint has a place for everything."""
+    made = {name: _make(settings[name], player) for name, player in game.players.items()
+            if any(True for _ in player.parameters())}
     for name, bound in game.bounds.items():
         made[name].register_step_post_hook(partial(_cut_back, bound=bound))
     schedule(made, settings, game, 0)
@@ -29,7 +30,7 @@ def schedule(optimizers: Optimizers, settings: Mapping[str, config.Optimizer], g
     With a lazy penalty every k updates both are corrected by c = k / (k + 1) (Karras et al., 2020, appendix B).
     """
     for name, optimizer in optimizers.items():
-        every = max(phase.every for phase in game.phases if name in phase.players)
+        every = max((phase.every for phase in game.phases if name in phase.players), default=1)
         c = every / (every + 1) if every > 1 else 1.0
         group = optimizer.param_groups[0]
         group["lr"] = at(settings[name].lr, images) * c * lr_factor

@@ -11,7 +11,7 @@ _GROWTH_INTERVAL = 2000
 
 
 class LossScale:
-    """What a player's losses are multiplied by, so that small gradients do not vanish in fp16.
+    """What a phase's loss is multiplied by, so that small gradients do not vanish in fp16.
 
     Halved by an overflow, doubled after 2,000 updates without one: torch's GradScaler, whose numbers and names of
     state these are, but it asks the device at each step of an optimizer that is not fused, and belongs to DDP alone.

@@ -3,12 +3,13 @@
 import torch
 from torch import Tensor, nn
 
-from scalegan.games.base import Batch, latents
+from scalegan.games.base import Batch
+from scalegan.games.sampling import latents
 
 
-def plain_fakes(generator: nn.Module, batch: Batch) -> Tensor:
-    """G(z, labels), images [n, C, H, W]."""
-    return generator(latents(generator, batch.draws), batch.fake_labels)
+def plain_fakes(generator: nn.Module, batch: Batch, condition: Tensor | None) -> Tensor:
+    """G(z, condition), images [n, C, H, W]."""
+    return generator(latents(generator, batch.draws), condition)
 
 
 class StyledFakes:
@@ -22,16 +23,16 @@ class StyledFakes:
     def __init__(self, mixing: float) -> None:
         self.mixing = mixing
 
-    def __call__(self, generator: nn.Module, batch: Batch) -> Tensor:
-        return generator.synthesis(self.styles(generator, batch), self.noise(generator, batch))
+    def __call__(self, generator: nn.Module, batch: Batch, condition: Tensor | None) -> Tensor:
+        return generator.synthesis(self.styles(generator, batch, condition), self.noise(generator, batch))
 
-    def styles(self, generator: nn.Module, batch: Batch) -> Tensor:
+    def styles(self, generator: nn.Module, batch: Batch, condition: Tensor | None) -> Tensor:
         """ws [n, num_ws, w_dim]."""
-        draws, labels = batch.draws, batch.fake_labels
-        ws = generator.mapping(latents(generator, draws), labels)
+        draws = batch.draws
+        ws = generator.mapping(latents(generator, draws), condition)
         if not self.mixing:
             return ws
-        others = generator.mapping(draws.normal("z2", generator.latent_dim), labels)
+        others = generator.mapping(draws.normal("z2", generator.latent_dim), condition)
         first = draws.integers("cutoff", ws.shape[1] - 1) + 1
         first = torch.where(draws.uniform("mix") < self.mixing, first, ws.shape[1])
         layer = torch.arange(ws.shape[1], device=ws.device)

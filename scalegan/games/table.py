@@ -1,15 +1,35 @@
-"""The table of games: all that a recipe needs to know of one."""
+"""The table of games. A game's line in `GAMES` is all that the rest of the house knows of it: its folder has its keys
+(`settings.py`, a dataclass whose `name` is the folder's) and its players and phases (`game.py`, a `Game`).
+"""
 
-from typing import Annotated, Any
+from dataclasses import is_dataclass
+from importlib import import_module
+from typing import Annotated, Any, Union
 
 from pydantic import BeforeValidator, Field
 
-from scalegan.games.gan.settings import GAN
-from scalegan.games.unrolled.settings import Unrolled
+GAMES = (
+    "gan",
+    "unrolled",
+    "infogan",
+)
+
+
+def settings_of(name: str) -> type:
+    """The dataclass of a game's keys; imports no torch."""
+    return own_class(import_module(f"scalegan.games.{name}.settings"), is_dataclass)
+
+
+def own_class(module: Any, fits: Any) -> type:
+    """The last class that a module defines itself and that fits."""
+    found = [kind for kind in vars(module).values()
+             if isinstance(kind, type) and kind.__module__ == module.__name__ and fits(kind)]
+    return found[-1]
 
 
 def _named(value: Any) -> Any:
     return {"name": "gan", **value} if isinstance(value, dict) else value
 
 
-Game = Annotated[GAN | Unrolled, Field(discriminator="name"), BeforeValidator(_named)]
+_SETTINGS = tuple(settings_of(name) for name in GAMES)
+Game = Annotated[Union[_SETTINGS], Field(discriminator="name"), BeforeValidator(_named)]  # noqa: UP007 -- of a tuple

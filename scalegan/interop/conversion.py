@@ -5,16 +5,18 @@ from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
+from torch import nn
 
 from scalegan import config, interop
-from scalegan.data.spec import Task
+from scalegan.data.spec import Spec
 from scalegan.errors import UserError
 from scalegan.models import families
 from scalegan.models.biggan import G_CHANNELS
 
 
-def convert(tensors: dict, family: str, settings: dict[str, Any] | None = None, images: int = 0):
-    """Our generator of a reference's state dict; its `about` rebuilds it.
+def convert(tensors: dict, family: str,
+            settings: dict[str, Any] | None = None) -> tuple[nn.Module, dict[str, Any], Spec]:
+    """Our generator of a reference's state dict, the `model` keys that rebuild it, and what it makes.
 
     Raises:
         UserError: where the tensors are not those of the family, or need what recipes do not have.
@@ -23,19 +25,16 @@ def convert(tensors: dict, family: str, settings: dict[str, Any] | None = None, 
     try:
         generator = getattr(interop, f"{family}_generator")(tensors, **settings).float()
         channels, resolution, model = _DESCRIBE[family](generator)
-        task = {"shape": [channels, resolution, resolution], "num_classes": getattr(generator, "num_classes", 0),
-                "multilabel": False}
-        about = {"model": {"name": family, **model, **settings}, "images": images, "task": task}
-        checked = TypeAdapter(config.Model).validate_python(about["model"])
+        spec = Spec("image", (channels, resolution, resolution), getattr(generator, "num_classes", 0))
+        described = {"name": family, **model, **settings}
         with torch.device("meta"):
-            rebuilt = families.generator(checked, Task(**task))
+            rebuilt = families.generator(TypeAdapter(config.Model).validate_python(described), spec)
         rebuilt.load_state_dict(generator.state_dict(), assign=True)
     except ValidationError as error:
         raise UserError(f"{family}: {error.errors()[0]['loc'][-1]}: {error.errors()[0]['msg']}") from error
     except (ValueError, RuntimeError, TypeError) as error:
         raise UserError(f"{family}: {str(error).splitlines()[0]}") from error
-    generator.about = about
-    return generator
+    return generator, described, spec
 
 
 # What a generator is, from its own shapes: channels and side of its images, and the model's keys in a recipe.

@@ -1,11 +1,15 @@
 """From a trained generator to what is evaluated of it."""
 
 import copy
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from scalegan.data.spec import Spec
 from scalegan.errors import UserError
+from scalegan.games.base import Preview
+from scalegan.games.sampling import is_styled
 from scalegan.metrics.images import Images
 from scalegan.metrics.samples import Samples
 from scalegan.metrics.standing_statistics import standing_statistics
@@ -19,39 +23,48 @@ def with_standing_statistics(generator: nn.Module, batches: int, psi: float = 1.
     """
     if not any(isinstance(module, GroupedBatchNorm) for module in generator.modules()):
         return generator, []
-    if generator.about["task"]["multilabel"]:
+    if generator.about["export"]["inputs"][0] != "z":
+        return generator, ["BatchNorm's running statistics are those of training: standing statistics need latents"]
+    if generator.about["spec"]["attributes"]:
         return generator, ["BatchNorm's running statistics are those of training: standing statistics need classes"]
     generator = copy.deepcopy(generator)
     standing_statistics(generator, batches, psi=psi)
     return generator, []
 
 
-def samples_of(generator: nn.Module, count: int, reals: Images | None, psi: float = 1.0,
-               name: str = "the generator") -> tuple[Samples, list[str]]:
+def samples_of(generator: nn.Module, count: int, reals: Images | None, psi: float = 1.0, name: str = "the generator",
+               fakes: Callable[[Preview], Tensor] | None = None,
+               inputs: Mapping[str, Images] | None = None) -> tuple[Samples, list[str]]:
     """The generator's samples under the labels of the data, and what there is to say about them.
 
     Args:
         generator: with what it is in `about`.
+        fakes: how its game makes samples, where that is not by the generator alone.
+        inputs: what of, by stream, where the game translates images.
 
     Raises:
         UserError: where it makes no images, or its labels are not those of the data.
     """
-    task = generator.about["task"]
-    if len(task["shape"]) != 3:
+    spec, output = Spec.of(generator.about["spec"]), generator.about["export"]["output"]
+    if output not in ("image", "points"):
+        raise UserError(f"network '{generator.about['network']}' of {name} gives {output}, not images; there is "
+                        "nothing to evaluate here")
+    if spec.kind == "points":
         raise UserError(f"{name} makes 2-D points, not images; there is nothing to evaluate here")
-    if psi != 1 and not (hasattr(generator, "synthesis") or generator.about["model"]["name"] == "biggan"):
+    if psi != 1 and not (is_styled(generator) or generator.about["model"]["name"] == "biggan"):
         raise UserError(f"--psi {psi}: {generator.about['model']['name']} has no truncation; leave it out")
-    classes, remarks = task["num_classes"], []
+    classes, remarks = spec.num_classes, []
     labels = None if reals is None or reals.labels is None else torch.from_numpy(reals.labels)
     if classes and labels is not None:
-        fits = labels.dim() == 1 + task["multilabel"] and classes == len(reals.classes)
+        fits = labels.dim() == 1 + spec.multilabel and classes == len(reals.classes)
         if not fits:
-            raise UserError(f"{name} is conditioned by {classes} {'attributes' if task['multilabel'] else 'classes'}, "
+            raise UserError(f"{name} is conditioned by {classes} {'attributes' if spec.multilabel else 'classes'}, "
                             f"and {reals.name} has {len(reals.classes)} of kind "
                             f"{'class' if labels.dim() == 1 else 'attributes'}; give the data that it learnt from")
-    elif classes and task["multilabel"]:
+    elif classes and spec.multilabel:
         raise UserError(f"{name} is conditioned by attributes, and {reals.name if reals else 'there'} has none; give "
                         "labelled data by --data")
     elif classes:
         remarks.append("samples have uniform classes: the data has no labels")
-    return Samples(generator, count, tuple(task["shape"]), labels, classes, psi, name), remarks
+    stream = generator.about["target"] or next(iter(generator.about["specs"]))
+    return Samples(generator, count, spec.shape, labels, classes, psi, name, fakes, inputs, stream), remarks

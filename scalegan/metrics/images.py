@@ -14,10 +14,9 @@ from scalegan.data.manifest import check_content, digest_of
 from scalegan.data.picture import all_grey, read_picture
 from scalegan.data.preparing.sources.stores import image_files, open_store
 from scalegan.data.reading.cache import Remote, is_url
-from scalegan.data.reading.ffcv_reader import FfcvChunks
-from scalegan.data.reading.folder import FolderChunks
-from scalegan.data.reading.order import Order
-from scalegan.data.reading.webdataset import WebDatasetChunks
+from scalegan.data.reading.ffcv_reader import FfcvReader
+from scalegan.data.reading.folder import FolderReader
+from scalegan.data.reading.webdataset import WebDatasetReader
 from scalegan.errors import UserError
 
 _READERS = 8
@@ -65,53 +64,75 @@ class StoredImages(_Labelled):
     """The records of a shard set, local or by URL."""
 
     def __init__(self, path: str | Path) -> None:
-        self._chunks = _open_chunks(str(path))
-        manifest, labels = self._chunks.manifest, self._chunks.index.labels
-        check_content(str(path), manifest, self._chunks.index)
+        self.reader = _open_reader(str(path))
+        manifest, labels = self.reader.manifest, self.reader.index.labels
+        check_content(str(path), manifest, self.reader.index)
         self.name, self.content = str(path), manifest.content
         self.shape = (manifest.image.channels, manifest.image.size, manifest.image.size)
         self.labels, self.classes = (labels if len(labels) else None), manifest.labels.names
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return self._chunks.manifest.records
+        return self.reader.manifest.records
 
     def read(self, number: int) -> np.ndarray:
         with self._lock:
-            data = next(self._chunks.stored(np.array([number])))
-        if digest_of(data) != self._chunks.index.digests[number]:
+            data = next(self.reader.stored(np.array([number])))
+        if digest_of(data) != self.reader.index.digests[number]:
             raise ValueError("it is damaged: its digest differs")
-        return pixels_of(data, self._chunks.manifest.image)
+        return pixels_of(data, self.reader.manifest.image)
 
     def file(self, number: int) -> str:
         return f"record {number}"
 
 
-def _open_chunks(path: str) -> WebDatasetChunks | FfcvChunks:
+def _open_reader(path: str) -> WebDatasetReader | FfcvReader:
     if is_url(path):
         remote = Remote(path, _CACHE_BYTES)
-        return WebDatasetChunks(remote.open(), _in_storage_order, remote)
-    return (FfcvChunks if stands_alone(Path(path)) else WebDatasetChunks)(Path(path), _in_storage_order)
+        return WebDatasetReader(remote.open(), remote)
+    return (FfcvReader if stands_alone(Path(path)) else WebDatasetReader)(Path(path))
 
 
 class RunImages(_Labelled):
     """A folder or zip as a run with data.backend=folder sees it: cropped and resized."""
 
     def __init__(self, path: Path, size: int) -> None:
-        self._chunks = FolderChunks(path, _in_storage_order, size)
-        image, labels = self._chunks.manifest.image, self._chunks.index.labels
-        self.name, self.content = str(path), self._chunks.manifest.content
+        self.reader = FolderReader(path, size)
+        image, labels = self.reader.manifest.image, self.reader.index.labels
+        self.name, self.content = str(path), self.reader.manifest.content
         self.shape = (image.channels, size, size)
-        self.labels, self.classes = (labels if len(labels) else None), self._chunks.manifest.labels.names
+        self.labels, self.classes = (labels if len(labels) else None), self.reader.manifest.labels.names
 
     def __len__(self) -> int:
-        return self._chunks.manifest.records
+        return self.reader.manifest.records
 
     def read(self, number: int) -> np.ndarray:
-        return self._chunks.pixels(number)
+        return self.reader.pixels(number)
 
     def file(self, number: int) -> str:
-        return self._chunks.source.files[number]
+        return self.reader.source.files[number]
+
+
+class Reordered(_Labelled):
+    """Images in another order.
+
+    Args:
+        numbers: of `images`, int64 [N]: which stands at each place.
+    """
+
+    def __init__(self, images: Images, numbers: np.ndarray) -> None:
+        self._images, self._numbers = images, numbers
+        self.name, self.shape, self.content, self.classes = images.name, images.shape, images.content, images.classes
+        self.labels = None if images.labels is None else images.labels[numbers]
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def read(self, number: int) -> np.ndarray:
+        return self._images.read(self._numbers[number])
+
+    def file(self, number: int) -> str:
+        return self._images.file(self._numbers[number])
 
 
 class FileImages(_Labelled):
@@ -197,7 +218,3 @@ def check_same_shape(fakes: "Images", reals: "Images") -> None:
     if fakes.shape != reals.shape:
         raise UserError(f"{fakes.name} has images of {described(fakes.shape)}, and {reals.name} of "
                         f"{described(reals.shape)}; evaluate images of one shape")
-
-
-def _in_storage_order(sizes: tuple[int, ...]) -> Order:
-    return Order(sizes, 1, 1, 0)

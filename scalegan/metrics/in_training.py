@@ -1,5 +1,7 @@
 """The evaluations of a run under way: every so many images, of the averaged generator, on all ranks together."""
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +9,13 @@ import torch
 from torch import nn
 
 from scalegan import config
+from scalegan.data.spec import Spec
 from scalegan.engines.ranks import Ranks
+from scalegan.errors import RecipeError
+from scalegan.games.base import Game
 from scalegan.metrics import evaluation, extractors, results
 from scalegan.metrics.generators import samples_of, with_standing_statistics
-from scalegan.metrics.images import Images
+from scalegan.metrics.images import Images, described
 
 STANDING_BATCHES = 16
 
@@ -20,27 +25,38 @@ class InTraining:
 
     Args:
         settings: the recipe's `eval`.
-        about: what the generator is: the recipe's model and the task.
-        reals: the run's data.
+        game: whose samples are measured.
+        about: of its default export, what a loaded one says in its `about`.
+        reals: what its samples are held against: the run's data, or what is held out.
         folder: the run's; results go to its evaluations.jsonl.
+        inputs: images by stream, for a game that translates them.
 
     Raises:
         UserError: where the extractor's weights are missing, or a metric does not fit the model or the data.
     """
 
-    def __init__(self, settings: config.Eval, about: dict[str, Any], reals: Images, ranks: Ranks, folder: Path) -> None:
-        self.about, self.reals, self.ranks, self.folder = about, reals, ranks, folder
+    def __init__(self, settings: config.Eval, game: Game, about: dict[str, Any], reals: Images, ranks: Ranks,
+                 folder: Path, inputs: Mapping[str, Images] | None = None) -> None:
+        spec = Spec.of(about["spec"])
+        if spec.shape != reals.shape:
+            raise RecipeError(f"{reals.name} has images of {described(reals.shape)}, and the game makes "
+                              f"{described(spec.shape)}; give images of that shape as eval.data.path, or none")
+        self.game, self.about, self.reals, self.inputs = game, about, reals, inputs
+        self.ranks, self.folder = ranks, folder
         weights = Path(settings.weights) if settings.weights else None
         self.extractor = extractors.load(settings.extractor, weights, settings.resize, ranks.device)
         self.settings = evaluation.Settings(evaluation.parse(settings.metrics), settings.num_samples,
                                             settings.num_reals, settings.batch_size)
 
     @torch.no_grad()
-    def __call__(self, average: nn.Module, images: int) -> dict[str, float]:
-        """The figures, by name; the same on every rank."""
-        average.about = self.about
-        generator, _ = with_standing_statistics(average, STANDING_BATCHES)
-        samples, _ = samples_of(generator, self.settings.num_samples, self.reals, name=str(self.folder))
+    def __call__(self, networks: Mapping[str, nn.Module], images: int) -> dict[str, float]:
+        """The figures of the game's exports, by name; the same on every rank."""
+        networks = dict(networks)
+        networks[self.game.default].about = self.about
+        generator, _ = with_standing_statistics(networks[self.game.default], STANDING_BATCHES)
+        networks[self.game.default] = generator
+        samples, _ = samples_of(generator, self.settings.num_samples, self.reals, name=str(self.folder),
+                                fakes=partial(self.game.fakes, networks), inputs=self.inputs)
         result = evaluation.evaluate(samples, self.reals, self.extractor, self.settings, self.ranks, show=False)
         if self.ranks.first:
             results.append(self.folder, {"images": images, "in_training": True, **result})

@@ -1,11 +1,17 @@
 """The samples of a generator, by number: sample i is the same whatever rank, batch or other sample it is drawn with."""
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scalegan.data.pixels import to_uint8
-from scalegan.games.base import latents
+from scalegan.config.game import REAL
+from scalegan.data.pixels import from_uint8, to_uint8
+from scalegan.errors import UserError
+from scalegan.games.base import Preview, Sample
+from scalegan.games.sampling import generate, is_styled, latents
+from scalegan.metrics.images import Images
 from scalegan.randomness import Draws
 
 PURPOSE = "evaluate"
@@ -21,10 +27,16 @@ class Samples:
         labels: table of the data's labels, [N] or [N, K], from which labels are drawn; None for uniform classes.
         num_classes: of a generator that is conditioned by classes; 0 for none.
         name: how errors call it.
+        fakes: how its game makes samples of a preview, where that is not by the generator alone.
+        inputs: images by stream, which a game that translates makes its samples of.
+        stream: whose labels they are.
     """
 
     def __init__(self, generator: nn.Module, count: int, shape: tuple[int, int, int], labels: Tensor | None = None,
-                 num_classes: int = 0, psi: float = 1.0, name: str = "the generator") -> None:
+                 num_classes: int = 0, psi: float = 1.0, name: str = "the generator",
+                 fakes: Callable[[Preview], Tensor] | None = None, inputs: Mapping[str, Images] | None = None,
+                 stream: str = REAL) -> None:
+        self.fakes, self.inputs, self.stream = fakes, inputs or {}, stream
         self.generator, self.count, self.shape, self.name = generator, count, shape, name
         self.device = next(generator.parameters()).device
         self.label_table = labels.to(self.device) if labels is not None and num_classes else None
@@ -37,7 +49,22 @@ class Samples:
     def draw(self, numbers: np.ndarray) -> Tensor:
         """uint8 [n, C, H, W] on the generator's device, rounded as StyleGAN's evaluation does."""
         draws = self._draws(numbers)
-        return to_uint8(self.synthesise(self.styles(draws), draws))
+        labels = self.labels(draws)
+        if self.fakes:
+            preview = Preview(draws, {self.stream: labels}, real=lambda: self._inputs(numbers), psi=self.psi,
+                              noise="random")
+            return to_uint8(self.fakes(preview))
+        return to_uint8(generate(self.generator, draws, labels, self.psi, "random"))
+
+    def _inputs(self, numbers: np.ndarray) -> dict[str, Sample]:
+        """The images of those numbers, counted round, of every stream."""
+        found = {}
+        for name, images in self.inputs.items():
+            pixels = np.stack([_read(images, int(number) % len(images)) for number in numbers])
+            stored = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device)
+            labels = None if images.labels is None else torch.from_numpy(images.labels[numbers % len(images)])
+            found[name] = Sample(from_uint8(stored), None if labels is None else labels.to(self.device))
+        return found
 
     def styles(self, draws: Draws) -> tuple[Tensor, Tensor | None]:
         """What the images are made of beside noise: w [n, num_ws, w_dim] of a style-based generator, else z; and
@@ -55,7 +82,7 @@ class Samples:
 
     @property
     def style_based(self) -> bool:
-        return hasattr(self.generator, "synthesis")
+        return is_styled(self.generator)
 
     def labels(self, draws: Draws) -> Tensor | None:
         """From the data's own distribution, or uniform classes where that is not known."""
@@ -72,3 +99,10 @@ class Samples:
 
     def _draws(self, numbers: np.ndarray) -> Draws:
         return Draws(0, 0, PURPOSE, torch.from_numpy(np.asarray(numbers, np.int64)).to(self.device))
+
+
+def _read(images: Images, number: int) -> np.ndarray:
+    try:
+        return images.read(number)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{images.name}: {images.file(number)} cannot be used ({error}); remove it") from error

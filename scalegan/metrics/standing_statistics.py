@@ -6,7 +6,8 @@ Running statistics lag behind the weights, and those of an averaged generator ar
 import torch
 from torch import Tensor, nn
 
-from scalegan.games.base import latents
+from scalegan.data.spec import Spec
+from scalegan.games.sampling import latents
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
 from scalegan.models.layers.tracked import tracked_modules
 from scalegan.randomness import Draws
@@ -27,10 +28,10 @@ def standing_statistics(generator: nn.Module, batches: int = 16, batch_size: int
         ValueError: where the generator has no BatchNorm, or is conditioned by attributes.
     """
     norms = [module for module in generator.modules() if isinstance(module, GroupedBatchNorm)]
-    task, device = generator.about["task"], next(generator.parameters()).device
+    spec, device = Spec.of(generator.about["spec"]), next(generator.parameters()).device
     if not norms:
         raise ValueError("this generator has no BatchNorm, and so no standing statistics")
-    if task["multilabel"]:
+    if spec.multilabel:
         raise ValueError("standing statistics draw uniform classes, but this generator is conditioned by attributes")
     sums: list[dict[str, Tensor]] = [{} for _ in norms]
     generator.eval()
@@ -39,7 +40,7 @@ def standing_statistics(generator: nn.Module, batches: int = 16, batch_size: int
     for batch in range(batches):
         positions = torch.arange(batch * batch_size, (batch + 1) * batch_size, device=device)
         draws = Draws(seed, 0, "standing", positions)
-        labels = draws.integers("label", task["num_classes"]) if task["num_classes"] else None
+        labels = draws.integers("label", spec.classes) if spec.classes else None
         generator(latents(generator, draws), labels, psi=psi)
         for norm, total in zip(norms, sums):
             for name, value in norm.drain().items():

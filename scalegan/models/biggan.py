@@ -218,7 +218,7 @@ class Discriminator(nn.Module):
         wide_blocks: hidden width of a block as its output's, not as its input's.
     """
 
-    one_by_one = True  # a logit depends on its own image alone: reals and fakes may share a pass
+    per_sample = True  # a logit depends on its own image alone: reals and fakes may share a pass
 
     def __init__(self, resolution: int = 128, channels: int = 3, width: int | None = None, num_classes: int = 0,
                  attention: Sequence[int] | None = None, init: str = "orthogonal", wide_blocks: bool = True,

@@ -1,41 +1,33 @@
 """Networks of every family, from the recipe's `model`."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 
 from torch import nn
 
 from scalegan import config
+from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError
 from scalegan.models import autoencoder, biggan, dcgan, mlp, r3gan, stylegan2
 
 Build = Callable[[], nn.Module]
 
 
-@dataclass(frozen=True)
-class Task:
-    """What the networks are for: the shape of a sample [C, H, W] or [2], and the labels."""
-
-    shape: tuple[int, ...]
-    num_classes: int = 0
-    multilabel: bool = False
-
-
-def build(model: config.Model, task: Task) -> tuple[nn.Module, nn.Module]:
+def build(model: config.Model, spec: Spec) -> tuple[nn.Module, nn.Module]:
     """Generator and discriminator of the recipe's family.
 
     Raises:
         RecipeError: for a resolution, labels or widths that the family does not have.
     """
     try:
-        generator, discriminator = _FAMILIES[model.name](model, task)
+        generator, discriminator = _FAMILIES[model.name](model, spec)
         return generator(), discriminator()
     except ValueError as error:
         raise RecipeError(f"model.name={model.name}: {error}") from error
 
 
-def energy(model: config.Model, task: Task) -> nn.Module:
+def energy(model: config.Model, spec: Spec) -> nn.Module:
     """The auto-encoder that energy-based GANs have for D, in the sizes of the recipe's family.
 
     Raises:
@@ -43,52 +35,52 @@ def energy(model: config.Model, task: Task) -> nn.Module:
     """
     try:
         if model.name == "mlp":
-            return autoencoder.dense(task.shape, model.hidden, model.layers, model.latent_dim)
+            return autoencoder.dense(spec.shape, model.hidden, model.layers, model.latent_dim)
         if model.name == "dcgan":
-            channels, resolution, _ = task.shape
+            channels, resolution, _ = spec.shape
             return autoencoder.convolutional(resolution, channels, model.width, model.norm_group)
     except ValueError as error:
         raise RecipeError(f"model.name={model.name}: {error}") from error
     raise RecipeError(f"model.name={model.name} has no auto-encoder for an energy-based game; use dcgan or mlp")
 
 
-def generator(model: config.Model, task: Task) -> nn.Module:
+def generator(model: config.Model, spec: Spec) -> nn.Module:
     """The generator alone: a family may have sizes without a discriminator."""
     try:
-        return _FAMILIES[model.name](model, task)[0]()
+        return _FAMILIES[model.name](model, spec)[0]()
     except ValueError as error:
         raise RecipeError(f"model.name={model.name}: {error}") from error
 
 
-def _dcgan(model: config.DCGAN, task: Task) -> tuple[Build, Build]:
-    sizes = {**_image(task), "multilabel": task.multilabel, "width": model.width, "norm_group": model.norm_group}
+def _dcgan(model: config.DCGAN, spec: Spec) -> tuple[Build, Build]:
+    sizes = {**_image(spec), "multilabel": spec.multilabel, "width": model.width, "norm_group": model.norm_group}
     return (partial(dcgan.Generator, latent_dim=model.latent_dim, latent=model.latent, virtual=model.virtual_batch,
                     **sizes),
             partial(dcgan.Discriminator, **sizes))
 
 
-def _mlp(model: config.MLP, task: Task) -> tuple[Build, Build]:
-    sizes = {"shape": task.shape, "hidden": model.hidden, "layers": model.layers, "num_classes": task.num_classes,
-             "multilabel": task.multilabel}
+def _mlp(model: config.MLP, spec: Spec) -> tuple[Build, Build]:
+    sizes = {"shape": spec.shape, "hidden": model.hidden, "layers": model.layers, "num_classes": spec.num_classes,
+             "multilabel": spec.multilabel}
     return (partial(mlp.Generator, latent_dim=model.latent_dim, latent=model.latent, **sizes),
             partial(mlp.Discriminator, **sizes))
 
 
-def _biggan(model: config.BigGAN, task: Task) -> tuple[Build, Build]:
-    both = {**_image(task), **_only(model, "width", "attention", "init", "sn_eps")}
+def _biggan(model: config.BigGAN, spec: Spec) -> tuple[Build, Build]:
+    both = {**_image(spec), **_only(model, "width", "attention", "init", "sn_eps")}
     own = _only(model, "latent_dim", "latent", "shared_dim", "hierarchical", "norm_group", "spectral", "bn_eps")
     return partial(biggan.Generator, **both, **own), partial(biggan.Discriminator, **both)
 
 
-def _stylegan2(model: config.StyleGAN2, task: Task) -> tuple[Build, Build]:
-    both = {**_image(task), **_only(model, "mapping_layers", "mapping_lr_multiplier", "channel_base", "channel_max",
+def _stylegan2(model: config.StyleGAN2, spec: Spec) -> tuple[Build, Build]:
+    both = {**_image(spec), **_only(model, "mapping_layers", "mapping_lr_multiplier", "channel_base", "channel_max",
                                     "num_half_res", "conv_clamp")}
     return (partial(stylegan2.Generator, **both, **_only(model, "latent_dim", "w_dim", "w_avg_beta")),
             partial(stylegan2.Discriminator, **both, **_only(model, "architecture", "mbstd_group")))
 
 
-def _r3gan(model: config.R3GAN, task: Task) -> tuple[Build, Build]:
-    both = {**_image(task), **_only(model, "width", "full_width_until", "cardinality", "blocks", "widths",
+def _r3gan(model: config.R3GAN, spec: Spec) -> tuple[Build, Build]:
+    both = {**_image(spec), **_only(model, "width", "full_width_until", "cardinality", "blocks", "widths",
                                     "cardinalities", "expansion", "kernel")}
     return (partial(r3gan.Generator, **both, **_only(model, "latent_dim", "latent", "embedding_dim")),
             partial(r3gan.Discriminator, **both))
@@ -97,9 +89,9 @@ def _r3gan(model: config.R3GAN, task: Task) -> tuple[Build, Build]:
 _FAMILIES = {"dcgan": _dcgan, "mlp": _mlp, "biggan": _biggan, "stylegan2": _stylegan2, "r3gan": _r3gan}
 
 
-def _image(task: Task) -> dict[str, int]:
-    channels, resolution, _ = task.shape
-    return {"resolution": resolution, "channels": channels, "num_classes": task.num_classes}
+def _image(spec: Spec) -> dict[str, int]:
+    channels, resolution, _ = spec.shape
+    return {"resolution": resolution, "channels": channels, "num_classes": spec.num_classes}
 
 
 def _only(model: config.Model, *names: str) -> dict[str, object]:

@@ -174,7 +174,7 @@ class Discriminator(nn.Module):
     default as many as channels at 4 px.
     """
 
-    one_by_one = True  # a logit depends on its own image alone: reals and fakes may share a pass
+    per_sample = True  # a logit depends on its own image alone: reals and fakes may share a pass
 
     def __init__(self, resolution: int = 256, channels: int = 3, width: int = 768, num_classes: int = 0,
                  full_width_until: int = 32, cardinality: int = 96, widths: Sequence[int] | None = None,

@@ -1,8 +1,11 @@
 """Pictures that a person looks at: grids of images, samples of 2-D points over the data."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -17,6 +20,10 @@ def pixels_of(images: Tensor) -> np.ndarray:
 
 def save_grid(path: Path, images: Tensor, columns: int) -> None:
     """A PNG of [N, C, H, W] images in [-1, 1], row by row; small images are enlarged to be seen."""
+    _save(_sheet(images, columns), path)
+
+
+def _sheet(images: Tensor, columns: int) -> Image.Image:
     pixels = pixels_of(images)
     n, height, width, channels = pixels.shape
     rows = -(-n // columns)
@@ -26,7 +33,23 @@ def save_grid(path: Path, images: Tensor, columns: int) -> None:
         sheet[top : top + height, left : left + width] = image
     picture = Image.fromarray(sheet if channels == 3 else sheet[..., 0])
     enlarge = max(1, 64 // max(height, width))
-    _save(picture.resize((picture.width * enlarge, picture.height * enlarge), Image.Resampling.NEAREST), path)
+    return picture.resize((picture.width * enlarge, picture.height * enlarge), Image.Resampling.NEAREST)
+
+
+def save_columns(path: Path, columns: Mapping[str, Tensor]) -> None:
+    """A PNG with a column for each of several sets of [N, C, H, W] images in [-1, 1], under their names; sample i is
+    row i. Grey images stand beside coloured ones, and small ones are as large as the largest."""
+    channels, *size = (max(images.shape[axis] for images in columns.values()) for axis in (1, 2, 3))
+    rows = zip(*(F.interpolate(images, size, mode="nearest").expand(-1, channels, -1, -1)
+                 for images in columns.values()))
+    sheet = _sheet(torch.stack([image for row in rows for image in row]), len(columns))
+    head = 12
+    picture = Image.new("RGB", (sheet.width, sheet.height + head), "white")
+    picture.paste(sheet.convert("RGB"), (0, head))
+    draw = ImageDraw.Draw(picture)
+    for number, name in enumerate(columns):
+        draw.text((2 + number * (sheet.width - 2) // len(columns), 0), name, fill="black")
+    _save(picture, path)
 
 
 def save_image(path: Path, image: Tensor) -> None:

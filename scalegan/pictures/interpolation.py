@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_FRAME_SECONDS = 0.05
 _BATCH = 32
 
 
@@ -24,19 +23,18 @@ def walk(generator: "nn.Module", seeds: list[int], steps: int, label: "Tensor | 
     """
     import torch
 
-    from scalegan.checkpoints.exports import style_of
-    from scalegan.games.base import latents
+    from scalegan.games.sampling import is_styled, latents, style_of
     from scalegan.randomness import Draws
 
     def labels(count: int) -> torch.Tensor | None:
         return None if label is None else label.expand(count, *label.shape[1:])
 
-    styled = hasattr(generator, "synthesis")
+    styled = is_styled(generator)
     with torch.no_grad():
         ends = latents(generator, Draws(0, 0, "sample", torch.tensor(seeds)))
         if styled:
             ends = generator.mapping(ends, labels(len(seeds)), psi)
-        between = torch.lerp if styled or generator.latent == "uniform" else slerp
+        between = slerp if not styled and generator.latent == "normal" else torch.lerp
         places = [between(a, b, step / steps) for a, b in pairwise(ends) for step in range(steps + 1)]
         images = []
         for part in torch.stack(places).split(_BATCH):

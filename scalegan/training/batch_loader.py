@@ -1,5 +1,6 @@
 """From stored samples to the batch that a phase sees, on the device."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from scalegan.data.pixels import from_uint8
 from scalegan.data.reading.stream import Reals
-from scalegan.games.base import Batch
+from scalegan.games.base import Batch, Sample
 from scalegan.randomness import Draws
 
 
@@ -18,14 +19,29 @@ def _copying(device: torch.device) -> torch.cuda.Stream:
 
 
 @dataclass(frozen=True)
-class Feed:
-    """Moves, flips and scales reals on the device, and adds labels for fakes and draws.
+class StreamSettings:
+    """How a stream's samples come to the networks.
+
+    Args:
+        flip: mirror images by keyed draws.
+        conditions: every record's, on the device, from which those of fakes are drawn; or None.
+        flips_with: the stream whose draws say which are mirrored: itself, or its partner.
+    """
+
+    flip: bool
+    conditions: Tensor | None = None
+    flips_with: str = ""
+
+
+@dataclass(frozen=True)
+class BatchLoader:
+    """Moves, flips and scales samples on the device, and adds conditions and draws.
 
     Args:
         seed, attempt: key the draws.
+        batch_size: over all ranks.
         offset: index of this rank's first sample within the global batch.
-        flip: mirror images by keyed draws.
-        label_table: every record's label, from which fakes' labels are drawn; or None.
+        streams: by name, the first first.
     """
 
     seed: int
@@ -33,21 +49,29 @@ class Feed:
     batch_size: int
     offset: int
     device: torch.device
-    flip: bool
-    label_table: Tensor | None
+    streams: Mapping[str, StreamSettings]
 
-    def prepare(self, reals: Reals) -> Reals:
-        """Reals as the networks see them, on the device; phases that share a batch share the work."""
-        labelled = self.label_table is not None and reals.labels is not None
-        labels = self._moved(reals.labels) if labelled else None
-        return Reals(reals.position, self._scaled(reals), labels)
+    def prepare(self, taken: Mapping[str, Reals]) -> dict[str, Sample]:
+        """Samples as the networks see them, on the device; phases that share a batch share the work."""
+        found = {}
+        for name, reals in taken.items():
+            labelled = self.streams[name].conditions is not None and reals.labels is not None
+            found[name] = Sample(self._scaled(name, reals), self._moved(reals.labels) if labelled else None,
+                                 reals.records)
+        return found
 
-    def batch(self, reals: Reals, phase: str, updates: int) -> Batch:
-        """The batch for the `updates`-th update of a phase, from prepared reals. Draws are keyed on the phase and its
-        count of samples, so that phases that share reals still draw latents of their own."""
+    def batch(self, samples: Mapping[str, Sample], position: int, purpose: str, updates: int) -> Batch:
+        """The batch for the `updates`-th update of a phase, from prepared samples. Draws are keyed on the phase and its
+        count of samples, so that phases that share samples still draw latents of their own.
+
+        Args:
+            position: images taken before the batch.
+            purpose: the phase by which draws are keyed.
+        """
         first = updates * self.batch_size + self.offset
-        draws = self._draws(phase, first, len(reals.samples))
-        return Batch(reals.samples, reals.labels, self._fake_labels(draws), draws, reals.position)
+        count = len(next(iter(samples.values())))
+        tables = {name: stream.conditions for name, stream in self.streams.items() if stream.conditions is not None}
+        return Batch(samples, self._draws(purpose, first, count), tables, position)
 
     def _moved(self, tensor: Tensor) -> Tensor:
         """On the device; to a GPU while it still computes what was asked of it before."""
@@ -60,21 +84,20 @@ class Feed:
         moved.record_stream(computing)
         return moved
 
-    def _scaled(self, reals: Reals) -> Tensor:
+    def _scaled(self, stream: str, reals: Reals) -> Tensor:
         samples = self._moved(reals.samples)
         if samples.dtype != torch.uint8:
             return samples
-        if self.flip:
-            draws = self._draws("flip", reals.position + self.offset, len(samples))
+        if self.streams[stream].flip:
+            draws = self._draws(self._flips(stream), reals.position + self.offset, len(samples))
             mirrored = draws.integers("side", 2).bool()[:, None, None, None]
             samples = torch.where(mirrored, samples.flip(3), samples)
         return from_uint8(samples)
 
-    def _fake_labels(self, draws: Draws) -> Tensor | None:
-        """From the data's own distribution: the label of a record drawn at random."""
-        if self.label_table is None:
-            return None
-        return self.label_table[draws.integers("fake_label", len(self.label_table))]
+    def _flips(self, stream: str) -> str:
+        """Whose draws mirror a stream: one for the first and those that belong to it."""
+        leader = self.streams[stream].flips_with or stream
+        return "flip" if leader == next(iter(self.streams)) else f"flip/{leader}"
 
     def _draws(self, purpose: str, first: int, count: int) -> Draws:
         return Draws(self.seed, self.attempt, purpose, torch.arange(first, first + count, device=self.device))

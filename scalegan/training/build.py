@@ -1,100 +1,142 @@
 """From a recipe to the parts of a run."""
 
-from functools import partial
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import torch
+from torch import nn
+
 from scalegan import config
-from scalegan.augment import Augment
-from scalegan.augment.ada import Ada, Adaptive, Given
-from scalegan.augment.diffaugment import DiffAugment
-from scalegan.augment.instance_noise import InstanceNoise
-from scalegan.data.opening import data_folder, expanded
+from scalegan.config.game import streams_of
+from scalegan.data.opening import data_folder, expanded, settings_of
+from scalegan.data.preparing.embedded import is_embedded, make_embedded
 from scalegan.data.reading.cache import is_url
-from scalegan.data.spec import Task
+from scalegan.data.reading.pairing import partners_of
+from scalegan.data.spec import PairedWith, Spec
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import RecipeError
-from scalegan.games.base import Game
+from scalegan.games.base import Game, Phase
 from scalegan.games.compiled import Compiled
-from scalegan.games.consistency import Consistency
-from scalegan.games.fakes import StyledFakes, plain_fakes
-from scalegan.games.gan import objectives
-from scalegan.games.gan.game import GAN
-from scalegan.games.path_length import PathLength
-from scalegan.games.unrolled.game import Unrolled
-from scalegan.models import families
+from scalegan.games.lookup import game_of
 from scalegan.models.layers.recompute import recompute_blocks
 from scalegan.randomness import parameter_generators
 
 
-def evaluation_images(data: config.Data):
-    """What a run's samples are held against: its own data, as it sees them.
-
-    Raises:
-        UserError: where that is 2-D points, or the shards are gone.
-    """
-    from scalegan.metrics.images import RunImages, StoredImages
-
-    if data.backend == "points":
-        raise RecipeError("data.backend=points makes 2-D points, which have no features to evaluate; leave eval out")
-    if is_url(expanded(data.path)):
-        return StoredImages(expanded(data.path))
-    folder = data_folder(data.path, data.resolution)
-    return RunImages(folder, data.resolution) if data.backend == "folder" else StoredImages(folder)
-
-
-def evaluator(recipe: config.Recipe, task: Task, ranks: Ranks):
-    """What measures the averaged generator at `eval.every_images`; imported for those who ask for it alone."""
-    from scalegan.metrics.in_training import InTraining
-
-    about = {"model": {"name": recipe.model.name}, "task": vars(task)}
-    return InTraining(recipe.eval, about, evaluation_images(recipe.data), ranks, Path(recipe.run_dir))
-
-
-def game(recipe: config.Recipe, task: Task) -> Game:
+def game(recipe: config.Recipe, specs: Mapping[str, Spec]) -> Game:
     """The recipe's game, with initial weights keyed by (seed, player, parameter name)."""
-    generator, discriminator = families.build(recipe.model, task)
-    settings, penalties = recipe.game, recipe.game.penalties
-    r1, r2 = penalties.r1 or config.R1(gamma=0), penalties.r2 or config.R2(gamma=0)
-    path = penalties.path_length
-    styled = recipe.model.name == "stylegan2"
-    discriminator = objectives.discriminator(recipe, task, discriminator)
-    kind = partial(Unrolled, steps=settings.steps, step_size=settings.step_size) if settings.name == "unrolled" else GAN
-    played = kind(
-        generator, discriminator, objectives.loss(settings), r1_gamma=r1.gamma, r1_every=r1.every, r2_gamma=r2.gamma,
-        path_length=PathLength(path.weight, path.decay) if path else None, path_every=path.every if path else 1,
-        orthogonal=penalties.orthogonal.weight if penalties.orthogonal else 0.0,
-        consistency=Consistency(**vars(penalties.bcr)) if penalties.bcr else None, augment=augment(recipe),
-        fakes=StyledFakes(recipe.model.mixing) if styled else plain_fakes,
-        order=settings.order, fresh_batch=settings.fresh_batch, updates=settings.updates,
-        tricks=objectives.tricks(settings, generator, discriminator), clip=objectives.clip(settings))
+    played = game_of(recipe.game.name).make(recipe, specs)
+    _check_phases(played.phases)
     initialise(played, recipe.seed)
     if recipe.engine.activation_checkpointing:
         for player in played.players.values():
             recompute_blocks(player)
-    if recipe.engine.compile:
-        played.quick = {name: Compiled(player) for name, player in played.players.items()}
+    played.compiled = {name: Compiled(player) if recipe.engine.compile else player
+                       for name, player in played.players.items()}
+    for network in played.fixed.values():
+        network.eval().requires_grad_(False)
     return played
 
 
-def augment(recipe: config.Recipe) -> Augment:
-    """What the recipe does to images before D sees them."""
-    noise = recipe.game.tricks.instance_noise
-    return InstanceNoise(_augment(recipe), noise) if noise else _augment(recipe)
+def _check_phases(phases: Sequence[Phase]) -> None:
+    """Raises ValueError for phases that could not wait for each other as they ask."""
+    names = [phase.name for phase in phases]
+    for number, phase in enumerate(phases):
+        if not phase.step_with:
+            continue
+        if phase.step_with not in names[number + 1:]:
+            raise ValueError(f"phase {phase.name} steps with {phase.step_with}, which is no later phase")
+        last = names.index(phase.step_with)
+        between = {player for other in phases[number + 1 : last + 1] for player in other.players}
+        if between & set(phase.players) or phase.updates > 1 or phases[last].step_with:
+            raise ValueError(f"phase {phase.name} steps with {phase.step_with}: until then its players must move in no "
+                             f"other phase, it has one update, and {phase.step_with} waits for no other")
 
 
-def _augment(recipe: config.Recipe) -> Augment:
-    settings = recipe.augment
-    if settings.name == "none":
-        return Augment()
-    if settings.name == "diffaugment":
-        return DiffAugment(settings.policies)
-    given = settings.target is None
-    probability = Given(settings.p) if given else \
-        Adaptive(settings.p, settings.target, recipe.batch_size / settings.adapt_images)
-    return Ada(vars(settings.pipe), probability)
+def on_device(played: Game, device: torch.device) -> Game:
+    """The game there, with tensors of four axes, such as convolutions' weights, in channels_last."""
+    return played._apply(lambda tensor: tensor.to(device, memory_format=torch.channels_last) if tensor.dim() == 4
+                         else tensor.to(device))
 
 
 def initialise(played: Game, seed: int) -> None:
     """Fills every player's weights from generators keyed by (seed, player, parameter name)."""
     for name, player in played.players.items():
         player.initialise(parameter_generators(seed, name))
+
+
+def digest_of(network: nn.Module) -> str:
+    """SHA-256 over names and bytes of a frozen network's state."""
+    hasher = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        hasher.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        hasher.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return hasher.hexdigest()
+
+
+def evaluation_path(recipe: config.Recipe, stream: str = "") -> str:
+    """Where a stream's held-out images are, or its own where none are."""
+    first = next(iter(streams_of(recipe)))
+    held_out = recipe.eval.data if stream in ("", first) else recipe.eval.streams.get(stream)
+    return held_out.path if held_out and held_out.path else settings_of(recipe, stream or first).path
+
+
+def make_evaluation_sets(recipe: config.Recipe, ranks: Ranks) -> None:
+    """Makes the embedded ones among a recipe's sets for evaluations, where they are not there yet."""
+    for stream in streams_of(recipe):
+        path, data = evaluation_path(recipe, stream), settings_of(recipe, stream)
+        if is_embedded(path):
+            ranks.together(lambda path=path, data=data: make_embedded(replace(data, path=path), ranks))
+
+
+def evaluation_images(recipe: config.Recipe, stream: str = ""):
+    """What a run's samples are held against: eval.data where that is given, else its own data, as it sees them.
+
+    Raises:
+        UserError: where that is 2-D points, or the shards are gone.
+    """
+    from scalegan.metrics.images import RunImages, StoredImages
+
+    first = next(iter(streams_of(recipe)))
+    data, path = settings_of(recipe, stream or first), evaluation_path(recipe, stream)
+    key = "data" if stream in ("", first) else f"streams.{stream}"
+    key = key if path == data.path else f"eval.{key}"
+    if data.backend == "points":
+        raise RecipeError("data.backend=points makes 2-D points, which have no features to evaluate; leave eval out")
+    if is_url(expanded(path, f"{key}.path")):
+        return StoredImages(expanded(path))
+    folder = data_folder(path, data.resolution, f"{key}.path")
+    if not folder.exists():
+        raise RecipeError(f"{key}.path={path} does not exist")
+    return RunImages(folder, data.resolution) if data.backend == "folder" else StoredImages(folder)
+
+
+def evaluator(recipe: config.Recipe, played: Game, specs: Mapping[str, Spec], ranks: Ranks):
+    """What measures the averaged networks at `eval.every_images`; imported for those who ask for it alone."""
+    from scalegan.metrics.in_training import InTraining
+
+    export = played.exports[played.default]
+    about = {"model": {"name": recipe.model.name}, "spec": vars(specs[played.target or next(iter(specs))]),
+             "specs": specs, "target": played.target, "network": played.default, "export": vars(export)}
+    inputs = {} if export.inputs[0] == "z" else inputs_of(recipe)
+    return InTraining(recipe.eval, played, about, evaluation_images(recipe, played.target), ranks, Path(recipe.run_dir),
+                      inputs)
+
+
+def inputs_of(recipe: config.Recipe):
+    """Images of every stream, for games that make their samples of them; those of pairs in the same order."""
+    from scalegan.metrics.images import Reordered
+
+    found, readers, numbers = {}, {}, {}
+    for name, link in streams_of(recipe).items():
+        found[name] = images = evaluation_images(recipe, name)
+        readers[name] = images.reader
+        if isinstance(link, PairedWith):
+            first = link.stream
+            numbers[name] = partners_of(readers[first], images.reader, (first, name))[numbers[first]]
+            found[name] = Reordered(images, numbers[name])
+        else:
+            numbers[name] = np.arange(len(images))
+    return found

@@ -5,8 +5,9 @@ Nothing is computed, so that neither data nor a GPU is needed; and on real tenso
 
 import contextlib
 import dataclasses
+import math
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,10 +17,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from scalegan import config
-from scalegan.data.spec import Task
+from scalegan.config.game import streams_of
+from scalegan.data.opening import settings_of
+from scalegan.data.spec import Spec
 from scalegan.engines import optimizers
 from scalegan.engines.precision import autocast
-from scalegan.games.base import Batch, Game, Phase
+from scalegan.games.base import Batch, Game, Phase, Sample
 from scalegan.models.layers import resample
 from scalegan.models.layers.tracked import Tracked, tracked_modules
 from scalegan.randomness import Draws
@@ -94,43 +97,62 @@ class State:
         return self.weights + self.buffers + self.optimizer + self.ema
 
 
+def specs_of(recipe: config.Recipe, classes: int = 10) -> dict[str, Spec]:
+    """What the samples of a recipe's streams are, guessed without its data.
+
+    Args:
+        classes: labels that the data has, where the recipe is conditional.
+    """
+    found = {}
+    for name in streams_of(recipe):
+        data = settings_of(recipe, name)
+        labels = {"none": {}, "class": {"classes": classes}, "attributes": {"attributes": classes}}[data.labels]
+        channels = 1 if data.path == "embedded:mnist" else 3
+        found[name] = Spec("points", (2,)) if data.backend == "points" else \
+            Spec("image", (channels, data.resolution, data.resolution), **labels)
+    return found
+
+
 class Costs:
     """The costs of a recipe's phases.
 
     Args:
         recipe: whose augmentation is left out: it costs pixels, not networks.
-        classes: labels that the data has, where the recipe is conditional.
+        specs: what the samples of its streams are.
         precision: fp32, bf16 or fp16.
     """
 
-    def __init__(self, recipe: config.Recipe, classes: int = 10, precision: str = "fp32") -> None:
+    def __init__(self, recipe: config.Recipe, specs: Mapping[str, Spec], precision: str = "fp32") -> None:
         self.recipe, self.precision = dataclasses.replace(recipe, augment=config.NoAugment()), precision
-        data = recipe.data
-        channels = 1 if data.path == "embedded:mnist" else 3
-        shape = (2,) if data.backend == "points" else (channels, data.resolution, data.resolution)
-        # Labels are told as rows, which every family takes and no data-dependent check looks into.
-        self.task = Task(shape, classes if data.labels != "none" else 0, multilabel=True)
+        self.specs = dict(specs)
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
         with torch.device("meta"):
-            self.game = build.game(self.recipe, self.task)
+            self.game = build.game(self.recipe, self.specs)
         with self._without_data():
             self.game.to_empty(device="cpu")
             of_players = optimizers.make(recipe.optimizer, self.game)
         held = [value for o in of_players.values() for state in o.state.values() for value in state.values()]
-        weights, averaged = _bytes(self.game.parameters()), self.game.players[self.game.averaged]
-        self.state = State(weights, _bytes(self.game.state_dict().values()) - weights, _bytes(held),
-                           _bytes(averaged.state_dict().values()))
+        weights = _bytes(self.game.parameters())
+        lengths = 1 + len(recipe.emas) + (len(recipe.power_ema.sigma_rel) if recipe.power_ema else 0)
+        averages = lengths * sum(_bytes(self.game.players[name].state_dict().values()) for name in self.game.averaged)
+        self.state = State(weights, _bytes(self.game.state_dict().values()) - weights, _bytes(held), averages)
         self._of_grain: dict[tuple[str, int], GrainCost] = {}
+
+    @property
+    def sample_elements(self) -> int:
+        """Of one sample of every stream."""
+        return sum(math.prod(spec.shape) for spec in self.specs.values())
 
     def grain(self, phase: Phase, samples: int) -> GrainCost:
         """Forward and backward of that many samples."""
         key = phase.name, samples
         if key not in self._of_grain:
             with self._without_data():
-                labels = torch.zeros(samples, self.task.num_classes) if self.task.num_classes else None
                 draws = _NoDraws(0, 0, phase.name, torch.zeros(samples, dtype=torch.long))
-                batch = Batch(torch.empty(samples, *self.task.shape), labels, labels, draws)
-                self._of_grain[key] = measure(self.game, phase, batch, self.precision)
+                streams = {name: Sample(spec.empty(samples), spec.empty_condition(samples))
+                           for name, spec in self.specs.items()}
+                given = {name: sample.condition for name, sample in streams.items() if sample.condition is not None}
+                self._of_grain[key] = measure(self.game, phase, Batch(streams, draws, given=given), self.precision)
         return self._of_grain[key]
 
     @contextlib.contextmanager
@@ -151,8 +173,9 @@ def measure(game: Game, phase: Phase, batch: Batch, precision: str) -> GrainCost
         parameter.requires_grad_(True)
     for module in tracked_modules(game):
         module.drain()
-    with Meter([*game.parameters(), *game.buffers(), batch.reals]) as meter:
-        with autocast(precision, batch.reals.device):
+    held = [sample.data for sample in batch.streams.values()]
+    with Meter([*game.parameters(), *game.buffers(), *held]) as meter:
+        with autocast(precision, held[0].device):
             terms = phase.loss(batch)
             total = torch.stack([term.float() for term in terms.values()]).sum()
         total.backward()

@@ -1,34 +1,35 @@
 """Brings a run to life on this rank: joins the others, opens data and folder, resumes, trains."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from scalegan.averages.ema import Ema
-from scalegan.averages.power_ema import PowerEma
+from scalegan.averages.averages import Averages
 from scalegan.checkpoints import store
+from scalegan.checkpoints.exports import described
 from scalegan.checkpoints.store import Checkpoints
 from scalegan.config import Recipe, loading
+from scalegan.config.game import streams_of
 from scalegan.config.ranks import check_world
 from scalegan.data import opening
 from scalegan.data.preparing.embedded import is_embedded, make_embedded
-from scalegan.data.reading.ffcv_reader import FfcvStream
-from scalegan.data.reading.stream import Stream
+from scalegan.data.reading.streams import Streams
 from scalegan.data.reading.waiting import Stopped
+from scalegan.data.spec import Spec
 from scalegan.engines import choice, optimizers
 from scalegan.engines.precision import choose_precision
 from scalegan.engines.ranks import Ranks, join, leave, take_part
 from scalegan.errors import LostRank, RecipeError, UserError
+from scalegan.games.base import Game
 from scalegan.games.compiled import check_compiler
 from scalegan.support.signals import stop_with_launcher
 from scalegan.training import build, environment
-from scalegan.training.batch_loader import Feed
+from scalegan.training.batch_loader import BatchLoader, StreamSettings
 from scalegan.training.liveness import Watch
-from scalegan.training.painter import SamplePainter
+from scalegan.training.painter import Painter
 from scalegan.training.run import Run
 from scalegan.training.run_folder import check_identity, claim, freeze
 from scalegan.training.stop_request import StopRequest
@@ -79,9 +80,12 @@ def _trained(recipe: Recipe, ranks: Ranks, stop: StopRequest, watch: Watch) -> i
 
 def assemble(recipe: Recipe, ranks: Ranks, grain: int) -> Run:
     """The parts of a run on this rank, resumed where there is a checkpoint. Claims the run folder."""
-    if is_embedded(recipe.data.path):
-        ranks.together(lambda: make_embedded(recipe.data, ranks))
-    chunks, task, content, labels = ranks.together(lambda: opening.open_data(recipe))
+    for stream in streams_of(recipe):
+        data = opening.settings_of(recipe, stream)
+        if is_embedded(data.path):
+            ranks.together(lambda data=data: make_embedded(data, ranks))
+    sources = ranks.together(lambda: opening.open_sources(recipe))
+    specs = {name: source.spec for name, source in sources.items()}
     folder = Path(recipe.run_dir)
     lock = claim(folder, ranks)
 
@@ -89,49 +93,63 @@ def assemble(recipe: Recipe, ranks: Ranks, grain: int) -> Run:
     environment.prepare(ranks.device, recipe.engine.deterministic)
     if recipe.engine.compile:
         ranks.together(lambda: check_compiler(ranks.device))
-    game = build.game(recipe, task).to(ranks.device, memory_format=torch.channels_last)
-    ema, *others = (Ema(game.players[game.averaged], e.half_life_images, e.ramp_up)
-                    for e in (recipe.ema, *recipe.emas.values()))
-    other_emas = {f"emas/{name}": other for name, other in zip(recipe.emas, others)}
-    for sigma in recipe.power_ema.sigma_rel if recipe.power_ema else ():
-        other_emas[f"power_ema/{sigma}"] = PowerEma(game.players[game.averaged], sigma)
+    game = build.on_device(build.game(recipe, specs), ranks.device)
+    averages = Averages(recipe, {name: game.players[name] for name in game.averaged})
     of_players = optimizers.make(recipe.optimizer, game)
     engine = choice.make(recipe.engine, game, of_players, ranks, grain, precision)
 
     share = recipe.batch_size // ranks.world
     lanes_here = recipe.lanes // ranks.world
     lanes = range(ranks.rank * lanes_here, (ranks.rank + 1) * lanes_here)
-    feed = Feed(recipe.seed, 0, recipe.batch_size, ranks.rank * share, ranks.device, recipe.data.flip,
-                None if labels is None else labels.to(ranks.device))
+    conditions = {name: source.conditions for name, source in sources.items()}
+    loader = BatchLoader(recipe.seed, 0, recipe.batch_size, ranks.rank * share, ranks.device, {
+        name: StreamSettings(sources[source.flips_with].settings.flip,
+                             None if conditions[name] is None else conditions[name].to(ranks.device),
+                             source.flips_with)
+        for name, source in sources.items()})
 
-    def open_stream(position: int) -> Stream | FfcvStream:
-        return opening.open_stream(chunks, lanes, position, recipe.data.workers, ranks.device.type == "cuda")
+    def open_streams(position: int) -> Streams:
+        return Streams({name: source.open(lanes, position, ranks.device.type == "cuda")
+                        for name, source in sources.items()})
 
-    painter = SamplePainter(recipe, task, chunks, labels, ranks.device)
-    config = loading.to_dict(recipe)
-    config["data"]["content"] = content
+    painter = Painter(recipe, game, sources, ranks.device)
+    config = _identified(recipe, game, sources)
     records = environment.record(ranks, grain, precision, recipe.engine)
     checkpoints = Checkpoints(folder / "checkpoints", ranks, recipe.checkpoint.keep)
-    run = Run(recipe, folder, ranks, game, of_players, engine, ema, feed, open_stream, checkpoints,
-              {"recipe": config, "environment": records, "task": vars(task)}, painter.samples, lock,
-              partial(optimizers.schedule, of_players, recipe.optimizer, game), other_emas=other_emas)
+    networks = described(config, specs, game)
+    networks.pop("recipe")
+    run = Run(recipe, folder, ranks, game, of_players, engine, averages, loader, open_streams, checkpoints,
+              {"recipe": config, "environment": records, "networks": networks}, painter.samples, lock,
+              partial(optimizers.schedule, of_players, recipe.optimizer, game))
     if recipe.eval.every_images:
-        run.evaluate = ranks.together(lambda: build.evaluator(recipe, task, ranks))
+        build.make_evaluation_sets(recipe, ranks)
+        run.evaluate = ranks.together(lambda: build.evaluator(recipe, game, specs, ranks))
     if recipe.engine.compile and recipe.log.profile_updates:
-        run.utilisation.of_phases = _flops_if_eager(recipe, run)
+        run.utilisation.of_phases = _flops_if_eager(recipe, specs, run)
     _resume(run, config, records)
     if ranks.first and not (folder / "reals.png").exists():
         painter.reals(folder / "reals.png")
     return run
 
 
-def _flops_if_eager(recipe: Recipe, run: Run) -> dict[str, int]:
+def _identified(recipe: Recipe, game: Game, sources: Mapping[str, opening.Source]) -> dict[str, Any]:
+    """The recipe with what else makes the run what it is: the content of its data, and frozen networks."""
+    config = loading.to_dict(recipe)
+    first, *others = sources
+    config["data"]["content"] = sources[first].content
+    for name in others:
+        config["streams"][name]["content"] = sources[name].content
+    if game.fixed:
+        config["fixed"] = {name: build.digest_of(network) for name, network in game.fixed.items()}
+    return config
+
+
+def _flops_if_eager(recipe: Recipe, specs: Mapping[str, Spec], run: Run) -> dict[str, int]:
     """Operations of this rank's updates by phase, counted on a copy without data: compiled code cannot be counted."""
     from scalegan.training.costs import Costs
 
     grain = run.engine.grain
-    costs = Costs(replace(recipe, engine=replace(recipe.engine, compile=False)), run.facts["task"]["num_classes"],
-                  run.engine.precision)
+    costs = Costs(replace(recipe, engine=replace(recipe.engine, compile=False)), specs, run.engine.precision)
     grains = recipe.batch_size // run.ranks.world // grain
     return {phase.name: grains * costs.grain(phase, grain).flops for phase in costs.game.phases}
 
@@ -149,10 +167,10 @@ def _resume(run: Run, config: dict, records: dict) -> None:
         if damage:
             raise UserError(f"resume={path}: {damage}; name another checkpoint")
         facts = store.facts_of(path)
-        before = facts["recipe"]
+        before = loading.completed(facts["recipe"])
         if not named:
             check_identity(before, config, folder)
-        run.take_up(path)
+        run.resume_from(path)
         _say(run, f"resuming {folder} at {run.progress.images:,} images")
         for change in environment.changes(facts["environment"], records):
             _say(run, f"bits may differ because {change}")

@@ -1,54 +1,88 @@
 """The run's picture."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from scalegan.checkpoints.exports import style_of
 from scalegan.config import Recipe
+from scalegan.data.opening import Source
 from scalegan.data.pixels import from_uint8
-from scalegan.data.reading.record_reader import Chunks
-from scalegan.data.spec import Task
-from scalegan.games.base import latents
+from scalegan.data.spec import Spec
+from scalegan.games.base import Game, Preview, Sample
 from scalegan.pictures import grids
 from scalegan.randomness import Draws
 
+_POINTS = 2500
 
-class SamplePainter:
-    """Draws the run's picture: samples from fixed latents, column i showing class i where there are classes."""
 
-    def __init__(self, recipe: Recipe, task: Task, chunks: Chunks, labels: Tensor | None,
-                 device: torch.device) -> None:
-        self.recipe, self.task, self.chunks, self.device = recipe, task, chunks, device
-        rows, columns = recipe.snapshot.rows, recipe.snapshot.columns
-        self.count = rows * columns if len(task.shape) == 3 else 2500
-        self.draws = Draws(recipe.seed, 0, "snapshot", torch.arange(self.count, device=device))
-        self.labels = None
-        if task.multilabel:
-            self.labels = labels[self.draws.integers("label", len(labels)).cpu()].to(device)
-        elif task.num_classes:
-            self.labels = torch.arange(self.count, device=device) % columns % task.num_classes
+class Painter:
+    """Draws what the game shows of itself, always from the same draws, conditions and samples.
 
-    @torch.no_grad()
-    def samples(self, generator: nn.Module, path: Path) -> Tensor:
-        """Draws the picture, and returns the samples [N, ...]."""
-        samples = generator(latents(generator, self.draws), self.labels, **style_of(generator))
-        if samples.dim() == 4:
-            grids.save_grid(path, samples, self.recipe.snapshot.columns)
+    Args:
+        sources: the game's streams, the first of which says what samples are.
+    """
+
+    def __init__(self, recipe: Recipe, game: Game, sources: Mapping[str, Source], device: torch.device) -> None:
+        self.recipe, self.game, self.sources, self.device = recipe, game, sources, device
+        self.columns, self.first = recipe.snapshot.columns, next(iter(sources))
+        points = sources[self.first].spec.kind == "points"
+        self.count = _POINTS if points else recipe.snapshot.rows * self.columns
+        draws = Draws(recipe.seed, 0, "snapshot", torch.arange(self.count, device=device))
+        conditions = {name: self._conditions(source, draws) for name, source in sources.items()}
+        self.preview = Preview(draws, conditions, self.columns, self._samples)
+
+    def samples(self, networks: Mapping[str, nn.Module], path: Path) -> Tensor:
+        """Draws the picture of a game's exports, and returns samples [N, ...]."""
+        drawn = dict(self.game.draw(networks, self.preview))
+        first = next(iter(drawn.values()))
+        pictures = {name: self.game.decode(images) for name, images in drawn.items()}
+        if first.dim() == 2:
+            grids.save_points(path, first, self._stored(self.first))
+        elif len(pictures) == 1:
+            grids.save_grid(path, next(iter(pictures.values())), self.columns)
         else:
-            grids.save_points(path, samples, self._reals())
-        return samples
+            grids.save_columns(path, pictures)
+            return self.game.fakes(networks, self.preview)
+        return first
 
     def reals(self, path: Path) -> None:
         """The first images of the run, of the same number."""
-        reals = self._reals()
+        reals = self._stored(self.first)
         if reals.dim() == 4:
-            grids.save_grid(path, from_uint8(reals), self.recipe.snapshot.columns)
+            grids.save_grid(path, from_uint8(reals) if reals.dtype == torch.uint8 else reals, self.columns)
 
-    def _reals(self) -> Tensor:
-        order, taken, position = self.chunks.order, [], 0
-        while sum(map(len, taken)) < self.count and (not taken or position + order.batch_size <= order.records):
-            taken += [self.chunks.chunk(position, lane)[0] for lane in range(order.lanes)]
+    def _conditions(self, source: Source, draws: Draws) -> Tensor | None:
+        spec: Spec = source.spec
+        if spec.classes:
+            return torch.arange(self.count, device=self.device) % self.columns % spec.classes
+        if source.conditions is None:
+            return None
+        chosen = draws.integers("label", len(source.conditions)).cpu()
+        return source.conditions[chosen].to(self.device)
+
+    def _samples(self) -> dict[str, Sample]:
+        """The first samples of every stream, as networks see them, without flips."""
+        found = {}
+        for name in self.sources:
+            stored = self._stored(name).to(self.device)
+            data = from_uint8(stored) if stored.dtype == torch.uint8 else stored
+            found[name] = Sample(data, self._labels(name))
+        return found
+
+    def _stored(self, stream: str) -> Tensor:
+        return torch.cat([samples for samples, _ in self._chunks(stream)])[: self.count]
+
+    def _labels(self, stream: str) -> Tensor | None:
+        labels = [label for _, label in self._chunks(stream)]
+        return None if labels[0] is None else torch.cat(labels)[: self.count].to(self.device)
+
+    def _chunks(self, stream: str) -> list[tuple[Tensor, Tensor | None]]:
+        records = self.sources[stream].records
+        order, taken, position = records.order, [], 0
+        while sum(len(samples) for samples, _ in taken) < self.count and (
+                not taken or position + order.batch_size <= order.records):
+            taken += [records.chunk(position, lane) for lane in range(order.lanes)]
             position += order.batch_size
-        return torch.cat(taken)[: self.count]
+        return taken

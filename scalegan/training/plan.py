@@ -12,6 +12,7 @@ from scalegan.config.ranks import check_world
 from scalegan.errors import RecipeError
 
 if TYPE_CHECKING:
+    from scalegan.games.base import Phase
     from scalegan.training.costs import Costs, GrainCost, State
 
 ENGINES = ("ddp", "zero1", "zero2")
@@ -94,13 +95,14 @@ def plan(name: str, recipe: config.Recipe, costs: "Costs", engine: str, ranks: i
         cost = costs.grain(phase, grain)
         exchanged = exchange(cost, engine, ranks, grains)
         memory.append((max(cost.peak_bytes + exchanged.beside_grain, exchanged.after), cost.peak_bytes, exchanged))
-        times = phase.updates / phase.every
+        made = phase.updates * _share(phase, recipe.total_images)
+        times = made * min(1, phase.main_updates / phase.every)
         flops += times * grains * cost.flops
         sent += times * traffic(cost, engine, ranks, grains, recipe.engine.reduction)
-        images += phase.updates * recipe.batch_size * phase.fresh_batch
+        images += made * recipe.batch_size * phase.fresh_batch
     most, peak, exchanged = max(memory, key=lambda entry: entry[0])
     held = held_bytes(state, engine, ranks)
-    batch = share * math.prod(costs.task.shape) * _FP32
+    batch = share * costs.sample_elements * _FP32
     speed = (gpu.single if costs.precision == "fp32" else gpu.half) * mfu
     seconds = flops / speed + sent / (gpu.node if ranks <= PER_NODE else gpu.network)
     return Row(name, engine, ranks, "", grain, held, peak, most - peak, held + batch + most, round(sent),
@@ -114,6 +116,12 @@ class Exchange:
 
     beside_grain: int
     after: int
+
+
+def _share(phase: "Phase", total_images: int) -> float:
+    """The share of a run in which a phase moves."""
+    start, end = phase.between
+    return max(0, min(total_images if end is None else end, total_images) - start) / total_images
 
 
 def exchange(cost: "GrainCost", engine: str, ranks: int, grains: int) -> Exchange:

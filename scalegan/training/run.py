@@ -1,25 +1,26 @@
 """A run: its parts, and what is saved of them."""
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scalegan.averages import power_ema
-from scalegan.averages.ema import Ema
+from scalegan.averages.averages import Averages
 from scalegan.checkpoints import store
 from scalegan.checkpoints.store import Checkpoints
 from scalegan.config import Recipe
-from scalegan.data.reading.stream import Stream
+from scalegan.data.reading.streams import Streams
 from scalegan.engines.base import Engine
 from scalegan.engines.partitioned import Partitioned
 from scalegan.engines.ranks import Ranks
 from scalegan.games.base import Game
-from scalegan.training.batch_loader import Feed
+from scalegan.training.batch_loader import BatchLoader
 from scalegan.training.rollback import Rollbacks
 from scalegan.training.run_lock import RunLock
 from scalegan.training.run_log import Means
@@ -47,12 +48,12 @@ class Run:
     game: Game
     optimizers: Mapping[str, torch.optim.Optimizer]
     engine: Engine
-    ema: Ema
-    feed: Feed
-    open_stream: Callable[[int], Stream]
+    averages: Averages
+    loader: BatchLoader
+    open_streams: Callable[[int], Streams]
     checkpoints: Checkpoints
     facts: dict[str, Any]
-    draw_samples: Callable[[torch.nn.Module, Path], Tensor]
+    draw_samples: Callable[[Mapping[str, nn.Module], Path], Tensor]  # of the game's exports
     lock: RunLock | None  # of the folder, on rank 0
     schedule: Callable[[int, float], None] = lambda images, lr_factor: None  # sets what moves with the images seen
     progress: Progress = field(default_factory=Progress)
@@ -60,7 +61,6 @@ class Run:
     begun: float = field(default_factory=time.monotonic)  # less the seconds of earlier sittings
     evaluate: Any = None  # metrics.in_training.InTraining, where the recipe evaluates; not imported where it does not
     best: dict[str, dict[str, Any]] = field(default_factory=dict)  # by metric: its value, and the images it was at
-    other_emas: Mapping[str, Ema] = field(default_factory=dict)  # by prefix of their tensors
     phase: str = "start"  # what it is doing, for those who ask after a death
     rollbacks: Rollbacks = field(init=False)
     utilisation: Utilisation = field(init=False)
@@ -75,19 +75,33 @@ class Run:
     def tensors(self) -> dict[str, Tensor | Partitioned]:
         """Every tensor of the run's state, by name; the same names, shapes and types with every engine."""
         found = {f"game/{name}": tensor for name, tensor in self.game.state_dict().items()}
-        for group, ema in {"ema": self.ema, **self.other_emas}.items():
-            found |= {f"{group}/{name}": tensor for name, tensor in ema.average.state_dict().items()}
-        return found | self.engine.optimizer_state()
+        return found | self.averages.tensors() | self.engine.optimizer_state()
+
+    @contextlib.contextmanager
+    def networks(self) -> Iterator[dict[str, nn.Module]]:
+        """The game's exports, with the moving averages of those that have them, in eval mode meanwhile."""
+        averaged, players = self.averages.networks(), self.game.players
+        networks = {name: self.game.compose(export, [averaged[p] if export.averaged else players[p]
+                                                     for p in export.players])
+                    for name, export in self.game.exports.items()}
+        training = [module for network in networks.values() for module in network.modules() if module.training]
+        for module in training:
+            module.training = False
+        try:
+            yield networks
+        finally:
+            for module in training:
+                module.training = True
 
     def saved_facts(self) -> dict[str, Any]:
         """What is saved beside the tensors, as JSON."""
-        return {**self.facts, **vars(self.progress), "means": self.means.state(), **self.engine.state(),
-                "best": self.best, "seconds": time.monotonic() - self.begun}
+        return {"format": store.FORMAT, **self.facts, **vars(self.progress), "means": self.means.state(),
+                **self.engine.state(), "best": self.best, "seconds": time.monotonic() - self.begun}
 
     def whereabouts(self) -> dict[str, Any]:
         return {"images": self.progress.images, "iterations": self.progress.iterations, "phase": self.phase}
 
-    def take_up(self, path: Path) -> None:
+    def resume_from(self, path: Path) -> None:
         """Goes on from a checkpoint, with the attempt that is due there."""
         self.ranks.together(lambda: store.load_into(path, self.tensors()))
         self.restore(store.facts_of(path))
@@ -96,7 +110,7 @@ class Run:
         """Takes up what `saved_facts` saved."""
         self.progress = Progress(**{name: facts[name] for name in vars(Progress())})
         self.progress.attempt = max(self.progress.attempt, self.rollbacks.attempt_at(self.progress.images))
-        self.feed = replace(self.feed, attempt=self.progress.attempt)
+        self.loader = replace(self.loader, attempt=self.progress.attempt)
         self.means.restore(facts["means"], self.ranks.device)
         self.engine.restore(facts)
         self.best = facts.get("best", {})

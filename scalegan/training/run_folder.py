@@ -14,7 +14,8 @@ from scalegan.training.run_lock import RunLock
 
 # What makes a run another run; anything else may change on resume, and is kept as config.<images>.yaml.
 IDENTITY = ("seed", "batch_size", "micro_batch_size", "lanes", "model", "game", "data.resolution", "data.labels",
-            "augment.name", "data.flip", "data.block_records", "data.window_blocks", "data.content")
+            "augment.name", "data.flip", "data.block_records", "data.window_blocks", "data.content", "fixed")
+_OF_STREAMS = tuple(key.removeprefix("data.") for key in IDENTITY if key.startswith("data."))
 
 
 def claim(folder: Path, ranks: Ranks) -> RunLock | None:
@@ -55,10 +56,17 @@ def freeze(folder: Path, config: dict[str, Any], records: dict[str, Any], images
 def check_identity(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
     """Refuses to go on as another run. Both hold the recipe as dictionaries, and data.content."""
     for key in differences(before, now):
-        if any(key == own or key.startswith(own + ".") for own in IDENTITY):
+        if _identifies(key):
             raise RecipeError(f"{folder} holds a run with {key}={look_up(before, key)}, and the recipe says "
                               f"{look_up(now, key)}: that is another run. Choose another run_dir, or name the "
                               "checkpoint in resume=PATH to go on all the same")
+
+
+def _identifies(key: str) -> bool:
+    """Whether another value of this key makes a run another one; of streams the same keys do as of data."""
+    if key.startswith("streams."):
+        return key.rpartition(".")[2] in _OF_STREAMS or key.count(".") == 1
+    return any(key == own or key.startswith(own + ".") for own in IDENTITY)
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:

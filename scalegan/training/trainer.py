@@ -6,15 +6,15 @@ from enum import IntEnum
 
 from torch import Tensor
 
-from scalegan.averages import power_ema
-from scalegan.data.reading.stream import Reals, Stream
+from scalegan.data.reading.streams import Streams
+from scalegan.engines.base import Pending
 from scalegan.engines.partitioned import Partitioned
 from scalegan.games.base import Phase
 from scalegan.pictures import grids
 from scalegan.training.health_figures import diversity, vitals
 from scalegan.training.intervals import Due, crossed
 from scalegan.training.rollback import finite
-from scalegan.training.run import Run
+from scalegan.training.run import Progress, Run
 from scalegan.training.run_log import RunLog
 from scalegan.training.stop_request import StopRequest
 
@@ -31,20 +31,20 @@ def train(run: Run, stop: StopRequest) -> Outcome:
     recipe = run.recipe
     log = RunLog(run.folder, run.progress.images, recipe.total_images, run.begun, recipe.log.tensorboard) \
         if run.ranks.first else None
-    stream = run.open_stream(run.progress.images)
+    streams = run.open_streams(run.progress.images)
     if log and run.progress.images == 0 and recipe.snapshot.every_images:
         _draw(run)
     try:
         while run.progress.images < recipe.total_images:
             before = run.progress.images
-            play_iteration(run, stream)
+            play_iteration(run, streams)
             _average(run, before)
             due = _due(run, before, stop)
             tensors = run.tensors() if due.save or due.evaluation else {}
             if _sick(run, tensors):
-                stream.close()
+                streams.close()
                 _roll_back(run, log)
-                stream = run.open_stream(run.progress.images)
+                streams = run.open_streams(run.progress.images)
                 continue
             _report(run, log, before, due.last)
             better = due.evaluation and _evaluate(run, log)
@@ -54,7 +54,7 @@ def train(run: Run, stop: StopRequest) -> Outcome:
                 return Outcome.INTERRUPTED
         return Outcome.FINISHED
     finally:
-        stream.close()
+        streams.close()
         run.trace.close()
         stop.settle()
         if log:
@@ -86,7 +86,7 @@ def _roll_back(run: Run, log: RunLog | None) -> None:
     """Goes on from the last good checkpoint with other draws, or ends the run."""
     run.phase = "rollback"
     images = run.progress.images
-    run.take_up(run.rollbacks.go_back(images, run.progress.attempt))
+    run.resume_from(run.rollbacks.go_back(images, run.progress.attempt))
     run.utilisation.take_seconds()
     if log:
         log.rewind(run.progress.images)
@@ -94,35 +94,57 @@ def _roll_back(run: Run, log: RunLog | None) -> None:
                 f"rollback {run.progress.attempt} of at most {run.recipe.health.max_rollbacks}")
 
 
-def play_iteration(run: Run, stream: Stream) -> None:
+def play_iteration(run: Run, streams: Streams) -> None:
     """Every phase that is due, each update on a fresh batch or on the last one."""
-    progress = run.progress
-    reals: Reals | None = None
+    progress, before = run.progress, dict(run.progress.updates)
+    images, samples, position = progress.images, None, 0
     run.schedule(progress.images, run.recipe.health.lr_factor**progress.attempt)
+    waiting: list[Pending] = []
     for phase in run.game.phases:
-        if not phase.due(progress.iterations):
+        if not phase.due(images, before.get(phase.of, 0), progress.updates.get(phase.of, 0)):
             continue
         run.phase = phase.name
-        for _ in range(run.game.repeats(phase)):
-            if phase.fresh_batch or reals is None:
-                reals = run.feed.prepare(stream.take())
-                progress.images = stream.position
-            updates = progress.updates.get(phase.name, 0)
+        for _ in range(1 if phase.step_with else run.game.repeats(phase)):
+            if phase.fresh_batch or samples is None:
+                taken = streams.take()
+                samples, position = run.loader.prepare(taken), next(iter(taken.values())).position
+                progress.images = streams.position
+            batch = run.loader.batch(samples, position, phase.draws or phase.name, _count(progress, phase))
             with run.trace.update(phase.name, progress.images), run.utilisation.update(phase.name):
-                figures = run.engine.update(phase, run.feed.batch(reals, phase.name, updates))
-            run.game.after(phase, figures)
-            run.means.add({_figure(phase, name): value for name, value in figures.items()})
-            progress.updates[phase.name] = updates + 1
+                waiting.append(run.engine.differentiate(phase, batch))
+                waiting = _step(run, waiting, phase.name)
+            progress.updates[phase.name] = progress.updates.get(phase.name, 0) + 1
+    _step(run, waiting)
     progress.iterations += 1
+
+
+def _count(progress: Progress, phase: Phase) -> int:
+    """Updates made by the phase whose draws this one sees: so many of its own, or up to the last of another's."""
+    if phase.draws:
+        return max(progress.updates.get(phase.draws, 0) - 1, 0)
+    return progress.updates.get(phase.name, 0)
+
+
+def _step(run: Run, waiting: list[Pending], name: str = "") -> list[Pending]:
+    """Makes the updates that waited for the gradients of phase `name` alone, or all; returns those that wait on."""
+    still = []
+    for pending in waiting:
+        phase = pending.phase
+        if name and (phase.step_with or phase.name) != name:
+            still.append(pending)
+            continue
+        figures = run.engine.step(pending)
+        run.game.after(phase, figures)
+        run.means.add({_figure(phase, figure): value for figure, value in figures.items()})
+    return still
 
 
 def _average(run: Run, before: int) -> None:
     """Every moving average, and the snapshots that others are made of afterwards."""
     images, power = run.progress.images, run.recipe.power_ema
-    for ema in (run.ema, *run.other_emas.values()):
-        ema.update(images - before, images)
+    run.averages.update(images - before, images)
     if power and run.ranks.first and crossed(power.every_images, before, images):
-        power_ema.store(run.folder, images, {s: run.other_emas[f"power_ema/{s}"] for s in power.sigma_rel})
+        run.averages.store_snapshot(run.folder, images)
 
 
 def _report(run: Run, log: RunLog | None, before: int, last: bool) -> None:
@@ -142,7 +164,8 @@ def _evaluate(run: Run, log: RunLog | None) -> bool:
     """Measures the averaged generator; whether any figure is better than all before."""
     run.phase = "evaluation"
     begun = time.monotonic()
-    figures = run.evaluate(run.ema.average, run.progress.images)
+    with run.networks() as networks:
+        figures = run.evaluate(networks, run.progress.images)
     if log:
         log.evaluation(run.progress.images, figures, time.monotonic() - begun)
     return run.evaluate.improved(run.best, figures, run.progress.images)
@@ -150,7 +173,8 @@ def _evaluate(run: Run, log: RunLog | None) -> bool:
 
 def _draw(run: Run) -> None:
     """The run's picture; how much its samples differ is told in the next report."""
-    samples = run.draw_samples(run.ema.average, grids.numbered(run.folder / "samples", run.progress.images))
+    with run.networks() as networks:
+        samples = run.draw_samples(networks, grids.numbered(run.folder / "samples", run.progress.images))
     run.means.add({"diversity": diversity(samples)})
 
 

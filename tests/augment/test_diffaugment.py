@@ -8,6 +8,7 @@ import torch
 from harness import digest, launch
 
 from scalegan.augment.diffaugment import DiffAugment, color, cutout, translation
+from scalegan.games.penalties.gradient_norm import GradientNorm
 from scalegan.randomness import Draws
 
 N, SIDE = 40, 16
@@ -85,10 +86,10 @@ def test_every_phase_sees_augmented_images_and_penalties_the_images_before() -> 
 
     generator, discriminator = dcgan.Generator(16, width=4, latent_dim=8), dcgan.Discriminator(16, width=4)
     x = IMAGES[:16]
-    batch = Batch(x, None, None, Draws(3, 0, "D", torch.arange(16)), 700)
+    batch = Batch.of(x, Draws(3, 0, "D", torch.arange(16)), images=700)
     found = {}
     for name, augment in (("plain", None), ("halved", Halved())):
-        game = GAN(generator, discriminator, LOSSES["non_saturating"], r1_gamma=2.0, r1_every=4, augment=augment)
+        game = GAN(generator, discriminator, LOSSES["non_saturating"], {"r1": GradientNorm("real", 2.0, 4)}, augment)
         found[name] = {p.name: p.loss(batch) for p in game.phases}
     assert found["halved"].keys() == {"D", "D.r1", "G"}
     half = discriminator(x / 2, None)

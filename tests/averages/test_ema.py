@@ -112,7 +112,7 @@ def test_reconstruction_is_a_directly_tracked_average(tmp_path: Path) -> None:
         for ema in (*tracked.values(), *direct.values()):
             ema.update(batch, images)
         if step % 30 == 0 and step < steps:
-            store(tmp_path, images, tracked)
+            store(tmp_path, images, {sigma: {"": ema} for sigma, ema in tracked.items()})
         if step in (450, steps):
             newest = {sigma: dict(ema.average.named_parameters()) for sigma, ema in tracked.items()}
             for sigma, ema in direct.items():
@@ -130,7 +130,7 @@ def test_many_steps_are_taken_together() -> None:
 
 def test_a_future_that_is_to_come_again_is_forgotten(tmp_path: Path) -> None:
     for images in (100, 200, 300):
-        store(tmp_path, images, {0.05: PowerEma(network(1.0), 0.05)})
+        store(tmp_path, images, {0.05: {"": PowerEma(network(1.0), 0.05)}})
     forget_after(tmp_path, 200)
     assert sorted(path.name for path in (tmp_path / "averages").iterdir()) == [
         f"{images:012d}.safetensors" for images in (100, 200)]
@@ -155,7 +155,7 @@ def test_averages_go_on_bit_for_bit_on_other_ranks(several: Path, tiny_recipe: P
     """Snapshots of a future that was seen before do not count."""
     run = tmp_path / "run"
     launch(2, f"recipe={tiny_recipe}", f"run_dir={run}", *SEVERAL, "total_images=704")
-    store(run, 1024, {0.05: PowerEma(network(1.0), 0.05)})
+    store(run, 1024, {0.05: {"": PowerEma(network(1.0), 0.05)}})
     launch(1, f"recipe={tiny_recipe}", f"run_dir={run}", *SEVERAL)
     assert digest(run) == digest(several)
     one, other = ({path.name: path.read_bytes() for path in (r / "averages").iterdir()} for r in (run, several))

@@ -13,7 +13,7 @@ import scalegan
 from scalegan.checkpoints import exports
 from scalegan.commands.interpolate import main
 from scalegan.errors import UserError
-from scalegan.games.base import latents
+from scalegan.games.sampling import latents
 from scalegan.pictures.grids import pixels_of
 from scalegan.pictures.interpolation import slerp, walk
 from scalegan.randomness import Draws

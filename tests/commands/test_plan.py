@@ -11,7 +11,7 @@ from harness import cli, launch, spawn
 
 from scalegan.commands.plan import main
 from scalegan.config import Recipe, loading
-from scalegan.data.spec import Task
+from scalegan.data.spec import Spec
 from scalegan.engines import optimizers
 from scalegan.games.base import Batch
 from scalegan.randomness import Draws
@@ -20,6 +20,7 @@ from scalegan.training.costs import Costs, Meter, measure
 from scalegan.training.plan import GPUS, exchange, held_bytes, plan, traffic
 
 GRAIN, SHARE = 4, 16
+SPECS = {"real": Spec("image", (3, 32, 32))}
 
 
 def small(ranks: int = 2, reduction: str = "fast") -> Recipe:
@@ -34,13 +35,13 @@ def small(ranks: int = 2, reduction: str = "fast") -> Recipe:
 
 def batch(phase: str, first: int, samples: int) -> Batch:
     draws = Draws(0, 0, phase, torch.arange(first, first + samples))
-    return Batch(draws.normal("real", 3, 32, 32), None, None, draws)
+    return Batch.of(draws.normal("real", 3, 32, 32), draws)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_tensors_without_data_cost_what_real_ones_do(precision: str) -> None:
-    costs = Costs(small(), precision=precision)
-    game = build.game(small(), Task((3, 32, 32)))
+    costs = Costs(small(), SPECS, precision)
+    game = build.game(small(), SPECS)
     for phase, real in zip(costs.game.phases, game.phases, strict=True):
         planned, found = costs.grain(phase, GRAIN), measure(game, real, batch(phase.name, 0, GRAIN), precision)
         assert (planned.flops, planned.gradients, planned.others) == (found.flops, found.gradients, found.others)
@@ -64,7 +65,7 @@ def test_operations_are_those_of_torchs_counter() -> None:
 def _measured(ranks: Any, engine: str, stage: int, reduction: str) -> dict[str, Any]:
     """One update of every phase: bytes alive at most beside weights and state, bytes handed to collectives, state."""
     settings = small(ranks.world, reduction)
-    game = build.game(settings, Task((3, 32, 32)))
+    game = build.game(settings, SPECS)
     of_players = optimizers.make(settings.optimizer, game)
     if engine == "ddp":
         from scalegan.engines.ddp import DDPEngine
@@ -118,7 +119,7 @@ def test_memory_and_traffic_are_those_of_two_real_ranks(case: str) -> None:
         pytest.importorskip("deepspeed", reason="needs the extra [deepspeed]")
     kind, (*_, reduction) = case.split(",")[0], CASES[case]
     found = spawn(2, _measured, *CASES[case])[0]
-    costs, grains = Costs(small(2, reduction)), SHARE // GRAIN
+    costs, grains = Costs(small(2, reduction), SPECS), SHARE // GRAIN
     assert found["weights"] == costs.state.weights
     share = 1 if kind == "ddp" else 2
     assert found["optimizer"] == pytest.approx(costs.state.optimizer / share, rel=0.01)
@@ -136,16 +137,17 @@ def test_memory_and_traffic_are_those_of_two_real_ranks(case: str) -> None:
 
 def test_checkpoint_bytes_are_those_of_the_files(tiny_recipe: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    launch(2, f"recipe={tiny_recipe}", f"run_dir={run}", "total_images=64", "snapshot.every_images=0")
+    given = [f"recipe={tiny_recipe}", "emas={short: {half_life_images: 100}}", "power_ema={every_images: 64}"]
+    launch(2, *given, f"run_dir={run}", "total_images=64", "snapshot.every_images=0")
     files = [path.read_bytes() for path in run.glob("checkpoints/*/*.safetensors")]
     sizes = [len(file) - 8 - int.from_bytes(file[:8], "little") for file in files]      # of tensors, without headers
-    costs = Costs(loading.load([f"recipe={tiny_recipe}"]), classes=4)
+    costs = Costs(loading.load(given), {"real": Spec("image", (3, 16, 16), classes=4)})
     assert sum(sizes) == costs.state.checkpoint
     assert len(sizes) == 2 and max(sizes) < 1.2 * sum(sizes) / 2
 
 
 def test_a_fixed_optimizer_state_is_divided_by_zero_and_weights_are_not() -> None:
-    state = Costs(small()).state
+    state = Costs(small(), SPECS).state
     whole = held_bytes(state, "ddp", 8)
     assert whole == state.checkpoint
     divided = state.optimizer + 2 * state.weights
@@ -154,13 +156,13 @@ def test_a_fixed_optimizer_state_is_divided_by_zero_and_weights_are_not() -> Non
 
 def test_impossible_numbers_of_ranks_are_said() -> None:
     settings = small(2)
-    row = plan("small", settings, Costs(settings), "ddp", 64, GPUS["h200"], 0.2)
+    row = plan("small", settings, Costs(settings, SPECS), "ddp", 64, GPUS["h200"], 0.2)
     assert "64 ranks do not divide lanes=2; use 2 ranks" in row.problem and row.memory_bytes == 0
 
 
 def test_hours_follow_from_operations_and_bytes() -> None:
     settings = small(1)
-    costs = Costs(settings)
+    costs = Costs(settings, SPECS)
     row = plan("small", settings, costs, "ddp", 1, GPUS["a100-80"], 0.5)
     per_iteration = sum(SHARE // GRAIN * costs.grain(phase, GRAIN).flops for phase in costs.game.phases)
     assert row.flops_per_image == pytest.approx(per_iteration / (2 * SHARE))          # D and G take a batch each

@@ -9,8 +9,8 @@ from harness import make_set, train
 
 from scalegan.checkpoints.store import load_into
 from scalegan.config import loading
-from scalegan.data.opening import open_data
-from scalegan.data.spec import Task
+from scalegan.data.opening import open_sources
+from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError, UserError
 from scalegan.models import families
 from scalegan.training import build
@@ -59,9 +59,9 @@ def test_a_resolution_that_the_family_does_not_have(family, resolution, has, tmp
 ])
 def test_a_combination_that_the_family_does_not_have(family, more, says, tmp_path: Path, images: Path) -> None:
     recipe = loading.load(arguments(family, tmp_path, images, *more))
-    _, task, _, _ = open_data(recipe)
+    specs = {name: source.spec for name, source in open_sources(recipe).items()}
     with pytest.raises(RecipeError, match=says) as caught:
-        build.game(recipe, task)
+        build.game(recipe, specs)
     assert one_line(caught.value).startswith(f"model.name={family}: ")
 
 
@@ -69,7 +69,7 @@ def test_a_combination_that_the_family_does_not_have(family, more, says, tmp_pat
 def test_attributes_where_the_data_has_classes(family: str, tmp_path: Path, images: Path) -> None:
     recipe = loading.load(arguments(family, tmp_path, images, "data.labels=attributes"))
     with pytest.raises(RecipeError, match=r"data\.labels=attributes, but .* has labels of kind 'class'") as caught:
-        open_data(recipe)
+        open_sources(recipe)
     one_line(caught.value)
 
 
@@ -95,7 +95,7 @@ def test_labels_that_do_not_fit_the_manifest(labels, says: str, tmp_path: Path) 
     data = relabelled(tmp_path, labels)
     recipe = loading.load(arguments("biggan", tmp_path, data, "data.labels=class"))
     with pytest.raises(UserError, match=says) as caught:
-        open_data(recipe)
+        open_sources(recipe)
     one_line(caught.value)
 
 
@@ -110,7 +110,7 @@ def test_the_trainer_ends_with_code_2_and_one_line(tmp_path: Path, images: Path)
                                     torch.tensor([0.5, 0.5])], ids=["none", "3 of 3", "-1", "5 attributes", "floats"])
 def test_labels_that_the_networks_cannot_take(family: str, labels, tmp_path: Path, images: Path) -> None:
     recipe = loading.load(arguments(family, tmp_path, images))
-    generator, discriminator = families.build(recipe.model, Task((3, 32, 32), 3))
+    generator, discriminator = families.build(recipe.model, Spec("image", (3, 32, 32), 3))
     for network, shape in ((generator, (2, generator.latent_dim)), (discriminator, (2, 3, 32, 32))):
         with pytest.raises(ValueError, match=r"label|class indices") as caught:
             network(torch.randn(shape), labels)
@@ -123,7 +123,7 @@ def test_a_checkpoint_of_another_shape(family: str, more: str, tmp_path: Path, i
     from scalegan.checkpoints.store import Checkpoints
     from scalegan.engines.ranks import Ranks
 
-    one, other = (build.game(recipe, Task((3, 32, 32))) for recipe in (
+    one, other = (build.game(recipe, {"real": Spec("image", (3, 32, 32))}) for recipe in (
         loading.load(arguments(family, tmp_path, images)), loading.load(arguments(family, tmp_path, images, more))))
     checkpoints = Checkpoints(tmp_path / "checkpoints", Ranks(0, 1, torch.device("cpu")), 2)
     checkpoints.save(0, one.state_dict(), {}, wait=True)

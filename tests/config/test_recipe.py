@@ -31,6 +31,11 @@ WRONG = {
     "misspelt key of an optimizer": ([QUICK, "optimizer.G.rl=1"], ["'optimizer.G.rl'", "'optimizer.G.lr'"]),
     "misspelt penalty": ([QUICK, "game.penalties.r1.gama=1"], ["r1.gama'", "'game.penalties.r1.gamma'"]),
     "another player": ([QUICK, "optimizer.Q.lr=1"], ["optimizer must name the players G and D"]),
+    "a stream that the game has not": ([QUICK, "streams.B.path=x"], ["streams.B", "no such stream"]),
+    "held out for the first stream": ([QUICK, "eval.streams.real.path=x"], ["the game's first stream; use eval.data"]),
+    "misspelt default": ([QUICK, "optimizer.defualt.lr=1"], ["did you mean 'default'"]),
+    "a key of another game": ([QUICK, "game.name=infogan", "game={name: infogan, steps: 3}"],
+                              ["unknown key 'game.steps': game.name=infogan has no such key"]),
     "misspelt model": ([QUICK, "model.name=dcgn"], ["model.name=dcgn", "did you mean 'dcgan'"]),
     "misspelt loss": ([QUICK, "game.loss=hing"], ["game.loss=hing", "did you mean 'hinge'"]),
     "a word for a number": ([QUICK, "batch_size=many"], ["batch_size=many", "integer"]),
@@ -155,6 +160,25 @@ def test_scientific_notation_in_a_file_is_a_number(tmp_path: Path) -> None:
     """PyYAML reads 1e-4 as a string."""
     (tmp_path / "mine.yaml").write_text("extends: quickstart\noptimizer: {G: {lr: 1e-4}}\nlanes: 4\n")
     assert loading.load([f"recipe={tmp_path / 'mine.yaml'}"]).optimizer["G"].lr == 1e-4
+
+
+def test_optimizer_default_is_for_players_that_are_not_named(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("""
+data: {backend: points, path: ring8, flip: false}
+model: {name: mlp}
+total_images: 64
+batch_size: 32
+optimizer: {default: {lr: 3e-4, betas: [0, 0.9]}, D: {lr: 4e-4}}
+""")
+    mine = f"recipe={tmp_path / 'mine.yaml'}"
+    found = loading.load([mine]).optimizer
+    assert found.keys() == {"G", "D"}
+    assert (found["G"].lr, found["G"].betas) == (3e-4, (0, 0.9))
+    assert (found["D"].lr, found["D"].betas) == (4e-4, config.Optimizer().betas)
+    assert loading.load([mine, "optimizer.default.lr=1e-3"]).optimizer["G"].lr == 1e-3
+    (tmp_path / "mine.yaml").write_text((tmp_path / "mine.yaml").read_text().replace("default", "G2"))
+    with pytest.raises(RecipeError, match="optimizer must name the players G and D"):
+        loading.load([mine])
 
 
 def test_extends_in_order_and_nearest_wins(tmp_path: Path) -> None:

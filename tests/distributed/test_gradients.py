@@ -12,6 +12,7 @@ from scalegan.engines.ddp import DDPEngine
 from scalegan.engines.ranks import Ranks
 from scalegan.games.base import Batch
 from scalegan.games.gan.game import GAN
+from scalegan.games.penalties.gradient_norm import GradientNorm
 from scalegan.losses import LOSSES
 from scalegan.models import dcgan
 from scalegan.randomness import Draws, parameter_generators
@@ -40,7 +41,7 @@ class Witness(torch.optim.SGD):
 def make_game(norm_group: int | str, dtype: torch.dtype, r1_every: int = 1) -> GAN:
     labels = {"num_classes": 4, "norm_group": norm_group}
     game = GAN(Generator(16, 3, 4, 8, **labels), dcgan.Discriminator(16, 3, 4, **labels), LOSSES["non_saturating"],
-               r1_gamma=2.0, r1_every=r1_every)
+               {"r1": GradientNorm("real", 2.0, r1_every)})
     for name, player in game.players.items():
         player.initialise(parameter_generators(1, name))
     return game.to(dtype)
@@ -50,7 +51,7 @@ def make_batch(dtype: torch.dtype) -> Batch:
     rng = np.random.default_rng(0)
     reals = torch.from_numpy(rng.uniform(-1, 1, (64, 3, 16, 16))).to(dtype)
     labels, fake_labels = torch.from_numpy(rng.integers(0, 4, (2, 64)))
-    return Batch(reals, labels, fake_labels, Draws(0, 0, "D", torch.arange(64)))
+    return Batch.of(reals, Draws(0, 0, "D", torch.arange(64)), labels, fake_labels)
 
 
 def gradients(ranks: Ranks, phase_name: str, grain: int, norm_group: int | str, dtype: torch.dtype,

@@ -26,12 +26,12 @@ SHORT = ("total_images=1920", "checkpoint.every_images=320", "log.every_images=2
 
 def poison(first: int, last: int, attempts: int = 1) -> None:
     """G's loss is NaN from `first` to `last` images, in that many attempts."""
-    forge = GAN.forge
+    loss = GAN.generator_loss
 
     def poisoned(self: GAN, batch: object) -> dict[str, torch.Tensor]:
         bad = first <= batch.images <= last and batch.draws.attempt < attempts
-        return {name: term * math.nan if bad else term for name, term in forge(self, batch).items()}
-    GAN.forge = poisoned
+        return {name: term * math.nan if bad else term for name, term in loss(self, batch).items()}
+    GAN.generator_loss = poisoned
 
 
 def poison_and_die(where: str, *arguments: int) -> None:

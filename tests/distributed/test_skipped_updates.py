@@ -14,6 +14,7 @@ from scalegan.engines.ddp import DDPEngine
 from scalegan.engines.ranks import Ranks
 from scalegan.games.base import Batch
 from scalegan.games.gan.game import GAN
+from scalegan.games.penalties.gradient_norm import GradientNorm
 from scalegan.losses import LOSSES
 from scalegan.models import biggan, dcgan
 from scalegan.randomness import Draws, parameter_generators
@@ -30,7 +31,7 @@ def make_game(family: str) -> GAN:
         networks = dcgan.Generator(16, 3, 4, 8), dcgan.Discriminator(16, 3, 4)
     else:
         networks = biggan.Generator(32, 3, width=4, latent_dim=8), biggan.Discriminator(32, 3, width=4)
-    game = GAN(*networks, LOSSES["hinge"], r1_gamma=1.0, r1_every=2)
+    game = GAN(*networks, LOSSES["hinge"], {"r1": GradientNorm("real", 1.0, 2)})
     for name, player in game.players.items():
         player.initialise(parameter_generators(1, name))
     return game
@@ -40,7 +41,7 @@ def batch_of(phase: str, ranks: Ranks, side: int) -> Batch:
     share = 32 // ranks.world
     mine = slice(ranks.rank * share, (ranks.rank + 1) * share)
     reals = torch.randn(32, 3, side, side, generator=torch.Generator().manual_seed(0))
-    return Batch(reals, None, None, Draws(0, 0, phase, torch.arange(32)))[mine]
+    return Batch.of(reals, Draws(0, 0, phase, torch.arange(32)))[mine]
 
 
 def poison_gradient(game: GAN, player: str) -> Callable[[], None]:

@@ -9,7 +9,7 @@ from harness import digest, environment, train_command
 
 from scalegan.data.reading.stream import Reals
 from scalegan.randomness import Draws, philox
-from scalegan.training.batch_loader import Feed
+from scalegan.training.batch_loader import BatchLoader, StreamSettings
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")]
 
@@ -30,13 +30,14 @@ def test_the_same_bits_twice_and_after_a_restart(precision: str, tiny_recipe: Pa
 
 def test_batches_arrive_whole_beside_computing() -> None:
     """They are copied on a stream of their own."""
-    here, there = (Feed(0, 0, 64, 0, torch.device(name), True, None) for name in ("cpu", "cuda"))
+    here, there = (BatchLoader(0, 0, 64, 0, torch.device(name), {"real": StreamSettings(True)})
+                   for name in ("cpu", "cuda"))
     busy = torch.randn(4096, 4096, device="cuda")
     for position in range(0, 64 * 50, 64):
         samples = torch.randint(0, 256, (64, 3, 64, 64), dtype=torch.uint8)
         busy = (busy @ busy).tanh()
-        found = there.prepare(Reals(position, samples.pin_memory(), None)).samples
-        torch.testing.assert_close(found.cpu(), here.prepare(Reals(position, samples, None)).samples)
+        found = there.prepare({"real": Reals(position, samples.pin_memory(), None)})["real"].data
+        torch.testing.assert_close(found.cpu(), here.prepare({"real": Reals(position, samples, None)})["real"].data)
 
 
 def test_draws_are_the_cpus() -> None:

@@ -27,7 +27,7 @@ def quickly_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def with_compiled_players(game: GAN) -> GAN:
-    game.quick = {name: Compiled(player) for name, player in game.players.items()}
+    game.compiled = {name: Compiled(player) for name, player in game.players.items()}
     return game
 
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from scalegan.augment.blit import flip_and_shift
 from scalegan.games.base import Batch
-from scalegan.games.consistency import Consistency
 from scalegan.games.gan.game import GAN
+from scalegan.games.penalties.consistency import Consistency
 from scalegan.losses import LOSSES
 from scalegan.models import dcgan
 from scalegan.randomness import Draws, parameter_generators
@@ -47,8 +47,8 @@ def test_terms_are_the_mean_squared_differences_on_the_main_phases_forward(real:
     generator, judge = dcgan.Generator(16, width=4, latent_dim=8), Counted(dcgan.Discriminator(16, width=4))
     for name, network in (("G", generator), ("D", judge.network)):
         network.initialise(parameter_generators(1, name))
-    batch = Batch(IMAGES[:16], None, None, Draws(3, 0, "D", torch.arange(16)))
-    game = GAN(generator, judge, LOSSES["hinge"], consistency=Consistency(real, fake, 4))
+    batch = Batch.of(IMAGES[:16], Draws(3, 0, "D", torch.arange(16)))
+    game = GAN(generator, judge, LOSSES["hinge"], {"bcr": Consistency(real, fake, 4)})
     terms = game.phases[0].loss(batch)
     seen = list(judge.seen)
     assert len(seen) == 2 + (real > 0) + (fake > 0)

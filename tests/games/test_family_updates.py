@@ -134,7 +134,7 @@ def test_reals_and_fakes_share_a_pass_only_where_samples_do_not_see_each_other(f
     _, judge = networks(family)
     batch = batch_of(family, "D")
     whole, half = (judge(batch.reals[:n], None if batch.labels is None else batch.labels[:n]) for n in (SAMPLES, 4))
-    assert torch.allclose(whole[:4], half, rtol=1e-4, atol=1e-5) == getattr(judge, "one_by_one", False)
+    assert torch.allclose(whole[:4], half, rtol=1e-4, atol=1e-5) == getattr(judge, "per_sample", False)
 
 
 # --- five hundred updates in half precision -------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Every objective and trick of the literature on two ranks and after a restart: the bits of a straight run on one."""
+"""Every game, objective and trick of the papers, on two ranks and after a restart: the bits of a straight run."""
 
 from pathlib import Path
 
@@ -58,6 +58,8 @@ ROWS = {
                          TRICKS + "minibatch_discrimination.kernels=5", TRICKS + "feature_matching.weight=1",
                          TRICKS + "historical_averaging.weight=0.1", TRICKS + "label_smoothing=0.9",
                          TRICKS + "instance_noise=0.1", TRICKS + "adaptive_updates.ratio=2"], "G/history"),
+    "InfoGAN": (["game.name=infogan", "game.categories=[4,3]", "game.continuous=2"], "GQ/continuous"),
+    "InfoGAN, images": (["game.name=infogan", "game.categories=[4]", "game.continuous=0"], "GQ/categories"),
     "virtual batch norm, images": (["model.virtual_batch=8"], "G/fake"),
     "ebgan_pt, images": (["game.loss=ebgan_pt"], "G/pull_away"),
 }

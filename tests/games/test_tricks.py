@@ -13,10 +13,10 @@ from scalegan.augment import Augment
 from scalegan.augment.instance_noise import InstanceNoise
 from scalegan.checkpoints import store
 from scalegan.config import Schedule
+from scalegan.games.adaptive_updates import AdaptiveUpdates
 from scalegan.games.base import Batch, Phase
 from scalegan.games.gan.game import GAN
-from scalegan.games.gan.tricks.adaptive_updates import AdaptiveUpdates
-from scalegan.games.gan.tricks.historical_averaging import HistoricalAveraging
+from scalegan.games.penalties.historical_averaging import HistoricalAveraging
 from scalegan.games.unrolled.game import Unrolled
 from scalegan.losses import LOSSES
 from scalegan.models import dcgan, mlp
@@ -28,8 +28,8 @@ DRAWS = Draws(0, 0, "test", torch.arange(8))
 
 
 def batch(count: int = 8, images: int = 0) -> Batch:
-    return Batch(torch.randn(count, 2, generator=torch.Generator().manual_seed(0)), None, None,
-                 Draws(0, 0, "test", torch.arange(count)), images)
+    return Batch.of(torch.randn(count, 2, generator=torch.Generator().manual_seed(0)),
+                    Draws(0, 0, "test", torch.arange(count)), images=images)
 
 
 class Linear(nn.Module):
@@ -82,24 +82,24 @@ def test_historical_averaging_by_hand() -> None:
     """Weights 1, 2, 6 after three updates: their mean is 3; at 5 the term is w (5 - 3)^2 and its slope 2 w (5 - 3)."""
     generator, judge = Shift(0.0), Linear(1.0, 1.0)
     trick = HistoricalAveraging(generator, judge, 0.5)
-    game = GAN(generator, judge, LOSSES["minimax"], tricks={"history": trick})
-    assert trick.forge(game, batch(), None)["history"].item() == 0
+    game = GAN(generator, judge, LOSSES["minimax"], {"history": trick})
+    assert trick.of_generator(game, batch(), None, None)["history"].item() == 0
     for value in (1.0, 2.0, 6.0):
         generator.w.data.fill_(value)
         game.after(game.phases[1], {})
     assert trick.mean_G.item() == pytest.approx(3)
     generator.w.data.fill_(5.0)
-    term = trick.forge(game, batch(), None)["history"]
+    term = trick.of_generator(game, batch(), None, None)["history"]
     assert term.item() == pytest.approx(0.5 * 4)
     assert torch.autograd.grad(term, generator.w)[0].item() == pytest.approx(0.5 * 2 * 2)
-    assert trick.judge(game, batch(), None, None)["history"].item() == 0  # D has not moved
+    assert trick.of_discriminator(game, None)["history"].item() == 0  # D has not moved
     assert {"tricks.history.mean_G", "tricks.history.updates_D"} <= set(game.state_dict())
 
 
 def test_adaptive_updates() -> None:
     trick = AdaptiveUpdates(ratio=3.0, updates=5)
     g, d = Phase("G", ("G",), None), Phase("D", ("D",), None, updates=2)
-    game = GAN(Shift(0.0), Linear(1.0, 1.0), LOSSES["minimax"], tricks={"adaptive": trick}, updates={"D": 2})
+    game = GAN(Shift(0.0), Linear(1.0, 1.0), LOSSES["minimax"], adaptive=trick, updates={"D": 2})
 
     def told(of_g: float, of_d: float) -> tuple[int, int]:
         game.after(g, {"fake": torch.tensor(of_g), "history": torch.tensor(100.0)})
@@ -186,7 +186,7 @@ def test_unrolled_against_the_derivative_by_hand() -> None:
     for steps, expected in ((1, -w + eta * (2 * g - r)), (0, -w)):
         generator = Shift(g)
         game = Unrolled(generator, Linear(w, 0.0), LOSSES["wasserstein"], steps=steps, step_size=eta)
-        loss = sum(game.forge(one).values())
+        loss = sum(game.generator_loss(one).values())
         slope, = torch.autograd.grad(loss, generator.w)
         assert slope.item() == pytest.approx(expected)
 
@@ -195,6 +195,6 @@ def test_unrolling_leaves_d_as_it_is() -> None:
     judge = mlp.Discriminator((2,), 8, 2)
     before = [p.clone() for p in judge.parameters()]
     game = Unrolled(mlp.Generator((2,), 8, 2), judge, LOSSES["non_saturating"], steps=3, step_size=0.5)
-    sum(game.forge(batch()).values()).backward()
+    sum(game.generator_loss(batch()).values()).backward()
     assert all(torch.equal(p, old) for p, old in zip(judge.parameters(), before))
     assert all(p.grad is None for p in judge.parameters())

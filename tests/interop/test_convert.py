@@ -19,11 +19,10 @@ from torch import Tensor
 
 import scalegan
 from scalegan import interop
-from scalegan.checkpoints.exports import style_of
 from scalegan.commands import sample
 from scalegan.commands.convert import main
 from scalegan.errors import UserError
-from scalegan.games.base import latents
+from scalegan.games.sampling import latents, style_of
 from scalegan.randomness import Draws
 
 STATES = {
@@ -62,7 +61,7 @@ def test_an_export_makes_the_images_of_the_checkpoint(case: str, tmp_path: Path)
     keywords = {key: None if value == "null" else float(value)
                 for key, _, value in (setting.partition("=") for setting in settings)}
     expected = getattr(interop, f"{family}_generator")(narrow(state), **keywords)
-    classes = loaded.about["task"]["num_classes"]
+    classes = loaded.about["spec"]["classes"]
     assert loaded.about["images"] == 7
     assert torch.equal(images_of(loaded, classes), images_of(expected, classes))
     assert sample.main([str(tmp_path / "ours.safetensors"), "--seeds", "0-3", "--out", str(tmp_path / "drawn")]) == 0
@@ -79,7 +78,7 @@ def test_networks_are_found_in_what_people_save(nest, key, suffix: str, tmp_path
     torch.save(nest(dcgan_state()), file)
     out = tmp_path / "out.safetensors"
     assert main([str(file), "--family", "dcgan", "--out", str(out), *(["--key", key] if key else [])]) == 0
-    assert scalegan.load(out).about["task"]["shape"] == [3, 64, 64]
+    assert scalegan.load(out).about["spec"]["shape"] == [3, 64, 64]
 
 
 # --- pickles --------------------------------------------------------------------------------------------------------

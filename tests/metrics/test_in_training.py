@@ -9,11 +9,13 @@ from pathlib import Path
 import harness
 import numpy as np
 import pytest
+import small_games
 import torch
 from metrics_made import write_stub
 
 from scalegan import config
 from scalegan.checkpoints import store
+from scalegan.data.spec import Spec
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import UserError
 from scalegan.metrics import evaluation, extractors
@@ -21,6 +23,8 @@ from scalegan.metrics.generators import samples_of, with_standing_statistics
 from scalegan.metrics.images import StoredImages
 from scalegan.metrics.in_training import InTraining
 from scalegan.metrics.samples import Samples
+
+SPEC = Spec("image", (3, 16, 16))
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +101,10 @@ def test_it_finds_what_evaluating_the_checkpoint_finds(finished_run: Path, tiny_
     shutil.copy(stub, tmp_path / "stub.pt")
     settings = config.Eval(metrics=("fid", "kid"), extractor=str(tmp_path / "stub.pt"), num_samples=40)
     ranks, reals = Ranks(0, 1, torch.device("cpu")), StoredImages(tiny_set)
-    during = InTraining(settings, generator.about, reals, ranks, tmp_path)
+    game = small_games.game_of("dcgan", *small_games.networks("dcgan"))
+    during = InTraining(settings, game, generator.about, reals, ranks, tmp_path)
     kept = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
-    figures = during(generator, 2560)
+    figures = during({"G": generator}, 2560)
     assert all(torch.equal(tensor, kept[name]) for name, tensor in generator.state_dict().items())
     standing, _ = with_standing_statistics(generator, 16)
     samples, _ = samples_of(standing, 40, reals)
@@ -108,10 +113,26 @@ def test_it_finds_what_evaluating_the_checkpoint_finds(finished_run: Path, tiny_
     assert evaluation.evaluate(samples, reals, extractor, asked, ranks, show=False)["metrics"] == figures
 
 
+@pytest.mark.slow
+def test_held_out_images_are_what_samples_are_measured_against(tiny_recipe: Path, finished_run: Path, stub: Path,
+                                                               tmp_path: Path) -> None:
+    held_out = harness.make_set(tmp_path / "held_out", (50,), "png")
+    run = tmp_path / "run"
+    harness.launch(1, *keys(tiny_recipe, run, stub), f"eval.data.path={held_out}")
+    assert harness.digest(run) == harness.digest(finished_run)          # it is not trained on, and no other run
+    during = json.loads((run / "evaluations.jsonl").read_text().splitlines()[-1])
+    ask = ["--metrics", "fid,kid", "--num-samples", "40", "--extractor", stub]
+    own, asked, train = (json.loads(harness.cli("evaluate", *what, *ask).stdout)["metrics"] for what in (
+        [run], [finished_run, "--data", held_out], [finished_run]))
+    assert own == asked == during["metrics"] != train
+
+
 def test_only_what_was_measured_alike_is_beaten(stub: Path, tiny_set: Path, tmp_path: Path) -> None:
     def during(samples: int) -> InTraining:
         settings = config.Eval(metrics=("fid", "prdc"), extractor=str(stub), num_samples=samples)
-        return InTraining(settings, {}, StoredImages(tiny_set), Ranks(0, 1, torch.device("cpu")), tmp_path)
+        game = small_games.game_of("dcgan", *small_games.networks("dcgan"))
+        alone, about = Ranks(0, 1, torch.device("cpu")), {"spec": vars(SPEC)}
+        return InTraining(settings, game, about, StoredImages(tiny_set), alone, tmp_path)
 
     best: dict = {}
     assert during(10).improved(best, {"fd": 3.0, "recall": 0.2, "kid_std": 1.0}, 100)
@@ -120,6 +141,19 @@ def test_only_what_was_measured_alike_is_beaten(stub: Path, tiny_set: Path, tmp_
     assert not during(10).improved(best, {"fd": float("nan"), "recall": 0.2}, 400)
     assert (best["fd"]["images"], best["recall"]["images"], set(best)) == (300, 100, {"fd", "recall"})
     assert during(20).improved(best, {"fd": 9.0}, 500) and best["fd"]["value"] == 9.0
+
+
+@pytest.mark.parametrize("key, says", [
+    ("eval.data.path=/nowhere", "eval.data.path=/nowhere does not exist"),
+    ("eval.data.path=$NOWHERE/x", "eval.data.path=$NOWHERE/x: $NOWHERE is not set"),
+    ("eval.data.path={other}", "has images of 20 x 20 px, 3 channels, and the game makes 16 x 16 px, 3 channels"),
+])
+def test_held_out_images_that_do_not_fit_are_named_before_training(key: str, says: str, tiny_recipe: Path, stub: Path,
+                                                                   tmp_path: Path) -> None:
+    other = harness.make_set(tmp_path / "other", (20,), "png", size=20)
+    code, said = harness.ends(1, *keys(tiny_recipe, tmp_path / "run", stub), key.format(other=other))[0]
+    assert code == 2 and says in said
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 def test_what_cannot_be_evaluated_is_said_before_training(tiny_recipe: Path, tmp_path: Path,

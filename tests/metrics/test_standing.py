@@ -8,6 +8,7 @@ import torch
 import scalegan
 from scalegan.checkpoints import exports
 from scalegan.commands import sample
+from scalegan.data.spec import Spec
 from scalegan.metrics.standing_statistics import standing_statistics
 from scalegan.models import biggan, dcgan, r3gan
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
@@ -15,7 +16,8 @@ from scalegan.randomness import Draws
 
 
 def loaded(generator: torch.nn.Module, num_classes: int = 0, multilabel: bool = False) -> torch.nn.Module:
-    generator.about = {"task": {"num_classes": num_classes, "multilabel": multilabel}}
+    spec = Spec("image", (3, 16, 16), **{"attributes" if multilabel else "classes": num_classes})
+    generator.about = {"spec": vars(spec)}
     return generator.eval()
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from scalegan.averages.ema import Ema
 from scalegan.config import loading
-from scalegan.data.spec import Task
+from scalegan.data.spec import Spec
 from scalegan.engines.ddp import DDPEngine
 from scalegan.engines.ranks import Ranks
 from scalegan.games.base import Batch
@@ -70,7 +70,7 @@ def test_gradients_and_state_are_the_same_bits_and_less_is_kept(family: str, pre
 def test_the_key_reaches_the_networks_and_a_copy_recomputes_itself() -> None:
     tree = {"run_dir": "-", "total_images": 1, "data": {"path": "-", "resolution": 16}, "precision": "fp32",
             "model": {"name": "dcgan", "width": 4}, "engine": {"activation_checkpointing": True}}
-    game = build_game(loading.parse(tree, "test"), Task((3, 16, 16)))
+    game = build_game(loading.parse(tree, "test"), {"real": Spec("image", (3, 16, 16))})
     average = Ema(game.players["G"], 100).average
     patched = [module for module in average.modules() if "forward" in vars(module)]
     assert patched and all(module.forward.__self__ is module for module in patched)

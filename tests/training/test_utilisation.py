@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scalegan.config import loading
 from scalegan.config.ranks import check_world
+from scalegan.data.opening import open_sources
 from scalegan.engines.ddp import DDPEngine
 from scalegan.engines.ranks import Ranks
 from scalegan.games.fakes import StyledFakes, plain_fakes
@@ -33,7 +34,7 @@ def r3gan_without_groups() -> tuple[torch.nn.Module, torch.nn.Module]:
 def test_an_update_costs_what_torchs_counter_says_and_counting_leaves_its_bits(family: str) -> None:
     nets = r3gan_without_groups() if family == "r3gan" else networks(family)
     # No penalties: torch's counter cannot run where gradients are taken of leaves.
-    game = GAN(*nets, LOSSES["non_saturating"], fakes=StyledFakes(0.0) if family == "stylegan2" else plain_fakes)
+    game = GAN(*nets, LOSSES["non_saturating"], fakes_of=StyledFakes(0.0) if family == "stylegan2" else plain_fakes)
     witnesses = {name: Witness(player) for name, player in game.players.items()}
     engine = DDPEngine(game, witnesses, Ranks(0, 1, CPU), SAMPLES)
     utilisation = Utilisation(1.0)
@@ -79,12 +80,13 @@ def test_the_peak_is_measured_without_the_global_random_numbers(precision: str) 
 def test_what_compiled_updates_are_taken_to_cost_is_what_eager_ones_do(tiny_recipe: Path, tmp_path: Path) -> None:
     recipe = loading.load([f"recipe={tiny_recipe}", f"run_dir={tmp_path / 'run'}", "log.profile_updates=1000"])
     run = launching.assemble(recipe, Ranks(0, 1, CPU), check_world(recipe, 1))
-    stream = run.open_stream(0)
+    stream = run.open_streams(0)
     trainer.play_iteration(run, stream)
     stream.close()
     run.lock.release()
+    specs = {name: source.spec for name, source in open_sources(recipe).items()}
     # Labels are rows there, which are embedded by a small product.
-    assert launching._flops_if_eager(recipe, run) == pytest.approx(run.utilisation.of_phases, rel=0.02)
+    assert launching._flops_if_eager(recipe, specs, run) == pytest.approx(run.utilisation.of_phases, rel=0.02)
     assert set(run.utilisation.of_phases) == {"D", "D.r1", "G"}
 
 

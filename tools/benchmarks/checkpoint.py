@@ -9,7 +9,7 @@ import torch
 from scalegan import config
 from scalegan.checkpoints.store import Checkpoints
 from scalegan.config import loading
-from scalegan.data.spec import Task
+from scalegan.data.spec import Spec
 from scalegan.engines import choice, optimizers
 from scalegan.engines.base import Engine
 from scalegan.engines.precision import choose_precision
@@ -80,7 +80,7 @@ def _engine(ranks: Ranks, settings: config.Engine, width: int, batch: int = _BAT
     """DCGAN of 64 px."""
     recipe = loading.parse({"run_dir": "-", "total_images": 1, "batch_size": batch, "data": {"path": "-"},
                             "model": {"name": "dcgan", "width": width}}, "benchmark")
-    game = build.game(recipe, Task((3, 64, 64))).to(ranks.device, memory_format=torch.channels_last)
+    game = build.on_device(build.game(recipe, {"real": Spec("image", (3, 64, 64))}), ranks.device)
     return choice.make(settings, game, optimizers.make(recipe.optimizer, game), ranks, batch // ranks.world,
                        choose_precision("auto", ranks.device))
 
@@ -94,7 +94,7 @@ def _update(ranks: Ranks, settings: config.Engine, batch: int = _BATCH) -> dict[
 
     def update() -> None:
         for phase in engine.game.phases:
-            engine.update(phase, Batch(reals, None, None, Draws(0, 0, phase.name, positions)))
+            engine.update(phase, Batch.of(reals, Draws(0, 0, phase.name, positions)))
     return {"update": lambda: seconds(update)}
 
 

@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from scalegan.data.reading.order import Order
+from scalegan.data.reading.record_reader import OrderedReader, RecordReader
 from scalegan.data.reading.stream import Stream
-from scalegan.data.reading.webdataset import WebDatasetChunks
+from scalegan.data.reading.webdataset import WebDatasetReader
 from tools.benchmarks import photos
 
 BATCH, WORKERS, LANES = 64, 2, 4
@@ -24,19 +25,19 @@ _FORK = "fork"      # said to all, as litdata changes the default of the whole p
 Batches = Iterator[Tensor]
 
 
-def order_of(sizes: tuple[int, ...]) -> Order:
-    return Order(sizes, BATCH, LANES, seed=0)
+def ordered(reader: RecordReader) -> OrderedReader:
+    return OrderedReader(reader, Order(reader.sizes, BATCH, LANES, seed=0))
 
 
 def webdataset(size: int) -> Batches:
-    yield from _of_stream(Stream(WebDatasetChunks(photos.shards(size), order_of), range(LANES), 0, WORKERS))
+    yield from _of_stream(Stream(ordered(WebDatasetReader(photos.shards(size))), range(LANES), 0, WORKERS))
 
 
 def ffcv(size: int, encoding: str = "jpeg") -> Batches:
     """Raises UserError where FFCV is missing."""
-    from scalegan.data.reading.ffcv_reader import FfcvChunks, FfcvStream
+    from scalegan.data.reading.ffcv_reader import FfcvReader, FfcvStream
 
-    yield from _of_stream(FfcvStream(FfcvChunks(photos.beton(size, encoding), order_of), range(LANES), 0, WORKERS))
+    yield from _of_stream(FfcvStream(ordered(FfcvReader(photos.beton(size, encoding))), range(LANES), 0, WORKERS))
 
 
 def _of_stream(stream) -> Batches:

@@ -15,17 +15,18 @@ from scalegan.config.ranks import check_world
 from scalegan.data.codec import encode
 from scalegan.data.manifest import ImageFormat, LabelSchema
 from scalegan.data.preparing.shards import Record, finish, write_shard
-from scalegan.data.spec import Task
+from scalegan.data.spec import Spec
 from scalegan.engines import optimizers
 from scalegan.engines.ddp import DDPEngine
 from scalegan.engines.precision import autocast, choose_precision
 from scalegan.engines.ranks import Ranks
-from scalegan.games.base import Batch
+from scalegan.games.base import Batch, Sample
 from scalegan.models.layers.tracked import tracked_modules
 from scalegan.randomness import Draws
 from scalegan.support.allocator import keep_freed_memory
 from scalegan.support.flops import FlopCounter
 from scalegan.training import build, launch, trainer
+from scalegan.training.costs import specs_of
 from scalegan.training.run import Run
 from scalegan.training.utilisation import peak_flops
 from tools.benchmarks.harness import Result, alternate, faster, seconds
@@ -43,14 +44,14 @@ def trainer_vs_bare_loop() -> Result:
         recipe = _recipe(Path(scratch))
         ranks = Ranks(0, 1, _DEVICE)
         run = launch.assemble(recipe, ranks, check_world(recipe, 1))
-        stream = run.open_stream(0)
+        streams = run.open_streams(0)
         bare = _bare_loop(recipe, run)
 
         def ours() -> float:
             def iteration() -> None:
                 before = run.progress.images
-                trainer.play_iteration(run, stream)
-                run.ema.update(run.progress.images - before, run.progress.images)
+                trainer.play_iteration(run, streams)
+                run.averages.update(run.progress.images - before, run.progress.images)
             return _BATCH / seconds(iteration)
 
         value, reference = alternate(ours, lambda: _BATCH / seconds(bare), rounds=15)
@@ -99,22 +100,23 @@ def _fraction_of_peak(family: str, changes: dict) -> Result:
 
 def one_update(recipe: config.Recipe) -> Callable[[], None]:
     """A function that runs one update of every phase of a recipe, on images in memory."""
-    task = Task((3, recipe.data.resolution, recipe.data.resolution))
-    if recipe.model.name == "mlp":
-        task = Task((2,))
-    game = build.game(recipe, task).to(_DEVICE, memory_format=torch.channels_last)
+    specs = specs_of(recipe)
+    game = build.on_device(build.game(recipe, specs), _DEVICE)
     precision = choose_precision(recipe.precision, _DEVICE)
     engine = DDPEngine(game, optimizers.make(recipe.optimizer, game), Ranks(0, 1, _DEVICE),
                        check_world(recipe, 1), precision)
-    reals = torch.zeros(recipe.batch_size, *task.shape, device=_DEVICE)
-    if reals.dim() == 4:
-        reals = reals.contiguous(memory_format=torch.channels_last)
+    streams = {name: Sample(_channels_last(spec.empty(recipe.batch_size).zero_().to(_DEVICE)))
+               for name, spec in specs.items()}
     positions = torch.arange(recipe.batch_size, device=_DEVICE)
 
     def update() -> None:
         for phase in game.phases:
-            engine.update(phase, Batch(reals, None, None, Draws(0, 0, phase.name, positions)))
+            engine.update(phase, Batch(streams, Draws(0, 0, phase.name, positions)))
     return update
+
+
+def _channels_last(samples: torch.Tensor) -> torch.Tensor:
+    return samples.contiguous(memory_format=torch.channels_last) if samples.dim() == 4 else samples
 
 
 def _parse(changes: dict) -> config.Recipe:
@@ -135,7 +137,7 @@ def _recipe(scratch: Path) -> config.Recipe:
 
 
 def _bare_loop(recipe: config.Recipe, run: Run) -> Callable[[], None]:
-    game = build.game(recipe, Task((3, 64, 64))).to(_DEVICE, memory_format=torch.channels_last)
+    game = build.on_device(build.game(recipe, {"real": Spec("image", (3, 64, 64))}), _DEVICE)
     generator, discriminator = game.G, game.D
     of_players = optimizers.make(recipe.optimizer, game)
     reals = torch.zeros(_BATCH, 3, 64, 64, device=_DEVICE).contiguous(memory_format=torch.channels_last)

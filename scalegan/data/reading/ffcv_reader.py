@@ -20,8 +20,7 @@ from torch import Tensor
 
 from scalegan.data.beton_file import BETON, open_pipeline
 from scalegan.data.manifest import load_set
-from scalegan.data.reading.order import Order
-from scalegan.data.reading.record_reader import Chunk, Chunks, images_of
+from scalegan.data.reading.record_reader import OrderedReader, RecordReader, images_of
 from scalegan.data.reading.stream import Reals
 from scalegan.data.reading.waiting import Patience
 from scalegan.errors import UserError
@@ -29,40 +28,29 @@ from scalegan.errors import UserError
 TASKS_AHEAD = 2             # per worker, those under way among them
 _TASK_BATCHES, _TASK_BYTES = 8, 4 << 20
 _LAST_SECONDS = 10
+Filled = tuple[Tensor, Tensor | None, Tensor]   # samples, labels and records of a task
 
 
-class FfcvChunks(Chunks):
-    """Chunks of a beton: uint8 images, labels [n] or [n, K] or None.
+class FfcvReader(RecordReader):
+    """The records of a beton: uint8 images, labels [N] or [N, K] or None.
 
     Raises:
         UserError: where FFCV or the file is missing, or the file is not that of the index.
     """
 
-    def __init__(self, folder: Path, order_of: Callable[[tuple[int, ...]], Order]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.manifest, self.index = load_set(folder)
         self.path = folder / BETON
         # Blocks end where shards end; with the sizes of those the records came from, the order is theirs.
-        self.order: Order = order_of(tuple(shard.records for shard in self.manifest.shards))
+        self.sizes = tuple(shard.records for shard in self.manifest.shards)
+        self.labels = self.index.labels if len(self.index.labels) else None
         self.sample = images_of(self.manifest.image.size, self.manifest.image.channels)
         self.pipeline = open_pipeline(self.path, self.manifest, self.index)
         self._file = os.open(self.path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._file)
-        self._windows: dict[range, tuple[int, int]] = {}
 
-    def fill(self, out: np.ndarray, position: int, lanes: range) -> np.ndarray | None:
-        return self.fill_batches(out, range(position, position + 1), lanes)
-
-    def fill_batches(self, out: np.ndarray, positions: range, lanes: range) -> np.ndarray | None:
-        """Writes what lanes contribute to the batches that begin at `positions`, and returns its labels.
-
-        Raises:
-            UserError: where a record is damaged.
-        """
-        for position in positions:
-            self._read_ahead(position, lanes)
-        records = np.concatenate([self.records(position, lanes) for position in positions])
+    def read(self, out: np.ndarray, records: np.ndarray) -> None:
         self._compare(records, self.pipeline(records, out))
-        return self.index.labels[records] if len(self.index.labels) else None
 
     def stored(self, records: np.ndarray) -> Iterator[bytes]:
         """The bytes of each record, unchecked."""
@@ -78,18 +66,11 @@ class FfcvChunks(Chunks):
             raise UserError(f"record {record} in {self.path} is damaged ({reason}); remove that file and run "
                             "`scalegan prepare` with --format ffcv again")
 
-    def _read_ahead(self, position: int, lanes: range) -> None:
-        """When lanes enter a window, asks the kernel for the window's blocks, so that reading is sequential."""
-        window = self.order.window(position)
-        if self._windows.get(lanes) == window:
-            return
-        self._windows[lanes] = window
+    def expect(self, records: np.ndarray) -> None:
         places, sizes = self.pipeline.places, self.pipeline.sizes
-        for lane in lanes:
-            records = self.order.window_records(window, lane)
-            for run in np.split(records, np.flatnonzero(np.diff(records) != 1) + 1):
-                begin, end = int(places[run[0]]), int(places[run[-1]] + sizes[run[-1]])
-                os.posix_fadvise(self._file, begin, end - begin, os.POSIX_FADV_WILLNEED)
+        for run in np.split(records, np.flatnonzero(np.diff(records) != 1) + 1):
+            begin, end = int(places[run[0]]), int(places[run[-1]] + sizes[run[-1]])
+            os.posix_fadvise(self._file, begin, end - begin, os.POSIX_FADV_WILLNEED)
 
 
 class Room:
@@ -124,14 +105,14 @@ class FfcvStream:
         pin: return pinned memory.
     """
 
-    def __init__(self, chunks: FfcvChunks, lanes: range, position: int, workers: int, pin: bool = False) -> None:
-        self.position, self.lanes, self.batch_size = position, lanes, chunks.order.batch_size
-        self.share = len(lanes) * chunks.order.share
-        batches = _batches_per_task(self.share * chunks.sample.itemsize) if workers else 1
-        self._task = _Task(chunks, lanes, batches, Room((batches * self.share, *chunks.sample.shape), pin))
-        self._ready: deque[Chunk] = deque()
-        self._crew = _Crew(self._task, range(position, sys.maxsize, batches * self.batch_size), workers)
-        self._finalizer = weakref.finalize(self, self._crew.stop)
+    def __init__(self, records: OrderedReader, lanes: range, position: int, workers: int, pin: bool = False) -> None:
+        self.position, self.lanes, self.batch_size = position, lanes, records.order.batch_size
+        self.share = len(lanes) * records.order.share
+        batches = _batches_per_task(self.share * records.sample.itemsize) if workers else 1
+        self._task = _Task(records, lanes, batches, Room((batches * self.share, *records.sample.shape), pin))
+        self._ready: deque[tuple] = deque()
+        self._threads = _Threads(self._task, range(position, sys.maxsize, batches * self.batch_size), workers)
+        self._finalizer = weakref.finalize(self, self._threads.stop)
 
     def close(self) -> None:
         """Ends the workers."""
@@ -144,9 +125,10 @@ class FfcvStream:
             UserError: where a record is damaged or a worker died.
         """
         if not self._ready:
-            samples, labels = self._crew.take() if self._crew.threads else self._task(self.position)
+            samples, labels, records = self._threads.take() if self._threads.threads else self._task(self.position)
             parts = samples.split(self.share)
-            self._ready.extend(zip(parts, [None] * len(parts) if labels is None else labels.split(self.share)))
+            of_parts = [None] * len(parts) if labels is None else labels.split(self.share)
+            self._ready.extend(zip(parts, of_parts, records.split(self.share)))
         reals = Reals(self.position, *self._ready.popleft())
         self.position += self.batch_size
         return reals
@@ -160,33 +142,34 @@ def _batches_per_task(share_bytes: int) -> int:
 class _Task(NamedTuple):
     """What a worker does again and again: so many batches at once, in memory taken from `room`."""
 
-    chunks: FfcvChunks
+    records: OrderedReader
     lanes: range
     batches: int
     room: Room
 
-    def __call__(self, position: int) -> Chunk:
-        pixels, step = self.room.take(), self.chunks.order.batch_size
+    def __call__(self, position: int) -> Filled:
+        pixels, step = self.room.take(), self.records.order.batch_size
         positions = range(position, position + self.batches * step, step)
-        labels = self.chunks.fill_batches(pixels.numpy(), positions, self.lanes)
-        return pixels.permute(0, 3, 1, 2), None if labels is None else torch.from_numpy(labels)
+        records, labels = self.records.fill(pixels.numpy(), positions, self.lanes)
+        found = None if labels is None else torch.from_numpy(labels)
+        return pixels.permute(0, 3, 1, 2), found, torch.from_numpy(records)
 
 
-class _Crew:
+class _Threads:
     """Threads that do tasks ahead of time. What one raises ends up with who waits for its result."""
 
-    def __init__(self, task: Callable[[int], Chunk], positions: range, workers: int) -> None:
+    def __init__(self, task: Callable[[int], Filled], positions: range, workers: int) -> None:
         self.task, self.positions = task, positions
         self.begun = self.taken = 0                         # numbers of tasks
         self.ahead = workers * TASKS_AHEAD
-        self.done: dict[int, Chunk | BaseException] = {}    # by number
+        self.done: dict[int, Filled | BaseException] = {}    # by number
         self.stopping = False
         self.change = threading.Condition()
         self.threads = [threading.Thread(target=self._work, name="scalegan-ffcv", daemon=True) for _ in range(workers)]
         for thread in self.threads:
             thread.start()
 
-    def take(self) -> Chunk:
+    def take(self) -> Filled:
         """The next result in order."""
         with self.change:
             patience = Patience()

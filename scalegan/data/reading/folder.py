@@ -1,8 +1,7 @@
 """Images read from a folder or zip as they are, cropped and resized at each load: for small sets and first tries."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -10,25 +9,29 @@ from scalegan.data.manifest import ImageFormat, Index, Manifest, Shard, content_
 from scalegan.data.picture import all_grey, crop, read_picture, resize
 from scalegan.data.preparing.sources import USUAL, guess_kind, open_source
 from scalegan.data.preparing.sources.base import Listed, Picture, attempt
-from scalegan.data.reading.order import Order
-from scalegan.data.reading.record_reader import Chunks, images_of
+from scalegan.data.reading.record_reader import RecordReader, images_of
 from scalegan.errors import UserError
 
 _SAMPLE = 64
 _READERS = 8
 
 
-class FolderChunks(Chunks):
-    """Chunks of a folder of images: uint8 images, labels [n] or [n, K] or None.
+class FolderReader(RecordReader):
+    """The images of a folder or zip: uint8, labels [N] or [N, K] or None.
 
     Records stand in the same order as `scalegan prepare` would write them, as if in one shard; its shards hold a
     multiple of the usual `block_records`, so that a run sees the same records in the same order from either.
 
     Every file is read once at the start, for the hash that is the data's identity.
+
+    Args:
+        path: folder or zip.
+        size: of the images, in pixels.
+        key: of the recipe that named it, for errors.
     """
 
-    def __init__(self, path: Path, order_of: Callable[[tuple[int, ...]], Order], size: int) -> None:
-        self.source = _open(path)
+    def __init__(self, path: Path, size: int, key: str = "data") -> None:
+        self.source = _open(path, key)
         usual = USUAL[guess_kind(path)]
         self.index = _index(self.source)
         grey = all_grey([picture for _, picture in self.source.sample(_SAMPLE)])
@@ -36,14 +39,14 @@ class FolderChunks(Chunks):
         shard = Shard(path.name, len(self.source), int(self.index.sizes.sum()), "")
         self.manifest = Manifest(image, self.source.labels, (shard,), self.source.name,
                                  content_hash(image, self.source.labels, self.index))
-        self.order: Order = order_of((len(self.source),))
+        self.sizes = (len(self.source),)
+        self.labels = self.index.labels if len(self.index.labels) else None
+        self.keys = [str(PurePosixPath(file).with_suffix("")) for file in self.source.files]
         self.sample = images_of(size, image.channels)
 
-    def fill(self, out: np.ndarray, position: int, lanes: range) -> np.ndarray | None:
-        records, labels = self.records(position, lanes), self.index.labels
+    def read(self, out: np.ndarray, records: np.ndarray) -> None:
         for row, record in zip(out, records.tolist()):
             row[:] = self.pixels(record)
-        return labels[records] if len(labels) else None
 
     def pixels(self, record: int) -> np.ndarray:
         entry, image = self.source.entry(record), self.manifest.image
@@ -58,14 +61,14 @@ class FolderChunks(Chunks):
                             "`scalegan prepare`, which leaves such images out") from error
 
 
-def _open(path: Path) -> Listed:
+def _open(path: Path, key: str) -> Listed:
     if not path.exists():
-        raise UserError(f"data.path={path} does not exist; data.backend=folder needs a folder or zip of images")
+        raise UserError(f"{key}.path={path} does not exist; {key}.backend=folder needs a folder or zip of images")
     if (path / "manifest.json").exists():
-        raise UserError(f"data.path={path} holds shards; leave out data.backend=folder")
+        raise UserError(f"{key}.path={path} holds shards; leave out {key}.backend=folder")
     kind = guess_kind(path)
     if kind == "lsun":
-        raise UserError(f"data.path={path} is an LMDB, which data.backend=folder does not read; make shards of it "
+        raise UserError(f"{key}.path={path} is an LMDB, which {key}.backend=folder does not read; make shards of it "
                         f"with `scalegan prepare {path} DEST --kind lsun`")
     return open_source(kind, [path])
 

@@ -98,6 +98,28 @@ class Order:
         return _span(self, epoch, lane)
 
 
+@dataclass(frozen=True)
+class Endless:
+    """The order of data that is made on the fly: a record is its position in the run, and none comes twice."""
+
+    batch_size: int
+    lanes: int
+    records = 2**62
+
+    @property
+    def share(self) -> int:
+        return self.batch_size // self.lanes
+
+    def chunk(self, position: int, lane: int) -> np.ndarray:
+        return position + lane * self.share + np.arange(self.share)
+
+    def window(self, position: int) -> tuple[int, int]:
+        return 0, 0
+
+    def window_records(self, window: tuple[int, int], lane: int) -> np.ndarray:
+        return np.empty(0, np.int64)
+
+
 @lru_cache(maxsize=8)
 def _blocks(order: Order) -> tuple[np.ndarray, np.ndarray]:
     """First record and length of each block; a block never crosses a shard's end."""

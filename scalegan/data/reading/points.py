@@ -1,14 +1,12 @@
 """2-D toy data, made on the fly from keyed draws: an endless stream, so that nothing can be memorised."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from scalegan.data.reading.order import Order
-from scalegan.data.reading.record_reader import Chunks
+from scalegan.data.reading.record_reader import RecordReader
 from scalegan.randomness import Draws
 
 
@@ -43,17 +41,14 @@ def spiral(draws: Draws) -> Tensor:
 SETS = {"ring8": ring8, "grid25": grid25, "moons": moons, "spiral": spiral}
 
 
-class PointChunks(Chunks):
-    """Chunks of 2-D points: float32 [n, 2], without labels."""
+class PointReader(RecordReader):
+    """2-D points, float32 [n, 2], without labels: record i is a function of (seed, i)."""
 
+    sizes = ()
     sample = np.dtype((np.float32, (2,)))
 
-    def __init__(self, name: str, order_of: Callable[[tuple[int, ...]], Order], seed: int) -> None:
+    def __init__(self, name: str, seed: int) -> None:
         self.name, self.seed = name, seed
-        # The order is of no consequence to endless data, but its lanes and batch say which positions are whose.
-        self.order: Order = order_of((2**30,))
 
-    def fill(self, out: np.ndarray, position: int, lanes: range) -> None:
-        first = position + lanes.start * self.order.share
-        draws = Draws(self.seed, 0, f"points/{self.name}", torch.arange(first, first + len(out)))
-        out[:] = SETS[self.name](draws).numpy()
+    def read(self, out: np.ndarray, records: np.ndarray) -> None:
+        out[:] = SETS[self.name](Draws(self.seed, 0, f"points/{self.name}", torch.from_numpy(records))).numpy()

@@ -1,50 +1,89 @@
-"""What a storage backend is to the stream: it writes samples where it is told to."""
+"""Readers, which know where records lie, and what they give a run: the records that its order names, in that order."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from scalegan.data.reading.order import Order
+from scalegan.data.reading.order import Endless, Order
 
 Chunk = tuple[Tensor, Tensor | None]
 
 
-class Chunks(ABC):
-    """A storage backend, and how it stores one sample: uint8 [H, W, C], or float32 [2] for points."""
+class RecordReader(ABC):
+    """A storage backend. It knows no order: whoever asks says which records.
 
-    order: Order
+    Attributes:
+        sizes: records per shard.
+        sample: how one sample is stored: uint8 [H, W, C] of images, float32 [...] of anything else.
+        labels: of all records, [N] classes, [N, K] attributes, or None.
+        keys: by which records of two sets belong together, [N], or None where the storage keeps none.
+    """
+
+    sizes: tuple[int, ...]
     sample: np.dtype
+    labels: np.ndarray | None = None
+    keys: Sequence[str] | None = None
 
     @abstractmethod
-    def fill(self, out: np.ndarray, position: int, lanes: range) -> np.ndarray | None:
-        """Writes what lanes contribute to the batch that begins at `position`, and returns its labels.
-
-        Args:
-            out: [n, H, W, C] or [n, 2], memory that a loader worker may share with the trainer.
+    def read(self, out: np.ndarray, records: np.ndarray) -> None:
+        """Writes records, int64 [n], into `out` [n, ...], memory that a loader worker may share with the trainer.
 
         Raises:
             UserError: where a record is damaged or missing.
         """
 
+    def expect(self, records: np.ndarray) -> None:  # noqa: B027 -- not every reader can do anything with it
+        """Told which records, sorted as they are stored, will be read next: it may ask the kernel for them."""
+
+
+class OrderedReader:
+    """A reader in a run's order.
+
+    Args:
+        reader: the storage.
+        order: which record stands where in the run.
+    """
+
+    def __init__(self, reader: RecordReader, order: Order | Endless) -> None:
+        self.reader, self.order, self.sample = reader, order, reader.sample
+        self._windows: dict[int, tuple[int, int]] = {}
+
+    def fill(self, out: np.ndarray, positions: range, lanes: range) -> tuple[np.ndarray, np.ndarray | None]:
+        """Writes what lanes contribute to the batches that begin at `positions`; returns its records and labels.
+
+        Raises:
+            UserError: where a record is damaged or missing.
+        """
+        for position in positions:
+            for lane in lanes:
+                self._expect(position, lane)
+        records = np.concatenate([self.order.chunk(position, lane) for position in positions for lane in lanes])
+        self.reader.read(out, records)
+        return records, None if self.reader.labels is None else self.reader.labels[records]
+
     def chunk(self, position: int, lane: int) -> Chunk:
         """A lane's contribution in memory of its own, and its labels: [n], [n, K] or None."""
         out = np.empty(self.order.share, self.sample)
-        labels = self.fill(out, position, range(lane, lane + 1))
+        _, labels = self.fill(out, range(position, position + 1), range(lane, lane + 1))
         return as_samples(out), None if labels is None else torch.from_numpy(labels)
 
-    def records(self, position: int, lanes: range) -> np.ndarray:
-        """The records that lanes contribute, int64 [n]."""
-        return np.concatenate([self.order.chunk(position, lane) for lane in lanes])
+    def _expect(self, position: int, lane: int) -> None:
+        """When a lane enters a window, tells the reader, so that reading is sequential."""
+        window = self.order.window(position)
+        if self._windows.get(lane) != window:
+            self._windows[lane] = window
+            self.reader.expect(self.order.window_records(window, lane))
 
 
 def images_of(size: int, channels: int) -> np.dtype:
-    """The `sample` of backends that store images."""
+    """The `sample` of readers of images."""
     return np.dtype((np.uint8, (size, size, channels)))
 
 
 def as_samples(stored: np.ndarray) -> Tensor:
     """The same memory as a tensor; images as [N, C, H, W] in channels_last."""
     tensor = torch.from_numpy(stored)
-    return tensor.permute(0, 3, 1, 2) if tensor.dim() == 4 else tensor
+    return tensor.permute(0, 3, 1, 2) if tensor.dim() == 4 and stored.dtype == np.uint8 else tensor

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scalegan.data.reading.record_reader import Chunk, Chunks, as_samples
+from scalegan.data.reading.record_reader import OrderedReader, as_samples
 from scalegan.data.reading.workers import Workers
 from scalegan.errors import UserError
 
@@ -24,10 +24,8 @@ _SPARE_SLOTS = 2            # one held by the trainer, one for the next task whi
 _TASK_SAMPLES = 64          # a task of few samples costs more to hand over than to do
 _TASK_BYTES = 4 << 20
 
-Labels = np.ndarray | None
-Done = tuple[int, list[Labels], UserError | None]   # the slot, the labels of each batch in it, why there are no more
-
-__all__ = ["Chunk", "Chunks", "Reals", "Stream"]
+Facts = tuple[np.ndarray, np.ndarray | None]
+Done = tuple[int, list[Facts], UserError | None]    # the slot, records and labels of each batch in it, why no more
 
 
 class Reals(NamedTuple):
@@ -36,28 +34,29 @@ class Reals(NamedTuple):
     position: int
     samples: Tensor
     labels: Tensor | None
+    records: Tensor | None = None
 
 
 class Stream:
     """Takes batches in order, from `position` on. The position is the whole state: resuming replays nothing.
 
     Args:
-        chunks: the backend.
+        records: what is read, in the run's order.
         lanes: this rank's.
         workers: loader processes; 0 loads here. A task is this rank's share of a batch, or of several where that is
             small; which worker does it changes no sample.
         pin: return pinned memory, for copies to a GPU beside its work.
     """
 
-    def __init__(self, chunks: Chunks, lanes: range, position: int, workers: int, pin: bool = False) -> None:
-        self.position, self.lanes, self.batch_size, self.pin = position, lanes, chunks.order.batch_size, pin
-        self.share = len(lanes) * chunks.order.share
-        batches = _batches_per_task(self.share, chunks.sample.itemsize) if workers else 1
-        ahead = max(1, workers * _prefetched_tasks(batches * self.share * chunks.sample.itemsize))
-        self._slots = _Slots(ahead + _SPARE_SLOTS, batches * self.share, chunks.sample)
+    def __init__(self, records: OrderedReader, lanes: range, position: int, workers: int, pin: bool = False) -> None:
+        self.position, self.lanes, self.batch_size, self.pin = position, lanes, records.order.batch_size, pin
+        self.share = len(lanes) * records.order.share
+        batches = _batches_per_task(self.share, records.sample.itemsize) if workers else 1
+        ahead = max(1, workers * _prefetched_tasks(batches * self.share * records.sample.itemsize))
+        self._slots = _Slots(ahead + _SPARE_SLOTS, batches * self.share, records.sample)
         self._given, self._step = position, batches * self.batch_size
         self._ready: deque[Reals | UserError] = deque()
-        self._workers = Workers(_Work(chunks, lanes, self._slots), workers)
+        self._workers = Workers(_Work(records, lanes, self._slots), workers)
         self._finalizer = weakref.finalize(self, self._workers.stop)
         for _ in range(ahead):
             self._give_next()
@@ -81,14 +80,14 @@ class Stream:
 
     def _receive(self) -> Iterator[Reals | UserError]:
         """The batches of the next task, up to the first that failed."""
-        slot, labels, error = self._workers.take()
+        slot, facts, error = self._workers.take()
         samples = as_samples(self._slots.hand_over(slot))
         self._give_next()
         if self.pin:
             samples = samples.pin_memory()
-        for number, (part, of_part) in enumerate(zip(samples.split(self.share), labels)):
+        for number, (part, (records, labels)) in enumerate(zip(samples.split(self.share), facts)):
             position = self.position + number * self.batch_size
-            yield Reals(position, part, None if of_part is None else torch.from_numpy(of_part))
+            yield Reals(position, part, None if labels is None else torch.from_numpy(labels), torch.from_numpy(records))
         if error is not None:
             yield error
 
@@ -128,17 +127,18 @@ class _Slots:
 class _Work:
     """Does a task; errors travel as values, for their stack in a worker helps nobody."""
 
-    def __init__(self, chunks: Chunks, lanes: range, slots: _Slots) -> None:
-        self.chunks, self.lanes, self.slots = chunks, lanes, slots
+    def __init__(self, records: OrderedReader, lanes: range, slots: _Slots) -> None:
+        self.records, self.lanes, self.slots = records, lanes, slots
 
     def __call__(self, task: tuple[int, int]) -> Done:
         position, slot = task
-        memory, order, labels = self.slots.memory[slot], self.chunks.order, []
+        memory, order, facts = self.slots.memory[slot], self.records.order, []
         share = len(self.lanes) * order.share
         try:
             for begin in range(0, len(memory), share):
-                labels.append(self.chunks.fill(memory[begin : begin + share], position, self.lanes))
+                positions = range(position, position + 1)
+                facts.append(self.records.fill(memory[begin : begin + share], positions, self.lanes))
                 position += order.batch_size
         except UserError as error:
-            return slot, labels, error
-        return slot, labels, None
+            return slot, facts, error
+        return slot, facts, None

@@ -3,7 +3,7 @@
 import errno
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,36 +12,33 @@ from isal.isal_zlib import crc32
 from scalegan.data.codec import decode_into
 from scalegan.data.manifest import digest_of, load_set
 from scalegan.data.reading.cache import Remote
-from scalegan.data.reading.order import Order
-from scalegan.data.reading.record_reader import Chunks, images_of
+from scalegan.data.reading.record_reader import RecordReader, images_of
 from scalegan.errors import UserError
 
 OPEN_SHARDS = 400       # of a process's usual 1,024 files; a window of many lanes reads from hundreds of shards
 _READ_TOGETHER = 32     # records; a bound on memory where they are large
 
 
-class WebDatasetChunks(Chunks):
-    """Chunks of a shard set: uint8 images, labels [n] or [n, K] or None.
+class WebDatasetReader(RecordReader):
+    """The records of a shard set: uint8 images, labels [N] or [N, K] or None.
 
     Args:
         folder: of manifest and index, and of the shards unless they are remote.
         remote: where shards are fetched from, for a set by URL.
     """
 
-    def __init__(self, folder: Path, order_of: Callable[[tuple[int, ...]], Order],
-                 remote: Remote | None = None) -> None:
+    def __init__(self, folder: Path, remote: Remote | None = None) -> None:
         self.folder, self.remote = folder, remote
         self.manifest, self.index = load_set(folder)
         self._first = np.cumsum([0, *(shard.records for shard in self.manifest.shards)])
         if remote is None:
             self._check_files()
-        sizes = tuple(shard.records for shard in self.manifest.shards)
-        self.order: Order = order_of(sizes)
+        self.sizes = tuple(shard.records for shard in self.manifest.shards)
+        self.labels = self.index.labels if len(self.index.labels) else None
         self.sample = images_of(self.manifest.image.size, self.manifest.image.channels)
         checks, digests = self.index.checks, self.index.digests
         self._sum, self._sums = (crc32, checks) if len(checks) else (digest_of, digests)
         self._files: OrderedDict[int, int] = OrderedDict()
-        self._windows: dict[int, tuple[int, int]] = {}
 
     def _check_files(self) -> None:
         for shard in self.manifest.shards:
@@ -51,15 +48,11 @@ class WebDatasetChunks(Chunks):
                 state = "is missing" if size is None else f"has {size} bytes, not {shard.bytes}"
                 raise UserError(f"{path} {state}; prepare the data again")
 
-    def fill(self, out: np.ndarray, position: int, lanes: range) -> np.ndarray | None:
-        for lane in lanes:
-            self._read_ahead(position, lane)
-        records = self.records(position, lanes)
+    def read(self, out: np.ndarray, records: np.ndarray) -> None:
         for begin in range(0, len(records), _READ_TOGETHER):
             some = records[begin : begin + _READ_TOGETHER]
             for row, record, data in zip(out[begin:], some.tolist(), self._verified(some)):
                 self._decode(row, record, data)
-        return self.index.labels[records] if len(self.index.labels) else None
 
     def stored(self, records: np.ndarray) -> Iterator[bytes]:
         """The bytes of each record, unchecked."""
@@ -70,7 +63,7 @@ class WebDatasetChunks(Chunks):
             if self.remote is not None:
                 yield self.remote.read(self.manifest.shards[shard], offset, size)
             else:
-                yield self._read(shard, offset, size)
+                yield self._bytes(shard, offset, size)
 
     def _verified(self, records: np.ndarray) -> list[bytes]:
         """The bytes of each record. All before the first is decoded, which empties the caches of what reading needs."""
@@ -106,7 +99,7 @@ class WebDatasetChunks(Chunks):
     def _place_of(self, shard: int) -> str:
         return f"{self.remote.url if self.remote else self.folder}/{self.manifest.shards[shard].name}"
 
-    def _read(self, shard: int, offset: int, size: int) -> bytes:
+    def _bytes(self, shard: int, offset: int, size: int) -> bytes:
         try:
             return os.pread(self._open(shard), size, offset)
         except OSError as error:
@@ -128,15 +121,9 @@ class WebDatasetChunks(Chunks):
         remedy = "raise `ulimit -n`" if error.errno == errno.EMFILE else "put the shard back and run again"
         return UserError(f"cannot {verb} {self._place_of(shard)}: {error.strerror}; {remedy}")
 
-    def _read_ahead(self, position: int, lane: int) -> None:
-        """When a lane enters a window, asks the kernel for the window's blocks, so that reading is sequential."""
+    def expect(self, records: np.ndarray) -> None:
         if self.remote is not None:
             return
-        window = self.order.window(position)
-        if self._windows.get(lane) == window:
-            return
-        self._windows[lane] = window
-        records = self.order.window_records(window, lane)
         shards = np.searchsorted(self._first, records, side="right") - 1
         ends = np.flatnonzero((np.diff(records) != 1) | (np.diff(shards) != 0))
         firsts, lasts = np.append(0, ends + 1), np.append(ends, len(records) - 1)

@@ -1,17 +1,20 @@
-"""What a recipe's `game` adds to the plain two-player game: its loss, its discriminator, its tricks."""
+"""What a recipe's `game` makes of the plain two-player game: its loss, its discriminator, its penalties."""
 
 from torch import nn
 
 from scalegan import config, losses
-from scalegan.config.ranks import trick_groups
-from scalegan.data.spec import Task
+from scalegan.config.game import groups_of
+from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError
-from scalegan.games.gan.tricks import Trick
-from scalegan.games.gan.tricks.adaptive_updates import AdaptiveUpdates
-from scalegan.games.gan.tricks.feature_matching import FeatureMatching
-from scalegan.games.gan.tricks.gradient_penalty import GradientPenalty
-from scalegan.games.gan.tricks.historical_averaging import HistoricalAveraging
-from scalegan.games.gan.tricks.pull_away import PullAway
+from scalegan.games.penalties import Penalty
+from scalegan.games.penalties.consistency import Consistency
+from scalegan.games.penalties.feature_matching import FeatureMatching
+from scalegan.games.penalties.gradient_norm import GradientNorm
+from scalegan.games.penalties.gradient_penalty import GradientPenalty
+from scalegan.games.penalties.historical_averaging import HistoricalAveraging
+from scalegan.games.penalties.orthogonal import Orthogonal
+from scalegan.games.penalties.path_length import PathLength
+from scalegan.games.penalties.pull_away import PullAway
 from scalegan.losses import AdversarialLoss
 from scalegan.models import families
 from scalegan.models.layers.minibatch_discrimination import MinibatchDiscrimination
@@ -36,15 +39,15 @@ def clip(game: config.Game) -> float | None:
     return game.clip or (_CLIP if game.loss == "wasserstein_clip" else None)
 
 
-def discriminator(recipe: config.Recipe, task: Task, plain: nn.Module) -> nn.Module:
+def discriminator(recipe: config.Recipe, spec: Spec, plain: nn.Module) -> nn.Module:
     """D of the recipe's family as the game wants it: an auto-encoder, with minibatch discrimination, or `plain`.
 
     Raises:
         RecipeError: where the family's D has no features to work on.
     """
     if recipe.game.loss in ("ebgan", "ebgan_pt"):
-        plain = families.energy(recipe.model, task)
-    minibatch, groups = recipe.game.tricks.minibatch_discrimination, trick_groups(recipe.game)
+        plain = families.energy(recipe.model, spec)
+    minibatch, groups = recipe.game.tricks.minibatch_discrimination, groups_of(recipe)
     if groups and not hasattr(plain, "encode"):
         trick = next(iter(groups)).removesuffix(".group")
         raise RecipeError(f"{trick} works on D's last features, which model.name={recipe.model.name} does not show; "
@@ -54,20 +57,29 @@ def discriminator(recipe: config.Recipe, task: Task, plain: nn.Module) -> nn.Mod
     return MinibatchDiscrimination(plain, plain.encoding_size, minibatch.kernels, minibatch.kernel_dim, minibatch.group)
 
 
-def tricks(game: config.Game, generator: nn.Module, judge: nn.Module) -> dict[str, Trick]:
+def penalties(game: config.Game, generator: nn.Module, discriminator: nn.Module) -> dict[str, Penalty]:
     """By name, in the order in which their terms are added."""
-    penalties, chosen = game.penalties, game.tricks
-    gradient = penalties.gradient or (config.GradientPenalty() if game.loss == "wgan_gp" else None)
-    pull_away = penalties.pull_away or (config.PullAway() if game.loss == "ebgan_pt" else None)
-    found: dict[str, Trick] = {}
+    keys, tricks = game.penalties, game.tricks
+    gradient = keys.gradient or (config.GradientPenalty() if game.loss == "wgan_gp" else None)
+    pull_away = keys.pull_away or (config.PullAway() if game.loss == "ebgan_pt" else None)
+    found: dict[str, Penalty] = {}
+    if keys.r1 and keys.r1.gamma:
+        found["r1"] = GradientNorm("real", keys.r1.gamma, keys.r1.every)
+    if keys.r2 and keys.r2.gamma:
+        found["r2"] = GradientNorm("fake", keys.r2.gamma)
+    if keys.path_length:
+        found["path_length"] = PathLength(keys.path_length.weight, keys.path_length.decay, keys.path_length.every)
+    if keys.bcr:
+        found["bcr"] = Consistency(**vars(keys.bcr))
     if gradient:
         found["gradient_penalty"] = GradientPenalty(gradient.weight)
     if pull_away:
         found["pull_away"] = PullAway(pull_away.weight, pull_away.group)
-    if chosen.feature_matching:
-        found["feature_matching"] = FeatureMatching(chosen.feature_matching.weight, chosen.feature_matching.group)
-    if chosen.historical_averaging:
-        found["historical_averaging"] = HistoricalAveraging(generator, judge, chosen.historical_averaging.weight)
-    if chosen.adaptive_updates:
-        found["adaptive_updates"] = AdaptiveUpdates(chosen.adaptive_updates.ratio, chosen.adaptive_updates.updates)
+    if tricks.feature_matching:
+        found["feature_matching"] = FeatureMatching(tricks.feature_matching.weight, tricks.feature_matching.group)
+    if tricks.historical_averaging:
+        weight = tricks.historical_averaging.weight
+        found["historical_averaging"] = HistoricalAveraging(generator, discriminator, weight)
+    if keys.orthogonal and keys.orthogonal.weight:
+        found["orthogonal"] = Orthogonal(keys.orthogonal.weight)
     return found

@@ -1,19 +1,26 @@
-"""Keys under `game` of the two-player game."""
+"""Keys under `game` of the two-player game, and what a recipe of it must satisfy."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import field
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import PositiveFloat, PositiveInt
 
-from scalegan.config.penalties import Penalties
+from scalegan.config.penalties import Penalties, PullAway
 from scalegan.config.schema import typed
 from scalegan.config.tricks import Tricks
+
+if TYPE_CHECKING:
+    from scalegan.config.recipe import Recipe
+
+_WITHOUT_SIGN = ("relativistic", "wasserstein", "wasserstein_clip", "wgan_gp", "ebgan", "ebgan_pt")
 
 
 @typed
 class GAN:
     """A generator against a discriminator."""
 
+    of_family: ClassVar[bool] = True
     name: Literal["gan"] = "gan"
     loss: Literal["non_saturating", "minimax", "hinge", "least_squares", "wasserstein", "wasserstein_clip", "wgan_gp",
                   "ebgan", "ebgan_pt", "relativistic", "f_kl", "f_reverse_kl", "f_js", "f_hellinger", "f_pearson"] = \
@@ -41,3 +48,38 @@ class GAN:
     """Updates per iteration where they are not 1, such as {D: 5} for a critic."""
     tricks: Tricks = field(default_factory=Tricks)
     """Tricks that combine with any loss."""
+
+    def players(self, recipe: "Recipe") -> tuple[str, ...]:
+        return "G", "D"
+
+    def problems(self, recipe: "Recipe") -> Iterator[str]:
+        """Objectives, penalties and tricks that do not go together, each with what to do."""
+        penalties, tricks, augment = self.penalties, self.tricks, recipe.augment
+        energy, points = self.loss in ("ebgan", "ebgan_pt"), recipe.data.backend == "points"
+        if self.order[0] == self.order[1]:
+            yield "game.order must name D and G once each"
+        if self.order[0] not in self.fresh_batch:
+            yield f"game.fresh_batch must hold {self.order[0]}, which moves first"
+        if self.loss == "relativistic" and not (penalties.r1 or penalties.gradient):
+            yield "game.loss=relativistic needs a gradient penalty to converge; give game.penalties.r1.gamma"
+        if self.loss != "least_squares" and (self.a, self.b, self.c) != (0.0, 1.0, 1.0):
+            yield f"game.a, game.b and game.c belong to loss=least_squares, not to {self.loss}"
+        if not energy and self.margin != 1.0:
+            yield f"game.margin belongs to loss=ebgan and ebgan_pt, not to {self.loss}"
+        if energy and recipe.data.labels != "none":
+            yield f"game.loss={self.loss} has an auto-encoder for D, which knows no labels; use data.labels=none"
+        if energy and tricks.minibatch_discrimination:
+            yield f"game.loss={self.loss} has no layer that minibatch discrimination could feed; leave it out"
+        if points and penalties.bcr:
+            yield "data.backend=points makes 2-D points; game.penalties.bcr shifts images"
+        if augment.name == "ada" and augment.target is not None and self.loss in _WITHOUT_SIGN:
+            yield (f"augment.target watches the sign of D at reals, which tells nothing with game.loss={self.loss}; "
+                   "give augment.target=null and augment.p")
+
+    def groups(self, recipe: "Recipe") -> Mapping[str, int]:
+        """Samples that penalties and tricks in effect are defined over, by key."""
+        found = {f"game.tricks.{name}.group": getattr(self.tricks, name).group
+                 for name in ("feature_matching", "minibatch_discrimination") if getattr(self.tricks, name)}
+        if self.penalties.pull_away or self.loss == "ebgan_pt":
+            found["game.penalties.pull_away.group"] = (self.penalties.pull_away or PullAway()).group
+        return found

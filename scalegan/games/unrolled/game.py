@@ -1,21 +1,21 @@
 """Unrolled GAN (Metz et al., 2017): G plays against the D that would answer it."""
 
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
 from scalegan.games.base import Batch
-from scalegan.games.gan.game import GAN
+from scalegan.games.gan.game import GAN, Discriminate
 
 
 class Unrolled(GAN):
     """G's loss is taken at theta_D^K, D's weights after K steps of gradient descent, and differentiated through them.
 
     theta_D^0 = theta_D; theta_D^{k+1} = theta_D^k - eta df(theta_G, theta_D^k) / d theta_D^k   (eq. 3 to 8),
-    f being D's loss, without penalties, on the grain at hand: so the look-ahead is defined per grain. D itself moves
-    as in any game.
+    f being D's loss, without penalties, on the micro-batch at hand: so the look-ahead is defined per micro-batch. D
+    itself moves as in any game.
 
     Args:
         steps: K.
@@ -27,13 +27,17 @@ class Unrolled(GAN):
         super().__init__(*arguments, **further)
         self.steps, self.step_size = steps, step_size
 
-    def opponent(self, batch: Batch, fakes: Tensor) -> Callable[[Tensor, Tensor | None], Tensor]:
+    @classmethod
+    def further(cls, settings: Any) -> dict[str, Any]:
+        return {"steps": settings.steps, "step_size": settings.step_size}
+
+    def opponent(self, batch: Batch, fakes: Tensor, condition: Tensor | None) -> Discriminate:
         """D after K steps, as G meets it."""
         weights = {name: p.detach().requires_grad_() for name, p in self.D.named_parameters()}
-        reals = self.shown(batch.reals, batch, "real")
+        reals = self.augmented(batch.reals, batch, "real")
         for _ in range(self.steps):
             real = functional_call(self.D, weights, (reals, batch.labels))
-            fake = functional_call(self.D, weights, (fakes, batch.fake_labels))
+            fake = functional_call(self.D, weights, (fakes, condition))
             loss = torch.stack(list(self.loss.discriminator(real, fake).values())).sum()
             slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
             weights = {name: w - self.step_size * slope for (name, w), slope in zip(weights.items(), slopes)}

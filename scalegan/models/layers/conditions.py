@@ -3,12 +3,14 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 
 def check_labels(labels: Tensor | None, num_classes: int, samples: int) -> Tensor | None:
     """The labels of `samples` images: indices [N], or attributes [N, K] with K = num_classes, which one-hot rows are.
 
-    With a single class nothing needs to be told. Indices on a GPU are not looked at (that would wait for the device).
+    With a single class nothing needs to be told. Indices on a GPU are not looked at (that would wait for the device),
+    nor those without data.
     """
     if num_classes == 0:
         if labels is not None and labels.shape[1:] != (0,):
@@ -23,7 +25,8 @@ def check_labels(labels: Tensor | None, num_classes: int, samples: int) -> Tenso
     if labels.shape != (samples,) or labels.is_floating_point() or labels.dtype == torch.bool:
         raise ValueError(f"labels must be {samples} class indices [N] or attributes [N, {num_classes}], "
                          f"not {labels.dtype} {list(labels.shape)}")
-    if labels.device.type == "cpu" and not torch.compiler.is_compiling() and samples:
+    without_data = torch.compiler.is_compiling() or isinstance(labels, FakeTensor)
+    if labels.device.type == "cpu" and samples and not without_data:
         low, high = labels.aminmax()
         if low < 0 or high >= num_classes:
             wrong = int(low if low < 0 else high)

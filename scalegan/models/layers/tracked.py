@@ -21,6 +21,7 @@ class Tracked(nn.Module):
         super().__init__()
         self.statistics = {}
         self._observed: dict[str, list[Tensor]] = {}
+        self._kept: dict[str, Tensor] = {}
 
     def observe(self, **values: Tensor) -> None:
         """Notes the mean of each value over this forward's samples."""
@@ -37,6 +38,23 @@ class Tracked(nn.Module):
         self._observed.clear()
         return means
 
+    def keep(self, **samples: Tensor) -> None:
+        """Notes something of each sample of this micro-batch, [n, ...]; the engine gives `commit` those of the whole
+        global batch, in its order, once the update is made.
+
+        Raises:
+            RuntimeError: where it kept something of this micro-batch already.
+        """
+        if not NothingObserved.depth:
+            if self._kept:
+                raise RuntimeError(f"{type(self).__name__} is asked twice for one micro-batch; use two of them")
+            self._kept = {name: value.detach() for name, value in samples.items()}
+
+    def drain_kept(self) -> dict[str, Tensor]:
+        """What was kept since the last call."""
+        kept, self._kept = self._kept, {}
+        return kept
+
     def take(self) -> dict[str, list[Tensor]]:
         """What was observed, which is then forgotten; `put_first` brings it back."""
         seen, self._observed = self._observed, {}
@@ -50,6 +68,11 @@ class Tracked(nn.Module):
     def advance(self, **means: Tensor) -> None:
         """Moves the buffers by one update of the player they belong to."""
         raise TypeError(f"{type(self).__name__} does not say how it advances")
+
+    @torch.no_grad()
+    def commit(self, **samples: Tensor) -> None:
+        """Takes up what was kept of the global batch, [batch, ...] each; equal on all ranks."""
+        raise TypeError(f"{type(self).__name__} does not say what it does with what it keeps")
 
 
 class NothingObserved:

@@ -17,22 +17,23 @@ from scalegan.data.manifest import Manifest
 from scalegan.data.reading import cache
 from scalegan.data.reading.cache import Remote
 from scalegan.data.reading.order import Order
-from scalegan.data.reading.webdataset import WebDatasetChunks
+from scalegan.data.reading.record_reader import OrderedReader, RecordReader
+from scalegan.data.reading.webdataset import WebDatasetReader
 from scalegan.errors import UserError
 
 PLENTY = 10**9
 
 
-def order_of(sizes: tuple[int, ...]) -> Order:
-    return Order(sizes, 16, 4, seed=3, block_records=8, window_blocks=4)
+def ordered(reader: RecordReader) -> OrderedReader:
+    return OrderedReader(reader, Order(reader.sizes, 16, 4, seed=3, block_records=8, window_blocks=4))
 
 
 def remote(url: str, cache_bytes: int = PLENTY) -> Remote:
     return Remote(url, cache_bytes, pause_seconds=0.01)
 
 
-def chunks_of(source: Remote) -> WebDatasetChunks:
-    return WebDatasetChunks(source.open(), order_of, source)
+def chunks_of(source: Remote) -> WebDatasetReader:
+    return WebDatasetReader(source.open(), source)
 
 
 @pytest.fixture(autouse=True)
@@ -61,15 +62,15 @@ def total(folder: Path) -> int:
     return sizes
 
 
-def stored(chunks: WebDatasetChunks, record: int) -> bytes:
+def stored(chunks: WebDatasetReader, record: int) -> bytes:
     return next(chunks.stored(np.array([record])))
 
 
 def test_the_same_samples_as_from_the_folder(tiny_set: Path, in_memory: str) -> None:
-    near, far = WebDatasetChunks(tiny_set, order_of), chunks_of(remote(in_memory))
+    near, far = WebDatasetReader(tiny_set), chunks_of(remote(in_memory))
     for position in range(0, 16 * 40, 16):
         for lane in range(4):
-            for one, other in zip(near.chunk(position, lane), far.chunk(position, lane)):
+            for one, other in zip(ordered(near).chunk(position, lane), ordered(far).chunk(position, lane)):
                 assert torch.equal(one, other)
     assert far.manifest.content == near.manifest.content
 
@@ -134,7 +135,7 @@ def test_what_is_missing_is_told_from_an_outage_by_its_cause() -> None:
 @pytest.mark.parametrize("harm", [lambda data: data[:700], lambda data: b"", lambda data: bytes(len(data))])
 def test_a_damaged_copy_is_fetched_again(
         in_memory: str, root: Path, tiny_set: Path, harm: object, capfd: pytest.CaptureFixture) -> None:
-    chunks, near = chunks_of(remote(in_memory)), WebDatasetChunks(tiny_set, order_of)
+    chunks, near = chunks_of(remote(in_memory)), WebDatasetReader(tiny_set)
     stored(chunks, 0)
     copy, = root.glob("*.tar")
     copy.write_bytes(harm(copy.read_bytes()))
@@ -187,10 +188,10 @@ def test_a_part_that_a_killed_process_left_does_not_stay_in_the_way(
 def _read_all(url: str, bound: int, seed: int, failures: multiprocessing.Queue) -> None:
     source = Remote(url, bound, 0.01)
     folder = source.open()
-    near = WebDatasetChunks(Path(url.removeprefix("file://")), order_of)
-    far = WebDatasetChunks(folder, order_of, source)
+    near = WebDatasetReader(Path(url.removeprefix("file://")))
+    far = WebDatasetReader(folder, source)
     generator = torch.Generator().manual_seed(seed)
-    for record in torch.randint(near.order.records, (150,), generator=generator).tolist():
+    for record in torch.randint(sum(near.sizes), (150,), generator=generator).tolist():
         if stored(near, record) != stored(far, record):
             failures.put(record)
 
@@ -238,7 +239,7 @@ def test_http(tiny_set: Path) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         url = f"http://127.0.0.1:{server.server_port}"
-        far, near = chunks_of(remote(url)), WebDatasetChunks(tiny_set, order_of)
+        far, near = chunks_of(remote(url)), WebDatasetReader(tiny_set)
         assert stored(far, 0) == stored(near, 0)
         child = os.fork()
         if child == 0:

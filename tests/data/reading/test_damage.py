@@ -25,9 +25,10 @@ from scalegan.data.codec import encode
 from scalegan.data.manifest import ImageFormat, Index, LabelSchema, Manifest
 from scalegan.data.preparing.shards import Record, finish, write_shard
 from scalegan.data.reading.order import Order
+from scalegan.data.reading.record_reader import OrderedReader
 from scalegan.data.reading.stream import Reals, Stream
 from scalegan.data.reading.waiting import Patience, Stopped
-from scalegan.data.reading.webdataset import WebDatasetChunks
+from scalegan.data.reading.webdataset import WebDatasetReader
 from scalegan.errors import UserError
 from scalegan.support import signals
 
@@ -53,11 +54,12 @@ def own_set(tiny_set: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_set, tmp_path / "set"))
 
 
-def open_set(folder: Path) -> WebDatasetChunks:
-    return WebDatasetChunks(folder, lambda sizes: Order(sizes, BATCH, LANES, 0, 8, 2))
+def open_set(folder: Path) -> OrderedReader:
+    reader = WebDatasetReader(folder)
+    return OrderedReader(reader, Order(reader.sizes, BATCH, LANES, 0, 8, 2))
 
 
-def open_stream(chunks: WebDatasetChunks, workers: int, batch: int = 0, lanes: range = range(LANES)) -> Stream:
+def open_stream(chunks: OrderedReader, workers: int, batch: int = 0, lanes: range = range(LANES)) -> Stream:
     return Stream(chunks, lanes, batch * BATCH, workers)
 
 
@@ -77,7 +79,7 @@ def assert_equal(found: list[Reals], expected: list[Reals]) -> None:
         assert one.labels.equal(other.labels)
 
 
-def batch_of(chunks: WebDatasetChunks, record: int) -> int:
+def batch_of(chunks: OrderedReader, record: int) -> int:
     return next(batch for batch in range(EPOCH) if record in chunks.order.batch(batch * BATCH))
 
 
@@ -115,7 +117,7 @@ def test_a_damaged_record_is_named_when_its_batch_comes(how: str, workers: int, 
     chunks = open_set(own_set)
     record = 127        # the last of its shard, so that truncating spares all others
     at = batch_of(chunks, record)
-    DAMAGES[how](own_set, chunks.index, record)
+    DAMAGES[how](own_set, chunks.reader.index, record)
     stream = open_stream(chunks, workers)
     assert_equal(take(stream, at), straight[:at])
     for _ in range(2):
@@ -130,7 +132,7 @@ def test_damage_outside_a_ranks_lanes_is_none_of_its_business(workers: int, own_
                                                               straight: list[Reals]) -> None:
     chunks = open_set(own_set)
     record = int(chunks.order.chunk(0, 0)[0])
-    DAMAGES["zeros"](own_set, chunks.index, record)
+    DAMAGES["zeros"](own_set, chunks.reader.index, record)
     reals = open_stream(chunks, workers, 0, range(2, 4)).take()
     assert reals.samples.equal(straight[0].samples[8:])
 

@@ -17,13 +17,14 @@ import torch
 from scalegan.config import loading
 from scalegan.data import beton_file
 from scalegan.data.manifest import Index, LabelSchema, Manifest
-from scalegan.data.opening import open_data, open_stream
+from scalegan.data.opening import open_sources
 from scalegan.data.preparing.shards import Record, finish, write_shard
 from scalegan.data.preparing.verify import damage_of_set
 from scalegan.data.reading.order import Order
+from scalegan.data.reading.record_reader import OrderedReader, RecordReader
 from scalegan.data.reading.stream import Reals, Stream
 from scalegan.data.reading.waiting import Patience
-from scalegan.data.reading.webdataset import WebDatasetChunks
+from scalegan.data.reading.webdataset import WebDatasetReader
 from scalegan.errors import RecipeError, UserError
 from scalegan.metrics.images import StoredImages
 
@@ -37,14 +38,14 @@ except UserError as error:
 needs_ffcv = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
 if not MISSING:
-    from scalegan.data.reading.ffcv_reader import FfcvChunks, FfcvStream, Room
+    from scalegan.data.reading.ffcv_reader import FfcvReader, FfcvStream, Room
 
 BATCH, LANES = 16, 4
 TWO_EPOCHS = 2 * (304 // BATCH) + 3
 
 
-def order_of(sizes: tuple[int, ...]) -> Order:
-    return Order(sizes, BATCH, LANES, 0, 8, 2)
+def ordered(reader: RecordReader) -> OrderedReader:
+    return OrderedReader(reader, Order(reader.sizes, BATCH, LANES, 0, 8, 2))
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +63,12 @@ def own_set(jpeg_set: Path, tmp_path: Path) -> Path:
 
 
 def batches(folder: Path, count: int, workers: int, lanes: range = range(LANES), position: int = 0) -> list[Reals]:
-    stream = FfcvStream(FfcvChunks(folder, order_of), lanes, position, workers)
+    stream = FfcvStream(ordered(FfcvReader(folder)), lanes, position, workers)
     return [stream.take() for _ in range(count)]
 
 
 def expected(folder: Path, count: int, lanes: range = range(LANES), position: int = 0) -> list[Reals]:
-    stream = Stream(WebDatasetChunks(folder, order_of), lanes, position, 0)
+    stream = Stream(ordered(WebDatasetReader(folder)), lanes, position, 0)
     return [stream.take() for _ in range(count)]
 
 
@@ -159,13 +160,13 @@ def test_stored_bytes_are_unchanged_and_ffcv_itself_reads_them(jpeg_set: Path) -
     finally:
         torch.set_num_threads(threads)
     ours = np.empty((8, 16, 16, 3), np.uint8)
-    FfcvChunks(jpeg_set, order_of).pipeline(np.arange(8), ours)
+    FfcvReader(jpeg_set).pipeline(np.arange(8), ours)
     assert (theirs - torch.from_numpy(ours).int()).abs().float().mean() < 4
 
 
 @needs_ffcv
 def test_what_is_kept_is_not_written_over(jpeg_set: Path) -> None:
-    stream = FfcvStream(FfcvChunks(jpeg_set, order_of), range(LANES), 0, 2)
+    stream = FfcvStream(ordered(FfcvReader(jpeg_set)), range(LANES), 0, 2)
     taken = [stream.take() for _ in range(30)]
     part, copies = taken[3].samples[2:5, :, 4:], [reals.samples.clone() for reals in taken]
     copy = part.clone()
@@ -190,12 +191,12 @@ def test_memory_comes_back_when_nobody_holds_it() -> None:
 @needs_ffcv
 def test_threads_go_with_the_stream_and_leave_torchs_alone(jpeg_set: Path) -> None:
     before, threads = threading.active_count(), torch.get_num_threads()
-    stream = FfcvStream(FfcvChunks(jpeg_set, order_of), range(LANES), 0, 3)
+    stream = FfcvStream(ordered(FfcvReader(jpeg_set)), range(LANES), 0, 3)
     stream.take()
     assert threading.active_count() == before + 3
     stream.close()
     assert threading.active_count() == before
-    stream = FfcvStream(FfcvChunks(jpeg_set, order_of), range(LANES), 0, 2)
+    stream = FfcvStream(ordered(FfcvReader(jpeg_set)), range(LANES), 0, 2)
     stream.take()
     del stream
     assert threading.active_count() == before
@@ -231,10 +232,10 @@ def test_record_that_is_no_image_is_told(own_set: Path, monkeypatch: pytest.Monk
     from scalegan.data import beton_pipeline
 
     damage(own_set, 7, 0.0)
-    chunks = FfcvChunks(own_set, order_of)
+    chunks = FfcvReader(own_set)
     place, size = chunks.pipeline.places[7], chunks.pipeline.sizes[7]
     chunks.pipeline.checksums[7] = beton_pipeline.checksum(np.array(chunks.pipeline.file[place : place + size]))
-    stream = FfcvStream(chunks, range(LANES), 0, 1)
+    stream = FfcvStream(ordered(chunks), range(LANES), 0, 1)
     with pytest.raises(UserError, match=r"record 7 .*cannot be decoded"):
         for _ in range(40):
             stream.take()
@@ -259,7 +260,7 @@ def test_file_that_does_not_fit_is_refused(harm: str, own_set: Path, tmp_path: P
         del content[-100 if harm == "cut in table" else len(content) // 2 :]
     path.write_bytes(b"" if harm == "empty" else content)
     with pytest.raises(UserError, match=r"data\.beton is damaged or none of ours.*--format ffcv"):
-        FfcvChunks(own_set, order_of)
+        FfcvReader(own_set)
     assert dict(damage_of_set(own_set))["data.beton"]
 
 
@@ -272,7 +273,7 @@ def test_another_raw_sets_file_is_refused(tmp_path: Path) -> None:
     finish(tmp_path, [shard], [index], image, LabelSchema("class", ("black",)), "made up")
     shutil.copy(beton_file.write_beton(tmp_path, tmp_path), ours)
     with pytest.raises(UserError, match=r"data\.beton is damaged or none of ours .*not those of index"):
-        FfcvChunks(ours, order_of)
+        FfcvReader(ours)
 
 
 @needs_ffcv
@@ -287,7 +288,7 @@ def test_a_beton_alone_is_evaluated(own_set: Path, tiny_set: Path) -> None:
 @needs_ffcv
 def test_an_error_is_not_passed_over(own_set: Path) -> None:
     damage(own_set, 7, 0.0)
-    stream = FfcvStream(FfcvChunks(own_set, order_of), range(LANES), 0, 2)
+    stream = FfcvStream(ordered(FfcvReader(own_set)), range(LANES), 0, 2)
     for _ in range(3):
         with pytest.raises(UserError, match=r"record 7 "):
             for _ in range(40):
@@ -297,15 +298,15 @@ def test_an_error_is_not_passed_over(own_set: Path) -> None:
 @needs_ffcv
 def test_worker_that_dies_or_fails_is_told(jpeg_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Patience, "look", 0.1)
-    stream = FfcvStream(FfcvChunks(jpeg_set, order_of), range(LANES), 0, 2)
-    stream._crew.stop()
+    stream = FfcvStream(ordered(FfcvReader(jpeg_set)), range(LANES), 0, 2)
+    stream._threads.stop()
     with pytest.raises(UserError, match="threads died"):
         for _ in range(100):
             stream.take()
-    chunks = FfcvChunks(jpeg_set, order_of)
+    chunks = FfcvReader(jpeg_set)
     monkeypatch.setattr(chunks, "pipeline", None)
     with pytest.raises(AttributeError):     # a bug in a thread is no reason to wait
-        FfcvStream(chunks, range(LANES), 0, 2).take()
+        FfcvStream(ordered(chunks), range(LANES), 0, 2).take()
 
 
 @needs_ffcv
@@ -313,10 +314,10 @@ def test_slow_disk_is_waited_for_and_said(jpeg_set: Path, monkeypatch: pytest.Mo
                                           capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(Patience, "look", 0.1)
     monkeypatch.setattr(Patience, "say", 0.1)
-    chunks = FfcvChunks(jpeg_set, order_of)
+    chunks = FfcvReader(jpeg_set)
     decode = chunks.pipeline
     monkeypatch.setattr(chunks, "pipeline", SlowDisk(decode))
-    stream = FfcvStream(chunks, range(LANES), 0, 1)
+    stream = FfcvStream(ordered(chunks), range(LANES), 0, 1)
     assert stream.take().samples.equal(expected(jpeg_set, 1)[0].samples)
     assert "waiting for data since 0.1 s; is the disk slow?" in capsys.readouterr().err
 
@@ -382,18 +383,18 @@ def _recipe(folder: Path, **data: object) -> object:
 
 @needs_ffcv
 def test_recipes_open_it(jpeg_set: Path) -> None:
-    chunks, task, content, table = open_data(_recipe(jpeg_set))
-    assert isinstance(chunks, FfcvChunks) and content == Manifest.load(jpeg_set).content
-    assert task.num_classes == 4 and len(table) == 304
-    stream = open_stream(chunks, range(4), 0, 1, False)
+    source = open_sources(_recipe(jpeg_set))["real"]
+    assert isinstance(source.records.reader, FfcvReader) and source.content == Manifest.load(jpeg_set).content
+    assert source.spec.classes == 4 and len(source.conditions) == 304
+    stream = source.open(range(4), 0, False)
     assert isinstance(stream, FfcvStream) and len(stream.take().samples) == 16
 
 
 def test_what_it_cannot_read_is_said(tiny_set: Path) -> None:
     with pytest.raises(UserError, match=r"data\.beton does not exist.*--format ffcv"):
-        open_data(_recipe(tiny_set))
+        open_sources(_recipe(tiny_set))
     with pytest.raises(RecipeError, match="local files"):
-        open_data(_recipe(Path("x"), path="memory://x"))
+        open_sources(_recipe(Path("x"), path="memory://x"))
 
 
 @needs_ffcv

@@ -9,16 +9,18 @@ import torch
 
 from scalegan.commands.prepare import main
 from scalegan.config import loading
-from scalegan.data.opening import open_data
-from scalegan.data.reading.folder import FolderChunks
+from scalegan.data.opening import open_sources
+from scalegan.data.reading.folder import FolderReader
 from scalegan.data.reading.order import Order
+from scalegan.data.reading.record_reader import OrderedReader, RecordReader
 from scalegan.data.reading.stream import Stream
-from scalegan.data.reading.webdataset import WebDatasetChunks
+from scalegan.data.reading.webdataset import WebDatasetReader
+from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError, UserError
 
 
-def order_of(sizes: tuple[int, ...]) -> Order:
-    return Order(sizes, 16, 4, seed=7, window_blocks=2)
+def ordered(reader: RecordReader) -> OrderedReader:
+    return OrderedReader(reader, Order(reader.sizes, 16, 4, seed=7, window_blocks=2))
 
 
 @pytest.fixture
@@ -37,20 +39,21 @@ def test_gives_the_samples_of_the_prepared_set(tmp_path: Path, photos: Path, kin
             f"{i}.png": made.encoded(made.pixels(i)[..., 0], "PNG") for i in range(100)}),
     }[kind]()
     main([str(source), str(tmp_path / "set"), "--resolution", "16", "--encoding", "raw"])
-    ours, prepared = FolderChunks(source, order_of, 16), WebDatasetChunks(tmp_path / "set", order_of)
+    ours, prepared = FolderReader(source, 16), WebDatasetReader(tmp_path / "set")
     assert len(prepared.manifest.shards) > 1 and ours.manifest.labels == prepared.manifest.labels
     for position in range(0, 16 * 20, 16):
         for lane in range(4):
-            (mine, my_labels), (theirs, their_labels) = ours.chunk(position, lane), prepared.chunk(position, lane)
+            mine, my_labels = ordered(ours).chunk(position, lane)
+            theirs, their_labels = ordered(prepared).chunk(position, lane)
             assert torch.equal(mine, theirs), (position, lane)
             assert (my_labels is None and their_labels is None) or torch.equal(my_labels, their_labels)
 
 
 def test_workers_change_no_sample(photos: Path) -> None:
-    chunks = FolderChunks(photos, order_of, 16)
+    chunks = FolderReader(photos, 16)
     batches = []
     for workers in (0, 2):
-        stream = Stream(chunks, range(4), 32, workers)
+        stream = Stream(ordered(chunks), range(4), 32, workers)
         batches.append([stream.take() for _ in range(4)])
     for one, other in zip(*batches):
         assert one.position == other.position
@@ -58,17 +61,17 @@ def test_workers_change_no_sample(photos: Path) -> None:
 
 
 def test_content_is_that_of_the_files(photos: Path, tmp_path: Path) -> None:
-    content = FolderChunks(photos, order_of, 16).manifest.content
-    assert FolderChunks(photos.rename(tmp_path / "moved"), order_of, 16).manifest.content == content
+    content = FolderReader(photos, 16).manifest.content
+    assert FolderReader(photos.rename(tmp_path / "moved"), 16).manifest.content == content
     moved = tmp_path / "moved"
-    assert FolderChunks(moved, order_of, 32).manifest.content != content
+    assert FolderReader(moved, 32).manifest.content != content
     (moved / "cat" / "1.jpg").write_bytes((moved / "cat" / "2.jpg").read_bytes())
-    assert FolderChunks(moved, order_of, 16).manifest.content != content
+    assert FolderReader(moved, 16).manifest.content != content
 
 
 def test_broken_and_changed_files_are_named(photos: Path) -> None:
     (photos / "cat" / "3.jpg").write_bytes(b"broken")
-    chunks = FolderChunks(photos, order_of, 16)
+    chunks = FolderReader(photos, 16)
     with pytest.raises(UserError, match=r"cat/3\.jpg cannot be used.*scalegan prepare"):
         chunks.pixels(2)
     (photos / "cat" / "4.jpg").write_bytes(made.encoded(made.pixels(999)))
@@ -78,12 +81,12 @@ def test_broken_and_changed_files_are_named(photos: Path) -> None:
 
 def test_what_it_does_not_read_is_said(tmp_path: Path, tiny_set: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
-        FolderChunks(tmp_path / "nothing", order_of, 16)
+        FolderReader(tmp_path / "nothing", 16)
     with pytest.raises(UserError, match="holds shards"):
-        FolderChunks(tiny_set, order_of, 16)
+        FolderReader(tiny_set, 16)
     lmdb = made.write_lmdb(tmp_path / "bedroom_lmdb", made.lsun_records(3))
     with pytest.raises(UserError, match=r"scalegan prepare .*--kind lsun"):
-        FolderChunks(lmdb, order_of, 16)
+        FolderReader(lmdb, 16)
 
 
 def _recipe(path: object, **data: object) -> object:
@@ -93,10 +96,11 @@ def _recipe(path: object, **data: object) -> object:
 
 
 def test_recipes_open_it(photos: Path) -> None:
-    chunks, task, content, table = open_data(_recipe(photos, labels="class"))
-    assert task.shape == (3, 16, 16) and task.num_classes == 2 and content == chunks.manifest.content
-    assert np.bincount(table.numpy()).tolist() == [90, 60]
+    source = open_sources(_recipe(photos, labels="class"))["real"]
+    assert source.spec == Spec("image", (3, 16, 16), classes=2)
+    assert source.content == source.records.reader.manifest.content
+    assert np.bincount(source.conditions.numpy()).tolist() == [90, 60]
     with pytest.raises(RecipeError, match=r"data\.labels=attributes"):
-        open_data(_recipe(photos, labels="attributes"))
+        open_sources(_recipe(photos, labels="attributes"))
     with pytest.raises(RecipeError, match="local files"):
-        open_data(_recipe("memory://x"))
+        open_sources(_recipe("memory://x"))

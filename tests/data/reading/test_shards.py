@@ -14,15 +14,17 @@ from scalegan.data.codec import encode, pixels_of
 from scalegan.data.manifest import ImageFormat, Index, LabelSchema, Manifest
 from scalegan.data.preparing.shards import Record, finish, write_shard
 from scalegan.data.reading.order import Order
-from scalegan.data.reading.webdataset import WebDatasetChunks
+from scalegan.data.reading.record_reader import OrderedReader
+from scalegan.data.reading.webdataset import WebDatasetReader
 from scalegan.errors import UserError
 
 
-def open_set(folder: Path) -> WebDatasetChunks:
-    return WebDatasetChunks(folder, lambda sizes: Order(sizes, 16, 2, 0, 8, 2))
+def open_set(folder: Path) -> OrderedReader:
+    reader = WebDatasetReader(folder)
+    return OrderedReader(reader, Order(reader.sizes, 16, 2, 0, 8, 2))
 
 
-def read_all(chunks: WebDatasetChunks) -> None:
+def read_all(chunks: OrderedReader) -> None:
     """Every record of an epoch."""
     for position in range(0, chunks.order.batches_per_epoch * 16, 16):
         for lane in range(2):
@@ -82,7 +84,7 @@ def test_chunks_are_the_records_that_the_order_names(own_set: Path) -> None:
     records = chunks.order.chunk(32, 1)
     assert labels.tolist() == (records % 4).tolist()
     assert pixels.shape == (8, 3, 16, 16)
-    index, image = chunks.index, chunks.manifest.image
+    index, image = chunks.reader.index, chunks.reader.manifest.image
     content = {shard: (own_set / f"{shard:06d}.tar").read_bytes() for shard in range(5)}
     for row, record in enumerate(records.tolist()):
         at = int(index.offsets[record])

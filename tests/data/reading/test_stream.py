@@ -16,18 +16,19 @@ from scalegan.data.codec import encode
 from scalegan.data.manifest import ImageFormat, Index, LabelSchema, Shard, digest_of
 from scalegan.data.preparing.shards import finish
 from scalegan.data.reading import order
-from scalegan.data.reading.order import Order
-from scalegan.data.reading.points import SETS, PointChunks
+from scalegan.data.reading.order import Endless, Order
+from scalegan.data.reading.points import SETS, PointReader
+from scalegan.data.reading.record_reader import OrderedReader
 from scalegan.data.reading.stream import Reals, Stream, _batches_per_task
-from scalegan.data.reading.webdataset import WebDatasetChunks
+from scalegan.data.reading.webdataset import WebDatasetReader
 from scalegan.errors import UserError
 from scalegan.games.base import Batch
 from scalegan.randomness import Draws
-from scalegan.training.batch_loader import Feed
+from scalegan.training.batch_loader import BatchLoader, StreamSettings
 
 
-def open_set(folder: Path) -> WebDatasetChunks:
-    return WebDatasetChunks(folder, lambda sizes: Order(sizes, 16, 4, 0, 8, 2))
+def open_set(folder: Path) -> OrderedReader:
+    return of_lanes(folder, 4)
 
 
 def take(folder: Path, batches: int, workers: int = 0, position: int = 0, lanes: range = range(4)) -> list[Reals]:
@@ -65,8 +66,9 @@ def test_a_rank_takes_its_lanes(tiny_set: Path, straight: list[Reals]) -> None:
         assert torch.cat([one.labels, other.labels]).equal(whole.labels)
 
 
-def of_lanes(folder: Path, lanes: int) -> WebDatasetChunks:
-    return WebDatasetChunks(folder, lambda sizes: Order(sizes, 16, lanes, 0, 8, 2))
+def of_lanes(folder: Path, lanes: int) -> OrderedReader:
+    reader = WebDatasetReader(folder)
+    return OrderedReader(reader, Order(reader.sizes, 16, lanes, 0, 8, 2))
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2, 3])
@@ -198,7 +200,7 @@ def test_resuming_far_into_lsun_takes_less_than_two_seconds(tmp_path: Path) -> N
 
     def first_batch(number: int) -> float:
         start = time.perf_counter()
-        chunks = WebDatasetChunks(tmp_path, lambda _: Order(sizes, 128, 16, 0))
+        chunks = OrderedReader(WebDatasetReader(tmp_path), Order(sizes, 128, 16, 0))
         stream = Stream(chunks, range(16), position, 2)
         assert stream.take().samples.shape == (128, 3, 64, 64)
         seconds = time.perf_counter() - start
@@ -212,39 +214,39 @@ def test_resuming_far_into_lsun_takes_less_than_two_seconds(tmp_path: Path) -> N
 @pytest.mark.parametrize("name", SETS)
 def test_points_are_the_same_on_any_lanes(name: str) -> None:
     def points(lanes: int) -> torch.Tensor:
-        chunks = PointChunks(name, lambda sizes: Order(sizes, 64, lanes, 0), seed=3)
+        chunks = OrderedReader(PointReader(name, seed=3), Endless(64, lanes))
         return torch.cat([Stream(chunks, range(lanes), 64 * 5, 0).take().samples for _ in range(1)])
     assert points(1).shape == (64, 2)
     assert points(1).equal(points(4))
     assert 0.1 < points(1).std() < 4
 
 
-def fed(feed: Feed, reals: Reals, phase: str, updates: int) -> Batch:
-    return feed.batch(feed.prepare(reals), phase, updates)
+def fed(loader: BatchLoader, reals: Reals, phase: str, updates: int) -> Batch:
+    return loader.batch(loader.prepare({"real": reals}), reals.position, phase, updates)
 
 
-def make_feed(offset: int, labels: torch.Tensor | None = None) -> Feed:
-    return Feed(0, 0, 16, offset, torch.device("cpu"), True, labels)
+def make_loader(offset: int, labels: torch.Tensor | None = None, batch: int = 16, flip: bool = True) -> BatchLoader:
+    return BatchLoader(0, 0, batch, offset, torch.device("cpu"), {"real": StreamSettings(flip, labels)})
 
 
-def test_feed_of_a_rank_is_its_part_of_the_whole(straight: list[Reals]) -> None:
+def test_what_a_rank_is_given_is_its_part_of_the_whole(straight: list[Reals]) -> None:
     """Flips, labels of fakes and latents: none knows of ranks."""
     table = torch.arange(4).repeat(76)
     reals = straight[3]
-    whole = fed(make_feed(0, table), reals, "D", 5)
+    whole = fed(make_loader(0, table), reals, "D", 5)
     for offset in (0, 4, 8):
         part = Reals(reals.position, reals.samples[offset : offset + 4], reals.labels[offset : offset + 4])
-        batch = fed(make_feed(offset, table), part, "D", 5)
+        batch = fed(make_loader(offset, table), part, "D", 5)
         expected = whole[offset : offset + 4]
         assert batch.reals.equal(expected.reals)
         assert batch.labels.equal(expected.labels)
-        assert batch.fake_labels.equal(expected.fake_labels)
+        assert batch.condition().equal(expected.condition())
         assert batch.draws.normal("z", 8).equal(expected.draws.normal("z", 8))
 
 
 def test_phases_and_updates_draw_apart(straight: list[Reals]) -> None:
-    feed = make_feed(0)
-    drawn = {fed(feed, straight[0], phase, updates).draws.normal("z", 1).sum().item()
+    loader = make_loader(0)
+    drawn = {fed(loader, straight[0], phase, updates).draws.normal("z", 1).sum().item()
              for phase in ("D", "G") for updates in (0, 1)}
     assert len(drawn) == 4
 
@@ -253,7 +255,7 @@ def test_flips_mirror_about_half_and_nothing_else(straight: list[Reals]) -> None
     flipped = 0
     for reals in straight:
         plain = reals.samples.float() / 127.5 - 1
-        for sample, image in zip(fed(make_feed(0), reals, "D", 0).reals, plain):
+        for sample, image in zip(fed(make_loader(0), reals, "D", 0).reals, plain):
             mirrored = torch.allclose(sample, image.flip(2), atol=1e-6)
             assert mirrored or torch.allclose(sample, image, atol=1e-6)
             flipped += mirrored
@@ -261,15 +263,15 @@ def test_flips_mirror_about_half_and_nothing_else(straight: list[Reals]) -> None
 
 
 def test_phases_that_share_a_batch_see_the_same_flips(straight: list[Reals]) -> None:
-    feed = make_feed(0)
-    assert fed(feed, straight[0], "D", 0).reals.equal(fed(feed, straight[0], "D.r1", 7).reals)
+    loader = make_loader(0)
+    assert fed(loader, straight[0], "D", 0).reals.equal(fed(loader, straight[0], "D.r1", 7).reals)
 
 
 def test_labels_of_fakes_follow_the_datas_own() -> None:
     table = torch.tensor([0] * 90 + [1] * 10)
     reals = Reals(0, torch.zeros(4000, 3, 2, 2, dtype=torch.uint8), torch.zeros(4000, dtype=torch.long))
-    feed = Feed(0, 0, 4000, 0, torch.device("cpu"), False, table)
-    assert fed(feed, reals, "D", 0).fake_labels.float().mean() == pytest.approx(0.1, abs=0.02)
+    loader = make_loader(0, table, 4000, False)
+    assert fed(loader, reals, "D", 0).condition().float().mean() == pytest.approx(0.1, abs=0.02)
 
 
 def test_draws_follow_the_device() -> None:

@@ -1,14 +1,14 @@
 """The pull-away term of EBGAN-PT (Zhao, Mathieu & LeCun, 2017, section 2.4)."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from scalegan.games.base import Batch
-from scalegan.games.gan.tricks import Trick
+from scalegan import penalties
+from scalegan.games.base import Batch, Game
+from scalegan.games.penalties import Penalty
 from scalegan.losses import Terms
-from scalegan.penalties import pull_away
 
 
-class PullAway(Trick):
+class PullAway(Penalty):
     """G keeps the encodings of its fakes apart: their mean squared cosine over pairs i != j, times `weight`.
 
     Args:
@@ -20,5 +20,5 @@ class PullAway(Trick):
         super().__init__()
         self.weight, self.group = weight, group
 
-    def forge(self, game: nn.Module, batch: Batch, fakes: Tensor) -> Terms:
-        return {"pull_away": self.weight * pull_away(game.D.encode(fakes, batch.fake_labels), self.group)}
+    def of_generator(self, game: Game, batch: Batch, fakes: Tensor, condition: Tensor | None) -> Terms:
+        return {"pull_away": self.weight * penalties.pull_away(game.D.encode(fakes, condition), self.group)}

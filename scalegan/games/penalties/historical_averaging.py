@@ -5,11 +5,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
 
 from scalegan.games.base import Batch, Game, Phase
-from scalegan.games.gan.tricks import Trick
+from scalegan.games.penalties import Look, Penalty
 from scalegan.losses import Terms
 
 
-class HistoricalAveraging(Trick):
+class HistoricalAveraging(Penalty):
     """Both players' costs include |theta - 1/t sum theta[i]|^2, the distance to the mean of their past weights.
 
     Args:
@@ -25,10 +25,10 @@ class HistoricalAveraging(Trick):
             self.register_buffer(f"mean_{name}", torch.zeros(size))
             self.register_buffer(f"updates_{name}", torch.zeros(()))
 
-    def judge(self, game: Game, batch: Batch, reals: Tensor, fakes: Tensor) -> Terms:
+    def of_discriminator(self, game: Game, look: Look) -> Terms:
         return {"history": self._distance(game, "D")}
 
-    def forge(self, game: Game, batch: Batch, fakes: Tensor) -> Terms:
+    def of_generator(self, game: Game, batch: Batch, fakes: Tensor, condition: Tensor | None) -> Terms:
         return {"history": self._distance(game, "G")}
 
     def _distance(self, game: Game, player: str) -> Tensor:

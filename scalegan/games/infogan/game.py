@@ -1,0 +1,119 @@
+"""InfoGAN (Chen et al., 2016): G and Q make the codes readable from the image; D knows of no code."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scalegan.augment import Augment
+from scalegan.augment.choice import augment_of
+from scalegan.data.spec import Spec
+from scalegan.games.base import Batch, Export, Game, Phase, Preview
+from scalegan.games.infogan.codes import Codes, Reader
+from scalegan.losses import LOSSES, Terms
+from scalegan.models import families
+
+if TYPE_CHECKING:
+    from scalegan.config import Recipe
+
+_SWEEP = 2.0        # the paper varies continuous codes from -2 to 2, beyond those of training
+
+
+class InfoGAN(Game):
+    """min_{G, Q} max_D V(D, G) - lambda L_I(G, Q), L_I = E log Q(c | G(z, c)) + H(c)   (eq. 6).
+
+    Q is a head of its own on D's last features; these move with D alone, so that its phase is the plain game's. The
+    phase of G and Q sees the latents and codes of D's update before it, on the same batch, as the published code does.
+
+    Args:
+        generator: from noise and codes to images, with `Codes` for its latent.
+        discriminator: with features in `encode`.
+        reader: Q's head.
+        codes: what is drawn.
+        weights: lambda of categorical and of continuous codes.
+        augment: what happens to images before D and Q see them.
+    """
+
+    exports = {"G": Export(("G",), ("z",)), "Q": Export(("D", "Q"), ("image",), "vector", averaged=False)}
+
+    def __init__(self, generator: nn.Module, discriminator: nn.Module, reader: Reader, codes: Codes,
+                 weights: tuple[float, float] = (1.0, 0.1), augment: Augment | None = None) -> None:
+        super().__init__()
+        self.G, self.D, self.Q, self.codes = generator, discriminator, reader, codes
+        self.weights, self.augment, self.loss = weights, augment or Augment(), LOSSES["non_saturating"]
+        self.players = {"G": self.G, "D": self.D, "Q": self.Q}
+        self.compiled = dict(self.players)
+        self.phases = [Phase("D", ("D",), self.discriminator_loss),
+                       Phase("GQ", ("G", "Q"), self.information_loss, fresh_batch=False, draws="D")]
+
+    @classmethod
+    def make(cls, recipe: "Recipe", specs: Mapping[str, Spec]) -> "InfoGAN":
+        settings, spec = recipe.game, next(iter(specs.values()))
+        codes = Codes(recipe.model.latent_dim, settings.categories, settings.continuous, recipe.model.latent)
+        generator, discriminator = families.build(replace(recipe.model, latent_dim=codes.latent_dim), spec)
+        generator.latent = codes
+        reader = Reader(discriminator.encoding_size, settings.hidden, settings.categories, settings.continuous,
+                        getattr(recipe.model, "norm_group", None), settings.fixed_deviation)
+        return cls(generator, discriminator, reader, codes, (settings.weight, settings.continuous_weight),
+                   augment_of(recipe))
+
+    @classmethod
+    def compose(cls, export: Export, parts: Sequence[nn.Module]) -> nn.Module:
+        return CodeReader(*parts) if len(parts) == 2 else parts[0]
+
+    def discriminator_loss(self, batch: Batch) -> Terms:
+        with torch.no_grad():
+            fakes = self.compiled["G"](self.codes(batch.draws))
+        real = self.D(self.augmented(batch.reals, batch, "real"))
+        fake = self.D(self.augmented(fakes, batch, "fake"))
+        batch.figures.update(real_logit=real.mean(), fake_logit=fake.mean(), **self.augment.watch(real, batch.images))
+        return self.loss.discriminator(real, fake)
+
+    def information_loss(self, batch: Batch) -> Terms:
+        """What G loses to D, less what Q knows of the codes; H(c), a constant, is in the figure `information`."""
+        z = self.codes(batch.draws)
+        fakes = self.augmented(self.compiled["G"](z), batch, "fake")
+        features = self.D.encode(fakes)
+        terms = self.loss.generator(self.D.classify(features))
+        surprise = self.Q.surprise(self.Q(features), *self.codes.of(z))
+        batch.figures["information"] = self.codes.entropy - sum(surprise.values())
+        weights = {"categories": self.weights[0], "continuous": self.weights[1]}
+        return terms | {name: weights[name] * value for name, value in surprise.items()}
+
+    def augmented(self, images: Tensor, batch: Batch, side: str) -> Tensor:
+        return self.augment(images, batch.draws.of(f"augment/{side}"), batch.images)
+
+    @torch.no_grad()
+    def draw(self, networks: Mapping[str, nn.Module], preview: Preview) -> Mapping[str, Tensor]:
+        """A value of the first categorical code per column, a latent per row; below, each continuous code is swept from
+        -2 to 2 along a row."""
+        generator, columns = networks["G"], preview.columns
+        z = self.codes(preview.draws)
+        if z.shape[0] % columns or len(preview.draws) < columns:
+            return {"samples": generator(z)}
+        rows = z.unflatten(0, (-1, columns))[:, :1].repeat(1, columns, 1)       # [rows, columns, latent_dim]
+        swept = min(self.codes.continuous, len(rows) // 2)
+        rows[:, :, self.codes.noise_dim + sum(self.codes.categories):] = 0
+        if self.codes.categories:
+            values = torch.arange(columns, device=z.device) % self.codes.categories[0]
+            first = slice(self.codes.noise_dim, self.codes.noise_dim + self.codes.categories[0])
+            rows[: len(rows) - swept, :, first] = F.one_hot(values, self.codes.categories[0]).to(z.dtype)
+        for code in range(swept):
+            place = self.codes.noise_dim + sum(self.codes.categories) + code
+            rows[len(rows) - swept + code, :, place] = torch.linspace(-_SWEEP, _SWEEP, columns, device=z.device)
+        return {"codes": generator(rows.flatten(0, 1))}
+
+
+class CodeReader(nn.Module):
+    """Images [N, C, H, W] to what Q reads in them: logits of every category, then means and log standard deviations of
+    the continuous codes, [N, ...]."""
+
+    def __init__(self, discriminator: nn.Module, reader: Reader) -> None:
+        super().__init__()
+        self.D, self.Q = discriminator, reader
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.Q(self.D.encode(images))

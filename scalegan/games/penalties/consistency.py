@@ -1,0 +1,30 @@
+"""Balanced consistency regularisation (Zhao et al., 2020, "Improved Consistency Regularization for GANs")."""
+
+from scalegan.augment.blit import flip_and_shift
+from scalegan.games.base import Game
+from scalegan.games.penalties import Look, Penalty
+from scalegan.losses import Terms
+
+
+class Consistency(Penalty):
+    """bCR (algorithm 1): what D says of an image and of its flipped and shifted copy is to be the same, of reals and of
+    fakes: weight * E (D(x) - D(T(x)))^2.
+
+    Args:
+        real, fake: weights (lambda_real, lambda_fake of the paper).
+        pixels: shifts are up to so many.
+    """
+
+    def __init__(self, real: float = 10.0, fake: float = 10.0, pixels: int = 4) -> None:
+        super().__init__()
+        self.weights, self.pixels = {"real": real, "fake": fake}, pixels
+
+    def of_discriminator(self, game: Game, look: Look) -> Terms:
+        terms = {}
+        for side, weight in self.weights.items():
+            if weight:
+                seen = getattr(look, side)
+                copies = flip_and_shift(seen.augmented.detach(), look.batch.draws.of(f"bcr/{side}"), self.pixels)
+                apart = seen.logits - look.discriminator(copies, seen.condition)
+                terms[f"bcr_{side}"] = weight * apart.square().mean()
+        return terms

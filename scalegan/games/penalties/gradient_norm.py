@@ -1,0 +1,43 @@
+"""R1 and R2: the squared norm of D's gradient at reals and at fakes (Mescheder et al., 2018, eq. 9)."""
+
+from scalegan import penalties
+from scalegan.games.base import Batch, Game
+from scalegan.games.penalties import Look, Penalty
+from scalegan.losses import Terms
+from scalegan.schedules import Moving, at
+
+
+class GradientNorm(Penalty):
+    """gamma / 2 E |grad D|^2, with respect to images before augmentation.
+
+    Args:
+        side: "real" for R1, "fake" for R2.
+        gamma: weight.
+        every: of R1; 1 makes it a term of D's phase (one forward, one step), more a lazy phase of its own.
+
+    Raises:
+        ValueError: for a lazy R2.
+    """
+
+    def __init__(self, side: str, gamma: float | Moving, every: int = 1) -> None:
+        super().__init__()
+        if side == "fake" and every > 1:
+            raise ValueError("R2 is a term of every update; only R1 can be lazy")
+        self.side, self.gamma, self.every = side, gamma, every
+        self.lazy_player = "D" if every > 1 else ""
+        self.differentiates = (side,) if every == 1 else ()
+
+    def of_discriminator(self, game: Game, look: Look) -> Terms:
+        if self.every > 1:
+            return {}
+        squares = look.squared_gradient_norms[self.side]
+        return {self.name: at(self.gamma, look.batch.images) / 2 * squares.mean()}
+
+    def alone(self, game: Game, batch: Batch) -> Terms:
+        reals = batch.reals.detach().requires_grad_(True)
+        logits = game.D(game.augmented(reals, batch, "real"), batch.labels)
+        return {self.name: penalties.r1(logits, reals, at(self.gamma, batch.images) * self.every)}
+
+    @property
+    def name(self) -> str:
+        return {"real": "r1", "fake": "r2"}[self.side]

@@ -1,0 +1,52 @@
+"""StyleGAN2's path length regularisation, and its running mean."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from scalegan.games.base import Batch, Game
+from scalegan.games.penalties import Penalty
+from scalegan.losses import Terms
+from scalegan.models.layers.tracked import Tracked
+
+
+class PathLength(Penalty, Tracked):
+    """A lazy phase of G, on half of each micro-batch (Karras et al., 2020, section 3.2 and appendix B).
+
+    Args:
+        weight: of the penalty.
+        decay: share of the running mean length that an update keeps (the published code's 1 - 0.01).
+        every: updates of G for one of the penalty's.
+
+    The mean that lengths are held against is the running one moved by the micro-batch's own, as in the published code
+    by the GPU's: the penalty is defined per micro-batch.
+    """
+
+    lazy_player = "G"
+
+    def __init__(self, weight: float = 2.0, decay: float = 0.99, every: int = 4) -> None:
+        super().__init__()
+        self.weight, self.decay, self.every = weight, decay, every
+        self.statistics = {"mean": ()}
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, images: Tensor, ws: Tensor, noise: Tensor) -> Tensor:
+        """A scalar from images [n, C, H, W] made of ws [n, num_ws, w_dim]; `noise` is standard normal, as images."""
+        height, width = images.shape[2:]
+        along = (images * noise).sum() / math.sqrt(height * width)
+        gradient, = torch.autograd.grad(along, ws, create_graph=True)
+        lengths = gradient.square().sum(2).mean(1).sqrt()  # [n]
+        self.observe(mean=lengths.mean())
+        mean = self.mean.lerp(lengths.mean().to(self.mean.dtype), 1 - self.decay)
+        return self.weight * (lengths - mean).square().mean()
+
+    def alone(self, game: Game, batch: Batch) -> Terms:
+        half = batch[: max(len(batch) // 2, 1)]
+        ws = game.fakes_of.styles(game.G, half, game.fake_condition(half))
+        images = game.G.synthesis(ws, game.fakes_of.noise(game.G, half))
+        noise = half.draws.normal("path", *images.shape[1:])
+        return {"path": self(images, ws, noise) * self.every}
+
+    def advance(self, mean: Tensor) -> None:
+        self.mean.lerp_(mean.to(self.mean.dtype), 1 - self.decay)

@@ -1,0 +1,49 @@
+"""From draws to samples, for any generator: each network tells how its latents are distributed."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from scalegan.randomness import Draws
+
+
+def latents(generator: nn.Module, draws: Draws) -> Tensor:
+    """z [n, latent_dim] of the distribution that the generator names in `latent`: "normal", "uniform" in [-1, 1], or a
+    function of draws."""
+    if callable(generator.latent):
+        return generator.latent(draws)
+    if generator.latent == "uniform":
+        return draws.uniform("z", generator.latent_dim) * 2 - 1
+    return draws.normal("z", generator.latent_dim)
+
+
+def is_styled(generator: nn.Module) -> bool:
+    """Whether a generator has the halves `mapping` and `synthesis`, and takes noise."""
+    return hasattr(generator, "synthesis")
+
+
+def style_of(generator: nn.Module, psi: float = 1.0) -> dict[str, Any]:
+    """Arguments that make an image depend on its latent and label alone."""
+    return {"psi": psi, "noise": "const"} if is_styled(generator) else {"psi": psi}
+
+
+def generate(generator: nn.Module, draws: Draws, condition: Tensor | None, psi: float = 1.0,
+             noise: str = "const") -> Tensor:
+    """Samples [n, ...], each of its own draws alone; `noise` of a style-based generator is "const", or "random" from
+    the draws."""
+    z = latents(generator, draws)
+    if noise == "random" and is_styled(generator):
+        planes = lambda name, shape: draws.normal(f"noise/{name}", *shape[1:])  # noqa: E731
+        return generator.synthesis(generator.mapping(z, condition, psi), planes)
+    return generator(z, condition, **style_of(generator, psi))
+
+
+def one_batch_at_a_time(generator: nn.Module, draws: Draws, condition: Tensor | None, psi: float, batch: int) -> Tensor:
+    """The same, for many."""
+    parts = []
+    for first in range(0, len(draws), batch):
+        part = slice(first, first + batch)
+        some = Draws(draws.seed, draws.attempt, draws.purpose, draws.positions[part])
+        parts.append(generate(generator, some, None if condition is None else condition[part], psi))
+    return torch.cat(parts)
