@@ -98,8 +98,8 @@ def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None =
         about, weights = _read_export(path)
     else:
         path = newest(path)
-        facts = store.facts_of(path)
-        about, weights = _about_run(facts), {}
+        metadata = store.metadata_of(path)
+        about, weights = _about_run(metadata), {}
     names = list(about["networks"])
     if only and only not in names:
         raise UserError(f"{path} has no network '{only}'{did_you_mean(only, names)}; it has {', '.join(names)}")
@@ -118,7 +118,7 @@ def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None =
                for part in dict.fromkeys(chain(*parts.values()))}
     if not path.is_file():
         for part, module in modules.items():
-            weights |= _from_checkpoint(path, facts, about, part, module, ema, sigma_rel)
+            weights |= _from_checkpoint(path, metadata, about, part, module, ema, sigma_rel)
         if sigma_rel is not None:
             about["sigma_rel"] = sigma_rel
     for part, module in modules.items():
@@ -190,13 +190,13 @@ def _export(tree: Mapping[str, Any]) -> Export:
     return Export(**{key: tuple(value) if isinstance(value, list) else value for key, value in tree.items()})
 
 
-def _about_run(facts: Mapping[str, Any]) -> dict[str, Any]:
+def _about_run(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint's networks are."""
-    recipe = completed(facts["recipe"])
-    shared = {"images": facts["images"], "seed": recipe["seed"]}
-    if "networks" in facts:
-        return {**facts["networks"], "recipe": recipe, **shared}
-    return described(recipe, {REAL: Spec.of(facts["task"])}, game_of(recipe["game"]["name"]), **shared)
+    recipe = completed(metadata["recipe"])
+    shared = {"images": metadata["images"], "seed": recipe["seed"]}
+    if "networks" in metadata:
+        return {**metadata["networks"], "recipe": recipe, **shared}
+    return described(recipe, {REAL: Spec.of(metadata["task"])}, game_of(recipe["game"]["name"]), **shared)
 
 
 def _parts(about: Mapping[str, Any], export: Export) -> list[str]:
@@ -205,14 +205,14 @@ def _parts(about: Mapping[str, Any], export: Export) -> list[str]:
             for player in export.players]
 
 
-def _from_checkpoint(path: Path, facts: Mapping[str, Any], about: Mapping[str, Any], part: str, module: nn.Module,
+def _from_checkpoint(path: Path, metadata: Mapping[str, Any], about: Mapping[str, Any], part: str, module: nn.Module,
                      ema: str | None, sigma_rel: float | None) -> dict[str, Tensor]:
     """A player's weights, or those of its average, as `<part>/<name>`."""
     averaged, player = about["averaged"], part.removesuffix(_LIVE)
     if part not in averaged:
         return _group(path, f"game/{about['prefixes'][player]}.", part)
     if sigma_rel is not None:
-        return _reconstructed(path, facts, player, module, averaged[0], sigma_rel)
+        return _reconstructed(path, metadata, player, module, averaged[0], sigma_rel)
     return _group(path, prefix_of(group_of(ema), player, averaged[0]), player)
 
 
@@ -233,10 +233,10 @@ def _group(path: Path, prefix: str, player: str) -> dict[str, Tensor]:
             if "/" not in (rest := name.removeprefix(prefix))}
 
 
-def _reconstructed(path: Path, facts: Mapping[str, Any], player: str, module: nn.Module, first: str,
+def _reconstructed(path: Path, metadata: Mapping[str, Any], player: str, module: nn.Module, first: str,
                    sigma_rel: float) -> dict[str, Tensor]:
     """Parameters of a player's average of that length, and the buffers of the checkpoint."""
-    lengths = (facts["recipe"].get("power_ema") or {}).get("sigma_rel")
+    lengths = (metadata["recipe"].get("power_ema") or {}).get("sigma_rel")
     if not lengths:
         raise UserError(f"{path} has no power-function averages to make others of; train with power_ema.every_images=N")
     if not 0 < sigma_rel < power_ema.LONGEST:
@@ -247,7 +247,7 @@ def _reconstructed(path: Path, facts: Mapping[str, Any], player: str, module: nn
     newest_ones = {sigma: {f"{prefix}{name}": found[f"{player}/{name}"] for name, _ in module.named_parameters()}
                    for sigma, found in averages.items()}
     try:
-        made = power_ema.reconstruct(run, facts["images"], facts["iterations"], sigma_rel, newest_ones)
+        made = power_ema.reconstruct(run, metadata["images"], metadata["iterations"], sigma_rel, newest_ones)
     except (SafetensorError, KeyError) as error:
         raise UserError(f"cannot read a snapshot in {run / power_ema.FOLDER}: {error}; remove the damaged one, the "
                         "others may suffice") from error

@@ -22,8 +22,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
-from scalegan.checkpoints import replicas
-from scalegan.checkpoints.write_plan import SharePlanner, shares
+from scalegan.checkpoints.replica_check import check_replicas
+from scalegan.checkpoints.write_plan import SlicePlanner, slices_by_rank
 from scalegan.engines import partitioned
 from scalegan.engines.partitioned import Partitioned
 from scalegan.engines.ranks import Ranks
@@ -70,7 +70,7 @@ class Checkpoints:
             path.rename(path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:6]}"))
         return self.ranks.share(chosen)
 
-    def save(self, images: int, tensors: Mapping[str, Tensor | Partitioned], facts: Mapping[str, Any],
+    def save(self, images: int, tensors: Mapping[str, Tensor | Partitioned], metadata: Mapping[str, Any],
              wait: bool = False) -> None:
         """Begins to write a checkpoint; returns once the tensors are copied, or, with `wait`, when it is whole.
 
@@ -86,7 +86,7 @@ class Checkpoints:
         self.ranks.wait()
         held = _on_host(tensors)
         if self.ranks.first:
-            self._pending = self._saver.submit(self._commit, held, temporary, name, json.dumps(facts, indent=1))
+            self._pending = self._saver.submit(self._commit, held, temporary, name, json.dumps(metadata, indent=1))
         else:
             self._pending = self._saver.submit(self._write, held, temporary)
         if wait:
@@ -110,18 +110,18 @@ class Checkpoints:
         group = self.ranks.saver
         parts = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, Partitioned)}
         whole = {name: tensor for name, tensor in tensors.items() if name not in parts}
-        replicas.check(whole, group)
+        check_replicas(whole, group)
         whole |= partitioned.gather(parts, group)
         dcp.save(whole, storage_writer=HuggingFaceStorageWriter(str(temporary), save_distributed=True),
-                 planner=SharePlanner(shares(whole, self.ranks.world)[self.ranks.rank]), process_group=group,
+                 planner=SlicePlanner(slices_by_rank(whole, self.ranks.world)[self.ranks.rank]), process_group=group,
                  no_dist=group is None)
 
-    def _commit(self, tensors: Mapping[str, Tensor | Partitioned], temporary: Path, name: str, facts: str) -> None:
+    def _commit(self, tensors: Mapping[str, Tensor | Partitioned], temporary: Path, name: str, metadata: str) -> None:
         """Writes, and makes the checkpoint whole: state, sync, rename, COMPLETE, and only then old ones go."""
         final = self.folder / name
         try:
             self._write(tensors, temporary)
-            (temporary / "state.json").write_text(facts)
+            (temporary / "state.json").write_text(metadata)
             files = {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())}
             for path in [*temporary.iterdir(), temporary]:
                 sync(path)
@@ -137,8 +137,8 @@ class Checkpoints:
                 shutil.rmtree(final, ignore_errors=True)
             raise
         whole = complete(self.folder)
-        good = [path for path in whole if facts_of(path).get("good")][-1:]  # where a rollback would go
-        best = self._link_best(json.loads(facts).get("best", {}))
+        good = [path for path in whole if metadata_of(path).get("good")][-1:]  # where a rollback would go
+        best = self._link_best(json.loads(metadata).get("best", {}))
         for old in whole[: -self.keep]:
             if old not in good and old.name not in best:
                 discard(old)
@@ -183,18 +183,18 @@ def verify(path: Path) -> str | None:
     return None
 
 
-def facts_of(path: Path) -> dict[str, Any]:
+def metadata_of(path: Path) -> dict[str, Any]:
     """A checkpoint's state.json: progress, recipe, versions.
 
     Raises:
         UserError: where it cannot be read, or is of a newer format than this code knows.
     """
     try:
-        facts = json.loads((path / "state.json").read_text())
+        metadata = json.loads((path / "state.json").read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path / 'state.json'}: {error}") from error
-    check_format(path, facts.get("format", 1))
-    return facts
+    check_format(path, metadata.get("format", 1))
+    return metadata
 
 
 def check_format(path: Path, found: int) -> None:

@@ -18,7 +18,7 @@ from torch.distributed.checkpoint.planner import (
 _HEADER = 120  # bytes that a tensor costs beside its own and twice its name, about
 
 
-def shares(tensors: Mapping[str, Tensor], world: int) -> list[dict[str, tuple[int, int]]]:
+def slices_by_rank(tensors: Mapping[str, Tensor], world: int) -> list[dict[str, tuple[int, int]]]:
     """By rank, the slices [first, last) along its longest axis of each tensor that the rank writes.
 
     All slices of all tensors, end to end by name, are cut into `world` parts of equal bytes; so a rank has at most one
@@ -42,8 +42,8 @@ def shares(tensors: Mapping[str, Tensor], world: int) -> list[dict[str, tuple[in
     return parts
 
 
-class SharePlanner(SavePlanner):
-    """Has torch.distributed.checkpoint write this rank's slices; `mine` as `shares` gives it."""
+class SlicePlanner(SavePlanner):
+    """Has torch.distributed.checkpoint write this rank's slices; `mine` as `slices_by_rank` gives it."""
 
     def __init__(self, mine: Mapping[str, tuple[int, int]]) -> None:
         self.mine = mine

@@ -13,7 +13,7 @@ from scalegan.errors import UserError
 _POLL_SECONDS = 0.5
 
 
-def stop(run: Path, patience: float) -> str:
+def stop(run: Path, timeout: float) -> str:
     """Stops a run; what happened, in a few words.
 
     Raises:
@@ -22,10 +22,10 @@ def stop(run: Path, patience: float) -> str:
     job = read_job(run)
     state = job and job.state()
     if job and state and job.executor == "slurm":
-        return _stop_slurm(run, job, state, patience)
+        return _stop_slurm(run, job, state, timeout)
     if job and state:
         os.kill(int(job.id), signal.SIGTERM)  # Submitit's controller tells its tasks
-        return _await(run, lambda: job.state() is None, patience)
+        return _await(run, lambda: job.state() is None, timeout)
     owner = trainer(run)
     if not owner:
         return "is not running"
@@ -33,25 +33,25 @@ def stop(run: Path, patience: float) -> str:
     if process is None:
         raise UserError(f"{run} is in use by {owner}: stop it there")
     os.kill(process, signal.SIGTERM)
-    return _await(run, lambda: trainer(run) is None, patience)
+    return _await(run, lambda: trainer(run) is None, timeout)
 
 
-def _stop_slurm(run: Path, job: Job, state: str, patience: float) -> str:
+def _stop_slurm(run: Path, job: Job, state: str, timeout: float) -> str:
     if state == "PENDING":
         slurm.cancel(job.id)
         return f"job {job.id} was waiting, and is cancelled"
     slurm.ask_to_stop(job.id)
     try:
-        return f"job {job.id}: " + _await(run, lambda: job.state() in (None, "PENDING"), patience)
+        return f"job {job.id}: " + _await(run, lambda: job.state() in (None, "PENDING"), timeout)
     finally:
         slurm.cancel(job.id)  # also one that was requeued meanwhile
 
 
-def _await(run: Path, ended: Callable[[], bool], patience: float) -> str:
-    until = time.monotonic() + patience
+def _await(run: Path, ended: Callable[[], bool], timeout: float) -> str:
+    until = time.monotonic() + timeout
     while not ended():
         if time.monotonic() > until:
-            raise UserError(f"{run} did not stop within {patience:.0f} s")
+            raise UserError(f"{run} did not stop within {timeout:.0f} s")
         time.sleep(_POLL_SECONDS)
     newest = newest_checkpoint(run)
     return f"stopped at {newest[0]:,} images, saved" if newest else "stopped; there is no checkpoint"

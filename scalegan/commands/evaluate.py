@@ -136,7 +136,7 @@ def _own_recipe(source: str, ranks):
 
     if Path(source).is_file():
         return None
-    tree = ranks.share(store.facts_of(exports.newest(Path(source)))["recipe"] if ranks.first else None)
+    tree = ranks.share(store.metadata_of(exports.newest(Path(source)))["recipe"] if ranks.first else None)
     recipe = parse(plain(tree), source)
     make_evaluation_sets(recipe, ranks)
     return recipe

@@ -23,12 +23,12 @@ def main(arguments: list[str]) -> int:
     damage = store.verify(path) if options.verify else None
     if damage:
         raise UserError(f"{path}: {damage}")
-    facts, tensors = store.facts_of(path), store.read(path)
+    metadata, tensors = store.metadata_of(path), store.read(path)
     groups = sorted({"/".join(name.split("/")[:2 if name.startswith("optimizer") else 1]) for name in tensors})
     print(json.dumps({
-        "checkpoint": str(path), "images": facts["images"], "digest": store.digest(tensors),
+        "checkpoint": str(path), "images": metadata["images"], "digest": store.digest(tensors),
         "groups": {g: store.digest({n: t for n, t in tensors.items() if n.startswith(g + "/")}) for g in groups},
         "tensors": len(tensors), "bytes": sum(t.numel() * t.element_size() for t in tensors.values()),
-        "iterations": facts["iterations"], "updates": facts["updates"], "environment": facts["environment"],
-        "recipe": facts["recipe"]}, indent=1))
+        "iterations": metadata["iterations"], "updates": metadata["updates"], "environment": metadata["environment"],
+        "recipe": metadata["recipe"]}, indent=1))
     return 0

@@ -85,21 +85,21 @@ def _show(rows: list[Row], options: argparse.Namespace) -> None:
     from rich.table import Table
 
     table = Table(title=f"{options.gpu}, {options.mfu:.0%} of its peak; memory, traffic, checkpoint: MB per rank",
-                  caption="memory: state + the larger of a grain with what stands beside it, and the exchange; "
+                  caption="memory: state + the larger of a micro-batch with what stands beside it, and the exchange; "
                           "traffic: per iteration; images/s: that a rank's loader must deliver")
-    for column in ("recipe", "GPUs", "engine", "grain", "state", "grain MB", "memory", "traffic", "checkpoint",
-                   "images/s", "GFLOP/image", "hours"):
+    for column in ("recipe", "GPUs", "engine", "micro-batch", "state", "micro-batch MB", "memory", "traffic",
+                   "checkpoint", "images/s", "GFLOP/image", "hours"):
         table.add_column(column, justify="left" if column in ("recipe", "engine") else "right")
     refused: dict[tuple[str, str], None] = {}
     for row in rows:
         if row.problem:
             refused[row.recipe, row.problem] = None
             continue
-        megabytes = [f"{value / 1e6:,.0f}" for value in (row.state_bytes, row.grain_bytes, row.memory_bytes,
+        megabytes = [f"{value / 1e6:,.0f}" for value in (row.state_bytes, row.micro_batch_bytes, row.memory_bytes,
                                                          row.traffic_bytes, row.checkpoint_bytes)]
         over = "!" if row.memory_bytes > GPUS[options.gpu].memory else ""
         megabytes[2] += over
-        table.add_row(row.recipe, str(row.gpus), row.engine, str(row.grain), *megabytes,
+        table.add_row(row.recipe, str(row.gpus), row.engine, str(row.micro_batch), *megabytes,
                       f"{row.loader_images_per_second:,.0f}", f"{row.flops_per_image / 1e9:,.1f}", f"{row.hours:,.1f}")
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)

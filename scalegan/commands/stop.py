@@ -15,9 +15,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="scalegan stop", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder, or a folder of runs")
-    parser.add_argument("--patience", type=float, default=120, metavar="SECONDS",
+    parser.add_argument("--timeout", "--patience", type=float, default=120, metavar="SECONDS",
                         help="to wait for a save before the job is cancelled (default 120)")
     options = parser.parse_args(arguments)
     for run in [run for given in options.runs for run in runs_of(given)]:
-        print(f"{run}: {stop(run, options.patience)}", flush=True)
+        print(f"{run}: {stop(run, options.timeout)}", flush=True)
     return 0

@@ -26,7 +26,7 @@ class Recipe:
     batch_size: PositiveInt = 64
     """Samples per update, over all ranks."""
     micro_batch_size: PositiveInt | None = None
-    """The grain: samples per forward and backward; null takes a rank's whole share at once."""
+    """The micro-batch: samples per forward and backward; null takes a rank's whole share at once."""
     lanes: PositiveInt = 8
     """Streams of the data order; divides batch_size, and the number of ranks divides it."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

@@ -47,7 +47,7 @@ class Engine:
     """Of engine.name=deepspeed. 1: each rank keeps its part of the optimizers' state; 2: of the gradients too; 0: all
     keep everything. 3, which cuts up the weights, is refused: penalties fail there."""
     reduction: Literal["fast", "tree"] = "fast"
-    """fast: all-reduce. tree: a fixed binary tree of grains, which gives the same bits on 1, 2, 4, ... ranks."""
+    """fast: all-reduce. tree: a fixed binary tree of micro-batches, which gives the same bits on 1, 2, 4, ... ranks."""
     threads: NonNegativeInt = 0
     """CPU threads per rank; 0 leaves the choice to the launcher. Another number gives other bits."""
     deterministic: bool = True

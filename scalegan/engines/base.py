@@ -1,4 +1,4 @@
-"""What every engine does: freezes who does not move, runs grains, and makes no update of what is not finite."""
+"""What every engine does: freezes who does not move, runs micro-batches, and makes no update of what is not finite."""
 
 import contextlib
 from abc import ABC, abstractmethod
@@ -19,7 +19,8 @@ from scalegan.engines.spanning import span_norm_groups
 from scalegan.games.base import Batch, Game, Phase
 from scalegan.models.layers.tracked import Tracked, tracked_modules
 
-# What a grain gives, by ("gradient", index), ("observed", index of module, name), ("term", name) or ("figure", name).
+# What a micro-batch gives, by ("gradient", index), ("observed", index of module, name), ("term", name) or
+# ("figure", name).
 Outputs = dict[tuple, Tensor]
 
 
@@ -46,23 +47,23 @@ class Engine(ABC):
         game: on the ranks' device already.
         optimizers: one per player.
         ranks: this process and its peers.
-        grain: samples per forward and backward; divides a rank's share of the batch.
+        micro_batch: samples per forward and backward; divides a rank's share of the batch.
         precision: fp32, bf16 or fp16 autocast; fp16 keeps one loss scale per phase.
 
     Attributes:
         health: counts the updates that were skipped because a loss or a gradient was not finite.
     """
 
-    def __init__(self, game: Game, optimizers: Mapping[str, torch.optim.Optimizer], ranks: Ranks, grain: int,
+    def __init__(self, game: Game, optimizers: Mapping[str, torch.optim.Optimizer], ranks: Ranks, micro_batch: int,
                  precision: str = "fp32") -> None:
         self.game, self.optimizers, self.ranks = game, optimizers, ranks
-        self.grain, self.precision, self.device = grain, precision, ranks.device
+        self.micro_batch, self.precision, self.device = micro_batch, precision, ranks.device
         self.health = Health([phase.name for phase in game.phases], self.device)
         self.scales = {p.name: LossScale(self.device) for p in game.phases} if precision == "fp16" else {}
         self._parameters = {name: list(player.parameters()) for name, player in game.players.items()}
         self._tracked = {phase.players: self._tracked_by(phase.players) for phase in game.phases}
         self._kept: dict[int, dict[str, list[Tensor]]] = {}
-        span_norm_groups(game, ranks, grain)
+        span_norm_groups(game, ranks, micro_batch)
 
     def update(self, phase: Phase, batch: Batch) -> dict[str, Tensor]:
         """One update of the phase's players from this rank's share of the batch.
@@ -132,7 +133,7 @@ class Engine(ABC):
 
     @abstractmethod
     def _accumulate(self, phase: Phase, batch: Batch) -> Outputs:
-        """Runs all grains, and leaves the movers' mean gradients, not scaled, where `_step` finds them.
+        """Runs all micro-batches, and leaves the movers' mean gradients, not scaled, where `_step` finds them.
 
         Returns the means over all ranks of what was observed, terms and figures, and ("norm", player) of gradients.
         """
@@ -146,7 +147,7 @@ class Engine(ABC):
         """The gradients of all the player's parameters, whole; and forgets them."""
 
     def _forward(self, phase: Phase, batch: Batch) -> tuple[Tensor, Outputs]:
-        """A grain's loss, to be differentiated, and its observations, terms and figures."""
+        """A micro-batch's loss, to be differentiated, and its observations, terms and figures."""
         for module in tracked_modules(self.game):
             module.drain()
             module.drain_kept()
@@ -164,10 +165,10 @@ class Engine(ABC):
         return total, outputs | {("figure", name): value.detach() for name, value in batch.figures.items()}
 
     def _grains(self, batch: Batch) -> int:
-        return len(batch) // self.grain
+        return len(batch) // self.micro_batch
 
     def _grain(self, batch: Batch, index: int) -> Batch:
-        return batch[index * self.grain : (index + 1) * self.grain]
+        return batch[index * self.micro_batch : (index + 1) * self.micro_batch]
 
     def _skips(self, phase: Phase, means: Outputs, norms: Mapping[str, Tensor]) -> Tensor:
         """Whether to skip the update, bool [], counted. Equal on all ranks, as means and norms are.

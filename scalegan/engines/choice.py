@@ -32,15 +32,15 @@ def asked_of_launcher(settings: config.Engine) -> config.Engine:
     return replace(settings, name="deepspeed", zero_stage=stage)
 
 
-def make(settings: config.Engine, game: Game, optimizers: Mapping[str, torch.optim.Optimizer], ranks: Ranks, grain: int,
-         precision: str) -> Engine:
+def make(settings: config.Engine, game: Game, optimizers: Mapping[str, torch.optim.Optimizer], ranks: Ranks,
+         micro_batch: int, precision: str) -> Engine:
     """The engine of these settings; the arguments are `Engine`'s.
 
     Raises:
         UserError: where deepspeed is asked for and not installed.
     """
     if settings.name == "ddp":
-        return DDPEngine(game, optimizers, ranks, grain, precision, settings.reduction == "tree")
+        return DDPEngine(game, optimizers, ranks, micro_batch, precision, settings.reduction == "tree")
     from scalegan.engines.deepspeed import DeepSpeedEngine
 
-    return DeepSpeedEngine(game, optimizers, ranks, grain, precision, settings.zero_stage)
+    return DeepSpeedEngine(game, optimizers, ranks, micro_batch, precision, settings.zero_stage)

@@ -1,4 +1,4 @@
-"""Data-parallel training: every rank holds all weights, gradients are summed over grains and ranks.
+"""Data-parallel training: every rank holds all weights, gradients are summed over micro-batches and ranks.
 
 torch's DistributedDataParallel is not used: it leaves penalty-only backwards unsynchronised and rebuilds its buckets
 after the first step, which makes a resumed run differ. One vector per update does the same work, and carries what
@@ -20,12 +20,12 @@ class DDPEngine(Engine):
     """All weights and all optimizer state on every rank.
 
     Args:
-        tree: sum grains in a fixed binary tree, for the same bits on 1, 2, 4, ... ranks.
+        tree: sum micro-batches in a fixed binary tree, for the same bits on 1, 2, 4, ... ranks.
     """
 
-    def __init__(self, game: Game, optimizers: Mapping[str, torch.optim.Optimizer], ranks: Ranks, grain: int,
+    def __init__(self, game: Game, optimizers: Mapping[str, torch.optim.Optimizer], ranks: Ranks, micro_batch: int,
                  precision: str = "fp32", tree: bool = False) -> None:
-        super().__init__(game, optimizers, ranks, grain, precision)
+        super().__init__(game, optimizers, ranks, micro_batch, precision)
         self.tree = tree
 
     def _accumulate(self, phase: Phase, batch: Batch) -> Outputs:
@@ -51,7 +51,7 @@ class DDPEngine(Engine):
         return found
 
     def _summed(self, phase: Phase, batch: Batch, moving: list[nn.Parameter]) -> Outputs:
-        """Gradients, observations and terms, summed over all grains of all ranks."""
+        """Gradients, observations and terms, summed over all micro-batches of all ranks."""
         outputs: Outputs = {}
 
         def vector(index: int) -> Tensor:
@@ -71,7 +71,7 @@ class DDPEngine(Engine):
         return {key: _shaped(piece, value) for (key, value), piece in zip(outputs.items(), pieces)}
 
     def _differentiated(self, phase: Phase, batch: Batch, moving: list[nn.Parameter]) -> Outputs:
-        """A grain's gradients, observations, terms and figures."""
+        """A micro-batch's gradients, observations, terms and figures."""
         for parameter in moving:
             parameter.grad = None
         total, outputs = self._forward(phase, batch)

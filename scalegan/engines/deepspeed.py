@@ -3,7 +3,7 @@
 One DeepSpeed engine per player. What makes it exact with several players and with penalties:
 - who does not move in a phase is frozen, otherwise its gradients are reduced, silently, with the mover's;
 - forwards call the networks themselves: through DeepSpeed's wrapper a second derivative fails, or is wrong;
-- DeepSpeed is told where accumulation ends, as every phase counts its own grains;
+- DeepSpeed is told where accumulation ends, as every phase counts its own micro-batches;
 - precision is ours (autocast, and a loss scale per phase for fp16): DeepSpeed sees weights and gradients in fp32.
 """
 
@@ -40,13 +40,13 @@ class DeepSpeedEngine(Engine):
         UserError: where deepspeed is not installed.
     """
 
-    def __init__(self, game: Game, optimizers: Mapping[str, torch.optim.Optimizer], ranks: Ranks, grain: int,
+    def __init__(self, game: Game, optimizers: Mapping[str, torch.optim.Optimizer], ranks: Ranks, micro_batch: int,
                  precision: str = "fp32", zero_stage: int = 1) -> None:
         library = _import(ranks.device)
         if not dist.is_initialized():
             dist.init_process_group("nccl" if ranks.device.type == "cuda" else "gloo", store=dist.HashStore(),
                                     rank=0, world_size=1)
-        super().__init__(game, optimizers, ranks, grain, precision)
+        super().__init__(game, optimizers, ranks, micro_batch, precision)
         self.zero_stage = zero_stage
         self._engines = {name: _initialise(library, player, optimizers[name], zero_stage, ranks)
                          for name, player in game.players.items() if name in optimizers}
@@ -89,7 +89,7 @@ class DeepSpeedEngine(Engine):
         return self._means(sums, count)
 
     def _means(self, sums: Outputs, count: int) -> Outputs:
-        """Over the grains of all ranks; norms, which come squared, of all parts together."""
+        """Over the micro-batches of all ranks; norms, which come squared, of all parts together."""
         total = reduction.fast(torch.cat([value.reshape(-1).float() for value in sums.values()]), self.ranks.world)
         means = {}
         for (key, value), piece in zip(sums.items(), total.split([value.numel() for value in sums.values()])):

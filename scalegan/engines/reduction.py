@@ -1,7 +1,7 @@
-"""How the vectors of all grains become one: fast, or in an order that no number of ranks changes.
+"""How the vectors of all micro-batches become one: fast, or in an order that no number of ranks changes.
 
-A grain's vector holds its gradients, and after them what tracked modules observed and the terms of the loss, so that
-one exchange serves all three.
+A micro-batch's vector holds its gradients, then what tracked modules observed, then the terms of the loss, so that one
+exchange serves all three.
 """
 
 from collections.abc import Callable

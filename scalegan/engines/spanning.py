@@ -24,14 +24,14 @@ class _SumOverRanks(torch.autograd.Function):
         return _SumOverRanks.apply(gradient, ctx.group), None
 
 
-def span_norm_groups(game: Game, ranks: Ranks, grain: int) -> None:
-    """Where a norm group is larger than a grain, lets the neighbouring ranks that hold the rest share it."""
+def span_norm_groups(game: Game, ranks: Ranks, micro_batch: int) -> None:
+    """Where a norm group is larger than a micro-batch, lets the neighbouring ranks that hold the rest share it."""
     norms = [m for m in game.modules() if isinstance(m, GroupedBatchNorm)]
-    batch = grain * ranks.world
+    batch = micro_batch * ranks.world
     sizes = {batch if m.norm_group == "batch" else m.norm_group for m in norms}
     groups: dict[int, dist.ProcessGroup] = {}
-    for size in sorted(s for s in sizes if s > grain and ranks.world > 1):
-        count = size // grain
+    for size in sorted(s for s in sizes if s > micro_batch and ranks.world > 1):
+        count = size // micro_batch
         for first in range(0, ranks.world, count):  # every rank takes part in making every group
             members = list(range(first, first + count))
             group = dist.new_group(members)
@@ -40,5 +40,5 @@ def span_norm_groups(game: Game, ranks: Ranks, grain: int) -> None:
     for norm in norms:
         size = batch if norm.norm_group == "batch" else norm.norm_group
         if size in groups:
-            norm.spanned_ranks = size // grain
+            norm.spanned_ranks = size // micro_batch
             norm.spanning = lambda value, group=groups[size]: _SumOverRanks.apply(value, group)

@@ -23,7 +23,7 @@ class Compiled:
     """Calls `network`, or any module of its, as compiled code; everything else about it is the network's own.
 
     It is no module: names, parameters and state stay those of the network, and so does a checkpoint. Shapes are
-    static, for a resumed run must meet the same code: a grain always has the same samples.
+    static, for a resumed run must meet the same code: a micro-batch always has the same samples.
     """
 
     def __init__(self, network: nn.Module) -> None:

@@ -61,7 +61,7 @@ class Stream:
 
 
 class Study:
-    """G and D of every seed under an objective; `judge` and `forge` are the terms of their phases, [S] each."""
+    """G and D of every seed under an objective; their losses are [S], one per seed."""
 
     def __init__(self, objective: Objective, settings: Settings, data: str, seeds: Sequence[int]) -> None:
         self.objective, self.settings, self.loss = objective, settings, LOSSES[objective.loss]
@@ -99,24 +99,24 @@ class Study:
         close = closeness(kernels, _GROUP).unflatten(0, x.shape[:2])
         return logits + (close * d[:, None, self.D.size + size :][:, :, :count]).sum(2)
 
-    def judge(self, d: Tensor, reals: Tensor, fakes: Tensor) -> Tensor:
+    def discriminator_loss(self, d: Tensor, reals: Tensor, fakes: Tensor) -> Tensor:
         """D's loss [S]."""
         real, fake = self.logits(d, torch.cat([reals, fakes], dim=1)).chunk(2, dim=1)
         return _each(self.loss.discriminator, real, fake)
 
-    def regularise(self, reals: Tensor, fakes: Tensor) -> Tensor:
+    def gradient_penalty(self, reals: Tensor, fakes: Tensor) -> Tensor:
         """The gradient penalty [S]."""
         points = penalties.between(reals.flatten(0, 1), fakes.flatten(0, 1), next(self.shares).flatten())
         logits = self.logits(self.d, points.unflatten(0, reals.shape[:2]))
         squares = penalties.squared_gradient_norm(logits.flatten(), points).unflatten(0, reals.shape[:2])
         return torch.stack([penalties.one_lipschitz(one, self.objective.gradient_penalty) for one in squares])
 
-    def forge(self, reals: Tensor, pace: float) -> Tensor:
+    def generator_loss(self, reals: Tensor, pace: float) -> Tensor:
         """G's loss [S]; `pace` is the share of their first values that learning rates are at."""
         fakes, d = self.G(self.g, next(self.latents["G"])), self.d
         for _ in range(self.objective.unroll):
             d = d.detach().requires_grad_() if d is self.d else d
-            step, = torch.autograd.grad(self.judge(d, reals, fakes).sum(), d, create_graph=True)
+            step, = torch.autograd.grad(self.discriminator_loss(d, reals, fakes).sum(), d, create_graph=True)
             d = d - pace * self.objective.unroll_lr * step
         real = self.logits(d, reals) if self.loss.needs_reals else torch.zeros_like(fakes[..., 0])
         loss = _each(self.loss.generator, self.logits(d, fakes), real)
@@ -147,13 +147,13 @@ def train(objective: Objective, settings: Settings, data: str, seeds: Sequence[i
             reals = next(study.reals)
             with torch.no_grad():
                 fakes = study.G(study.g, next(study.latents["D"]))
-            loss = study.judge(study.d, reals, fakes)
+            loss = study.discriminator_loss(study.d, reals, fakes)
             if objective.gradient_penalty:
-                loss = loss + study.regularise(reals, fakes)
+                loss = loss + study.gradient_penalty(reals, fakes)
             _step(d, study.d, loss)
             if objective.clip:
                 study.d.data.clamp_(-objective.clip, objective.clip)
-        _step(g, study.g, study.forge(reals, pace))
+        _step(g, study.g, study.generator_loss(reals, pace))
         decay = min(settings.ema, (1 + update) / (10 + update))
         average.mul_(decay).add_(study.g.detach() * (1 - decay))
     z = torch.stack([SeedDraws(seed, "z/samples", SAMPLES).normal("z", settings.latent_dim) for seed in seeds])

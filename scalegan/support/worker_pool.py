@@ -104,7 +104,7 @@ class _Failed(NamedTuple):
     error: Exception
 
 
-def run(work: Work, jobs: Iterable[Any], workers: int, patience_seconds: float = 0.5) -> Iterator[Done | News | None]:
+def run(work: Work, jobs: Iterable[Any], workers: int, poll_seconds: float = 0.5) -> Iterator[Done | News | None]:
     """Does `jobs` by `work(job, report)` in `workers` processes; yields reports and results as they come, and None
     when nothing came for a while. Nothing queues: a worker is given its next job when it has handed in the last.
 
@@ -131,7 +131,7 @@ def run(work: Work, jobs: Iterable[Any], workers: int, patience_seconds: float =
             pool[worker.pipe] = worker
             give(worker.pipe)
         while doing:
-            ready = wait(list(doing), patience_seconds)
+            ready = wait(list(doing), poll_seconds)
             if not ready:
                 yield None
             for pipe in ready:

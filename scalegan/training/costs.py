@@ -67,8 +67,8 @@ class Meter(TorchDispatchMode):
 
 
 @dataclass(frozen=True)
-class GrainCost:
-    """What one grain of a phase costs.
+class MicroBatchCost:
+    """What one micro-batch of a phase costs.
 
     Args:
         flops: of its forward and backward, penalties and all.
@@ -136,14 +136,14 @@ class Costs:
         lengths = 1 + len(recipe.emas) + (len(recipe.power_ema.sigma_rel) if recipe.power_ema else 0)
         averages = lengths * sum(_bytes(self.game.players[name].state_dict().values()) for name in self.game.averaged)
         self.state = State(weights, _bytes(self.game.state_dict().values()) - weights, _bytes(held), averages)
-        self._of_grain: dict[tuple[str, int], GrainCost] = {}
+        self._of_grain: dict[tuple[str, int], MicroBatchCost] = {}
 
     @property
     def sample_elements(self) -> int:
         """Of one sample of every stream."""
         return sum(math.prod(spec.shape) for spec in self.specs.values())
 
-    def grain(self, phase: Phase, samples: int) -> GrainCost:
+    def micro_batch(self, phase: Phase, samples: int) -> MicroBatchCost:
         """Forward and backward of that many samples."""
         key = phase.name, samples
         if key not in self._of_grain:
@@ -165,8 +165,8 @@ class Costs:
             resample._kernel.cache_clear()
 
 
-def measure(game: Game, phase: Phase, batch: Batch, precision: str) -> GrainCost:
-    """The cost of one grain, as the engines run it; all gradients are gone afterwards."""
+def measure(game: Game, phase: Phase, batch: Batch, precision: str) -> MicroBatchCost:
+    """The cost of one micro-batch, as the engines run it; all gradients are gone afterwards."""
     moving = [p for name in phase.players for p in game.players[name].parameters()]
     game.requires_grad_(False)
     for parameter in moving:
@@ -180,7 +180,7 @@ def measure(game: Game, phase: Phase, batch: Batch, precision: str) -> GrainCost
             total = torch.stack([term.float() for term in terms.values()]).sum()
         total.backward()
     observed = [value for module in _observing(game, phase) for value in module.drain().values()]
-    cost = GrainCost(meter.flops, meter.peak, sum(p.numel() for p in moving),
+    cost = MicroBatchCost(meter.flops, meter.peak, sum(p.numel() for p in moving),
                      sum(value.numel() for value in observed) + len(terms) + len(batch.figures))
     game.requires_grad_(True)
     for parameter in moving:

@@ -16,7 +16,7 @@ from scalegan.data.reading import order
 from scalegan.engines.ranks import Ranks
 
 
-def record(ranks: Ranks, grain: int, precision: str, engine: Engine) -> dict[str, Any]:
+def record(ranks: Ranks, micro_batch: int, precision: str, engine: Engine) -> dict[str, Any]:
     """Versions, processors, threads and flags, as plain values; to be called on all ranks."""
     cuda = ranks.device.type == "cuda"
     zero = engine.name == "deepspeed"
@@ -29,9 +29,9 @@ def record(ranks: Ranks, grain: int, precision: str, engine: Engine) -> dict[str
         "cuda": torch.version.cuda if cuda else None, "cudnn": torch.backends.cudnn.version() if cuda else None,
         "nccl": ".".join(map(str, torch.cuda.nccl.version())) if cuda else None, "driver": _driver() if cuda else None,
         "device": ", ".join(sorted(set(devices))), "threads_per_rank": ", ".join(map(str, sorted(set(threads)))),
-        "ranks": ranks.world, "grain": grain, "engine": f"ZeRO-{engine.zero_stage}" if zero else engine.name,
-        "reduction": engine.reduction, "compile": engine.compile,
-        "precision": precision, "matmul_precision": torch.get_float32_matmul_precision(),
+        "ranks": ranks.world, "micro_batch": micro_batch,
+        "engine": f"ZeRO-{engine.zero_stage}" if zero else engine.name, "reduction": engine.reduction,
+        "compile": engine.compile, "precision": precision, "matmul_precision": torch.get_float32_matmul_precision(),
         "deterministic": engine.deterministic, "tf32": torch.backends.cuda.matmul.allow_tf32 if cuda else None,
         "cudnn_tf32": torch.backends.cudnn.allow_tf32 if cuda else None,
         "cudnn_benchmark": torch.backends.cudnn.benchmark if cuda else None,
@@ -41,6 +41,8 @@ def record(ranks: Ranks, grain: int, precision: str, engine: Engine) -> dict[str
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Why a run that goes on with records `now` may not get the bits that it would have got with `before`."""
     before = {"data_order": 1, **before}    # which the first records do not name
+    if "grain" in before:
+        before["micro_batch"] = before.pop("grain")     # its name in the first records
     same_sum = {"ranks"} if before.get("reduction") == now["reduction"] == "tree" else set()
     return [f"{key} was {before[key]} and is {now[key]}" for key in now
             if key in before and before[key] != now[key] and key not in same_sum]

@@ -11,7 +11,7 @@ from scalegan.games.base import Game
 from scalegan.models.layers.spectral import SpectralWeight
 
 
-def vitals(game: Game, health: Health, means: Mapping[str, float]) -> dict[str, float]:
+def health_figures(game: Game, health: Health, means: Mapping[str, float]) -> dict[str, float]:
     """By name: `skipped/<phase>` and, in fp16, `overflows/<phase>`, updates not made in the whole run;
     `logit_gap/<phase>`, the mean of D(real) - D(fake) since the last report; `sigma/<player>.<layer>`, the largest
     singular value where spectral norm is used. Waits for the device."""

@@ -61,9 +61,9 @@ def launch(recipe: Recipe, stopped: Callable[[int], None] = lambda number: None)
 
 def _trained(recipe: Recipe, ranks: Ranks, stop: StopRequest, watch: Watch) -> int:
     try:
-        grain = check_world(recipe, ranks.world)
+        micro_batch = check_world(recipe, ranks.world)
         watch.follow(Path(recipe.run_dir), lambda: {"phase": "start"})
-        run = assemble(recipe, ranks, grain)
+        run = assemble(recipe, ranks, micro_batch)
         watch.follow(run.folder, run.whereabouts)
         outcome = train(run, stop)
         _say_goodbye(run, outcome)
@@ -78,7 +78,7 @@ def _trained(recipe: Recipe, ranks: Ranks, stop: StopRequest, watch: Watch) -> i
                         "on from the last checkpoint") from error
 
 
-def assemble(recipe: Recipe, ranks: Ranks, grain: int) -> Run:
+def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
     """The parts of a run on this rank, resumed where there is a checkpoint. Claims the run folder."""
     for stream in streams_of(recipe):
         data = opening.settings_of(recipe, stream)
@@ -96,7 +96,7 @@ def assemble(recipe: Recipe, ranks: Ranks, grain: int) -> Run:
     game = build.on_device(build.game(recipe, specs), ranks.device)
     averages = Averages(recipe, {name: game.players[name] for name in game.averaged})
     of_players = optimizers.make(recipe.optimizer, game)
-    engine = choice.make(recipe.engine, game, of_players, ranks, grain, precision)
+    engine = choice.make(recipe.engine, game, of_players, ranks, micro_batch, precision)
 
     share = recipe.batch_size // ranks.world
     lanes_here = recipe.lanes // ranks.world
@@ -114,7 +114,7 @@ def assemble(recipe: Recipe, ranks: Ranks, grain: int) -> Run:
 
     painter = Painter(recipe, game, sources, ranks.device)
     config = _identified(recipe, game, sources)
-    records = environment.record(ranks, grain, precision, recipe.engine)
+    records = environment.record(ranks, micro_batch, precision, recipe.engine)
     checkpoints = Checkpoints(folder / "checkpoints", ranks, recipe.checkpoint.keep)
     networks = described(config, specs, game)
     networks.pop("recipe")
@@ -148,10 +148,10 @@ def _flops_if_eager(recipe: Recipe, specs: Mapping[str, Spec], run: Run) -> dict
     """Operations of this rank's updates by phase, counted on a copy without data: compiled code cannot be counted."""
     from scalegan.training.costs import Costs
 
-    grain = run.engine.grain
+    micro_batch = run.engine.micro_batch
     costs = Costs(replace(recipe, engine=replace(recipe.engine, compile=False)), specs, run.engine.precision)
-    grains = recipe.batch_size // run.ranks.world // grain
-    return {phase.name: grains * costs.grain(phase, grain).flops for phase in costs.game.phases}
+    micro_batches = recipe.batch_size // run.ranks.world // micro_batch
+    return {phase.name: micro_batches * costs.micro_batch(phase, micro_batch).flops for phase in costs.game.phases}
 
 
 def _resume(run: Run, config: dict, records: dict) -> None:
@@ -166,13 +166,13 @@ def _resume(run: Run, config: dict, records: dict) -> None:
         damage = store.verify(path)
         if damage:
             raise UserError(f"resume={path}: {damage}; name another checkpoint")
-        facts = store.facts_of(path)
-        before = loading.completed(facts["recipe"])
+        metadata = store.metadata_of(path)
+        before = loading.completed(metadata["recipe"])
         if not named:
             check_identity(before, config, folder)
         run.resume_from(path)
         _say(run, f"resuming {folder} at {run.progress.images:,} images")
-        for change in environment.changes(facts["environment"], records):
+        for change in environment.changes(metadata["environment"], records):
             _say(run, f"bits may differ because {change}")
     if run.ranks.first:
         for key in freeze(folder, config, records, run.progress.images, before):

@@ -165,8 +165,8 @@ class Watch:
                     return
                 if "failed" in message:
                     self._stop(peer, f"failed: {message['failed']}")
-                if "verdict" in message:
-                    self._end(message["verdict"])
+                if "reason" in message:
+                    self._end(message["reason"])
                 peer.beat = message
         if not self._left.is_set():
             self._stop(peer, "has died: its connection broke")
@@ -197,21 +197,21 @@ class Watch:
         last = f"; its last word was from phase {beat['phase']}" if "phase" in beat else ""
         if "images" in beat:
             last += f" at {beat['images']:,} images"
-        verdict = f"rank {beat.get('rank', 0)}{place} {what}{last}"
+        reason = f"rank {beat.get('rank', 0)}{place} {what}{last}"
         for other in self._peers:
             if other is not peer:
-                other.send({**self._beat_of_mine(), "verdict": verdict})
-        self._end(verdict)
+                other.send({**self._beat_of_mine(), "reason": reason})
+        self._end(reason)
 
-    def _end(self, verdict: str) -> None:
+    def _end(self, reason: str) -> None:
         here = {"rank": self.ranks.rank, "host": socket.gethostname(), "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-                "reason": verdict, **self._where()}
+                "reason": reason, **self._where()}
         if self._folder is not None:
             with contextlib.suppress(OSError):
                 folder = self._folder / "last_phase"
                 folder.mkdir(exist_ok=True)
                 (folder / f"{self.ranks.rank}.json").write_text(json.dumps(here, indent=1))
-        print(f"scalegan: error: rank {self.ranks.rank} stops: {verdict}. The same command goes on from the last "
+        print(f"scalegan: error: rank {self.ranks.rank} stops: {reason}. The same command goes on from the last "
               "checkpoint", file=sys.stderr, flush=True)
         os._exit(1)  # the main thread may wait for ever in a collective
 

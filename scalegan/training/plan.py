@@ -13,7 +13,7 @@ from scalegan.errors import RecipeError
 
 if TYPE_CHECKING:
     from scalegan.games.base import Phase
-    from scalegan.training.costs import Costs, GrainCost, State
+    from scalegan.training.costs import Costs, MicroBatchCost, State
 
 ENGINES = ("ddp", "zero1", "zero2")
 PER_NODE = 8
@@ -53,9 +53,9 @@ class Row:
     """A recipe on so many GPUs under one engine; bytes are those of one rank. Where `problem` is set the rest is 0.
 
     Args:
-        grain: samples per forward.
+        micro_batch: samples per forward.
         state_bytes: weights, buffers, moving average, optimizer state (and, with ZeRO, fp32 master weights).
-        grain_bytes: the most that a grain's forward and backward hold at once.
+        micro_batch_bytes: the most that a micro-batch's forward and backward hold at once.
         exchange_bytes: gradients and vectors that are held beside them.
         memory_bytes: the most at once.
         traffic_bytes: sent per iteration (one update of every phase; lazy ones by their share).
@@ -69,9 +69,9 @@ class Row:
     engine: str
     gpus: int
     problem: str = ""
-    grain: int = 0
+    micro_batch: int = 0
     state_bytes: int = 0
-    grain_bytes: int = 0
+    micro_batch_bytes: int = 0
     exchange_bytes: int = 0
     memory_bytes: int = 0
     traffic_bytes: int = 0
@@ -84,35 +84,35 @@ class Row:
 def plan(name: str, recipe: config.Recipe, costs: "Costs", engine: str, ranks: int, gpu: Gpu, mfu: float) -> Row:
     """One row of the plan."""
     try:
-        grain = check_world(recipe, ranks)
+        micro_batch = check_world(recipe, ranks)
     except RecipeError as error:
         return Row(name, engine, ranks, problem=str(error))
     share = recipe.batch_size // ranks
-    grains = share // grain
+    micro_batches = share // micro_batch
     state = costs.state
     memory, flops, sent, images = [], 0.0, 0.0, 0
     for phase in costs.game.phases:
-        cost = costs.grain(phase, grain)
-        exchanged = exchange(cost, engine, ranks, grains)
+        cost = costs.micro_batch(phase, micro_batch)
+        exchanged = exchange(cost, engine, ranks, micro_batches)
         memory.append((max(cost.peak_bytes + exchanged.beside_grain, exchanged.after), cost.peak_bytes, exchanged))
         made = phase.updates * _share(phase, recipe.total_images)
         times = made * min(1, phase.main_updates / phase.every)
-        flops += times * grains * cost.flops
-        sent += times * traffic(cost, engine, ranks, grains, recipe.engine.reduction)
+        flops += times * micro_batches * cost.flops
+        sent += times * traffic(cost, engine, ranks, micro_batches, recipe.engine.reduction)
         images += made * recipe.batch_size * phase.fresh_batch
     most, peak, exchanged = max(memory, key=lambda entry: entry[0])
     held = held_bytes(state, engine, ranks)
     batch = share * costs.sample_elements * _FP32
     speed = (gpu.single if costs.precision == "fp32" else gpu.half) * mfu
     seconds = flops / speed + sent / (gpu.node if ranks <= PER_NODE else gpu.network)
-    return Row(name, engine, ranks, "", grain, held, peak, most - peak, held + batch + most, round(sent),
+    return Row(name, engine, ranks, "", micro_batch, held, peak, most - peak, held + batch + most, round(sent),
                math.ceil(state.checkpoint / ranks), images / ranks / seconds, flops * ranks / images,
                recipe.total_images / images * seconds / 3600)
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """Bytes of gradients and vectors that a phase holds: beside a grain that runs, and after the last one."""
+    """Bytes of gradients and vectors that a phase holds: beside a micro-batch that runs, and after the last one."""
 
     beside_grain: int
     after: int
@@ -124,28 +124,28 @@ def _share(phase: "Phase", total_images: int) -> float:
     return max(0, min(total_images if end is None else end, total_images) - start) / total_images
 
 
-def exchange(cost: "GrainCost", engine: str, ranks: int, grains: int) -> Exchange:
+def exchange(cost: "MicroBatchCost", engine: str, ranks: int, micro_batches: int) -> Exchange:
     """What the engines hold of gradients, as `scalegan/engines` has them."""
     gradients = cost.gradients * _FP32
     if engine == "ddp":
-        if ranks == grains == 1:
+        if ranks == micro_batches == 1:
             return Exchange(0, 0)
         vector = gradients + cost.others * _FP32
-        waiting = (grains - 1).bit_length()             # partial sums of the tree, beside the last grain's gradients
-        return Exchange(waiting * vector + (gradients if grains > 1 else 0), 3 * vector)
+        waiting = (micro_batches - 1).bit_length()  # partial sums of the tree, beside the last gradients
+        return Exchange(waiting * vector + (gradients if micro_batches > 1 else 0), 3 * vector)
     part, bucket = -(-gradients // ranks), min(gradients, _BUCKET_BYTES)    # an upper bound: DeepSpeed frees early
     kept = gradients if engine == "zero1" else part
     after = kept + bucket + 2 * part if engine == "zero1" else kept + 3 * bucket
-    return Exchange(kept + bucket if grains > 1 else 0, after)
+    return Exchange(kept + bucket if micro_batches > 1 else 0, after)
 
 
-def traffic(cost: "GrainCost", engine: str, ranks: int, grains: int, reduction: str) -> float:
+def traffic(cost: "MicroBatchCost", engine: str, ranks: int, micro_batches: int, reduction: str) -> float:
     """Bytes that a rank sends for an update: by ring algorithms, or by the tree's exchange of whole vectors."""
     ring = (ranks - 1) / ranks
     gradients, others = cost.gradients * _FP32, cost.others * _FP32
     if engine == "ddp":
         return (math.log2(ranks) if reduction == "tree" else 2 * ring) * (gradients + others)
-    sums = grains if engine == "zero2" else 1           # stage 2 keeps no whole gradients, and so sums each grain's
+    sums = micro_batches if engine == "zero2" else 1    # stage 2 keeps no whole gradients, and sums each time
     return ring * (2 * sums * gradients + 2 * others + gradients)   # the weights come back after the step
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scalegan.checkpoints.store import Checkpoints, complete, discard, facts_of, verify
+from scalegan.checkpoints.store import Checkpoints, complete, discard, metadata_of, verify
 from scalegan.config import Health
 from scalegan.engines.partitioned import Partitioned
 from scalegan.engines.ranks import Ranks
@@ -66,7 +66,7 @@ class Rollbacks:
 
     def _last_good(self) -> Path | None:
         return next((path for path in reversed(complete(self.checkpoints.folder))
-                     if verify(path) is None and facts_of(path).get("good")), None)
+                     if verify(path) is None and metadata_of(path).get("good")), None)
 
     def _rows(self) -> list[dict[str, Any]]:
         if not self.path.exists():

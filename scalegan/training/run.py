@@ -52,7 +52,7 @@ class Run:
     loader: BatchLoader
     open_streams: Callable[[int], Streams]
     checkpoints: Checkpoints
-    facts: dict[str, Any]
+    constants: dict[str, Any]
     draw_samples: Callable[[Mapping[str, nn.Module], Path], Tensor]  # of the game's exports
     lock: RunLock | None  # of the folder, on rank 0
     schedule: Callable[[int, float], None] = lambda images, lr_factor: None  # sets what moves with the images seen
@@ -93,9 +93,9 @@ class Run:
             for module in training:
                 module.training = True
 
-    def saved_facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """What is saved beside the tensors, as JSON."""
-        return {"format": store.FORMAT, **self.facts, **vars(self.progress), "means": self.means.state(),
+        return {"format": store.FORMAT, **self.constants, **vars(self.progress), "means": self.means.state(),
                 **self.engine.state(), "best": self.best, "seconds": time.monotonic() - self.begun}
 
     def whereabouts(self) -> dict[str, Any]:
@@ -104,16 +104,16 @@ class Run:
     def resume_from(self, path: Path) -> None:
         """Goes on from a checkpoint, with the attempt that is due there."""
         self.ranks.together(lambda: store.load_into(path, self.tensors()))
-        self.restore(store.facts_of(path))
+        self.restore(store.metadata_of(path))
 
-    def restore(self, facts: Mapping[str, Any]) -> None:
-        """Takes up what `saved_facts` saved."""
-        self.progress = Progress(**{name: facts[name] for name in vars(Progress())})
+    def restore(self, metadata: Mapping[str, Any]) -> None:
+        """Restores progress, means and engine state from what `metadata` saved."""
+        self.progress = Progress(**{name: metadata[name] for name in vars(Progress())})
         self.progress.attempt = max(self.progress.attempt, self.rollbacks.attempt_at(self.progress.images))
         self.loader = replace(self.loader, attempt=self.progress.attempt)
-        self.means.restore(facts["means"], self.ranks.device)
-        self.engine.restore(facts)
-        self.best = facts.get("best", {})
-        self.begun = time.monotonic() - facts["seconds"]
+        self.means.restore(metadata["means"], self.ranks.device)
+        self.engine.restore(metadata)
+        self.best = metadata.get("best", {})
+        self.begun = time.monotonic() - metadata["seconds"]
         if self.ranks.first:
             power_ema.forget_after(self.folder, self.progress.images)

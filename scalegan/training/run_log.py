@@ -85,27 +85,27 @@ class RunLog:
         if self.bar and images > self.last[1]:
             self.bar.update(self.bar.task_ids[0], completed=images, rate=f"{self._rate(images):,.0f}")
 
-    def report(self, images: int, figures: Mapping[str, float], vitals: Mapping[str, float],
+    def report(self, images: int, figures: Mapping[str, float], health: Mapping[str, float],
                seconds_at_peak: float | None = None) -> None:
-        """One line of metrics.jsonl, the same to TensorBoard, and, without the vitals but for what was skipped, a line
-        for whoever watches. `mfu`, where asked for, is the share of the time since the last report that its updates
-        would have taken at the device's peak."""
+        """Appends a line to metrics.jsonl and to TensorBoard, and prints one to the console, without the health figures
+        except skipped updates. `mfu` is the share of the time since the last report that its updates would have
+        taken at the device's peak."""
         now = time.monotonic()
         rate = self._rate(images)
         times = {"seconds": round(now - self.begun, 3), "images_per_second": round(rate, 2)}
         if seconds_at_peak is not None:
             times["mfu"] = round(seconds_at_peak / max(now - self.last[0], 1e-9), 4)
-        row = {"images": images, **times, **figures, **vitals}
+        row = {"images": images, **times, **figures, **health}
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         if self.board:
-            for name, value in {**figures, **vitals}.items():
+            for name, value in {**figures, **health}.items():
                 self.board.add_scalar(name, value, images)
             for name in [name for name in times if name != "seconds"]:
                 self.board.add_scalar(name, times[name], images)
             self.board.flush()
         self.last = (now, images)
-        skipped = {name: value for name, value in vitals.items() if name.startswith("skipped/") and value}
+        skipped = {name: value for name, value in health.items() if name.startswith("skipped/") and value}
         shown = {name.removeprefix("loss/"): f for name, f in figures.items() if "grad_norm/" not in name}
         line = "  ".join([*(f"{name} {value:.3f}" for name, value in shown.items()),
                           *(f"{name} {value}" for name, value in skipped.items())])

@@ -11,7 +11,7 @@ from scalegan.engines.base import Pending
 from scalegan.engines.partitioned import Partitioned
 from scalegan.games.base import Phase
 from scalegan.pictures import grids
-from scalegan.training.health_figures import diversity, vitals
+from scalegan.training.health_figures import diversity, health_figures
 from scalegan.training.intervals import Due, crossed
 from scalegan.training.rollback import finite
 from scalegan.training.run import Progress, Run
@@ -79,7 +79,7 @@ def _save(run: Run, tensors: Mapping[str, Tensor | Partitioned], due: Due) -> No
     """A checkpoint; one that was due, with nothing being skipped, is good enough to roll back to."""
     run.phase = "checkpoint"
     good = due.checkpoint and not int(run.engine.health.in_a_row)
-    run.checkpoints.save(run.progress.images, tensors, {**run.saved_facts(), "good": good}, wait=due.stop or due.last)
+    run.checkpoints.save(run.progress.images, tensors, {**run.metadata(), "good": good}, wait=due.stop or due.last)
 
 
 def _roll_back(run: Run, log: RunLog | None) -> None:
@@ -155,7 +155,8 @@ def _report(run: Run, log: RunLog | None, before: int, last: bool) -> None:
     if recipe.log.every_images and (last or crossed(recipe.log.every_images, before, images)):
         figures = run.means.report()
         if log:
-            log.report(images, figures, vitals(run.game, run.engine.health, figures), run.utilisation.take_seconds())
+            log.report(images, figures, health_figures(run.game, run.engine.health, figures),
+                       run.utilisation.take_seconds())
     if log:
         log.advance(images)
 

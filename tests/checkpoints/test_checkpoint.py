@@ -15,7 +15,7 @@ from harness import spawn
 
 from scalegan.checkpoints import store
 from scalegan.checkpoints.store import Checkpoints
-from scalegan.checkpoints.write_plan import shares
+from scalegan.checkpoints.write_plan import slices_by_rank
 from scalegan.engines import partitioned
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import UserError
@@ -63,7 +63,7 @@ def test_everything_comes_back_bit_for_bit(saved: Checkpoints) -> None:
     store.load_into(saved.newest(), tensors)
     assert_equal(tensors, some_tensors(2))
     assert tensors["game/conv"].is_contiguous(memory_format=torch.channels_last)
-    assert store.facts_of(saved.newest()) == {"images": 200}
+    assert store.metadata_of(saved.newest()) == {"images": 200}
     assert_equal(store.read(saved.newest(), "ema/"), {"ema/transposed": some_tensors(2)["ema/transposed"]})
 
 
@@ -192,7 +192,7 @@ def test_a_planted_pickle_is_never_run(name: str, saved: Checkpoints, tmp_path: 
     target = shard(newest) if name == "shard" else newest / name
     target.write_bytes(bomb)
     # Straight at the readers, without the checksums' protection.
-    for use in (store.facts_of, store.read,
+    for use in (store.metadata_of, store.read,
                 lambda path: store.load_into(path, empty_like(some_tensors()))):
         with contextlib.suppress(UserError):
             use(newest)
@@ -242,7 +242,7 @@ def test_ranks_share_the_writing_and_one_reads_all(world: int, tmp_path: Path) -
 @pytest.mark.parametrize("world", [1, 3, 8, 64])
 def test_shares_are_even_and_hold_everything_once(world: int) -> None:
     tensors = uneven_tensors()
-    parts = shares(tensors, world)
+    parts = slices_by_rank(tensors, world)
     for name, tensor in tensors.items():
         runs = [part[name] for part in parts if name in part]
         assert runs[0][0] == 0 and all(last == first for (_, last), (first, _) in itertools.pairwise(runs))

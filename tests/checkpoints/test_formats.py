@@ -35,7 +35,7 @@ def test_a_run_of_format_1_goes_on_in_format_2(old_run: Path, tmp_path: Path) ->
     changed = {line.removeprefix("changed since: ") for line in done.stdout.splitlines() if "changed since" in line}
     assert changed == {"run_dir", "total_images"}
     newest = store.complete(old_run / "checkpoints")[-1]
-    facts = store.facts_of(newest)
+    facts = store.metadata_of(newest)
     assert facts["format"] == 2 and facts["images"] == 192 and facts["updates"]["D"] > 4
     assert store.read(newest).keys() == before.keys()
     launch(2, *more, f"run_dir={two}")

@@ -19,14 +19,15 @@ from scalegan.training import build
 from scalegan.training.costs import Costs, Meter, measure
 from scalegan.training.plan import GPUS, exchange, held_bytes, plan, traffic
 
-GRAIN, SHARE = 4, 16
+MICRO_BATCH, SHARE = 4, 16
 SPECS = {"real": Spec("image", (3, 32, 32))}
 
 
 def small(ranks: int = 2, reduction: str = "fast") -> Recipe:
     """R3GAN, whose gradients are large beside its activations."""
     return loading.parse({
-        "run_dir": "-", "total_images": 64, "batch_size": SHARE * ranks, "lanes": ranks, "micro_batch_size": GRAIN,
+        "run_dir": "-", "total_images": 64, "batch_size": SHARE * ranks, "lanes": ranks,
+        "micro_batch_size": MICRO_BATCH,
         "data": {"path": "-", "resolution": 32, "labels": "none"}, "engine": {"reduction": reduction},
         "model": {"name": "r3gan", "widths": [512, 8, 8, 8], "cardinalities": [8, 2, 2, 2], "blocks": 1},
         "game": {"loss": "relativistic", "penalties": {"r1": {"gamma": 1}}, "fresh_batch": ["D", "G"]},
@@ -43,7 +44,8 @@ def test_tensors_without_data_cost_what_real_ones_do(precision: str) -> None:
     costs = Costs(small(), SPECS, precision)
     game = build.game(small(), SPECS)
     for phase, real in zip(costs.game.phases, game.phases, strict=True):
-        planned, found = costs.grain(phase, GRAIN), measure(game, real, batch(phase.name, 0, GRAIN), precision)
+        planned = costs.micro_batch(phase, MICRO_BATCH)
+        found = measure(game, real, batch(phase.name, 0, MICRO_BATCH), precision)
         assert (planned.flops, planned.gradients, planned.others) == (found.flops, found.gradients, found.others)
         assert planned.peak_bytes == pytest.approx(found.peak_bytes, rel=0.01)
 
@@ -70,11 +72,11 @@ def _measured(ranks: Any, engine: str, stage: int, reduction: str) -> dict[str, 
     if engine == "ddp":
         from scalegan.engines.ddp import DDPEngine
 
-        running = DDPEngine(game, of_players, ranks, GRAIN, "fp32", reduction == "tree")
+        running = DDPEngine(game, of_players, ranks, MICRO_BATCH, "fp32", reduction == "tree")
     else:
         from scalegan.engines.deepspeed import DeepSpeedEngine
 
-        running = DeepSpeedEngine(game, of_players, ranks, GRAIN, "fp32", stage)
+        running = DeepSpeedEngine(game, of_players, ranks, MICRO_BATCH, "fp32", stage)
     sent = _count_collectives()
     found: dict[str, Any] = {"phases": {}}
     for phase in game.phases:
@@ -119,16 +121,16 @@ def test_memory_and_traffic_are_those_of_two_real_ranks(case: str) -> None:
         pytest.importorskip("deepspeed", reason="needs the extra [deepspeed]")
     kind, (*_, reduction) = case.split(",")[0], CASES[case]
     found = spawn(2, _measured, *CASES[case])[0]
-    costs, grains = Costs(small(2, reduction), SPECS), SHARE // GRAIN
+    costs, micro_batches = Costs(small(2, reduction), SPECS), SHARE // MICRO_BATCH
     assert found["weights"] == costs.state.weights
     share = 1 if kind == "ddp" else 2
     assert found["optimizer"] == pytest.approx(costs.state.optimizer / share, rel=0.01)
     for phase in costs.game.phases:
-        cost, (peak, sent) = costs.grain(phase, GRAIN), found["phases"][phase.name]
-        held = exchange(cost, kind, 2, grains)
+        cost, (peak, sent) = costs.micro_batch(phase, MICRO_BATCH), found["phases"][phase.name]
+        held = exchange(cost, kind, 2, micro_batches)
         memory = max(cost.peak_bytes + held.beside_grain, held.after)
         assert 0.95 * peak < memory < (1.1 if kind == "ddp" else 1.35) * peak, phase.name   # ZeRO's is an upper bound
-        planned = traffic(cost, kind, 2, grains, reduction)
+        planned = traffic(cost, kind, 2, micro_batches, reduction)
         if kind == "ddp":       # on two ranks a ring sends as many bytes as the vector has, and so does the tree
             assert planned == sent
         else:                   # the spies see the sums; weights, which come back, go through a function of DeepSpeed's
@@ -164,7 +166,8 @@ def test_hours_follow_from_operations_and_bytes() -> None:
     settings = small(1)
     costs = Costs(settings, SPECS)
     row = plan("small", settings, costs, "ddp", 1, GPUS["a100-80"], 0.5)
-    per_iteration = sum(SHARE // GRAIN * costs.grain(phase, GRAIN).flops for phase in costs.game.phases)
+    per_iteration = sum(SHARE // MICRO_BATCH * costs.micro_batch(phase, MICRO_BATCH).flops
+                        for phase in costs.game.phases)
     assert row.flops_per_image == pytest.approx(per_iteration / (2 * SHARE))          # D and G take a batch each
     assert row.hours == pytest.approx(64 / (2 * SHARE) * per_iteration / (156e12 * 0.5) / 3600)
     assert row.loader_images_per_second == pytest.approx(64 / (row.hours * 3600))

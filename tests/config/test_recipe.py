@@ -45,7 +45,7 @@ WRONG = {
     "a decay of one": ([QUICK, "optimizer.D.betas=[0,1]"], ["optimizer.D.betas"]),
     "one checkpoint": ([QUICK, "checkpoint.keep=1"], ["checkpoint.keep=1", "greater than or equal to 2"]),
     "lanes and batch": ([QUICK, "lanes=7"], ["lanes=7 does not divide batch_size=64"]),
-    "grain and batch": ([QUICK, "micro_batch_size=24"], ["micro_batch_size=24 does not divide batch_size=64"]),
+    "micro-batch and batch": ([QUICK, "micro_batch_size=24"], ["micro_batch_size=24 does not divide batch_size=64"]),
     "norm group and batch": ([QUICK, "model.norm_group=24"], ["model.norm_group=24 does not divide batch_size=64"]),
     "resolution of DCGAN": ([QUICK, "data.resolution=48"], ["data.resolution=48", "16, 32, 64, 128, 256"]),
     "images of points": ([QUICK, "data.backend=points"], ["model.name=mlp"]),
@@ -71,9 +71,9 @@ def test_wrong_command_line(arguments: list[str], says: list[str]) -> None:
 # Wrong only on so many ranks.
 WRONG_ON_RANKS = {
     "ranks and lanes": (3, [], "use 2 ranks"),
-    "no grain for the tree": (2, ["engine.reduction=tree", "micro_batch_size=null"], "needs micro_batch_size"),
-    "a grain wider than the share": (4, ["engine.reduction=tree", "micro_batch_size=32"], "power of two"),
-    "a norm group beside the grain": (2, ["model.norm_group=32", "micro_batch_size=16"], "norm_group=32"),
+    "no micro-batch for the tree": (2, ["engine.reduction=tree", "micro_batch_size=null"], "needs micro_batch_size"),
+    "a micro-batch wider than the share": (4, ["engine.reduction=tree", "micro_batch_size=32"], "power of two"),
+    "a norm group beside the micro-batch": (2, ["model.norm_group=32", "micro_batch_size=16"], "norm_group=32"),
 }
 
 
@@ -84,9 +84,9 @@ def test_wrong_on_so_many_ranks(ranks: int, overrides: list[str], says: str) -> 
         check_world(recipe, ranks)
 
 
-@pytest.mark.parametrize("ranks, grain", [(1, 16), (2, 16), (4, 16)])
-def test_the_grain_is_the_same_on_any_ranks(ranks: int, grain: int) -> None:
-    assert check_world(loading.load([QUICK]), ranks) == grain
+@pytest.mark.parametrize("ranks, micro_batch", [(1, 16), (2, 16), (4, 16)])
+def test_the_grain_is_the_same_on_any_ranks(ranks: int, micro_batch: int) -> None:
+    assert check_world(loading.load([QUICK]), ranks) == micro_batch
 
 
 def test_mistake_is_one_line_and_exit_code_2_in_no_time() -> None:

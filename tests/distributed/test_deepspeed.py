@@ -24,11 +24,11 @@ DDP = config.Engine()
 ZERO = [config.Engine(name="deepspeed", zero_stage=stage) for stage in (0, 1, 2)]
 
 
-def make_engine(settings: config.Engine, game: Game, ranks: Ranks, grain: int, optimizer: str = "adam",
+def make_engine(settings: config.Engine, game: Game, ranks: Ranks, micro_batch: int, optimizer: str = "adam",
                 precision: str = "fp32") -> Engine:
     adam = config.Optimizer(name=optimizer, lr=2e-4, betas=(0.5, 0.999))
     of_players = optimizers.make(dict.fromkeys(game.players, adam), game)
-    return choice.make(settings, game, of_players, ranks, grain, precision)
+    return choice.make(settings, game, of_players, ranks, micro_batch, precision)
 
 
 def my_share(batch: Batch, ranks: Ranks) -> Batch:
@@ -36,13 +36,13 @@ def my_share(batch: Batch, ranks: Ranks) -> Batch:
     return batch[ranks.rank * share : (ranks.rank + 1) * share]
 
 
-def first_gradients(ranks: Ranks, settings: config.Engine, grain: int, norm_group: int | str,
+def first_gradients(ranks: Ranks, settings: config.Engine, micro_batch: int, norm_group: int | str,
                     optimizer: str = "adam") -> dict[str, Tensor]:
     """Of every phase of the first iteration, with the R1 penalty as a term of D's phase, and as a phase of its own."""
     found = {}
     for r1_every in (1, 2):
         game = make_game(norm_group, torch.float32, r1_every)
-        engine = make_engine(settings, game, ranks, grain, optimizer)
+        engine = make_engine(settings, game, ranks, micro_batch, optimizer)
         for phase in game.phases:
             batch = my_share(make_batch(torch.float32), ranks)
             found |= {f"{r1_every}/{phase.name}/{name}": g for name, g in engine.gradients(phase, batch).items()}
@@ -52,20 +52,21 @@ def first_gradients(ranks: Ranks, settings: config.Engine, grain: int, norm_grou
 
 @pytest.fixture(scope="module")
 def expected() -> dict[str, Tensor]:
-    """Of one process, with all 64 samples in one grain."""
+    """Of one process, with all 64 samples in one micro-batch."""
     return first_gradients(ALONE, DDP, 64, 16)
 
 
-@pytest.mark.parametrize("settings, world, grain", [
-    pytest.param(DDP, 2, 32, id="DDP on 2"), pytest.param(DDP, 2, 8, id="DDP on 2, 4 grains"),
+@pytest.mark.parametrize("settings, world, micro_batch", [
+    pytest.param(DDP, 2, 32, id="DDP on 2"), pytest.param(DDP, 2, 8, id="DDP on 2, 4 micro-batches"),
     *(pytest.param(zero, 2, 32, id=f"ZeRO-{zero.zero_stage} on 2") for zero in ZERO),
-    pytest.param(ZERO[1], 2, 16, id="ZeRO-1 on 2, 2 grains"), pytest.param(ZERO[2], 2, 16, id="ZeRO-2 on 2, 2 grains"),
-    pytest.param(ZERO[2], 1, 16, id="ZeRO-2 on 1, 4 grains")])
-def test_first_gradients_are_those_of_one_process(settings: config.Engine, world: int, grain: int,
+    pytest.param(ZERO[1], 2, 16, id="ZeRO-1 on 2, 2 micro-batches"),
+    pytest.param(ZERO[2], 2, 16, id="ZeRO-2 on 2, 2 micro-batches"),
+    pytest.param(ZERO[2], 1, 16, id="ZeRO-2 on 1, 4 micro-batches")])
+def test_first_gradients_are_those_of_one_process(settings: config.Engine, world: int, micro_batch: int,
                                                   expected: dict[str, Tensor]) -> None:
-    if grain < 16:
-        expected = first_gradients(ALONE, DDP, 64, grain)
-    for found in spawn(world, first_gradients, settings, grain, min(grain, 16)):
+    if micro_batch < 16:
+        expected = first_gradients(ALONE, DDP, 64, micro_batch)
+    for found in spawn(world, first_gradients, settings, micro_batch, min(micro_batch, 16)):
         assert_close(found, expected, 1e-5)
     assert {name.split("/")[1] for name in expected} == {"D", "D.r1", "G"}
 
@@ -77,10 +78,10 @@ def test_norm_groups_over_ranks_are_those_of_the_joined_batch(zero: config.Engin
         assert_close(found, expected, 1e-5)
 
 
-def weights_after(ranks: Ranks, settings: config.Engine, iterations: int, grain: int, dtype: torch.dtype,
+def weights_after(ranks: Ranks, settings: config.Engine, iterations: int, micro_batch: int, dtype: torch.dtype,
                   optimizer: str = "adam") -> dict[str, Tensor]:
     game = make_game(16, dtype, 2)
-    engine = make_engine(settings, game, ranks, grain, optimizer)
+    engine = make_engine(settings, game, ranks, micro_batch, optimizer)
     for number in range(iterations):
         for phase in game.phases:
             batch = make_batch(dtype)
@@ -106,12 +107,12 @@ def test_weights_after_5_updates(zero: config.Engine, optimizer: str) -> None:
         assert_close(found, expected, 1e-4)
 
 
-def two_movers(ranks: Ranks, settings: config.Engine, grain: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def two_movers(ranks: Ranks, settings: config.Engine, micro_batch: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """InfoGAN's phase that moves G and Q at once: its gradients, and the weights after three updates."""
     game = infogan()
     for name, player in game.players.items():
         player.initialise(parameter_generators(0, name))
-    engine = make_engine(settings, game, ranks, grain)
+    engine = make_engine(settings, game, ranks, micro_batch)
     phase: Phase = game.phases[1]
     batch = make_batch(torch.float32)
     batch = my_share(Batch.of(batch.reals, batch.draws), ranks)

@@ -1,4 +1,4 @@
-"""An update's gradient is that of the whole batch, however grains and ranks share the work."""
+"""An update's gradient is that of the whole batch, however micro-batches and ranks share the work."""
 
 import copy
 
@@ -54,7 +54,7 @@ def make_batch(dtype: torch.dtype) -> Batch:
     return Batch.of(reals, Draws(0, 0, "D", torch.arange(64)), labels, fake_labels)
 
 
-def gradients(ranks: Ranks, phase_name: str, grain: int, norm_group: int | str, dtype: torch.dtype,
+def gradients(ranks: Ranks, phase_name: str, micro_batch: int, norm_group: int | str, dtype: torch.dtype,
               tree: bool = False, r1_every: int = 1) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
     """What one update of a phase gives on 64 samples: gradients, buffers, figures."""
     game = make_game(norm_group, dtype, r1_every)
@@ -62,7 +62,7 @@ def gradients(ranks: Ranks, phase_name: str, grain: int, norm_group: int | str, 
     witnesses = {name: Witness(player) for name, player in game.players.items()}
     share = 64 // ranks.world
     batch = make_batch(dtype)[ranks.rank * share : (ranks.rank + 1) * share]
-    figures = DDPEngine(game, witnesses, ranks, grain, tree=tree).update(phase, batch)
+    figures = DDPEngine(game, witnesses, ranks, micro_batch, tree=tree).update(phase, batch)
     mover, = phase.players
     return witnesses[mover].seen, {n: b.clone() for n, b in game.named_buffers()}, figures
 
@@ -90,8 +90,8 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor], toleranc
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.float64, 1e-12)], ids=["fp32", "fp64"])
 def test_four_grains_of_16_are_one_of_64(phase: str, dtype: torch.dtype, tolerance: float) -> None:
     whole, buffers, figures = gradients(ALONE, phase, 64, 16, dtype)
-    grains, buffers_of_grains, figures_of_grains = gradients(ALONE, phase, 16, 16, dtype)
-    assert_close(grains, whole, tolerance)
+    micro_batches, buffers_of_grains, figures_of_grains = gradients(ALONE, phase, 16, 16, dtype)
+    assert_close(micro_batches, whole, tolerance)
     assert_close(buffers_of_grains, buffers, tolerance)
     assert_close(figures_of_grains, figures, tolerance)
     assert all(g.norm() > 0 for n, g in whole.items())

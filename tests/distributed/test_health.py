@@ -46,7 +46,7 @@ def poison_and_die(where: str, *arguments: int) -> None:
 
 
 def facts(run: Path) -> dict:
-    return store.facts_of(store.complete(run / "checkpoints")[-1])
+    return store.metadata_of(store.complete(run / "checkpoints")[-1])
 
 
 @pytest.mark.slow
@@ -124,7 +124,7 @@ def test_rollback_passes_over_checkpoints_of_a_run_in_trouble(tiny_recipe: Path,
     for images in (800, 900, 1000, 1344):
         assert ends(1, *arguments, f"total_images={images}", before=sick) == [(0, "")]
     whole = store.complete(tmp_path / "checkpoints")
-    assert [(int(path.name), store.facts_of(path)["good"]) for path in whole] == [
+    assert [(int(path.name), store.metadata_of(path)["good"]) for path in whole] == [
         (640, True), (1280, False), (1344, False)]
     assert ends(1, *arguments, "health.rollback_after=12", before=sick) == [(0, "")]
     assert json.loads((tmp_path / "rollbacks.json").read_text()) == [{"from": 1472, "to": 640, "attempt": 1}]
@@ -140,7 +140,7 @@ def test_lr_factor_multiplies_every_learning_rate() -> None:
     assert [made[p].param_groups[0]["lr"] for p in "GD"] == [2.5e-4, 1e-3]
 
 
-def test_reports_hold_the_vitals(finished_run: Path) -> None:
+def test_reports_hold_the_health_figures(finished_run: Path) -> None:
     for row in reports(finished_run):
         assert row["logit_gap/D"] == row["loss/D/real_logit"] - row["loss/D/fake_logit"]
         assert row["grad_norm/G"] > 0 and row["grad_norm/D"] > 0 and row["skipped/D"] == 0

@@ -177,7 +177,7 @@ def test_fp16_resumes_with_its_scales(tiny_recipe: Path, tmp_path: Path) -> None
     half = ["precision=fp16", "checkpoint.every_images=0"]
     launch(1, *arguments(tiny_recipe, tmp_path / "straight", *half, "total_images=1280"))
     launch(1, *arguments(tiny_recipe, tmp_path / "run", *half, "total_images=640"))
-    scale = store.facts_of(store.complete(tmp_path / "run/checkpoints")[-1])["scalers"]
+    scale = store.metadata_of(store.complete(tmp_path / "run/checkpoints")[-1])["scalers"]
     assert scale["G"]["scale"] > 0 and scale["D"]["_growth_tracker"] > 0
     launch(2, *arguments(tiny_recipe, tmp_path / "run", *half, "total_images=1280"))
     assert digest(tmp_path / "run") == digest(tmp_path / "straight")

@@ -21,7 +21,7 @@ def test_config_yaml_records_the_machine(finished_run: Path) -> None:
     assert records.torch == torch.__version__ and records.threads_per_rank == "1" and records.ranks == 1
     assert torch.backends.cpu.get_cpu_capability() in records.device
     assert (records.precision, records.matmul_precision, records.engine) == ("fp32", "highest", "ddp")
-    assert {"accelerate", "numpy", "python", "cuda", "cudnn", "nccl", "driver", "tf32", "grain",
+    assert {"accelerate", "numpy", "python", "cuda", "cudnn", "nccl", "driver", "tf32", "micro_batch",
             "deterministic", "compile"} <= records.keys()
 
 

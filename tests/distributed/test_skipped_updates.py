@@ -74,7 +74,7 @@ def differing(one: dict[str, Tensor], other: dict[str, Tensor]) -> set[str]:
 
 def play(ranks: Ranks, settings: config.Engine, family: str, optimizer: str, where: str,
          player: str) -> tuple[list[set[str]], list[tuple[int, int]], dict[str, list[float]]]:
-    """Three updates of a player in two grains each, the second of them poisoned on the last rank.
+    """Three updates of a player in two micro-batches each, the second of them poisoned on the last rank.
 
     Returns what each changed, the counters after each, and what the log would say.
     """

@@ -112,7 +112,7 @@ def test_it_trains_as_it_says(straight: Path) -> None:
     assert rows[-1]["loss/D/different"] == 1
     assert 0.2 < rows[-1]["loss/D/from_pool"] < 0.8          # 16 of 24 places are filled at once, then a half is old
     newest = store.complete(straight / "checkpoints")[-1]
-    facts, tensors = store.facts_of(newest), store.read(newest)
+    facts, tensors = store.metadata_of(newest), store.read(newest)
     assert facts["format"] == 2 and facts["updates"] == {"warm": 4, "fool": 16, "D": 16}
     assert int(tensors["game/pool.filled"]) == 24 and tensors["game/pool.fakes"].abs().sum() > 0
     assert not [name for name in tensors if "eye" in name]

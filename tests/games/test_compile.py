@@ -32,12 +32,12 @@ def with_compiled_players(game: GAN) -> GAN:
 
 
 def gradients(game: GAN, family: str) -> dict[str, list[torch.Tensor]]:
-    """Of one update of every phase, in grains of half a batch; with the tracked modules' next state."""
+    """Of one update of every phase, in micro-batches of half a batch; with the tracked modules' next state."""
     found = {}
     for phase in game.phases:
         witnesses = {name: Witness(player) for name, player in game.players.items()}
-        grain = SAMPLES if family == "dcgan" else SAMPLES // 2      # DCGAN's norms here are over the batch
-        engine = DDPEngine(game, witnesses, Ranks(0, 1, torch.device("cpu")), grain)
+        micro_batch = SAMPLES if family == "dcgan" else SAMPLES // 2      # DCGAN's norms here are over the batch
+        engine = DDPEngine(game, witnesses, Ranks(0, 1, torch.device("cpu")), micro_batch)
         engine.update(phase, batch_of(family, phase.name))
         found[phase.name] = witnesses[phase.players[0]].found
     return found

@@ -44,23 +44,24 @@ class Counted(nn.Module):
 
 @pytest.mark.parametrize("real, fake", [(10.0, 5.0), (3.0, 0.0)])
 def test_terms_are_the_mean_squared_differences_on_the_main_phases_forward(real: float, fake: float) -> None:
-    generator, judge = dcgan.Generator(16, width=4, latent_dim=8), Counted(dcgan.Discriminator(16, width=4))
-    for name, network in (("G", generator), ("D", judge.network)):
+    generator, discriminator = dcgan.Generator(16, width=4, latent_dim=8), Counted(dcgan.Discriminator(16, width=4))
+    for name, network in (("G", generator), ("D", discriminator.network)):
         network.initialise(parameter_generators(1, name))
     batch = Batch.of(IMAGES[:16], Draws(3, 0, "D", torch.arange(16)))
-    game = GAN(generator, judge, LOSSES["hinge"], {"bcr": Consistency(real, fake, 4)})
+    game = GAN(generator, discriminator, LOSSES["hinge"], {"bcr": Consistency(real, fake, 4)})
     terms = game.phases[0].loss(batch)
-    seen = list(judge.seen)
+    seen = list(discriminator.seen)
     assert len(seen) == 2 + (real > 0) + (fake > 0)
     expected = {}
     for who, weight, images in (("real", real, seen[0]), ("fake", fake, seen[1])):
         if weight:
             copies = flip_and_shift(images, batch.draws.of(f"bcr/{who}"), 4)
-            expected[f"bcr_{who}"] = weight * ((judge.network(images) - judge.network(copies)) ** 2).mean()
+            difference = discriminator.network(images) - discriminator.network(copies)
+            expected[f"bcr_{who}"] = weight * difference.square().mean()
     assert {name for name in terms if name.startswith("bcr")} == expected.keys()
     for name, value in expected.items():
         assert terms[name].item() == pytest.approx(value.item(), rel=1e-5) and value > 0
-    parameters = list(judge.parameters())
+    parameters = list(discriminator.parameters())
     found = torch.autograd.grad(sum(terms[name] for name in expected), parameters, allow_unused=True)
     wanted = torch.autograd.grad(sum(expected.values()), parameters, allow_unused=True)
     for one, other in zip(found, wanted):

@@ -131,10 +131,11 @@ def test_an_update_is_the_published_formulas(family: str, phase: str) -> None:
 
 @pytest.mark.parametrize("family", ["dcgan", "biggan", "r3gan"])
 def test_reals_and_fakes_share_a_pass_only_where_samples_do_not_see_each_other(family: str) -> None:
-    _, judge = networks(family)
+    _, discriminator = networks(family)
     batch = batch_of(family, "D")
-    whole, half = (judge(batch.reals[:n], None if batch.labels is None else batch.labels[:n]) for n in (SAMPLES, 4))
-    assert torch.allclose(whole[:4], half, rtol=1e-4, atol=1e-5) == getattr(judge, "per_sample", False)
+    whole, half = (discriminator(batch.reals[:n], None if batch.labels is None else batch.labels[:n])
+                   for n in (SAMPLES, 4))
+    assert torch.allclose(whole[:4], half, rtol=1e-4, atol=1e-5) == getattr(discriminator, "per_sample", False)
 
 
 # --- five hundred updates in half precision -------------------------------------------------------------------------

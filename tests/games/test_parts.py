@@ -89,7 +89,7 @@ def test_when_a_phase_is_due(phase: Phase, images: int, before: int, now: int, d
 
 def test_a_lazy_phase_belongs_to_the_one_before_its_dot_or_to_the_one_it_names() -> None:
     assert Phase("D.r1", ("D",), dict, every=4).of == "D"
-    assert Phase("penalty", ("D",), dict, every=4, main="judge").of == "judge"
+    assert Phase("penalty", ("D",), dict, every=4, main="D").of == "D"
     assert Phase("E.pre", ("E",), dict).of == "E.pre"
 
 
@@ -115,14 +115,14 @@ def by_hand(size: int, batch_size: int, draws: Draws, history: list[Tensor]) -> 
 
 
 @pytest.mark.parametrize("size", [1, 6, 8, 20])
-@pytest.mark.parametrize("grain", [2, 4])
-def test_a_pool_shows_what_the_papers_say_whatever_the_grain(size: int, grain: int) -> None:
+@pytest.mark.parametrize("micro_batch", [2, 4])
+def test_a_pool_shows_what_the_papers_say_whatever_the_micro_batch(size: int, micro_batch: int) -> None:
     pool, history = Pool(size, (3,), 4), [torch.randn(4, 3) for _ in range(30)]
     shown = []
     for number, fakes in enumerate(history):
         whole, kept = batch({}, {}, 4, number), []
-        for start in range(0, 4, grain):
-            part = slice(start, start + grain)
+        for start in range(0, 4, micro_batch):
+            part = slice(start, start + micro_batch)
             shown += list(pool.exchange(whole[part], fakes[part]))
             kept.append(pool.drain_kept())
         pool.commit(**{name: torch.cat([k[name] for k in kept]) for name in kept[0]})
@@ -145,15 +145,15 @@ def test_a_pool_of_no_places_shows_every_fake_itself() -> None:
 
 
 def test_adaptive_updates_are_of_any_two_phases() -> None:
-    rule = AdaptiveUpdates(ratio=3.0, updates=5, phases=("forge", "judge"), terms=("adversarial",))
-    forge, judge, other = (Phase(name, (name,), dict, updates=2) for name in ("forge", "judge", "other"))
-    assert [rule.repeats(p) for p in (forge, judge, other)] == [2, 2, 2]        # nothing is known yet
-    rule.after(forge, {"adversarial": torch.tensor(7.0), "cycle": torch.tensor(100.0)})
-    rule.after(judge, {"adversarial": torch.tensor(2.0)})
+    rule = AdaptiveUpdates(ratio=3.0, updates=5, phases=("G", "D"), terms=("adversarial",))
+    g, d, other = (Phase(name, (name,), dict, updates=2) for name in ("G", "D", "other"))
+    assert [rule.repeats(p) for p in (g, d, other)] == [2, 2, 2]        # nothing is known yet
+    rule.after(g, {"adversarial": torch.tensor(7.0), "cycle": torch.tensor(100.0)})
+    rule.after(d, {"adversarial": torch.tensor(2.0)})
     rule.after(other, {"adversarial": torch.tensor(1e9)})
-    assert [rule.repeats(p) for p in (forge, judge, other)] == [5, 2, 2]
-    rule.after(judge, {"adversarial": torch.tensor(22.0)})
-    assert [rule.repeats(p) for p in (forge, judge)] == [2, 5]
+    assert [rule.repeats(p) for p in (g, d, other)] == [5, 2, 2]
+    rule.after(d, {"adversarial": torch.tensor(22.0)})
+    assert [rule.repeats(p) for p in (g, d)] == [2, 5]
 
 
 def test_averages_are_of_the_players_that_leave_the_game() -> None:

@@ -71,28 +71,28 @@ def test_closeness_pushes_collapsed_samples_apart() -> None:
 
 def test_minibatch_discrimination_starts_as_the_discriminator_and_learns_of_closeness() -> None:
     inner = mlp.Discriminator((2,), 8, 2)
-    judge = MinibatchDiscrimination(inner, inner.encoding_size, 3, 2, 4)
+    discriminator = MinibatchDiscrimination(inner, inner.encoding_size, 3, 2, 4)
     x = torch.randn(8, 2)
-    assert torch.equal(judge(x), inner(x))
-    slope, = torch.autograd.grad(judge(x).sum(), judge.weight)
-    assert torch.allclose(slope, closeness((inner.encode(x) @ judge.T).unflatten(1, (3, 2)), 4).sum(0))
+    assert torch.equal(discriminator(x), inner(x))
+    slope, = torch.autograd.grad(discriminator(x).sum(), discriminator.weight)
+    assert torch.allclose(slope, closeness((inner.encode(x) @ discriminator.T).unflatten(1, (3, 2)), 4).sum(0))
 
 
 def test_historical_averaging_by_hand() -> None:
     """Weights 1, 2, 6 after three updates: their mean is 3; at 5 the term is w (5 - 3)^2 and its slope 2 w (5 - 3)."""
-    generator, judge = Shift(0.0), Linear(1.0, 1.0)
-    trick = HistoricalAveraging(generator, judge, 0.5)
-    game = GAN(generator, judge, LOSSES["minimax"], {"history": trick})
-    assert trick.of_generator(game, batch(), None, None)["history"].item() == 0
+    generator, discriminator = Shift(0.0), Linear(1.0, 1.0)
+    trick = HistoricalAveraging(generator, discriminator, 0.5)
+    game = GAN(generator, discriminator, LOSSES["minimax"], {"history": trick})
+    assert trick.generator_terms(game, batch(), None, None)["history"].item() == 0
     for value in (1.0, 2.0, 6.0):
         generator.w.data.fill_(value)
         game.after(game.phases[1], {})
     assert trick.mean_G.item() == pytest.approx(3)
     generator.w.data.fill_(5.0)
-    term = trick.of_generator(game, batch(), None, None)["history"]
+    term = trick.generator_terms(game, batch(), None, None)["history"]
     assert term.item() == pytest.approx(0.5 * 4)
     assert torch.autograd.grad(term, generator.w)[0].item() == pytest.approx(0.5 * 2 * 2)
-    assert trick.of_discriminator(game, None)["history"].item() == 0  # D has not moved
+    assert trick.discriminator_terms(game, None)["history"].item() == 0  # D has not moved
     assert {"tricks.history.mean_G", "tricks.history.updates_D"} <= set(game.state_dict())
 
 
@@ -121,7 +121,7 @@ def test_players_move_as_often_as_the_recipe_says(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(POINTS)
     launch(1, f"recipe={recipe}", f"run_dir={tmp_path / 'run'}", "game.updates={D: 3, G: 2}")
-    facts = store.facts_of(store.complete(tmp_path / "run" / "checkpoints")[-1])
+    facts = store.metadata_of(store.complete(tmp_path / "run" / "checkpoints")[-1])
     assert (facts["images"], facts["iterations"], facts["updates"]) == (384, 4, {"D": 12, "G": 8})
 
 
@@ -192,9 +192,9 @@ def test_unrolled_against_the_derivative_by_hand() -> None:
 
 
 def test_unrolling_leaves_d_as_it_is() -> None:
-    judge = mlp.Discriminator((2,), 8, 2)
-    before = [p.clone() for p in judge.parameters()]
-    game = Unrolled(mlp.Generator((2,), 8, 2), judge, LOSSES["non_saturating"], steps=3, step_size=0.5)
+    discriminator = mlp.Discriminator((2,), 8, 2)
+    before = [p.clone() for p in discriminator.parameters()]
+    game = Unrolled(mlp.Generator((2,), 8, 2), discriminator, LOSSES["non_saturating"], steps=3, step_size=0.5)
     sum(game.generator_loss(batch()).values()).backward()
-    assert all(torch.equal(p, old) for p, old in zip(judge.parameters(), before))
-    assert all(p.grad is None for p in judge.parameters())
+    assert all(torch.equal(p, old) for p, old in zip(discriminator.parameters(), before))
+    assert all(p.grad is None for p in discriminator.parameters())

@@ -59,7 +59,7 @@ def test_evaluations_survive_an_interruption_bit_for_bit_and_keep_the_best(tiny_
     best = min(rows, key=lambda row: row["eval/fd"])
     link = straight / "checkpoints" / "best-fd"
     assert link.resolve().name == f"{best['images']:012d}" and store.verify(link) is None
-    state = store.facts_of(store.complete(straight / "checkpoints")[-1])["best"]
+    state = store.metadata_of(store.complete(straight / "checkpoints")[-1])["best"]
     assert (state["fd"]["value"], state["fd"]["images"]) == (best["eval/fd"], best["images"])
     written = [json.loads(line) for line in (straight / "evaluations.jsonl").read_text().splitlines()]
     assert [row["metrics"]["fd"] for row in written] == [row["eval/fd"] for row in rows]

@@ -366,7 +366,7 @@ def test_a_forward_changes_no_buffer_and_observes_the_mean_style():
     mapping, = tracked_modules(generator)
     means = mapping.drain()
     generator.mapping(z)
-    torch.testing.assert_close(means, mapping.drain())                 # grains of 2, or all 8 at once
+    torch.testing.assert_close(means, mapping.drain())                 # micro-batches of 2, or all 8 at once
     torch.testing.assert_close(means["w_avg"], generator.eval().mapping(z)[:, 0].mean(0))
     assert not mapping.drain()                                         # in eval mode nothing is observed
     mapping.advance(**means)

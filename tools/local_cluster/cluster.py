@@ -24,7 +24,7 @@ _PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun")
 _LINK, _HOSTS = Path("/etc/slurm/slurm.conf"), Path("/etc/hosts")
 _MARK = "# scalegan local_slurm"
 _VARIABLE = "SCALEGAN_LOCAL_SLURM"  # by which we know our daemons, and what they start
-_PATIENCE_SECONDS = 60.0
+_TIMEOUT_SECONDS = 60.0
 _CONF = """\
 ClusterName=scalegan
 SlurmctldHost={host}(127.0.0.1)
@@ -258,12 +258,12 @@ def _is_step(pid: int) -> bool:
 
 
 def _end(pids: set[int]) -> None:
-    for number, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+    for number, timeout in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
         alive = [pid for pid in pids if _lives(pid)]
         for pid in alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
-        until = time.monotonic() + patience
+        until = time.monotonic() + timeout
         while any(map(_lives, alive)) and time.monotonic() < until:
             time.sleep(0.05)
 
@@ -275,8 +275,8 @@ def _lives(pid: int) -> bool:
         return False
 
 
-def _wait(holds: Callable[[], bool], what: str, patience: float = _PATIENCE_SECONDS) -> None:
-    until = time.monotonic() + patience
+def _wait(holds: Callable[[], bool], what: str, timeout: float = _TIMEOUT_SECONDS) -> None:
+    until = time.monotonic() + timeout
     while not holds():
         if time.monotonic() > until:
             raise UserError(f"gave up waiting until {what}; {FOLDER / 'log'} says more")

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from tools.soaking.kills import Kill
 
-PATIENCE_SECONDS = 120.0
+TIMEOUT_SECONDS = 120.0
 
 
 def sitting(arguments: list[str], ranks: int, log: Path, kill: Kill | None = None,
-            patience_seconds: float = PATIENCE_SECONDS) -> list[int]:
+            timeout_seconds: float = TIMEOUT_SECONDS) -> list[int]:
     """One start of a run on so many ranks: their exit codes, negative for a signal; waits until all have gone.
 
     Raises:
@@ -31,12 +31,12 @@ def sitting(arguments: list[str], ranks: int, log: Path, kill: Kill | None = Non
     launcher.start()
     codes = log.with_suffix(".codes")
     group = launcher.pid
-    until = time.monotonic() + patience_seconds
-    launcher.join(patience_seconds)
+    until = time.monotonic() + timeout_seconds
+    launcher.join(timeout_seconds)
     while _lives(group):
         if time.monotonic() > until:
             os.killpg(group, signal.SIGKILL)
-            raise TimeoutError(f"a rank is still there {patience_seconds:.0f} s after the start, see {log}")
+            raise TimeoutError(f"a rank is still there {timeout_seconds:.0f} s after the start, see {log}")
         time.sleep(0.05)
     return json.loads(codes.read_text()) if launcher.exitcode == 0 else [launcher.exitcode or 1] * ranks
 

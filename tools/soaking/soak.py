@@ -13,7 +13,7 @@ import numpy as np
 
 from scalegan.support.progress import Bar
 from tools.soaking.kills import Kill, draw
-from tools.soaking.sitting import PATIENCE_SECONDS, sitting
+from tools.soaking.sitting import TIMEOUT_SECONDS, sitting
 
 _ENDLESS = 1_000_000_000
 RECIPE = """
@@ -73,9 +73,9 @@ def soak(cycles: int, ranks: int, seed: int, folder: Path) -> int:
     recipe.write_text(RECIPE.format(data=data))
     chance, kills = random.Random(seed), set()
 
-    def sit(run: str, *others: str, kill: Kill | None = None, patience_seconds: float = PATIENCE_SECONDS) -> list[int]:
+    def sit(run: str, *others: str, kill: Kill | None = None, timeout_seconds: float = TIMEOUT_SECONDS) -> list[int]:
         return sitting([f"recipe={recipe}", f"run_dir={folder / run}", *others], ranks, folder / f"{run}.log", kill,
-                       patience_seconds)
+                       timeout_seconds)
 
     with Bar("soak", cycles, unit="cycles") as bar:
         for _ in range(cycles):
@@ -88,7 +88,7 @@ def soak(cycles: int, ranks: int, seed: int, folder: Path) -> int:
             kills.add((kill.victim, kill.point))
             bar.advance(1, f"{kill.victim}, {kill.point}")
     total = f"total_images={_newest(folder / 'killed') + 160}"
-    ends = [sit("killed", total), sit("straight", total, patience_seconds=60 + 10 * cycles)]
+    ends = [sit("killed", total), sit("straight", total, timeout_seconds=60 + 10 * cycles)]
     equal = ends == [[0] * ranks] * 2 and what_remains(folder / "killed") == what_remains(folder / "straight")
     print(f"{cycles} cycles on {ranks} ranks, seed {seed}: kills of {len(kills)} kinds in {total.partition('=')[2]} "
           "images; the run "

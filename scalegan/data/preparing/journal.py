@@ -40,11 +40,11 @@ def begun(dest: Path) -> dict:
     """The settings of the call that began or finished the set in `dest`; empty where there is none."""
     for path in (dest / RECORD, dest / WORK / _PLAN):
         if path.exists():
-            return facts_of(path)["settings"]
+            return metadata_of(path)["settings"]
     return {}
 
 
-def facts_of(path: Path) -> dict:
+def metadata_of(path: Path) -> dict:
     """What an earlier call noted. Raises UserError where it is no such note."""
     try:
         facts = json.loads(path.read_text())
@@ -70,7 +70,7 @@ def agree(dest: Path, settings: Settings, plan: Plan) -> None:
     path, facts = dest / WORK / _PLAN, {"settings": asdict(settings), "keys": plan.fingerprint}
     if not path.exists():
         write_whole(path, json.dumps(facts, indent=1), own_name(path))     # parts that come together write the same
-    before = facts_of(path)
+    before = metadata_of(path)
     _compare(dest, before["settings"], settings)
     if before["keys"] != plan.fingerprint:
         raise UserError(f"the keys or labels of the source are no longer those that {dest} was begun with; give "

@@ -80,7 +80,7 @@ def _prepare(options: argparse.Namespace) -> None:
         return
     if journal.is_complete(options.dest, settings, begun):
         now = cut(source, settings.shard_records, settings.validation)
-        if journal.facts_of(options.dest / RECORD)["keys"] != now.fingerprint:
+        if journal.metadata_of(options.dest / RECORD)["keys"] != now.fingerprint:
             print(f"{options.dest} was made when the keys or labels of {source.name} were others, or read otherwise by "
                   "an earlier version; it stays as it is: give another folder to prepare them as they are now")
         shutil.rmtree(options.dest / WORK, ignore_errors=True)      # of a call that was killed at its very end

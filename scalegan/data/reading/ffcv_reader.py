@@ -22,7 +22,7 @@ from scalegan.data.beton_file import BETON, open_pipeline
 from scalegan.data.manifest import load_set
 from scalegan.data.reading.record_reader import OrderedReader, RecordReader, images_of
 from scalegan.data.reading.stream import Reals
-from scalegan.data.reading.waiting import Patience
+from scalegan.data.reading.waiting import DataWait
 from scalegan.errors import UserError
 
 TASKS_AHEAD = 2             # per worker, those under way among them
@@ -172,11 +172,11 @@ class _Threads:
     def take(self) -> Filled:
         """The next result in order."""
         with self.change:
-            patience = Patience()
-            while not self.change.wait_for(lambda: self.taken in self.done, patience.look):
+            waiting = DataWait()
+            while not self.change.wait_for(lambda: self.taken in self.done, waiting.poll_seconds):
                 if not any(thread.is_alive() for thread in self.threads):
                     raise UserError("the loader's threads died; run again to go on from the last checkpoint")
-                patience.lose()
+                waiting.poll()
             if isinstance(self.done[self.taken], BaseException):
                 raise self.done[self.taken]     # again and again: what comes after it would not be the next
             result = self.done.pop(self.taken)

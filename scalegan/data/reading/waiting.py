@@ -1,4 +1,4 @@
-"""Waiting for data: said when it takes long, and given up when an end is asked for and none comes."""
+"""Waiting for data: warns when it takes long, and gives up when a stop is requested and none comes."""
 
 import signal
 import sys
@@ -6,11 +6,11 @@ import sys
 from scalegan.errors import UserError
 from scalegan.support import signals
 
-_ENDS = (signal.SIGTERM, signal.SIGINT)     # the others announce an end that is minutes away
+_ENDS = (signal.SIGTERM, signal.SIGINT)     # the other signals announce an end that is minutes away
 
 
 class Stopped(UserError):
-    """Asked to stop, by signal `number`, where nothing can be saved: the trainer waits, and with it all ranks."""
+    """Stopped by signal `number` where nothing could be saved, because the trainer and all ranks wait for data."""
 
     exit_code = 75
 
@@ -19,26 +19,27 @@ class Stopped(UserError):
         self.number = number
 
 
-class Patience:
-    """Of who waits for one batch, and tells of every `look` seconds without."""
+class DataWait:
+    """Counts the seconds that one batch has been waited for; call `poll` every `poll_seconds` without it."""
 
-    look, say, give_up = 5, 60, 60
+    poll_seconds, warn_every, give_up_after = 5, 60, 60
 
     def __init__(self) -> None:
-        self.waited, self.asked = 0, 0      # seconds; of these since the end was asked for
+        self.waited, self.stopping = 0, 0   # seconds: in all, and since a stop was requested
 
-    def lose(self) -> None:
-        """Raises Stopped some time after a signal that the trainer, who heeds it between updates, does not come to."""
-        self.waited += self.look
-        if self.waited % self.say == 0:
-            print(f"scalegan: waiting for data since {self.waited} s; is the disk slow?", file=sys.stderr, flush=True)
+    def poll(self) -> None:
+        """Warns, or raises Stopped some time after a signal, which the trainer handles only between updates."""
+        self.waited += self.poll_seconds
+        if self.waited % self.warn_every == 0:
+            print(f"scalegan: has been waiting for data for {self.waited} s; is the disk slow?", file=sys.stderr,
+                  flush=True)
         if signals.asked not in _ENDS:
             return
         name = signal.Signals(signals.asked).name
-        if not self.asked:
-            print(f"scalegan: {name} while waiting for data; it is saved when some comes, and given up in "
-                  f"{self.give_up} s", file=sys.stderr, flush=True)
-        self.asked += self.look
-        if self.asked >= self.give_up:
-            raise Stopped(f"{name}, and no data since {self.waited} s: stopped without saving; the same command goes "
-                          "on from the last checkpoint", signals.asked)
+        if not self.stopping:
+            print(f"scalegan: {name} while waiting for data; the run is saved once a batch arrives, or given up after "
+                  f"{self.give_up_after} s", file=sys.stderr, flush=True)
+        self.stopping += self.poll_seconds
+        if self.stopping >= self.give_up_after:
+            raise Stopped(f"{name}, and no data for {self.waited} s: stopped without saving; the same command resumes "
+                          "from the last checkpoint", signals.asked)

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from scalegan.data.reading.waiting import Patience
+from scalegan.data.reading.waiting import DataWait
 from scalegan.errors import UserError
 from scalegan.support import worker_pool
 from scalegan.support.worker_pool import Worker, WorkerDied, received
@@ -67,14 +67,14 @@ class Workers:
         """
         if not self._workers:
             return self._work(self._waiting.popleft())
-        patience = Patience()
+        waiting = DataWait()
         while self._taken not in self._done:
-            ready = wait([pipe for pipe, numbers in self._doing.items() if numbers], patience.look)
+            ready = wait([pipe for pipe, numbers in self._doing.items() if numbers], waiting.poll_seconds)
             for pipe in ready:
                 self._done[self._doing[pipe][0]] = self._receive(pipe)
                 self._doing[pipe].popleft()
             if not ready:
-                patience.lose()
+                waiting.poll()
         self._taken += 1
         return self._done.pop(self._taken - 1)
 

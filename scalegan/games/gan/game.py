@@ -14,7 +14,7 @@ from scalegan.games.adaptive_updates import AdaptiveUpdates
 from scalegan.games.base import Batch, Game, Phase
 from scalegan.games.fakes import StyledFakes, plain_fakes
 from scalegan.games.gan import objectives
-from scalegan.games.penalties import Look, Penalty, Side
+from scalegan.games.penalties import DiscriminatorPass, Penalty, Side
 from scalegan.games.penalties.path_length import PathLength
 from scalegan.losses import AdversarialLoss, Terms
 from scalegan.models import families
@@ -62,7 +62,7 @@ class GAN(Game):
         self.phases = []
         for player in order:
             self.phases.append(Phase(player, (player,), losses[player], updates[player], player in fresh_batch))
-            self.phases += [Phase(f"{player}.{_short(name)}", (player,), partial(penalty.alone, self), 1, False,
+            self.phases += [Phase(f"{player}.{_short(name)}", (player,), partial(penalty.lazy_terms, self), 1, False,
                                   penalty.every, updates[player])
                             for name, penalty in (penalties or {}).items() if penalty.lazy_player == player]
 
@@ -107,10 +107,10 @@ class GAN(Game):
             real, fake = discriminator(augmented[0], batch.labels), discriminator(augmented[1], condition)
         batch.figures.update(real_logit=real.mean(), fake_logit=fake.mean(), **self.augment.watch(real, batch.images))
         terms = self.loss.discriminator(real, fake)
-        look = Look(discriminator, batch, Side(reals, augmented[0], batch.labels, real),
+        d_pass = DiscriminatorPass(discriminator, batch, Side(reals, augmented[0], batch.labels, real),
                     Side(fakes, augmented[1], condition, fake), sides)
         for penalty in self.penalties:
-            terms |= penalty.of_discriminator(self, look)
+            terms |= penalty.discriminator_terms(self, d_pass)
         return terms
 
     def generator_loss(self, batch: Batch) -> Terms:
@@ -124,7 +124,7 @@ class GAN(Game):
             real = discriminator(self.augmented(batch.reals, batch, "real"), batch.labels)
         terms = self.loss.generator(fake, real)
         for penalty in self.penalties:
-            terms |= penalty.of_generator(self, batch, fakes, condition)
+            terms |= penalty.generator_terms(self, batch, fakes, condition)
         return terms
 
     def opponent(self, batch: Batch, fakes: Tensor, condition: Tensor | None) -> Discriminate:

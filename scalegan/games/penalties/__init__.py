@@ -33,8 +33,8 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Look:
-    """D's look at reals and fakes, which its penalties share.
+class DiscriminatorPass:
+    """D's forward pass over reals and fakes, which its penalties share.
 
     Args:
         discriminator: D as the phase calls it: itself, or compiled where nothing is differentiated twice.
@@ -58,7 +58,7 @@ class Look:
 
 
 class Penalty(nn.Module):
-    """What a penalty can add; each says only what it changes. Its buffers are saved with the run.
+    """What a penalty can add; each overrides only what it needs. Its buffers are saved with the run.
 
     Attributes:
         lazy_player: of a lazy one, whose phase it is; empty for terms of every update.
@@ -70,16 +70,16 @@ class Penalty(nn.Module):
     every: int = 1
     differentiates: tuple[str, ...] = ()
 
-    def of_discriminator(self, game: Game, look: Look) -> Terms:
+    def discriminator_terms(self, game: Game, d_pass: DiscriminatorPass) -> Terms:
         """Terms of every update of D."""
         return {}
 
-    def of_generator(self, game: Game, batch: Batch, fakes: Tensor, condition: Tensor | None) -> Terms:
+    def generator_terms(self, game: Game, batch: Batch, fakes: Tensor, condition: Tensor | None) -> Terms:
         """Terms of every update of G; fakes [n, ...] are as D is shown them."""
         return {}
 
-    def alone(self, game: Game, batch: Batch) -> Terms:
-        """The lazy penalty alone, multiplied by `every` (Karras et al., 2020, appendix B)."""
+    def lazy_terms(self, game: Game, batch: Batch) -> Terms:
+        """The lazy penalty's own terms, multiplied by `every` (Karras et al., 2020, appendix B)."""
         return {}
 
     def after(self, game: Game, phase: Phase, figures: Terms) -> None:

@@ -2,7 +2,7 @@
 
 from scalegan.augment.blit import flip_and_shift
 from scalegan.games.base import Game
-from scalegan.games.penalties import Look, Penalty
+from scalegan.games.penalties import DiscriminatorPass, Penalty
 from scalegan.losses import Terms
 
 
@@ -19,12 +19,12 @@ class Consistency(Penalty):
         super().__init__()
         self.weights, self.pixels = {"real": real, "fake": fake}, pixels
 
-    def of_discriminator(self, game: Game, look: Look) -> Terms:
+    def discriminator_terms(self, game: Game, d_pass: DiscriminatorPass) -> Terms:
         terms = {}
         for side, weight in self.weights.items():
             if weight:
-                seen = getattr(look, side)
-                copies = flip_and_shift(seen.augmented.detach(), look.batch.draws.of(f"bcr/{side}"), self.pixels)
-                apart = seen.logits - look.discriminator(copies, seen.condition)
+                seen = getattr(d_pass, side)
+                copies = flip_and_shift(seen.augmented.detach(), d_pass.batch.draws.of(f"bcr/{side}"), self.pixels)
+                apart = seen.logits - d_pass.discriminator(copies, seen.condition)
                 terms[f"bcr_{side}"] = weight * apart.square().mean()
         return terms

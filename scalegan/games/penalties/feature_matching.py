@@ -20,7 +20,7 @@ class FeatureMatching(Penalty):
         super().__init__()
         self.weight, self.group = weight, group
 
-    def of_generator(self, game: Game, batch: Batch, fakes: Tensor, condition: Tensor | None) -> Terms:
+    def generator_terms(self, game: Game, batch: Batch, fakes: Tensor, condition: Tensor | None) -> Terms:
         of_reals = game.D.encode(game.augmented(batch.reals, batch, "real"), batch.labels).detach()
         of_fakes = game.D.encode(fakes, condition)
         return {"feature_matching": self.weight * penalties.feature_matching(of_fakes, of_reals, self.group)}

@@ -2,7 +2,7 @@
 
 from scalegan import penalties
 from scalegan.games.base import Batch, Game
-from scalegan.games.penalties import Look, Penalty
+from scalegan.games.penalties import DiscriminatorPass, Penalty
 from scalegan.losses import Terms
 from scalegan.schedules import Moving, at
 
@@ -27,13 +27,13 @@ class GradientNorm(Penalty):
         self.lazy_player = "D" if every > 1 else ""
         self.differentiates = (side,) if every == 1 else ()
 
-    def of_discriminator(self, game: Game, look: Look) -> Terms:
+    def discriminator_terms(self, game: Game, d_pass: DiscriminatorPass) -> Terms:
         if self.every > 1:
             return {}
-        squares = look.squared_gradient_norms[self.side]
-        return {self.name: at(self.gamma, look.batch.images) / 2 * squares.mean()}
+        squares = d_pass.squared_gradient_norms[self.side]
+        return {self.name: at(self.gamma, d_pass.batch.images) / 2 * squares.mean()}
 
-    def alone(self, game: Game, batch: Batch) -> Terms:
+    def lazy_terms(self, game: Game, batch: Batch) -> Terms:
         reals = batch.reals.detach().requires_grad_(True)
         logits = game.D(game.augmented(reals, batch, "real"), batch.labels)
         return {self.name: penalties.r1(logits, reals, at(self.gamma, batch.images) * self.every)}

@@ -2,7 +2,7 @@
 
 from scalegan import penalties
 from scalegan.games.base import Game
-from scalegan.games.penalties import Look, Penalty
+from scalegan.games.penalties import DiscriminatorPass, Penalty
 from scalegan.losses import Terms
 
 
@@ -13,8 +13,8 @@ class GradientPenalty(Penalty):
         super().__init__()
         self.weight = weight
 
-    def of_discriminator(self, game: Game, look: Look) -> Terms:
-        share = look.batch.draws.uniform("between")
-        points = penalties.between(look.real.augmented, look.fake.augmented, share)
-        logits = game.D(points, look.batch.labels)
+    def discriminator_terms(self, game: Game, d_pass: DiscriminatorPass) -> Terms:
+        share = d_pass.batch.draws.uniform("between")
+        points = penalties.between(d_pass.real.augmented, d_pass.fake.augmented, share)
+        logits = game.D(points, d_pass.batch.labels)
         return {"gradient_penalty": penalties.gradient_penalty(logits, points, self.weight)}

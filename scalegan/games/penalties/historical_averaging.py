@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
 
 from scalegan.games.base import Batch, Game, Phase
-from scalegan.games.penalties import Look, Penalty
+from scalegan.games.penalties import DiscriminatorPass, Penalty
 from scalegan.losses import Terms
 
 
@@ -25,10 +25,10 @@ class HistoricalAveraging(Penalty):
             self.register_buffer(f"mean_{name}", torch.zeros(size))
             self.register_buffer(f"updates_{name}", torch.zeros(()))
 
-    def of_discriminator(self, game: Game, look: Look) -> Terms:
+    def discriminator_terms(self, game: Game, d_pass: DiscriminatorPass) -> Terms:
         return {"history": self._distance(game, "D")}
 
-    def of_generator(self, game: Game, batch: Batch, fakes: Tensor, condition: Tensor | None) -> Terms:
+    def generator_terms(self, game: Game, batch: Batch, fakes: Tensor, condition: Tensor | None) -> Terms:
         return {"history": self._distance(game, "G")}
 
     def _distance(self, game: Game, player: str) -> Tensor:

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from scalegan.games.base import Batch, Game
-from scalegan.games.penalties import Look, Penalty
+from scalegan.games.penalties import DiscriminatorPass, Penalty
 from scalegan.losses import Terms
 from scalegan.models.layers.spectral import orthogonal_regularisation
 
@@ -15,10 +15,10 @@ class Orthogonal(Penalty):
         super().__init__()
         self.weight = weight
 
-    def of_discriminator(self, game: Game, look: Look) -> Terms:
+    def discriminator_terms(self, game: Game, d_pass: DiscriminatorPass) -> Terms:
         return self._term(game, "D")
 
-    def of_generator(self, game: Game, batch: Batch, fakes: Tensor, condition: Tensor | None) -> Terms:
+    def generator_terms(self, game: Game, batch: Batch, fakes: Tensor, condition: Tensor | None) -> Terms:
         return self._term(game, "G")
 
     def _term(self, game: Game, player: str) -> Terms:

@@ -41,7 +41,7 @@ class PathLength(Penalty, Tracked):
         mean = self.mean.lerp(lengths.mean().to(self.mean.dtype), 1 - self.decay)
         return self.weight * (lengths - mean).square().mean()
 
-    def alone(self, game: Game, batch: Batch) -> Terms:
+    def lazy_terms(self, game: Game, batch: Batch) -> Terms:
         half = batch[: max(len(batch) // 2, 1)]
         ws = game.fakes_of.styles(game.G, half, game.fake_condition(half))
         images = game.G.synthesis(ws, game.fakes_of.noise(game.G, half))

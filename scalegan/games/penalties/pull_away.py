@@ -20,5 +20,5 @@ class PullAway(Penalty):
         super().__init__()
         self.weight, self.group = weight, group
 
-    def of_generator(self, game: Game, batch: Batch, fakes: Tensor, condition: Tensor | None) -> Terms:
+    def generator_terms(self, game: Game, batch: Batch, fakes: Tensor, condition: Tensor | None) -> Terms:
         return {"pull_away": self.weight * penalties.pull_away(game.D.encode(fakes, condition), self.group)}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 class Tracked(nn.Module):
     """A module whose buffers advance once per *update*, from means over the whole global batch.
 
-    A forward changes no buffer: otherwise 4 grains of 16 samples would train another network than 1 of 64, and
+    A forward changes no buffer: otherwise 4 micro-batches of 16 samples would train another network than 1 of 64, and
     2 ranks another than 1. A forward in training mode only *observes*; the engine reduces what was observed
     together with the gradients, and then calls `advance` with the means, equal on all ranks.
     """

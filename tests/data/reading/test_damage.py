@@ -27,7 +27,7 @@ from scalegan.data.preparing.shards import Record, finish, write_shard
 from scalegan.data.reading.order import Order
 from scalegan.data.reading.record_reader import OrderedReader
 from scalegan.data.reading.stream import Reals, Stream
-from scalegan.data.reading.waiting import Patience, Stopped
+from scalegan.data.reading.waiting import DataWait, Stopped
 from scalegan.data.reading.webdataset import WebDatasetReader
 from scalegan.errors import UserError
 from scalegan.support import signals
@@ -260,8 +260,8 @@ def test_a_slow_disk_is_waited_for(workers: int, tiny_set: Path, straight: list[
         time.sleep(0.02)
         return read(*arguments)
     monkeypatch.setattr(os, "pread", slow)
-    monkeypatch.setattr(Patience, "look", 1)
-    monkeypatch.setattr(Patience, "say", 1)
+    monkeypatch.setattr(DataWait, "poll_seconds", 1)
+    monkeypatch.setattr(DataWait, "warn_every", 1)
     assert_equal(take(open_stream(open_set(tiny_set), workers), 5), straight[:5])
     if workers:
         assert "is the disk slow?" in capfd.readouterr().err
@@ -270,8 +270,8 @@ def test_a_slow_disk_is_waited_for(workers: int, tiny_set: Path, straight: list[
 @pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGUSR2])
 def test_who_waits_for_a_disk_that_hangs_can_be_stopped(
         asked: signal.Signals, tiny_set: Path, straight: list[Reals], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Patience, "look", 0.2)
-    monkeypatch.setattr(Patience, "give_up", 0.5)
+    monkeypatch.setattr(DataWait, "poll_seconds", 0.2)
+    monkeypatch.setattr(DataWait, "give_up_after", 0.5)
     stream = open_stream(open_set(tiny_set), 1)
     worker, = stream._workers.processes
     os.kill(worker.pid, signal.SIGSTOP)
@@ -280,7 +280,7 @@ def test_who_waits_for_a_disk_that_hangs_can_be_stopped(
         threading.Timer(1.5, os.kill, (worker.pid, signal.SIGCONT)).start()
         assert_equal(take(stream, 200)[:21], straight[:21])
         return
-    with pytest.raises(Stopped, match=r"SIGTERM, and no data since"):
+    with pytest.raises(Stopped, match=r"SIGTERM, and no data for"):
         take(stream, 1000)
     os.kill(worker.pid, signal.SIGCONT)
     stream.close()

@@ -23,7 +23,7 @@ from scalegan.data.preparing.verify import damage_of_set
 from scalegan.data.reading.order import Order
 from scalegan.data.reading.record_reader import OrderedReader, RecordReader
 from scalegan.data.reading.stream import Reals, Stream
-from scalegan.data.reading.waiting import Patience
+from scalegan.data.reading.waiting import DataWait
 from scalegan.data.reading.webdataset import WebDatasetReader
 from scalegan.errors import RecipeError, UserError
 from scalegan.metrics.images import StoredImages
@@ -297,7 +297,7 @@ def test_an_error_is_not_passed_over(own_set: Path) -> None:
 
 @needs_ffcv
 def test_worker_that_dies_or_fails_is_told(jpeg_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Patience, "look", 0.1)
+    monkeypatch.setattr(DataWait, "poll_seconds", 0.1)
     stream = FfcvStream(ordered(FfcvReader(jpeg_set)), range(LANES), 0, 2)
     stream._threads.stop()
     with pytest.raises(UserError, match="threads died"):
@@ -312,14 +312,14 @@ def test_worker_that_dies_or_fails_is_told(jpeg_set: Path, monkeypatch: pytest.M
 @needs_ffcv
 def test_slow_disk_is_waited_for_and_said(jpeg_set: Path, monkeypatch: pytest.MonkeyPatch,
                                           capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(Patience, "look", 0.1)
-    monkeypatch.setattr(Patience, "say", 0.1)
+    monkeypatch.setattr(DataWait, "poll_seconds", 0.1)
+    monkeypatch.setattr(DataWait, "warn_every", 0.1)
     chunks = FfcvReader(jpeg_set)
     decode = chunks.pipeline
     monkeypatch.setattr(chunks, "pipeline", SlowDisk(decode))
     stream = FfcvStream(ordered(chunks), range(LANES), 0, 1)
     assert stream.take().samples.equal(expected(jpeg_set, 1)[0].samples)
-    assert "waiting for data since 0.1 s; is the disk slow?" in capsys.readouterr().err
+    assert "waiting for data for 0.1 s; is the disk slow?" in capsys.readouterr().err
 
 
 class SlowDisk:

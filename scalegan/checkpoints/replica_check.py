@@ -1,4 +1,4 @@
-"""The proof that ranks hold the same: what is replicated must be equal on all of them, to the last bit."""
+"""Checks that replicated tensors are bitwise equal on all ranks."""
 
 from collections.abc import Mapping
 
@@ -10,8 +10,8 @@ from torch import Tensor
 from scalegan.errors import UserError
 
 
-def check(tensors: Mapping[str, Tensor], group: dist.ProcessGroup | None) -> None:
-    """Compares every tensor (on the CPU, contiguous) over the ranks of a group; None is a rank alone.
+def check_replicas(tensors: Mapping[str, Tensor], group: dist.ProcessGroup | None) -> None:
+    """Compares every tensor (on the CPU, contiguous) over the ranks of a group; None where there is one rank.
 
     Raises:
         UserError: naming the first tensor that differs, on all ranks.
@@ -25,7 +25,7 @@ def check(tensors: Mapping[str, Tensor], group: dist.ProcessGroup | None) -> Non
     for rank, theirs in enumerate(everyone):
         for name in sorted(everyone[0].keys() | theirs.keys()):
             if theirs.get(name) != everyone[0].get(name):
-                raise UserError(f"{name} on rank {rank} is not what it is on rank 0: the ranks have come apart")
+                raise UserError(f"replicas differ between ranks: {name} on rank {rank} is not what it is on rank 0")
 
 
 def _gathered(value: object, group: dist.ProcessGroup) -> list:
