@@ -2,11 +2,14 @@
 
 import io
 import os
+import platform
 import signal
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from importlib.metadata import version
 
+from scalegan import __version__
 from scalegan.errors import UserError
 
 VERBS = {
@@ -31,10 +34,14 @@ VERBS = {
 def main() -> int:
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
-        print("scalegan VERB ...\n")
+        print("usage: scalegan VERB ...\n")
         for verb, (_, what) in VERBS.items():
             print(f"  {verb:<10} {what}")
-        print("\n`scalegan VERB --help` says more.")
+        print("\n`scalegan VERB --help` explains a verb with examples; `scalegan --version` prints versions.")
+        print("First steps: `scalegan train recipe=quickstart`, then `scalegan sample runs/quickstart`.")
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(f"scalegan {__version__}, torch {version('torch')}, Python {platform.python_version()}")
         return 0
     if arguments[0] not in VERBS:
         from scalegan.support.names import did_you_mean
@@ -56,6 +63,9 @@ def run_verb(verb: Callable[[list[str]], int], arguments: list[str]) -> int:
         if rank == "0" or not error.shared:
             print(f"scalegan: error: {'' if rank == '0' else f'rank {rank}: '}{error}", file=sys.stderr, flush=True)
         return error.exit_code
+    except BrokenPipeError:     # as with `| head`: whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
     except OSError as error:
         if error.errno is None:
             raise

@@ -12,20 +12,31 @@ if __package__ in (None, ""):  # run as a file: its folder stands first in sys.p
 
 from scalegan.cli import run_verb
 from scalegan.config import Recipe, loading
-from scalegan.config.help import describe_keys, help_text
+from scalegan.config.help_pages import overview, page
 
-USAGE = "train recipe=NAME_OR_PATH [key=value ...] [--print-config]"
+USAGE = "train recipe=NAME_OR_PATH [key=value ...] [--print-config] [--help [TOPIC]]"
+EXAMPLES = """examples:
+  scalegan train recipe=quickstart run_dir=runs/digits
+  accelerate launch scalegan/train.py recipe=celeba_dcgan data.path=data/celeba_64 optimizer.G.lr=1e-4"""
 
 
 def main(arguments: list[str]) -> int:
     if not arguments or "--help" in arguments or "-h" in arguments:
-        print(help_text(USAGE, __doc__, describe_keys()))
-        return 0
+        return _help([a for a in arguments if a not in ("--help", "-h")])
     recipe = loading.load([a for a in arguments if a != "--print-config"])
     if "--print-config" in arguments:
         print(loading.to_yaml(recipe), end="")
         return 0
     return run(recipe)
+
+
+def _help(topics: list[str]) -> int:
+    topics = [topic for topic in topics if not topic.startswith(("recipe=", "--"))]
+    if topics:
+        print(*map(page, topics), sep="\n\n")
+    else:
+        print(f"usage: scalegan {USAGE}\n\n{__doc__.strip()}\n\n{EXAMPLES}\n\n{overview()}")
+    return 0
 
 
 def run(recipe: Recipe) -> int:

@@ -4,15 +4,17 @@ over images seen and their last samples.
 Figures of evaluations stand side by side only where extractor, resize, data and numbers of samples are the same.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 from scalegan.pictures.pages import comparable_evaluations, names, page, read
+from scalegan.support.arguments import verb_parser
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="scalegan compare", description=__doc__)
+    parser = verb_parser("compare", __doc__,
+                         "compare runs/dcgan runs/r3gan",
+                         "compare runs/lr=* --out learning_rates.html")
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder")
     parser.add_argument("--out", type=Path, default=Path("compare.html"), help="page to write (default compare.html)")
     options = parser.parse_args(arguments)

@@ -6,12 +6,12 @@ NVlabs/stylegan2-ada-pytorch and stylegan3, or brownvc/R3GAN. What the tensors d
 bn_eps, sn_eps (biggan); conv_clamp, mapping_lr_multiplier, num_half_res, w_avg_beta (stylegan2).
 """
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
 from scalegan.errors import UserError
+from scalegan.support.arguments import verb_parser
 
 #: What the tensors of a family do not tell.
 SETTINGS = {"dcgan": (), "biggan": ("bn_eps", "sn_eps"), "r3gan": (),
@@ -19,7 +19,9 @@ SETTINGS = {"dcgan": (), "biggan": ("bn_eps", "sn_eps"), "r3gan": (),
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="scalegan convert", description=__doc__)
+    parser = verb_parser("convert", __doc__,
+                         "convert stylegan2-ffhq-256x256.pkl --family stylegan2 --out ffhq.safetensors",
+                         "convert netG_epoch_24.pth --family dcgan --out dcgan.safetensors")
     parser.add_argument("file", type=Path, metavar="FILE", help="checkpoint to convert")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="what the tensors do not tell")
     parser.add_argument("--family", required=True, choices=SETTINGS, help="architecture")

@@ -13,7 +13,7 @@ import argparse
 import json
 from pathlib import Path
 
-from scalegan.support.arguments import positive
+from scalegan.support.arguments import positive, verb_parser
 
 _USUAL_SAMPLES = 50_000
 
@@ -42,8 +42,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="scalegan evaluate", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = verb_parser("evaluate", __doc__,
+                         "evaluate runs/digits --metrics fid,kid",
+                         "evaluate generated/ --data photos.zip --metrics kid,prdc --num-samples 5000")
     parser.add_argument("source", metavar="RUN_OR_EXPORT_OR_FOLDER", help="what is measured")
     parser.add_argument("--data", metavar="PATH", help="real images: shards, a folder or a zip (default: the run's)")
     parser.add_argument("--metrics", default="fid,kid", help="comma-separated; see above (default fid,kid)")

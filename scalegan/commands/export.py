@@ -1,12 +1,15 @@
 """Writes the networks of a run or checkpoint to one safetensors file that `scalegan.load` and `sample` read: the
 averaged generator, and whatever else the run's game exports."""
 
-import argparse
 from pathlib import Path
+
+from scalegan.support.arguments import verb_parser
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="scalegan export", description=__doc__)
+    parser = verb_parser("export", __doc__,
+                         "export runs/digits",
+                         "export runs/digits --network G --out digits.safetensors")
     parser.add_argument("run", type=Path, help="run folder or checkpoint")
     parser.add_argument("--out", type=Path, help="file to write (default: RUN/exports/<images>.safetensors, with "
                         "-NAME or -LENGTH behind the images)")

@@ -4,13 +4,16 @@
 digest per part (game, ema, optimizer). --verify checks every file against the checksums first.
 """
 
-import argparse
 import json
 from pathlib import Path
 
+from scalegan.support.arguments import verb_parser
+
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="scalegan inspect", description=__doc__)
+    parser = verb_parser("inspect", __doc__,
+                         "inspect runs/digits",
+                         "inspect runs/digits/checkpoints/000000064000 --verify")
     parser.add_argument("path", type=Path, metavar="CHECKPOINT_OR_RUN")
     parser.add_argument("--verify", action="store_true", help="check the files against their checksums")
     options = parser.parse_args(arguments)

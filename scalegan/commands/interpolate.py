@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scalegan.errors import UserError
-from scalegan.support.arguments import seeds
+from scalegan.support.arguments import seeds, verb_parser
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -19,7 +19,9 @@ _FRAME_SECONDS = 0.05
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="scalegan interpolate", description=__doc__)
+    parser = verb_parser("interpolate", __doc__,
+                         "interpolate runs/digits --seeds 0-3 --out walk.gif",
+                         "interpolate faces.safetensors --seeds 5,9 --steps 12 --out strip.png")
     parser.add_argument("run", type=Path, help="run folder, checkpoint, or exported .safetensors")
     parser.add_argument("--seeds", type=seeds, default=[0, 1, 2], help="two or more, such as 0,1,2 (the default)")
     parser.add_argument("--steps", type=int, default=8, help="from one seed to the next (default 8)")

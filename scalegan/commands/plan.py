@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from scalegan.config import catalogue, loading
 from scalegan.errors import UserError
-from scalegan.support.arguments import counts
+from scalegan.support.arguments import counts, verb_parser
 from scalegan.training.plan import ENGINES, GPUS, Gpu, Row, plan
 
 if TYPE_CHECKING:
@@ -48,8 +48,9 @@ def rows_of(name: str, overrides: list[str], gpu: Gpu, options: argparse.Namespa
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="scalegan plan", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = verb_parser("plan", __doc__,
+                         "plan lsun_bedroom_stylegan2",
+                         "plan celeba_dcgan batch_size=512 --gpus 1,8,64 --gpu h100-80")
     parser.add_argument("words", nargs="*", metavar="RECIPE | key=value",
                         help="recipes to plan (default: all), and keys that are laid upon each")
     parser.add_argument("--gpus", type=counts, default=[1, 8, 64, 256, 1024], metavar="N,N,...",

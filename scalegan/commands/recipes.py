@@ -5,7 +5,8 @@ from scalegan.config.catalogue import available
 
 def main(arguments: list[str]) -> int:
     if arguments:
-        print(f"scalegan recipes\n\n{__doc__}")
+        print(f"usage: scalegan recipes\n\n{__doc__}\n\nexamples:\n  scalegan recipes\n"
+              "  SCALEGAN_RECIPES=$HOME/recipes scalegan recipes")
         return 0
     for name, about in available().items():
         print(f"{name:<20} {about}")

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scalegan.errors import UserError
-from scalegan.support.arguments import seeds
+from scalegan.support.arguments import seeds, verb_parser
 
 if TYPE_CHECKING:
     from scalegan.data.spec import Spec
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="scalegan sample", description=__doc__)
+    parser = verb_parser("sample", __doc__,
+                         "sample runs/digits --seeds 0-63 --out pictures",
+                         "sample digits.safetensors --classes 3,7 --columns 8")
     parser.add_argument("run", type=Path, help="run folder, checkpoint, or exported .safetensors")
     parser.add_argument("--seeds", type=seeds, default=seeds("0-63"), help="such as 0-63 or 1,5,9 (default 0-63)")
     parser.add_argument("--psi", type=float, default=1.0, help="truncation, where the model has it")

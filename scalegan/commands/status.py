@@ -3,19 +3,20 @@
 RUN is a run folder, of a SLURM job or not, or a folder of runs, such as a sweep's.
 """
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
 from scalegan.cluster.status import describe, runs_of
+from scalegan.support.arguments import verb_parser
 
 COLUMNS = ("run", "state", "images", "images/s", "left", "checkpoint", "restarts", "nodes")
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="scalegan status", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = verb_parser("status", __doc__,
+                         "status runs/digits",
+                         "status /shared/runs/sweep --json")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--json", action="store_true", help="one JSON object per run")
     options = parser.parse_args(arguments)

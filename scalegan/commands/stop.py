@@ -4,16 +4,17 @@ Works for SLURM jobs and for runs on this machine. What it saved is where the sa
 on.
 """
 
-import argparse
 from pathlib import Path
 
 from scalegan.cluster.status import runs_of
 from scalegan.cluster.stopping import stop
+from scalegan.support.arguments import verb_parser
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="scalegan stop", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = verb_parser("stop", __doc__,
+                         "stop /shared/runs/bedroom",
+                         "stop /shared/runs/sweep --timeout 600")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder, or a folder of runs")
     parser.add_argument("--timeout", "--patience", type=float, default=120, metavar="SECONDS",
                         help="to wait for a save before the job is cancelled (default 120)")

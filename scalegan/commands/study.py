@@ -11,11 +11,14 @@ from pathlib import Path
 from scalegan.errors import RecipeError
 from scalegan.study.settings import OBJECTIVES, SETTINGS
 from scalegan.support.arguments import seeds as seeds_of
+from scalegan.support.arguments import verb_parser
 from scalegan.support.names import did_you_mean
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="scalegan study", description=__doc__)
+    parser = verb_parser("study", __doc__,
+                         "study toy --out toy",
+                         "study toy --objectives wgan_gp,hinge --data ring8 --seeds 0-4")
     parser.add_argument("name", choices=["toy"], help="the study")
     parser.add_argument("--objectives", default=",".join(OBJECTIVES), help="of (default): %(default)s")
     parser.add_argument("--data", default=",".join(SETTINGS), help="of (default): %(default)s")

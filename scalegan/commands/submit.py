@@ -21,6 +21,9 @@ from scalegan.config.help import describe_keys, help_text
 from scalegan.errors import RecipeError, UserError
 
 USAGE = ("submit recipe=NAME_OR_PATH profile=NAME_OR_PATH [nodes=N|N-M] [gpus_per_node=M] [key=value ...] [--dry-run]")
+EXAMPLES = """examples:
+  scalegan submit recipe=lsun_bedroom profile=gpu_cluster nodes=4 gpus_per_node=8 run_dir=/shared/runs/bedroom --dry-run
+  scalegan submit recipe=celeba_dcgan seed=0-4 profile=my_cluster.yaml gpus_per_node=8 run_dir=/shared/runs/seeds"""
 KEYS = [("recipe", "", "What to train; with commas, a sweep."),
         ("profile", "", "What the cluster wants of a job; a name or a path."),
         ("nodes", "1", "Nodes of the job; N-M for what is free."),
@@ -41,7 +44,8 @@ class Request:
 def main(arguments: list[str]) -> int:
     if not arguments or "--help" in arguments or "-h" in arguments:
         print(help_text(USAGE, __doc__, [*KEYS, *describe_keys(Profile, "profile.")]))
-        print(f"\nProfiles: {', '.join(profiles.available())}. `scalegan train --help` explains the keys of recipes.")
+        print(f"\n{EXAMPLES}\n\nProfiles: {', '.join(profiles.available())}.\n"
+              "`scalegan train --help` explains the keys of recipes.")
         return 0
     if find_spec("submitit") is None:
         raise UserError("submitting jobs needs Submitit: pip install 'scalegan[slurm]'")

@@ -2,49 +2,76 @@
 
 import ast
 import inspect
+import json
 import sys
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
+from textwrap import wrap
 from typing import Any
 
-from scalegan.config import Recipe
+from scalegan.config import Recipe, Schedule
+
+Row = tuple[str, str, str]      # key, default, meaning
 
 
-def describe_keys(schema: Any = Recipe, prefix: str = "") -> list[tuple[str, str, str]]:
-    """(key, default, meaning) of every key, for `--help`."""
-    rows: list[tuple[str, str, str]] = []
-    _describe(schema, prefix, rows)
+def describe_keys(schema: Any = Recipe, prefix: str = "", schedules: bool = True) -> list[Row]:
+    """(key, default, meaning) of every key, groups included; with or without the keys of schedules."""
+    rows: list[Row] = []
+    meanings = meanings_of(schema)
+    for field in fields(schema):
+        meaning, members = meanings.get(field.name, ""), members_of(field)
+        found = []
+        if not members or meaning:
+            default = _default(field)
+            if Schedule in members and not schedules:
+                default += " | schedule"
+            found.append((prefix + field.name, default if len(default) < 40 else "", meaning))
+        for member in members:
+            if schedules or member is not Schedule:
+                found += describe_keys(member, f"{prefix}{field.name}.{placeholder(field)}", schedules)
+        rows += [row for row in dict.fromkeys(found) if row not in rows]
     return rows
 
 
-def help_text(usage: str, description: str, keys: list[tuple[str, str, str]]) -> str:
-    """The help of a verb that takes recipe keys."""
-    lines = [f"scalegan {usage}", "", description.strip(), "", "Keys (defaults in brackets):"]
-    for key, default, meaning in keys:
+def meanings_of(schema: Any) -> dict[str, str]:
+    """The docstring under each field, inherited ones included."""
+    return {name: text for base in reversed(schema.__mro__[:-1]) for name, text in _docstrings(base).items()}
+
+
+def members_of(field: Field) -> list[Any]:
+    """The settings classes that a field takes: none for a plain value, several where it is a choice by name."""
+    return _dataclasses_in(field.type)
+
+
+def placeholder(field: Field) -> str:
+    """What stands in a key for a name that the user chooses: optimizer.PLAYER.lr, emas.NAME.ramp_up."""
+    if getattr(field.type, "__origin__", None) is not dict:
+        return ""
+    return "PLAYER." if field.name == "optimizer" else "NAME."
+
+
+def help_text(usage: str, description: str, rows: list[Row]) -> str:
+    """The help of a verb that takes keys."""
+    return "\n".join([f"usage: scalegan {usage}", "", description.strip(), "", "Keys (defaults in brackets):",
+                      *lines_of(rows)])
+
+
+def lines_of(rows: list[Row]) -> list[str]:
+    """A line for each key, and one for its meaning."""
+    lines = []
+    for key, default, meaning in rows:
         lines.append(f"  {key}" + (f" [{default}]" if default else ""))
-        lines += [f"      {' '.join(meaning.split())}"] if meaning else []
-    return "\n".join(lines)
-
-
-def _describe(kind: Any, prefix: str, rows: list[tuple[str, str, str]]) -> None:
-    meanings = {name: text for base in reversed(kind.__mro__[:-1]) for name, text in _docstrings(base).items()}
-    for field in fields(kind):
-        meaning, members = meanings.get(field.name, ""), _dataclasses_in(field.type)
-        of_player = ("PLAYER." if field.name == "optimizer" else "NAME.") \
-            if getattr(field.type, "__origin__", None) is dict else ""
-        for member in members:
-            _describe(member, f"{prefix}{field.name}.{of_player}", rows)
-        if not members or meaning:
-            default = _default(field)
-            row = (prefix + field.name, default if len(default) < 40 else "", meaning)
-            if row not in rows:
-                rows.append(row)
+        lines += wrap(" ".join(meaning.split()), 112, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return lines
 
 
 def _default(field: Field) -> str:
+    """As YAML would have it."""
     if field.default_factory is not MISSING:
         return str(field.default_factory())
-    return "" if field.default is MISSING else str(field.default)
+    if field.default is MISSING:
+        return ""
+    return field.default if isinstance(field.default, str) else json.dumps(field.default)
 
 
 def _dataclasses_in(annotation: Any) -> list[Any]:
@@ -54,13 +81,12 @@ def _dataclasses_in(annotation: Any) -> list[Any]:
 
 
 def _docstrings(kind: type) -> dict[str, str]:
-    """The string under each field of a class."""
     return _of_module(kind.__module__).get(kind.__name__, {})
 
 
 @cache
 def _of_module(name: str) -> dict[str, dict[str, str]]:
-    """Those of all its classes, from one look at the source."""
+    """The docstrings under the fields of all of a module's classes, from one parse of its source."""
     classes = [node for node in ast.parse(inspect.getsource(sys.modules[name])).body if isinstance(node, ast.ClassDef)]
     return {kind.name: {field.target.id: inspect.cleandoc(text.value.value)
                         for field, text in zip(kind.body, kind.body[1:])

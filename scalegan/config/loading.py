@@ -15,6 +15,7 @@ from scalegan.config.catalogue import find, folders
 from scalegan.config.checks import check
 from scalegan.config.explanation import explain
 from scalegan.config.game import players_of
+from scalegan.config.hints import hint
 from scalegan.errors import RecipeError
 
 _ADAPTER = TypeAdapter(Recipe)
@@ -26,9 +27,9 @@ def load(arguments: list[str]) -> Recipe:
     Raises:
         RecipeError: for anything that is wrong with it, in one line with the nearest valid name.
     """
-    wrong = [a for a in arguments if "=" not in a]
+    wrong = [a for a in arguments if "=" not in a or a.startswith("-")]
     if wrong:
-        raise RecipeError(f"'{wrong[0]}' is not of the form key=value")
+        raise RecipeError(f"'{wrong[0]}' is not of the form key=value{hint(arguments, wrong[0])}")
     names = [a.partition("=")[2] for a in arguments if a.startswith("recipe=")]
     if len(names) != 1:
         raise RecipeError("say which recipe to run: recipe=NAME (`scalegan recipes` lists them) or recipe=PATH.yaml")

@@ -34,8 +34,11 @@ class Recipe:
     resume: str = "auto"
     """auto: go on from the newest whole checkpoint; never: refuse a folder that has any; or a checkpoint's path."""
     data: Data = field(default_factory=Data)
+    """The images: where they are, their size and labels, how they are read."""
     model: Model = field(default_factory=DCGAN)
+    """The networks: a family, and its sizes."""
     game: Game = field(default_factory=GAN)
+    """What is played: players, losses, penalties, tricks."""
     streams: dict[Name, Data] = field(default_factory=dict)
     """Of games with several streams of samples, those beside `data`, by name: streams.B.path, ..."""
     optimizer: dict[str, Optimizer] = field(default_factory=dict)
@@ -43,13 +46,20 @@ class Recipe:
     augment: Augment = field(default_factory=NoAugment)
     """What is done to images, reals and fakes alike, before D sees them."""
     ema: Ema = field(default_factory=Ema)
+    """The moving average of the generator that samples, exports and evaluations use."""
     emas: dict[Name, Ema] = field(default_factory=dict)
     """Further averages by name, kept beside: {short: {half_life_images: 1000}}; `scalegan sample --ema short`."""
     power_ema: PowerEma | None = None
     """Averages for reconstruction of any other after training, or null."""
     engine: Engine = field(default_factory=Engine)
+    """How ranks train together: DDP or DeepSpeed, order of sums, threads, compilation."""
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    """How often the run is saved, and how many checkpoints are kept."""
     health: Health = field(default_factory=Health)
+    """What happens when losses or gradients are not finite."""
     log: Log = field(default_factory=Log)
+    """Reports: metrics.jsonl, TensorBoard, profiles."""
     snapshot: Snapshot = field(default_factory=Snapshot)
+    """Pictures of samples during training."""
     eval: Eval = field(default_factory=Eval)
+    """Evaluations during training: FID, KID, ..."""

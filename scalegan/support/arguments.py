@@ -1,6 +1,13 @@
-"""Types of command line arguments, for argparse."""
+"""The parsers of verbs, and types of their arguments, for argparse."""
 
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+
+
+def verb_parser(verb: str, description: str, *examples: str) -> ArgumentParser:
+    """The parser of `scalegan VERB`, whose help ends with examples; these leave out the leading `scalegan`."""
+    return ArgumentParser(prog=f"scalegan {verb}", description=description, epilog="\n".join(
+        ["examples:", *(f"  scalegan {example}" for example in examples)]),
+        formatter_class=RawDescriptionHelpFormatter)
 
 
 def positive(text: str) -> int:

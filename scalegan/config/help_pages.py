@@ -1,0 +1,78 @@
+"""`scalegan train --help [TOPIC]`: the groups of a recipe's keys, or the keys of one group, family or game."""
+
+import json
+from dataclasses import MISSING, Field, fields
+from textwrap import shorten
+from typing import Any
+
+from scalegan.config import Recipe, Schedule
+from scalegan.config.help import describe_keys, lines_of, meanings_of, members_of, placeholder
+from scalegan.errors import RecipeError
+from scalegan.support.names import did_you_mean
+
+
+def overview() -> str:
+    """The keys that stand alone, and a line for each group."""
+    meanings, alone, groups = meanings_of(Recipe), [], []
+    for field in fields(Recipe):
+        meaning = " ".join(meanings[field.name].split())
+        if not members_of(field):
+            default = "" if field.default is MISSING else f" [{json.dumps(field.default)}]".replace('"', "")
+            alone.append(f"  {field.name + default:<24} {shorten(meaning, 92, placeholder=' ...')}")
+            continue
+        names = list(_choices(field))
+        groups.append(f"  {field.name:<24} {shorten(meaning, 92, placeholder=' ...')}")
+        if len(names) > 1:
+            groups.append(f"  {'':<24} {field.name}.name: {', '.join(names)}")
+    return "\n".join(["Keys of every recipe (defaults in brackets):", *alone, "", "Groups of keys:", *groups, "",
+                      "More: --help GROUP (`scalegan train --help data`), GROUP=NAME (`--help model=stylegan2`),"
+                      "\n--help schedule (values that change during training), --help all (every key)."])
+
+
+def page(topic: str) -> str:
+    """The keys of a topic: `all`, a group (`game`), a choice in it (`model=stylegan2`), or the beginning of a key.
+
+    Raises:
+        RecipeError: for a topic that names no key.
+    """
+    if topic == "all":
+        return "\n".join(["Every key (defaults in brackets):", *lines_of(describe_keys())])
+    if topic == "schedule":
+        return "\n".join([_about(Schedule), "", *lines_of(describe_keys(Schedule, "KEY."))])
+    name, _, choice = topic.replace(".name=", "=").partition("=")
+    field = next((field for field in fields(Recipe) if field.name == name), None)
+    if field is None or not members_of(field):
+        return _matching(topic)
+    choices = _choices(field)
+    if choice and choice not in choices:
+        raise RecipeError(f"--help {topic}: {name} is one of {', '.join(choices)}{did_you_mean(choice, choices)}")
+    lines = [meanings_of(Recipe)[name]]
+    for tag, member in choices.items():
+        if choice in ("", tag):
+            lines += ["", f"{name}.name={tag}: {_about(member)}"] if len(choices) > 1 else [""]
+            lines += lines_of([row for row in describe_keys(member, f"{name}.{placeholder(field)}", schedules=False)
+                               if row[0] != f"{name}.name" or len(choices) == 1])
+    return "\n".join(lines)
+
+
+def _matching(topic: str) -> str:
+    rows = describe_keys()
+    found = [row for row in rows if row[0] == topic or row[0].startswith(f"{topic}.")]
+    if not found:
+        names = [*(field.name for field in fields(Recipe)), *(key for key, _, _ in rows)]
+        raise RecipeError(f"--help {topic}: no such key or group{did_you_mean(topic, names)}; `scalegan train --help` "
+                          "lists the groups")
+    return "\n".join(lines_of(found))
+
+
+def _choices(field: Field) -> dict[str, Any]:
+    """The settings classes of a field by the `name` that selects each."""
+    members = members_of(field)
+    if len(members) == 1:
+        return {field.name: members[0]}
+    return {next(f.default for f in fields(member) if f.name == "name"): member for member in members}
+
+
+def _about(member: Any) -> str:
+    text = member.__doc__ or ""
+    return "" if text.startswith(f"{member.__name__}(") else " ".join(text.split("\n\n")[0].split())
