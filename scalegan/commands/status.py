@@ -9,6 +9,7 @@ from typing import Any
 
 from scalegan.cluster.status import describe, runs_of
 from scalegan.support.arguments import verb_parser
+from scalegan.support.progress import duration
 
 COLUMNS = ("run", "state", "images", "images/s", "left", "checkpoint", "restarts", "nodes")
 
@@ -22,28 +23,21 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     found = [describe(run) for given in options.runs for run in runs_of(given)]
     if options.json:
-        print("\n".join(json.dumps(facts) for facts in found))
+        print("\n".join(json.dumps(described) for described in found))
         return 0
-    rows = [COLUMNS, *(_row(facts) for facts in found)]
+    rows = [COLUMNS, *(_row(described) for described in found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
     return 0
 
 
-def _row(facts: dict[str, Any]) -> tuple[str, ...]:
-    total = f" of {facts['total_images']:,}" if facts["total_images"] else ""
-    checkpoint = "-" if facts["checkpoint"] is None else (
-        f"{facts['checkpoint']:,}, {_duration(facts['checkpoint_age_seconds'])} ago")
-    rate = "-" if facts["images_per_second"] is None else f"{facts['images_per_second']:,.0f}"
-    left = "-" if facts["seconds_left"] is None else _duration(facts["seconds_left"])
-    state = facts["state"] + (f" ({facts['why']})" if facts["why"] else "")
-    return (facts["run"], state, f"{facts['images']:,}{total}", rate, left, checkpoint, str(facts["restarts"]),
-            facts["nodes"] or "-")
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
+def _row(described: dict[str, Any]) -> tuple[str, ...]:
+    total = f" of {described['total_images']:,}" if described["total_images"] else ""
+    checkpoint = "-" if described["checkpoint"] is None else (
+        f"{described['checkpoint']:,}, {duration(described['checkpoint_age_seconds'])} ago")
+    rate = "-" if described["images_per_second"] is None else f"{described['images_per_second']:,.0f}"
+    left = "-" if described["seconds_left"] is None else duration(described["seconds_left"])
+    state = described["state"] + (f" ({described['why']})" if described["why"] else "")
+    return (described["run"], state, f"{described['images']:,}{total}", rate, left, checkpoint,
+            str(described["restarts"]), described["nodes"] or "-")

@@ -10,6 +10,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 _LINE_SECONDS = 20
 
 
+def duration(seconds: float) -> str:
+    """Such as 90 s, 12.5 min, 3.2 h, 4.0 d."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 class Bar:
     """Counts up to `total`, on stderr.
 
@@ -52,6 +60,6 @@ class Bar:
     def _line(self, note: str) -> None:
         self.told = time.monotonic()
         left = (self.total - self.done) / max(self.speed, 1e-3)
-        remaining = f", {left:,.0f} s left" if self.done < self.total else ""
+        remaining = f", {duration(left)} left" if self.done < self.total else ""
         print(f"{self.what}: {self.done:,} of {self.total:,}, {self.speed:,.0f} {self.unit}/s{remaining}"
               + (f", {note}" if note else ""), file=sys.stderr, flush=True)

@@ -28,6 +28,7 @@ from scalegan.games.compiled import check_compiler
 from scalegan.support.signals import stop_with_launcher
 from scalegan.training import build, environment
 from scalegan.training.batch_loader import BatchLoader, StreamSettings
+from scalegan.training.introduction import introduction
 from scalegan.training.liveness import Watch
 from scalegan.training.painter import Painter
 from scalegan.training.run import Run
@@ -129,6 +130,8 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
     _resume(run, config, records)
     if ranks.first and not (folder / "reals.png").exists():
         painter.reals(folder / "reals.png")
+    for line in introduction(run, sources):
+        _say(run, line)
     return run
 
 

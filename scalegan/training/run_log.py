@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from scalegan.support.files import write_whole
+from scalegan.support.progress import duration
 
 
 class Means:
@@ -109,7 +112,8 @@ class RunLog:
         shown = {name.removeprefix("loss/"): f for name, f in figures.items() if "grad_norm/" not in name}
         line = "  ".join([*(f"{name} {value:.3f}" for name, value in shown.items()),
                           *(f"{name} {value}" for name, value in skipped.items())])
-        self.say(f"{images:>12,} / {self.total_images:,} images  {rate:8,.0f} images/s  {line}")
+        left = f"  {duration((self.total_images - images) / rate)} left" if rate and images < self.total_images else ""
+        self.say(f"{images:>12,} / {self.total_images:,} images  {rate:8,.0f} images/s{left}  {line}")
 
     def evaluation(self, images: int, figures: Mapping[str, float], seconds: float) -> None:
         """A line of metrics.jsonl with what an evaluation found; the `seconds` it took count for no rate."""
@@ -124,6 +128,12 @@ class RunLog:
         self.last = (self.last[0] + seconds, self.last[1])
         shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         self.say(f"{images:>12,} / {self.total_images:,} images  evaluated in {seconds:,.0f} s  {shown}")
+
+    def picture(self, images: int, path: Path) -> None:
+        """Shows a picture of the run in TensorBoard."""
+        if self.board:
+            with Image.open(path) as image:
+                self.board.add_image("samples", np.asarray(image.convert("RGB")), images, dataformats="HWC")
 
     def close(self) -> None:
         if self.bar:

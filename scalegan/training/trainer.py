@@ -33,7 +33,7 @@ def train(run: Run, stop: StopRequest) -> Outcome:
         if run.ranks.first else None
     streams = run.open_streams(run.progress.images)
     if log and run.progress.images == 0 and recipe.snapshot.every_images:
-        _draw(run)
+        _draw(run, log)
     try:
         while run.progress.images < recipe.total_images:
             before = run.progress.images
@@ -151,7 +151,7 @@ def _report(run: Run, log: RunLog | None, before: int, last: bool) -> None:
     """The picture and the report, where they are due."""
     images, recipe = run.progress.images, run.recipe
     if log and recipe.snapshot.every_images and (last or crossed(recipe.snapshot.every_images, before, images)):
-        _draw(run)
+        _draw(run, log)
     if recipe.log.every_images and (last or crossed(recipe.log.every_images, before, images)):
         figures = run.means.report()
         if log:
@@ -172,10 +172,12 @@ def _evaluate(run: Run, log: RunLog | None) -> bool:
     return run.evaluate.improved(run.best, figures, run.progress.images)
 
 
-def _draw(run: Run) -> None:
-    """The run's picture; how much its samples differ is told in the next report."""
+def _draw(run: Run, log: RunLog) -> None:
+    """The run's picture; the diversity of its samples goes into the next report."""
+    path = grids.numbered(run.folder / "samples", run.progress.images)
     with run.networks() as networks:
-        samples = run.draw_samples(networks, grids.numbered(run.folder / "samples", run.progress.images))
+        samples = run.draw_samples(networks, path)
+    log.picture(run.progress.images, path)
     run.means.add({"diversity": diversity(samples)})
 
 

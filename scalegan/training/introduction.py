@@ -1,0 +1,78 @@
+"""What a run says of itself when it starts."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from scalegan.config import Recipe
+from scalegan.data.opening import Source
+from scalegan.data.reading.order import Endless
+from scalegan.data.spec import Spec
+from scalegan.training.run import Run
+
+
+def introduction(run: Run, sources: Mapping[str, Source]) -> list[str]:
+    """Folder, data, players, device, batch, length, and how to watch: a line each."""
+    recipe = run.recipe
+    data = [("data" if number == 0 else f"data {name}", _data(source))
+            for number, (name, source) in enumerate(sources.items())]
+    return [f"{what:<10} {value}" for what, value in (
+        ("run", str(run.folder.resolve())), *data, ("players", _players(run)), ("device", _device(run)),
+        ("batch", _batch(run)), ("length", _length(recipe)), ("watch", _watch(recipe, run.folder)))]
+
+
+def _data(source: Source) -> str:
+    spec, order = source.spec, source.records.order
+    count = "endless" if isinstance(order, Endless) else f"{order.records:,}"
+    return f"{source.settings.path}: {count} {_samples(spec)}{_labels(spec)}{', flipped' * source.settings.flip}"
+
+
+def _samples(spec: Spec) -> str:
+    size = " x ".join(map(str, spec.shape[1:] or spec.shape))
+    if spec.kind != "image":
+        return f"{spec.kind}s of {size}" if spec.kind != "points" else f"points in {size} dimensions"
+    return f"images of {size} px{', grey' if spec.shape[0] == 1 else ''}"
+
+
+def _labels(spec: Spec) -> str:
+    if spec.classes:
+        return f", {spec.classes} classes"
+    return f", {spec.attributes} attributes" if spec.attributes else ", no labels"
+
+
+def _players(run: Run) -> str:
+    return ", ".join(f"{name} {_count(sum(p.numel() for p in player.parameters()))} parameters"
+                     for name, player in run.game.players.items())
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e6:.2f} M" if number >= 1e6 else f"{number / 1e3:.1f} k" if number >= 1e3 else str(number)
+
+
+def _device(run: Run) -> str:
+    records = run.constants["environment"]
+    name = records["device"]
+    if run.ranks.device.type == "cpu":
+        threads = records["threads_per_rank"]
+        name += f", {threads} thread{'s' * (threads != '1')}"
+    ranks = f"{run.ranks.world} ranks of {name}" if run.ranks.world > 1 else name
+    compiled = ", compiled" if run.recipe.engine.compile else ""
+    return f"{ranks}, {run.engine.precision}, {records['engine']}{compiled}"
+
+
+def _batch(run: Run) -> str:
+    size, world = run.engine.micro_batch, run.ranks.world
+    count = run.recipe.batch_size // world // size
+    parts = f"{count} micro-batch{'es' * (count > 1)} of {size}"
+    return f"{run.recipe.batch_size} samples: {parts}{f' on each of {world} ranks' * (world > 1)}"
+
+
+def _length(recipe: Recipe) -> str:
+    every = [(recipe.snapshot.every_images, "a picture"), (recipe.checkpoint.every_images, "a checkpoint"),
+             (recipe.eval.every_images, "an evaluation")]
+    return ", ".join([f"{recipe.total_images:,} images",
+                      *(f"{what} every {images:,}" for images, what in every if images)])
+
+
+def _watch(recipe: Recipe, folder: Path) -> str:
+    board = f"tensorboard --logdir {folder}" if recipe.log.tensorboard else f"{folder / 'metrics.jsonl'}"
+    return f"{board}; pictures in {folder / 'samples'}" if recipe.snapshot.every_images else board
