@@ -73,6 +73,11 @@ class InTraining:
         best.update(found)
         return bool(found)
 
+    def recorded(self, images: int) -> dict[str, float] | None:
+        """The figures of an evaluation of this run at that many images, where it was finished."""
+        rows = [row for row in results.read(self.folder) if row.get("in_training") and row["images"] == images]
+        return rows[-1]["metrics"] if rows else None
+
     @property
     def measure(self) -> str:
         extractor = self.extractor

@@ -61,6 +61,7 @@ class Run:
     begun: float = field(default_factory=time.monotonic)  # less the seconds of earlier sittings
     evaluate: Any = None  # metrics.in_training.InTraining, where the recipe evaluates; not imported where it does not
     best: dict[str, dict[str, Any]] = field(default_factory=dict)  # by metric: its value, and the images it was at
+    evaluation_due: bool = False    # at the checkpoint that it resumed from, which is saved before it is evaluated
     phase: str = "start"  # what it is doing, for those who ask after a death
     rollbacks: Rollbacks = field(init=False)
     utilisation: Utilisation = field(init=False)
@@ -114,6 +115,7 @@ class Run:
         self.means.restore(metadata["means"], self.ranks.device)
         self.engine.restore(metadata)
         self.best = metadata.get("best", {})
+        self.evaluation_due = metadata.get("evaluation_due", False)
         self.begun = time.monotonic() - metadata["seconds"]
         if self.ranks.first:
             power_ema.forget_after(self.folder, self.progress.images)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import IntEnum
 
 from torch import Tensor
@@ -35,6 +36,7 @@ def train(run: Run, stop: StopRequest) -> Outcome:
     if log and run.progress.images == 0 and recipe.snapshot.every_images:
         _draw(run, log)
     try:
+        _catch_up_evaluation(run, log)
         while run.progress.images < recipe.total_images:
             before = run.progress.images
             play_iteration(run, streams)
@@ -47,11 +49,12 @@ def train(run: Run, stop: StopRequest) -> Outcome:
                 streams = run.open_streams(run.progress.images)
                 continue
             _report(run, log, before, due.last)
-            better = due.evaluation and _evaluate(run, log)
-            if due.save or better:
+            if due.save:
                 _save(run, tensors, due)
             if due.stop:
                 return Outcome.INTERRUPTED
+            if due.evaluation and _evaluate(run, log):
+                _save(run, tensors, replace(due, evaluation=False))
         return Outcome.FINISHED
     finally:
         streams.close()
@@ -79,7 +82,8 @@ def _save(run: Run, tensors: Mapping[str, Tensor | Partitioned], due: Due) -> No
     """A checkpoint; one that was due, with nothing being skipped, is good enough to roll back to."""
     run.phase = "checkpoint"
     good = due.checkpoint and not int(run.engine.health.in_a_row)
-    run.checkpoints.save(run.progress.images, tensors, {**run.metadata(), "good": good}, wait=due.stop or due.last)
+    state = {**run.metadata(), "good": good, "evaluation_due": due.evaluation}
+    run.checkpoints.save(run.progress.images, tensors, state, wait=due.stop or due.last)
 
 
 def _roll_back(run: Run, log: RunLog | None) -> None:
@@ -170,6 +174,17 @@ def _evaluate(run: Run, log: RunLog | None) -> bool:
     if log:
         log.evaluation(run.progress.images, figures, time.monotonic() - begun)
     return run.evaluate.improved(run.best, figures, run.progress.images)
+
+
+def _catch_up_evaluation(run: Run, log: RunLog | None) -> None:
+    """Makes the evaluation that was due at the checkpoint the run resumed from, if it was not finished then."""
+    if not run.evaluation_due or run.evaluate is None:
+        return
+    known = run.ranks.share(run.evaluate.recorded(run.progress.images) if run.ranks.first else None)
+    better = run.evaluate.improved(run.best, known, run.progress.images) if known else _evaluate(run, log)
+    if better:
+        last = run.progress.images >= run.recipe.total_images
+        _save(run, run.tensors(), Due(last, stop=False, checkpoint=True, evaluation=False))
 
 
 def _draw(run: Run, log: RunLog) -> None:

@@ -208,3 +208,21 @@ def test_path_length_of_a_style_based_generator_is_steps_over_epsilon(stub: Path
     assert set(named) == {"pl"} and named["pl"] > 0     # not LPIPS, so not ppl
     lpips = evaluation.Settings(("ppl",), 12, batch_size=4, perceptual=embed)
     assert set(evaluation.evaluate(samples, None, extractor, lpips, ranks, show=False)["metrics"]) == {"ppl"}
+
+
+@pytest.mark.slow
+def test_a_due_checkpoint_is_saved_before_its_evaluation_which_a_resumed_run_makes_up_for(
+        tiny_recipe: Path, stub: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    dying = ("import os, sys; from scalegan.metrics.in_training import InTraining; from scalegan.train import main; "
+             "InTraining.__call__ = lambda *_: os._exit(9); main(sys.argv[1:])")
+    asked = [*keys(tiny_recipe, run, stub), "checkpoint.every_images=600", "total_images=640"]
+    done = subprocess.run([sys.executable, "-c", dying, *asked], env=harness.environment(),
+                          timeout=harness.PATIENCE_SECONDS)
+    assert done.returncode == 9
+    newest = store.complete(run / "checkpoints")[-1]
+    assert store.verify(newest) is None and store.metadata_of(newest)["evaluation_due"] and newest.name.endswith("640")
+    for _ in range(2):      # the second call finds nothing left to be done
+        harness.launch(1, *asked)
+        assert [row["images"] for row in harness.reports(run) if "eval/fd" in row] == [640]
+    assert (run / "checkpoints" / "best-fd").resolve() == newest
