@@ -13,6 +13,7 @@ if __package__ in (None, ""):  # run as a file: its folder stands first in sys.p
 from scalegan.cli import run_verb
 from scalegan.config import Recipe, loading
 from scalegan.config.help_pages import overview, page
+from scalegan.support.output import outlive_readers
 
 USAGE = "train recipe=NAME_OR_PATH [key=value ...] [--print-config] [--help [TOPIC]]"
 EXAMPLES = """examples:
@@ -41,6 +42,7 @@ def _help(topics: list[str]) -> int:
 
 def run(recipe: Recipe) -> int:
     """Trains on the ranks that the launcher started; returns the exit code."""
+    outlive_readers()
     from scalegan.engines.ranks import end_with
     from scalegan.training.launch import launch
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 asked = 0       # the number of the signal that asked this process for an end and that it has caught, or 0
-STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _PR_SET_PDEATHSIG = 1
 
 

@@ -24,7 +24,8 @@ class StopRequest:
         signals.asked = 0
         self._asked: tuple[torch.Tensor, dist.Work] | None = None
         for number in STOPPING:
-            signal.signal(number, self._note)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:     # nohup stays nohup
+                signal.signal(number, self._note)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)  # a launcher may have held them back until now
 
     def _note(self, number: int, frame: object) -> None:

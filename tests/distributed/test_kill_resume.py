@@ -96,7 +96,7 @@ def test_stopped_by_each_signal(tiny_recipe: Path, finished_run: Path, tmp_path:
     """Exit code 75, and not one image is lost, though no checkpoint is due."""
     run, resumed_at = tmp_path / "run", 0
     quiet = arguments(tiny_recipe, run, "checkpoint.every_images=0", "data.workers=2")
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGUSR2):
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGUSR2, signal.SIGHUP):
         process = start(*quiet)
         wait_until(lambda: ((run / "metrics.jsonl").exists() and reports(run)[-1]["images"] > resumed_at)  # noqa: B023
                    or process.poll() is not None, "there is a report")  # noqa: B023

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from harness import cli, launch
 
 QUICK = ("recipe=quickstart", "total_images=192", "log.every_images=64", "snapshot.every_images=64", "snapshot.rows=1")

@@ -6,7 +6,7 @@ import sys
 from scalegan.errors import UserError
 from scalegan.support import signals
 
-_ENDS = (signal.SIGTERM, signal.SIGINT)     # the other signals announce an end that is minutes away
+_ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)     # the other signals announce an end that is minutes away
 
 
 class Stopped(UserError):
