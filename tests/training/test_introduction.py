@@ -44,7 +44,8 @@ def test_tensorboard_shows_the_samples(run: tuple[Path, str]) -> None:
 def test_two_ranks_introduce_themselves_once(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     launch(2, *POINTS, "lanes=2", f"run_dir={tmp_path / 'points'}")
     said = capfd.readouterr().out
-    assert len(re.findall(r"^players ", said, re.M)) == 1 and "data       moons: endless points in 2 dimensions, no labels" in said
+    assert len(re.findall(r"^players ", said, re.M)) == 1
+    assert "data       moons: endless points in 2 dimensions, no labels" in said
     assert re.search(r"device +2 ranks of .*, 1 thread, fp32, ddp", said), said
     assert re.search(r"batch +10 samples: 1 micro-batch of 5 on each of 2 ranks", said), said
     assert f"watch      {tmp_path / 'points' / 'metrics.jsonl'}" in said
