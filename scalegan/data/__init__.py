@@ -1,1 +1,1 @@
-"""Images on disk: what a set is (here), how it is made (`preparing`), how it is read (`reading`)."""
+"""Image sets on disk: what they hold (here), writing them (`preparing`), reading them (`reading`)."""

@@ -1,8 +1,8 @@
-"""`data.beton`: a shard set's records in FFCV's file format, beside the manifest and index that describe them.
+"""`data.beton`: a shard set's records in FFCV's file format, next to the manifest and index that describe them.
 
-Stored bytes are copied as they are, JPEG or raw; so the set keeps its content hash, and a run its identity. Labels
-stay in the index. The file is an ordinary beton of two fields: `image`, which for colour is FFCV's own RGBImageField,
-and `checksum`, an integer over the image's bytes that loading compares.
+Stored bytes, JPEG or raw, are copied unchanged, so the set keeps its content hash and a run its identity. Labels stay
+in the index. The file is an ordinary beton with two fields: `image`, which for colour is FFCV's own RGBImageField, and
+`checksum`, an integer over the image's bytes that is compared at every load.
 """
 
 import mmap
@@ -38,7 +38,7 @@ def require() -> None:
     """Imports FFCV.
 
     Raises:
-        UserError: where it is missing, with the commands that install it.
+        UserError: if it cannot be imported, with the commands that install it.
     """
     import torch
 
@@ -49,17 +49,17 @@ def require() -> None:
                 import ffcv  # noqa: F401
             import scalegan.data.beton_pipeline  # noqa: F401
         except ImportError as error:
-            raise UserError(f"FFCV cannot be imported ({error}); install it by `apt-get install g++ pkg-config "
-                            "libopencv-dev libturbojpeg0-dev` (Debian's names) and `pip install -e '.[ffcv]'`, or use "
-                            "the shards with data.backend=webdataset") from error
+            raise UserError(f"FFCV cannot be imported ({error}); install it with `apt-get install g++ pkg-config "
+                            "libopencv-dev libturbojpeg0-dev` (on Debian) and `pip install -e '.[ffcv]'`, or set "
+                            "data.backend=webdataset to use the shards") from error
         finally:
-            torch.set_num_threads(threads)      # FFCV sets it to 1, and threads are part of a run's bits
+            torch.set_num_threads(threads)      # FFCV sets it to 1, and a run's bits depend on it
 
 
 @contextmanager
 def _plain_dictionaries() -> Iterator[None]:
-    """FFCV keeps two numbers in numba's typed dictionary, which takes 7 seconds to compile in every process. It looks
-    them up in Python only, so an ordinary one does."""
+    """FFCV keeps two numbers in a numba typed dictionary, which takes 7 seconds to compile in every process. It only
+    looks them up from Python, so a plain dict will do."""
     from numba import typed
 
     before, typed.Dict = typed.Dict, dict
@@ -70,28 +70,28 @@ def _plain_dictionaries() -> Iterator[None]:
 
 
 def usual_encoding(encoding: str) -> str:
-    """What stands for a kind's usual encoding where FFCV is to read it: for PNG raw, which loses nothing either."""
+    """A kind's usual encoding, or raw if FFCV cannot read that (PNG); raw is lossless too."""
     return encoding if encoding in ENCODINGS else "raw"
 
 
 def check_encoding(encoding: str) -> None:
-    """Raises UserError for an encoding that FFCV's compiled pipelines do not decode."""
+    """Raises UserError for an encoding that FFCV's compiled pipelines cannot decode."""
     if encoding not in ENCODINGS:
-        raise UserError(f"FFCV stores jpeg or raw, not {encoding}; prepare with --encoding raw, which loses nothing "
-                        "either, or --encoding jpeg")
+        raise UserError(f"FFCV stores jpeg or raw, not {encoding}; prepare with --encoding raw, which is lossless, "
+                        "or --encoding jpeg")
 
 
 def convert(folder: Path) -> None:
-    """Writes data.beton beside the shards, unless it is there."""
+    """Writes data.beton next to the shards, unless it exists."""
     write_beton(folder, folder)
 
 
 def write_beton(folder: Path, destination: Path) -> Path:
-    """Copies a WebDataset shard set into `destination`: data.beton, index.safetensors and manifest.json, the last two
-    as they are. A beton that is whole already stays.
+    """Converts a WebDataset shard set: writes data.beton to `destination`, with copies of index.safetensors and
+    manifest.json. An existing beton is kept.
 
     Raises:
-        UserError: where FFCV is missing, or a record is damaged or of an encoding that FFCV does not decode.
+        UserError: if FFCV is missing, or a record is damaged or in an encoding that FFCV cannot decode.
     """
     require()
     manifest, index = Manifest.load(folder), Index.load(folder / "index.safetensors")
@@ -108,9 +108,9 @@ def write_beton(folder: Path, destination: Path) -> Path:
 
 
 class _Writer:
-    """Lays out and writes one file: header, description of the fields, table of records, pages of data, and the
-    table of places. FFCV's own writer loses track of an exception in its processes and waits for ever, and holds
-    several objects per record in memory."""
+    """Lays out and writes one file: header, field descriptors, record table, pages of data, and allocation table.
+    FFCV's own writer hangs after an exception in one of its processes, and holds several objects per record in memory.
+    """
 
     def __init__(self, path: Path, manifest: Manifest, index: Index) -> None:
         from ffcv import types
@@ -161,12 +161,12 @@ class _Writer:
 
 
 def _field_numbers(image: ImageFormat) -> dict[str, int]:
-    """FFCV's numbers of the fields' types. Its own image field knows no grey, so for that it is asked to refuse."""
+    """FFCV's type ids of the fields. Its own image field has no grey, so grey gets the custom id, which it refuses."""
     return {"image": 2 if image.channels == 3 else _CUSTOM_FIELD, "checksum": 1}
 
 
 def _page_size(largest: int) -> int:
-    """Records do not cross pages: with 16 or more in each, little is left empty."""
+    """Records do not cross pages; with 16 or more in each, little space is wasted."""
     page = _MIN_PAGE
     while page < 16 * largest and page < _MAX_PAGE:
         page *= 2
@@ -174,7 +174,7 @@ def _page_size(largest: int) -> int:
 
 
 def _places(sizes: np.ndarray, begin: int, page: int) -> tuple[np.ndarray, int]:
-    """Offset of each record, and where the last one ends."""
+    """Offset of each record, and the end of the last one."""
     places, place = [], begin
     for size in sizes.tolist():
         place = _up(place, _ALIGNMENT)
@@ -190,7 +190,7 @@ def _up(number: int, step: int) -> int:
 
 
 def _stored(folder: Path, manifest: Manifest, index: Index) -> Iterator[bytes]:
-    """Every record's bytes as the shards hold them, each held against its digest."""
+    """Every record's bytes from the shards, each checked against its digest."""
     first = 0
     for shard in manifest.shards:
         path = folder / shard.name
@@ -224,34 +224,34 @@ def _damage(data: bytes, digest: int, image: ImageFormat) -> str | None:
 
 
 def stands_alone(folder: Path) -> bool:
-    """Whether data.beton is all that is left: it holds every record, so the tars may be removed."""
+    """Whether only data.beton is left: it holds every record, so the tars may have been removed."""
     return (folder / BETON).is_file() and not any((folder / s.name).exists() for s in Manifest.load(folder).shards)
 
 
 def open_pipeline(path: Path, manifest: Manifest, index: Index) -> "Pipeline":
-    """Raises UserError where FFCV or the file is missing, or the file is not that of manifest and index."""
+    """Opens a beton. Raises UserError if FFCV or the file is missing, or the file does not match manifest and index."""
     check_encoding(manifest.image.encoding)
     if not path.is_file():
-        raise UserError(f"{path} does not exist; `scalegan prepare` writes it with --format ffcv, from the same source "
-                        "with the same options, beside the shards that are there; or use data.backend=webdataset")
+        raise UserError(f"{path} does not exist; add it to the shards by running the same `scalegan prepare` command "
+                        "with --format ffcv, or set data.backend=webdataset")
     require()
     from scalegan.data.beton_pipeline import Pipeline
 
     try:
         pipeline = Pipeline(path, manifest.image)
         if not np.array_equal(pipeline.sizes, index.sizes) or len(index.sizes) != manifest.records:
-            raise ValueError("its records are not those of index.safetensors")
+            raise ValueError("its records do not match index.safetensors")
         ends = pipeline.places + pipeline.sizes
         if pipeline.places.min() < 0 or ends.max() > len(pipeline.file) or (ends[:-1] > pipeline.places[1:]).any():
-            raise ValueError("records lie over each other or beyond its end")
+            raise ValueError("its records overlap or extend past its end")
         sample = np.unique(np.linspace(0, len(ends) - 1, _SAMPLE).astype(int)).tolist()
         known = [digest_of(pipeline.file[pipeline.places[i] : ends[i]].tobytes()) == index.digests[i] for i in sample]
-        if sum(known) < len(known) / 2:     # a few that differ are damage, which is told when they are read
-            raise ValueError("its records are not those of index.safetensors")
+        if sum(known) < len(known) / 2:     # a few that differ are damage, reported when they are read
+            raise ValueError("its records do not match index.safetensors")
     except (ValueError, AssertionError, IndexError, OSError, UnicodeDecodeError, KeyError, MemoryError) as error:
-        # FFCV's reader meets a damaged header with any of these.
-        raise UserError(f"{path} is damaged or none of ours ({error}); remove it and run `scalegan prepare` with "
-                        "--format ffcv again") from error
-    # Windows are read ahead; around a single record there is nothing else to read.
+        # FFCV's reader may raise any of these on a damaged header.
+        raise UserError(f"{path} is damaged, or not written by ScaleGAN ({error}); remove it and run "
+                        "`scalegan prepare --format ffcv` again") from error
+    # `expect` prefetches windows; reading ahead around single records would be wasted.
     pipeline.file.base.madvise(mmap.MADV_RANDOM)
     return pipeline

@@ -1,12 +1,12 @@
-"""Our decoder among FFCV's: its graph compiles it, its reader opens the file, and order and threads are ours.
+"""Our decoder for FFCV: FFCV's graph compiles it and FFCV's reader opens the file, but order and threads are ours.
 
-FFCV's own image field decodes JPEG with the fast DCT, up to 24 grey levels off; ours takes the accurate one, as the
-other backends do, reads the record's checksum on the way, and reports failure instead of leaving garbage. FFCV's
-Loader is left out: it prepares three dictionaries over all records, sets torch's number of threads, and waits for ever
-when its thread fails.
+FFCV's own image field decodes JPEG with the fast DCT, up to 24 grey levels off; ours uses the accurate one, as the
+other backends do, computes the record's checksum along the way, and reports failure instead of leaving garbage. FFCV's
+Loader is not used: it builds three dictionaries over all records, sets torch's number of threads, and hangs when its
+thread fails.
 
-Importing this needs FFCV; `ffcv_store.require` says what to install. The kernels are compiled once per machine (numba
-caches them); FFCV's thin shell around them is compiled in each process.
+Importing this needs FFCV; `beton_file.require` says what to install. The kernels are compiled once per machine (numba
+caches them); FFCV's thin wrapper around them is compiled in each process.
 """
 
 import ctypes
@@ -28,8 +28,8 @@ from numba import njit, types
 from scalegan.data.manifest import ImageFormat
 
 FIELDS = ("image", "checksum")
-JPEG, RAW = 0, 1                            # FFCV's codes of what a record holds
-_RGB, _GREY = 0, 6                          # libjpeg-turbo's names from here on
+JPEG, RAW = 0, 1                            # FFCV's codes for what a record holds
+_RGB, _GREY = 0, 6                          # libjpeg-turbo's constants from here on
 _ACCURATE_DCT, _STOP_ON_WARNING = 4096, 8192
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _STEP = np.uint64(0x9E3779B1)
@@ -37,7 +37,7 @@ _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
 def _turbojpeg(name: str, signature: types.Type) -> types.ExternalFunction:
-    """A function of the library that FFCV is linked with, under a name by which cached code finds it again."""
+    """A function of the library that FFCV is linked with, under a name that cached code can look up again."""
     symbol = f"scalegan_{name}"
     llvmlite.binding.add_symbol(symbol, ctypes.cast(getattr(lib, name), ctypes.c_void_p).value)
     return types.ExternalFunction(symbol, signature)
@@ -47,14 +47,14 @@ _open = _turbojpeg("tjInitDecompress", types.uintp())
 _close = _turbojpeg("tjDestroy", types.int32(types.uintp))
 _decompress = _turbojpeg("tjDecompress2", types.int32(
     types.uintp, types.uintp, types.uint64, types.uintp, *([types.int32] * 5)))
-_copy = types.ExternalFunction("memcpy", types.uintp(types.uintp, types.uintp, types.uintp))   # of the C library
+_copy = types.ExternalFunction("memcpy", types.uintp(types.uintp, types.uintp, types.uintp))   # from the C library
 
 
 @njit(cache=True, nogil=True)
 def checksum(data: np.ndarray) -> int:
-    """64 bits over bytes, at the speed of memory: sums of words and of products of their keyed halves.
+    """64-bit checksum of bytes, at memory speed: sums of words and of products of their keyed halves.
 
-    The loop has no step that waits for the one before, so that the compiler makes vector instructions of it.
+    No iteration of the loop waits for the one before, so that the compiler can vectorise it.
     """
     words = data[: data.size // 8 * 8].view(np.uint64)
     products, total = np.uint64(0), np.uint64(data.size)
@@ -71,7 +71,7 @@ def checksum(data: np.ndarray) -> int:
 @njit(cache=True, nogil=True)
 def _decode_jpegs(records: np.ndarray, file: np.ndarray, places: np.ndarray, sizes: np.ndarray, pixels: np.ndarray,
                   checks: np.ndarray) -> None:
-    """`checks` gets each record's checksum, and 0 where it was decoded."""
+    """Fills `checks` with each record's checksum, and 0 if it was decoded."""
     height, width, channels = pixels.shape[1:]
     kind = _RGB if channels == 3 else _GREY
     handle = _open()
@@ -95,7 +95,7 @@ def _copy_raw(records: np.ndarray, file: np.ndarray, places: np.ndarray, sizes: 
 
 
 class DecodeRecord(Operation):
-    """Stored bytes to uint8 [H, W, C], beside what tells whether they are the bytes that were written."""
+    """Decodes stored bytes to uint8 [H, W, C], along with checks that reveal damage."""
 
     def __init__(self, image: ImageFormat) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class DecodeRecord(Operation):
         kernel = _decode_jpegs if self.image.encoding == "jpeg" else _copy_raw
 
         def decode(batch_indices, memory, metadata, storage_state):
-            file, places, sizes = storage_state     # in the order of records, which `Pipeline` makes sure of
+            file, places, sizes = storage_state     # in record order, as `Pipeline` verifies
             kernel(batch_indices, file, places, sizes, memory[0], memory[1])
             return memory
 
@@ -118,7 +118,7 @@ class DecodeRecord(Operation):
 
 
 class RecordField(RGBImageField):
-    """An image's stored bytes as they are. Of colour images, FFCV's own RGBImageField reads them too."""
+    """An image's stored bytes, unchanged. FFCV's own RGBImageField can read those of colour images too."""
 
     @staticmethod
     def from_binary(binary: np.ndarray) -> "RecordField":
@@ -132,30 +132,30 @@ class Pipeline:
     """A beton opened for reading, and FFCV's compiled code that decodes its records. Any number of threads may call it.
 
     Raises:
-        ValueError: where the file is none that `write_beton` makes.
+        ValueError: if the file is not one that `write_beton` makes.
     """
 
     def __init__(self, path: Path, image: ImageFormat) -> None:
         reader = Reader(str(path), {"image": RecordField})
         if tuple(reader.field_names) != FIELDS or len(reader.alloc_table) != reader.num_samples:
-            raise ValueError(f"its fields are {reader.field_names}, not {FIELDS}, one place per record")
+            raise ValueError(f"its fields are {reader.field_names}, not {FIELDS} with one place per record")
         self.places = reader.alloc_table["ptr"].astype(np.int64)
         self.sizes = reader.alloc_table["size"].astype(np.int64)
         self.checksums = np.ascontiguousarray(reader.metadata["f1"])
         if not np.array_equal(reader.metadata["f0"]["data_ptr"], self.places):
-            raise ValueError("its records do not lie in order")
+            raise ValueError("its records are not stored in order")
         self.file = np.memmap(path, np.uint8, mode="r")
         self._run = _compiled(reader, image, (self.file, self.places, self.sizes))
 
     def __call__(self, records: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-        """Fills `pixels`, uint8 [n, H, W, C]; returns int64 [n, 2], each record's checksum, and 0 where it decoded."""
+        """Fills `pixels`, uint8 [n, H, W, C]; returns int64 [n, 2]: each record's checksum, and 0 if it was decoded."""
         checks = np.empty((len(records), 2), np.int64)
         self._run(records, pixels, checks)
         return checks
 
 
 def _compiled(reader: Reader, image: ImageFormat, storage: tuple[np.ndarray, np.ndarray, np.ndarray]):
-    """FFCV's graph of one node, compiled, as a function (records, pixels, checks)."""
+    """FFCV's one-node graph, compiled to a function (records, pixels, checks)."""
     spec = {"image": PipelineSpec("image", DecodeRecord(image))}
     graph = Graph(spec, reader.handlers, {name: i for i, name in enumerate(reader.field_names)}, reader.metadata, None)
     [(stage, [node])], _ = graph.codegen_all(graph.collect_requirements()[1])

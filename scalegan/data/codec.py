@@ -1,4 +1,4 @@
-"""Stored bytes to pixels and back, in NumPy alone: what reads data without training does not wait for torch."""
+"""Converts stored bytes to pixels and back without torch, so that reading data alone need not wait for its import."""
 
 import io
 
@@ -10,17 +10,17 @@ from scalegan.data.manifest import ImageFormat
 
 
 def decode_into(out: np.ndarray, data: bytes, image: ImageFormat) -> None:
-    """Fills `out`, uint8 [H, W, C]. Raises ValueError or OSError where the bytes are not an image of that format."""
+    """Fills `out`, uint8 [H, W, C]. Raises ValueError or OSError if the bytes are not an image of that format."""
     if image.encoding != "jpeg":
         out[...] = pixels_of(data, image)
         return
     pixels = simplejpeg.decode_jpeg(data, "RGB" if image.channels == 3 else "GRAY", buffer=out)
     if pixels.shape != out.shape:
-        raise ValueError(f"shape {pixels.shape}, not {out.shape}")
+        raise ValueError(f"its shape is {pixels.shape}, not {out.shape}")
 
 
 def pixels_of(data: bytes, image: ImageFormat) -> np.ndarray:
-    """uint8 [H, W, C]. Raises ValueError or OSError where the bytes are not an image of that format."""
+    """uint8 [H, W, C]. Raises ValueError or OSError if the bytes are not an image of that format."""
     if image.encoding == "raw":
         pixels = np.frombuffer(data, np.uint8).reshape(image.size, image.size, image.channels).copy()
     elif image.encoding == "jpeg":
@@ -29,12 +29,12 @@ def pixels_of(data: bytes, image: ImageFormat) -> np.ndarray:
         pixels = np.array(Image.open(io.BytesIO(data)).convert("RGB" if image.channels == 3 else "L"))
     pixels = pixels.reshape(pixels.shape[0], pixels.shape[1], -1)
     if pixels.shape != (image.size, image.size, image.channels):
-        raise ValueError(f"shape {pixels.shape}, not {(image.size, image.size, image.channels)}")
+        raise ValueError(f"its shape is {pixels.shape}, not {(image.size, image.size, image.channels)}")
     return pixels
 
 
 def encode(pixels: np.ndarray, image: ImageFormat, coarse_colour: bool = False) -> bytes:
-    """uint8 [H, W, C] to the stored bytes; with `coarse_colour` a JPEG's colour is of half the resolution (4:2:0)."""
+    """uint8 [H, W, C] to stored bytes; `coarse_colour` stores a JPEG's colour at half resolution (4:2:0)."""
     if image.encoding == "raw":
         return np.ascontiguousarray(pixels).tobytes()
     if image.encoding == "jpeg":

@@ -24,15 +24,15 @@ class ImageFormat:
 
     size: PositiveInt           # side in pixels; images are square
     channels: Literal[1, 3]     # grey, RGB
-    encoding: Literal["jpeg", "png", "webp", "raw", "as found"]     # raw: HWC bytes; as found: of the folder backend
-    quality: int | None = None  # of jpeg and webp
+    encoding: Literal["jpeg", "png", "webp", "raw", "as found"]     # raw: HWC bytes; as found: folder backend
+    quality: int | None = None  # for jpeg and webp
     crop: str = "center"
     filter: str = "lanczos"
 
 
 @dataclass(frozen=True)
 class LabelSchema:
-    """none; class: one index per record; attributes: a 0/1 vector per record."""
+    """What labels a set has: none, class (one index per record) or attributes (a 0/1 vector per record)."""
 
     kind: Literal["none", "class", "attributes"] = "none"
     names: tuple[str, ...] = ()
@@ -50,16 +50,16 @@ class Shard:
 
 @dataclass(frozen=True)
 class Index:
-    """Per record, in order: where its bytes lie in its shard, their digest, its label, and a quick checksum.
+    """Per record, in order: where its bytes lie in its shard, their digest, its label, and a fast checksum.
 
-    Digests are the data's identity. They take an eighth of the time that decoding does, so loading compares CRC-32.
+    Digests identify the data. They cost an eighth as much as decoding, so loading compares CRC-32 instead.
     """
 
     offsets: np.ndarray   # int64 [N]
     sizes: np.ndarray     # int64 [N]
     digests: np.ndarray   # uint64 [N], BLAKE2b of the image's bytes
     labels: np.ndarray    # int64 [N] classes, uint8 [N, K] attributes, or int64 [0]
-    checks: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint32))    # [N], or [0] in sets without
+    checks: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint32))    # [N], or [0] in sets without them
 
     @classmethod
     def join(cls, parts: list["Index"]) -> "Index":
@@ -70,7 +70,7 @@ class Index:
 
     @classmethod
     def load(cls, path: Path) -> "Index":
-        """Raises UserError where the file is missing or damaged."""
+        """Raises UserError if the file is missing or damaged."""
         try:
             index = cls(**load_file(path))
         except (OSError, SafetensorError, TypeError) as error:
@@ -89,7 +89,7 @@ _COLUMNS = {"offsets": [(np.int64, 1)], "sizes": [(np.int64, 1)], "digests": [(n
 
 @dataclass(frozen=True)
 class Manifest:
-    """A shard set. `content` is the same for the same records in the same order, however they are stored."""
+    """A shard set. `content` is the same for the same records in the same order, in whatever files."""
 
     image: ImageFormat
     labels: LabelSchema
@@ -103,53 +103,53 @@ class Manifest:
         return sum(shard.records for shard in self.shards)
 
     def save(self, folder: Path) -> None:
-        """Writes manifest.json last and at once: a folder that has it is whole."""
+        """Writes manifest.json last and atomically: a folder that has it is complete."""
         write_whole(folder / "manifest.json", json.dumps(asdict(self), indent=1))
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
-        """Raises UserError where there is none, or none of ours."""
+        """Raises UserError if it is missing, damaged or of another version."""
         path = folder / "manifest.json"
         try:
             tree = json.loads(path.read_bytes())
             if tree["version"] != VERSION:
-                raise UserError(f"{path} is of version {tree['version']!r}, not {VERSION}; prepare the data again")
+                raise UserError(f"{path} has version {tree['version']!r}, not {VERSION}; prepare the data again")
             return TypeAdapter(cls).validate_python(tree)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise UserError(f"cannot read {path}: {where}: {first['msg']}; prepare the data again") from error
         except FileNotFoundError:
-            raise UserError(f"data.path={folder} has no manifest.json; make it with "
+            raise UserError(f"data.path={folder} has no manifest.json; create it with "
                             f"`scalegan prepare SOURCE {folder}`") from None
         except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
             raise UserError(f"cannot read {path}: {str(error)[:200]}; prepare the data again") from error
 
 
 def load_set(folder: Path) -> tuple[Manifest, Index]:
-    """Manifest and index, whose records lie where they can.
+    """Manifest and index, with every record inside its shard.
 
     Raises:
-        UserError: where one is missing or damaged, or they do not belong together.
+        UserError: if either is missing or damaged, or they do not match.
     """
     manifest, index = Manifest.load(folder), Index.load(folder / "index.safetensors")
     if len(index.offsets) != manifest.records:
         raise UserError(f"{folder}: index.safetensors has {len(index.offsets)} records, manifest.json "
                         f"{manifest.records}; prepare the data again")
     if not _lie_in_shards(manifest, index):
-        raise UserError(f"{folder}: index.safetensors does not fit manifest.json; prepare the data again")
+        raise UserError(f"{folder}: index.safetensors does not match manifest.json; prepare the data again")
     return manifest, index
 
 
 def check_content(origin: str, manifest: Manifest, index: Index) -> None:
-    """Raises UserError where image format, labels or digests are not those that the content hash stands for."""
+    """Raises UserError if the content hash does not match the image format, labels and digests."""
     if content_hash(manifest.image, manifest.labels, index) != manifest.content:
-        raise UserError(f"{origin}: manifest.json does not fit index.safetensors: its content hash is that of another "
+        raise UserError(f"{origin}: manifest.json does not match index.safetensors: its content hash is for another "
                         "image format, other labels or other records; prepare the data again")
 
 
 def _lie_in_shards(manifest: Manifest, index: Index) -> bool:
-    """Whether records lie one behind the other, inside the shard that they are in by the manifest's counts."""
+    """Whether records follow each other without overlap, inside the shards given by the manifest's counts."""
     counts = [shard.records for shard in manifest.shards]
     ends = index.offsets + index.sizes
     begins = np.append(0, ends[:-1])
@@ -159,12 +159,12 @@ def _lie_in_shards(manifest: Manifest, index: Index) -> bool:
 
 
 def digest_of(image: bytes) -> int:
-    """Eight bytes of BLAKE2b, as the index keeps it."""
+    """Eight bytes of BLAKE2b, as stored in the index."""
     return int.from_bytes(hashlib.blake2b(image, digest_size=8).digest(), "little")
 
 
 def content_hash(image: ImageFormat, labels: LabelSchema, index: Index) -> str:
-    """SHA-256 over the records' digests and labels: the identity of the data, whatever shards hold it."""
+    """SHA-256 over image format, digests and labels: the data's identity, whatever shards hold it."""
     hasher = hashlib.sha256(json.dumps([asdict(image), asdict(labels)], sort_keys=True).encode())
     for array in (index.digests, index.labels):
         hasher.update(np.ascontiguousarray(array).tobytes())

@@ -1,4 +1,4 @@
-"""From a recipe's `data` and `streams` to records in the run's order."""
+"""Opens the data of a recipe's streams, in the run's order."""
 
 import os
 from dataclasses import dataclass
@@ -27,15 +27,15 @@ from scalegan.support.keys import key_of
 
 @dataclass(frozen=True)
 class Source:
-    """One of a game's streams, opened.
+    """An opened stream of a game.
 
     Args:
-        settings: its keys, under `data` or `streams.<name>`.
-        records: in the run's order.
+        settings: its configuration, from `data` or `streams.<name>`.
+        records: its records, in the run's order.
         spec: what its samples are.
-        content: hash of what it holds, part of the run's identity.
-        conditions: of all records, int64 [N] or float32 [N, K]; or None.
-        flips_with: the stream whose draws flip its images: itself, or the one that its pairs begin with.
+        content: hash of its data, part of the run's identity.
+        conditions: int64 [N] or float32 [N, K] of all records, or None.
+        flips_with: the stream whose draws flip its images: itself, or the first of those it is paired with.
     """
 
     settings: Data
@@ -46,16 +46,16 @@ class Source:
     flips_with: str
 
     def open(self, lanes: range, position: int, pin: bool) -> Stream | FfcvStream:
-        """Batches from `position` on: compiled code decodes in threads, everything else in processes."""
+        """Batches from `position` on. FFCV's compiled code decodes in threads, the other backends in processes."""
         kind = FfcvStream if isinstance(self.records.reader, FfcvReader) else Stream
         return kind(self.records, lanes, position, self.settings.workers, pin)
 
 
 def open_sources(recipe: Recipe) -> dict[str, Source]:
-    """Every stream of the recipe's game, by name, the first first.
+    """Every stream of the recipe's game, by name, in the game's order.
 
     Raises:
-        UserError: where data is missing, damaged, or not what the recipe says, or pairs have no partner.
+        UserError: if data is missing, damaged or not what the recipe says, or paired records have no partner.
     """
     sources: dict[str, Source] = {}
     for name, link in streams_of(recipe).items():
@@ -69,16 +69,16 @@ def open_sources(recipe: Recipe) -> dict[str, Source]:
 
 
 def settings_of(recipe: Recipe, stream: str) -> Data:
-    """The keys of a stream: `data` configures the game's first."""
+    """A stream's settings: `data` configures the game's first, `streams.<name>` the others."""
     first = next(iter(streams_of(recipe)))
     return recipe.data if stream == first else recipe.streams[stream]
 
 
 def data_folder(path: str, resolution: int, key: str = "data.path") -> Path:
-    """The path of that key with $VARIABLES and ~ expanded; the cache's folder for an embedded set.
+    """The path given by `key` with $VARIABLES and ~ expanded; for an embedded set, its folder in the cache.
 
     Raises:
-        RecipeError: for a variable that is not set.
+        RecipeError: if a variable is not set.
     """
     if embedded.is_embedded(path):
         return embedded.folder_of(path, resolution)
@@ -86,23 +86,23 @@ def data_folder(path: str, resolution: int, key: str = "data.path") -> Path:
 
 
 def expanded(path: str, key: str = "data.path") -> str:
-    """The path of that key with $VARIABLES and ~ expanded.
+    """The path given by `key` with $VARIABLES and ~ expanded.
 
     Raises:
-        RecipeError: for a variable that is not set.
+        RecipeError: if a variable is not set.
     """
     expanded = os.path.expanduser(os.path.expandvars(path))
     if "$" in expanded:
         variable = expanded[expanded.index("$"):].split("/")[0]
-        raise RecipeError(f"{key}={path}: {variable} is not set; export it, or give {key}=FOLDER")
+        raise RecipeError(f"{key}={path}: {variable} is not set; export it, or set {key}=FOLDER")
     return expanded
 
 
 def _open(data: Data, key: str, seed: int) -> tuple[RecordReader, Spec, str, Tensor | None]:
-    """A stream's reader, what its samples are, their content hash, and all conditions."""
+    """A stream's reader, its spec, its content hash, and the conditions of all records."""
     if data.backend == "points":
         if data.path not in SETS:
-            raise RecipeError(f"{key}.path={data.path}: backend=points has {', '.join(SETS)}")
+            raise RecipeError(f"{key}.path={data.path}: backend=points has only {', '.join(SETS)}")
         return PointReader(data.path, seed), Spec("points", (2,)), f"points/{data.path}", None
     reader = _open_images(data, key)
     manifest = reader.manifest
@@ -120,7 +120,7 @@ def _open(data: Data, key: str, seed: int) -> tuple[RecordReader, Spec, str, Ten
 
 def _order(recipe: Recipe, name: str, data: Data, key: str, reader: RecordReader, link: Link,
            sources: dict[str, Source]) -> Order | Endless | Following:
-    """A stream's order of its own, keyed by its name but for the first; or its partner's."""
+    """The stream's own order, keyed by its name unless it is the first; or that of the stream it is paired with."""
     if isinstance(link, PairedWith):
         leader = sources[link.stream].records
         return Following(leader.order, partners_of(leader.reader, reader, (link.stream, name)))
@@ -137,15 +137,15 @@ def _open_images(data: Data, key: str) -> WebDatasetReader | FfcvReader | Folder
     path = expanded(data.path, f"{key}.path")
     if is_url(path):
         if data.backend != "webdataset":
-            raise RecipeError(f"{key}.path={data.path}: backend={data.backend} reads local files; prepare shards, and "
-                              "give their URL with backend=webdataset")
+            raise RecipeError(f"{key}.path={data.path}: backend={data.backend} reads local files only; prepare shards "
+                              "and use their URL with backend=webdataset")
         remote = Remote(path, data.cache_bytes)
         return WebDatasetReader(remote.open(), remote)
     folder = data_folder(data.path, data.resolution, f"{key}.path")
     if data.backend == "folder":
         return FolderReader(folder, data.resolution, key)
     if not (folder / "manifest.json").is_file():
-        raise RecipeError(f"{key}.path={data.path}: there is no {folder / 'manifest.json'}; make it with "
+        raise RecipeError(f"{key}.path={data.path}: there is no {folder / 'manifest.json'}; create it with "
                           f"`scalegan prepare SOURCE {folder}`")
     return FfcvReader(folder) if data.backend == "ffcv" else WebDatasetReader(folder)
 
@@ -153,17 +153,18 @@ def _open_images(data: Data, key: str) -> WebDatasetReader | FfcvReader | Folder
 def _check_manifest(data: Data, key: str, manifest: Manifest) -> None:
     if manifest.image.size != data.resolution:
         raise RecipeError(f"{key}.resolution={data.resolution}, but the manifest of {data.path} says "
-                          f"{manifest.image.size} px; set {key}.resolution, or prepare the data again")
+                          f"{manifest.image.size} px; set {key}.resolution={manifest.image.size}, or prepare the data "
+                          "again")
     if data.labels not in ("none", manifest.labels.kind):
         raise RecipeError(f"{key}.labels={data.labels}, but {data.path} has labels of kind "
-                          f"'{manifest.labels.kind}'")
+                          f"'{manifest.labels.kind}'; set {key}.labels={manifest.labels.kind}")
 
 
 def _check_labels(place: str, labels: Tensor, spec: Spec, records: int) -> None:
-    """Every record has a label, of the classes or attributes that the manifest names."""
+    """Checks that every record has a label, among the classes or attributes that the manifest names."""
     shape = (records, spec.attributes) if spec.multilabel else (records,)
     if labels.shape != shape:
-        raise UserError(f"{place}: the labels are {list(labels.shape)}, and should be {list(shape)}; "
+        raise UserError(f"{place}: the labels have shape {list(labels.shape)}, not {list(shape)}; "
                         "prepare the data again")
     low, high = (int(value) for value in labels.aminmax())
     last = 1 if spec.multilabel else spec.classes - 1

@@ -1,4 +1,4 @@
-"""A source's picture, in whatever format, to the square of pixels that is stored: decode, crop, resize."""
+"""Turns a source's picture, of any format, into the square that is stored: decode, crop, resize."""
 
 import io
 from contextlib import suppress
@@ -9,17 +9,17 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC, "box": Image.Resampling.BOX}
 CROPS = ("center", "celeba178", "celeba108", "none")
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")    # not those that run other programs, as EPS does
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")    # none that runs other programs, as EPS does
 _ALIGNED = (218, 178)           # height and width of CelebA's aligned images
 _EXIF_ORIENTATION = 0x0112
-_MAX_PIXELS = 1 << 28           # a larger picture is a bomb, not a photo
+_MAX_PIXELS = 1 << 28           # a larger picture is a decompression bomb, not a photo
 
 
 def read_picture(data: bytes) -> np.ndarray:
-    """uint8 [H, W, C], C = 1 for grey and 3 for colour, upright, over white where it is transparent.
+    """uint8 [H, W, C], C = 1 for grey and 3 for colour, upright, on white where it is transparent.
 
     Raises:
-        ValueError: where the bytes are no whole picture of 8 bits per channel, with a reason for `rejected.jsonl`.
+        ValueError: if the bytes are not a complete picture of 8 bits per channel, with a reason for `rejected.jsonl`.
     """
     if not data:
         raise ValueError("the record is empty")
@@ -27,19 +27,19 @@ def read_picture(data: bytes) -> np.ndarray:
         return _jpeg(data) if data[:2] == b"\xff\xd8" else _with_pillow(data)
     except (ValueError, MemoryError):
         raise
-    except Exception as error:  # damaged bytes make Pillow's readers raise whatever they run into
+    except Exception as error:  # on damaged bytes, Pillow's readers raise exceptions of any type
         raise ValueError(str(error) or type(error).__name__) from error
 
 
 def has_coarse_colour(data: bytes) -> bool:
-    """Whether a picture that can be read holds colour at half its resolution: a JPEG with 4:2:0, or a lossy WebP."""
+    """Whether a readable picture holds colour at half its resolution: a JPEG with 4:2:0, or a lossy WebP."""
     if data[:2] == b"\xff\xd8":
         return simplejpeg.decode_jpeg_header(data)[3] == "420"
     return data[:4] == b"RIFF" and data[12:16] == b"VP8 "
 
 
 def all_grey(pictures: list[bytes | np.ndarray | Exception]) -> bool:
-    """Whether every picture that can be read is grey, and one can be."""
+    """Whether every readable picture is grey, and at least one is readable."""
     channels = set()
     for picture in pictures:
         with suppress(ValueError):
@@ -49,7 +49,7 @@ def all_grey(pictures: list[bytes | np.ndarray | Exception]) -> bool:
 
 
 def _jpeg(data: bytes) -> np.ndarray:
-    """libjpeg-turbo, strictly: what it calls recoverable damage is damage."""
+    """Decodes with libjpeg-turbo, strictly: what it calls recoverable counts as damage."""
     height, width, space, _ = simplejpeg.decode_jpeg_header(data)
     _check_size(height, width)
     if space in ("CMYK", "YCCK") or _orientation(data) != 1:
@@ -67,7 +67,7 @@ def _with_pillow(data: bytes) -> np.ndarray:
     try:
         picture = Image.open(io.BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError:
-        raise ValueError(f"it is none of {', '.join(_FORMATS)}") from None
+        raise ValueError(f"it is not one of {', '.join(_FORMATS)}") from None
     _check_size(picture.height, picture.width)
     if picture.mode.startswith(("I", "F")):
         raise ValueError(f"it has more than 8 bits per channel (mode {picture.mode}); convert it first")
@@ -82,27 +82,27 @@ def _with_pillow(data: bytes) -> np.ndarray:
 
 def _check_size(height: int, width: int) -> None:
     if height * width > _MAX_PIXELS:
-        raise ValueError(f"{width} x {height} pixels are more than a photo has")
+        raise ValueError(f"{width} x {height} pixels are too many for a photo")
 
 
 def crop(pixels: np.ndarray, how: str) -> np.ndarray:
-    """A square of [H, W, C]. Raises ValueError where `how` does not apply to a picture of that size."""
+    """Cuts a square from [H, W, C]. Raises ValueError if `how` does not apply to a picture of that size."""
     height, width = pixels.shape[:2]
     if how == "none":
         if height != width:
-            raise ValueError(f"{width} x {height} is not square, and --crop is none")
+            raise ValueError(f"{width} x {height} is not square, as --crop none requires")
         return pixels
     side = min(height, width)
     if how != "center":
         side = int(how.removeprefix("celeba"))
         if (height, width) != _ALIGNED:
-            raise ValueError(f"{width} x {height} is not CelebA's 178 x 218, which --crop {how} is for")
+            raise ValueError(f"{width} x {height} is not CelebA's 178 x 218, which --crop {how} requires")
     top, left = (height - side) // 2, (width - side) // 2
     return pixels[top : top + side, left : left + side]
 
 
 def resize(square: np.ndarray, size: int, channels: int, filter: str) -> np.ndarray:
-    """uint8 [size, size, channels]: Pillow's filters, whose support grows with the reduction, so nothing aliases."""
+    """uint8 [size, size, channels]. The support of Pillow's filters grows with the reduction, so nothing aliases."""
     picture = Image.fromarray(square[..., 0] if square.shape[2] == 1 else np.ascontiguousarray(square))
     mode = "L" if channels == 1 else "RGB"
     picture = picture if picture.mode == mode else picture.convert(mode)

@@ -1,4 +1,4 @@
-"""Images as networks have them, and as files do."""
+"""Converts images between the range of networks and that of files."""
 
 import torch
 from torch import Tensor

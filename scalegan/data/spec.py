@@ -1,4 +1,4 @@
-"""What a sample is, and how a game's streams of samples hang together. Imports torch only where a tensor is made."""
+"""What a sample is, and how a game's streams are related. Imports torch only where a tensor is made."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Spec:
-    """What the samples of a stream are; networks, plans and benchmarks are made from it.
+    """Describes the samples of a stream; networks, plans and benchmarks are built from it.
 
     Args:
-        kind: points, images, volumes, or latents of an encoder.
+        kind: points, images, volumes, or an encoder's latents.
         shape: of one sample: [2], [C, H, W], [1, D, H, W].
-        classes: that there are, where samples are labelled by one; 0 for none.
-        attributes: that there are, where samples are labelled by 0/1 vectors; 0 for none.
+        classes: number of classes, if each sample belongs to one; 0 for none.
+        attributes: number of attributes, if samples are labelled by 0/1 vectors; 0 for none.
         vector_dim: length of the vector that describes each sample; 0 for none.
     """
 
@@ -28,7 +28,7 @@ class Spec:
 
     @classmethod
     def of(cls, tree: Mapping[str, Any]) -> "Spec":
-        """From what JSON keeps of it, or kept of it in format 1."""
+        """Builds a spec from its JSON form, the current one or that of format 1."""
         shape = tuple(tree["shape"])
         if "kind" in tree:
             return cls(**{**tree, "shape": shape})
@@ -37,7 +37,7 @@ class Spec:
 
     @property
     def num_classes(self) -> int:
-        """Labels, classes or attributes, that a network of these samples knows; 0 for none."""
+        """Number of labels, classes or attributes, that networks for these samples know; 0 for none."""
         return self.classes or self.attributes
 
     @property
@@ -49,13 +49,13 @@ class Spec:
         return bool(self.num_classes or self.vector_dim)
 
     def empty(self, count: int) -> "Tensor":
-        """That many samples of the right shape, float32 [count, *shape], whatever is in them."""
+        """Uninitialised samples, float32 [count, *shape]."""
         import torch
 
         return torch.empty(count, *self.shape)
 
     def empty_condition(self, count: int) -> "Tensor | None":
-        """As many conditions, all zeros: int64 [count], float32 [count, K], or None."""
+        """All-zero conditions: int64 [count], float32 [count, K], or None."""
         import torch
 
         if self.classes:
@@ -71,7 +71,7 @@ class Own:
 
 @dataclass(frozen=True)
 class PairedWith:
-    """A stream whose records belong to those of another, by equal keys; one draw flips both."""
+    """A stream whose records are paired with another's, by equal keys; one draw flips both."""
 
     stream: str
 

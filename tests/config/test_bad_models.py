@@ -87,9 +87,9 @@ def relabelled(folder: Path, labels) -> Path:
 @pytest.mark.parametrize("labels, says", [
     (lambda y: np.where(np.arange(len(y)) == 5, 4, y), "there is a label 4, but the manifest has 0 to 3"),
     (lambda y: np.where(np.arange(len(y)) == 5, -1, y), "there is a label -1"),
-    (lambda y: y[:0], r"the labels are \[0\], and should be \[304\]"),
-    (lambda y: np.eye(4, dtype=np.uint8)[y], r"the labels are \[304, 4\]"),
-    (lambda y: np.roll(y, 1), "does not fit index.safetensors: its content hash is that of .* other labels"),
+    (lambda y: y[:0], r"the labels have shape \[0\], not \[304\]"),
+    (lambda y: np.eye(4, dtype=np.uint8)[y], r"the labels have shape \[304, 4\]"),
+    (lambda y: np.roll(y, 1), "does not match index.safetensors: its content hash is for .* other labels"),
 ], ids=["too large", "negative", "missing", "attributes", "others'"])
 def test_labels_that_do_not_fit_the_manifest(labels, says: str, tmp_path: Path) -> None:
     data = relabelled(tmp_path, labels)

@@ -1,4 +1,4 @@
-"""What samples are: of every kind, from both formats; and volumes on their way through a game."""
+"""Sample specs of every kind, from both JSON formats; and which tensors are channels_last."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def test_samples_have_the_shapes_it_says(spec: Spec, condition: tuple | None) ->
     ({"shape": [3, 16, 16], "num_classes": 4, "multilabel": False}, Spec("image", (3, 16, 16), classes=4)),
     ({"shape": [3, 16, 16], "num_classes": 4, "multilabel": True}, Spec("image", (3, 16, 16), attributes=4)),
 ])
-def test_format_1_said_what_samples_are_in_other_words(task: dict, spec: Spec) -> None:
+def test_format_1_is_read(task: dict, spec: Spec) -> None:
     assert Spec.of(task) == spec
 
 

@@ -1,1 +1,1 @@
-"""From images as people have them to a set: sources, shards, verification."""
+"""Prepares image sets: sources, shards, verification."""

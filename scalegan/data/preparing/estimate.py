@@ -1,4 +1,4 @@
-"""What preparing a source will take, judged by a few of its records."""
+"""Estimates the size and time that a source will take, from a few of its records."""
 
 import time
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ _TAR_BLOCK = 512
 
 @dataclass(frozen=True)
 class Sample:
-    """What a few records say about all of them."""
+    """Averages over a few records, as an estimate for all."""
 
-    record_bytes: float         # in a shard, with the tar's headers
+    record_bytes: float         # in a shard, including tar headers
     record_seconds: float
 
 
 def measure(job: ShardJob, pictures: list[tuple[str, Picture | Exception]]) -> Sample:
-    """Makes the sampled pictures. Raises UserError where not one of them works, with the reason."""
+    """Encodes the sampled pictures. Raises UserError with the reason if none of them can be used."""
     sizes, reason, start = [], "", time.perf_counter()
     for key, picture in pictures:
         try:

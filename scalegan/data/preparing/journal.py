@@ -1,4 +1,4 @@
-"""What `scalegan prepare` notes in DEST: the settings and keys that a set is made of. Others do not go on with it."""
+"""What `scalegan prepare` records in DEST: a set's settings and keys. Calls with other ones are refused."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ _PLAN = "plan.json"
 
 @dataclass(frozen=True)
 class Settings:
-    """All that decides what the shards hold. A call goes on with another's work only where these are equal."""
+    """Everything that determines what the shards hold. A call resumes an earlier one only if these are equal."""
 
     kind: str
     sources: list[str]
@@ -37,7 +37,7 @@ class Settings:
 
 
 def begun(dest: Path) -> dict:
-    """The settings of the call that began or finished the set in `dest`; empty where there is none."""
+    """The settings of the call that began or finished the set in `dest`; empty if there is none."""
     for path in (dest / RECORD, dest / WORK / _PLAN):
         if path.exists():
             return metadata_of(path)["settings"]
@@ -45,41 +45,41 @@ def begun(dest: Path) -> dict:
 
 
 def metadata_of(path: Path) -> dict:
-    """What an earlier call noted. Raises UserError where it is no such note."""
+    """What an earlier call recorded. Raises UserError if the file is not such a record."""
     try:
         facts = json.loads(path.read_text())
         return {"settings": dict(facts["settings"]), "keys": str(facts["keys"])}
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged, or not of `scalegan prepare` ({error!r}); what else is there can be "
-                        "trained with if it has a manifest.json; to prepare again give another folder") from error
+        raise UserError(f"{path} is damaged, or not written by `scalegan prepare` ({error!r}); its folder can still be "
+                        "trained on if it has a manifest.json; to prepare again, use another folder") from error
 
 
 def is_complete(dest: Path, settings: Settings, before: dict) -> bool:
-    """Whether `dest` holds this very set. Raises UserError where it holds anything else."""
+    """Whether `dest` holds exactly this set. Raises UserError if it holds anything else."""
     if (dest / RECORD).exists():
         _compare(dest, before, settings)
         return True
-    strangers = dest.is_dir() and not (dest / WORK).is_dir() and any(dest.iterdir())
-    if strangers:
-        raise UserError(f"{dest} is not empty and no work of `scalegan prepare`; choose another folder")
+    foreign = dest.is_dir() and not (dest / WORK).is_dir() and any(dest.iterdir())
+    if foreign:
+        raise UserError(f"{dest} is not empty and was not written by `scalegan prepare`; use another folder")
     return False
 
 
 def agree(dest: Path, settings: Settings, plan: Plan) -> None:
-    """Notes settings and plan before the first shard; a later call must have the same."""
+    """Records settings and plan before the first shard; later calls must have the same."""
     path, facts = dest / WORK / _PLAN, {"settings": asdict(settings), "keys": plan.fingerprint}
     if not path.exists():
-        write_whole(path, json.dumps(facts, indent=1), own_name(path))     # parts that come together write the same
+        write_whole(path, json.dumps(facts, indent=1), own_name(path))     # concurrent parts write the same
     before = metadata_of(path)
     _compare(dest, before["settings"], settings)
     if before["keys"] != plan.fingerprint:
-        raise UserError(f"the keys or labels of the source are no longer those that {dest} was begun with; give "
-                        "another folder")
+        raise UserError(f"the keys or labels of the source have changed since {dest} was begun; use another "
+                        "folder")
 
 
 def _compare(dest: Path, before: dict, settings: Settings) -> None:
     now = asdict(settings)
     for key in now:
         if before.get(key) != now[key]:
-            raise UserError(f"{dest} was begun with {key}={before.get(key)}, and this call has {key}={now[key]}; "
+            raise UserError(f"{dest} was begun with {key}={before.get(key)}, but this call has {key}={now[key]}; "
                             "use the same options, or another folder")

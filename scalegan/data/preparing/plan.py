@@ -1,7 +1,7 @@
-"""Cuts a source into shards before a single image is read: which records each shard holds, and where they begin.
+"""Plans the shards of a source before any image is read: which records each one holds, and where they begin.
 
-One pass over the keys, of which nothing is kept but the place where each shard begins; so LSUN's three million
-records cost no memory, and every shard can be written by any process at any time, with the same bytes.
+Takes one pass over the keys and keeps only the place where each shard begins, so LSUN's three million records cost no
+memory, and any process can write any shard at any time, with the same bytes.
 """
 
 import hashlib
@@ -14,17 +14,17 @@ from scalegan.errors import UserError
 from scalegan.support.keys import key_of
 
 SHARD_BYTES = 64 << 20
-# A small set is cut into this many shards at least, to keep all cores busy to the end and batches well mixed.
+# Even a small set is cut into at least this many shards, to keep all cores busy to the end and batches well mixed.
 MIN_SHARDS = 64
 
 
 @dataclass(frozen=True)
 class Span:
-    """One shard's records: those of `subset` among the source's entries from `begin` on, `records` of them."""
+    """One shard's records: the first `records` entries of `subset`, from `begin` on in the source."""
 
-    subset: str         # "", or train and val
+    subset: str         # "", "train" or "val"
     number: int
-    first: int          # records of the subset before these
+    first: int          # number of records of the subset before these
     begin: Place
     records: int
 
@@ -35,7 +35,7 @@ class Span:
 
 @dataclass
 class Plan:
-    """All spans, in order of subset and number, and a hash of the keys and labels they stand for."""
+    """All spans, in order of subset and number, and a hash of their keys and labels."""
 
     spans: list[Span] = field(default_factory=list)
     records: dict[str, int] = field(default_factory=dict)
@@ -48,24 +48,24 @@ class Plan:
 
 def shard_records(records: int, record_bytes: float) -> int:
     """Records per shard: about 64 MB, in at least 64 shards; a multiple of the usual block of 32 records, so that
-    where shards end does not change the order of a run."""
+    shard boundaries do not change the order of a run."""
     chosen = max(1, min(int(SHARD_BYTES / record_bytes), -(-records // MIN_SHARDS)))
     step = 256 if chosen >= 1024 else 32
     return -(-chosen // step) * step
 
 
 def subset_of(key: str, validation: float) -> str:
-    """Which set a record belongs to: by a hash of its key, so it stays there when the source grows."""
+    """Which subset a record belongs to, by a hash of its key, so that it stays there when the source grows."""
     if not validation:
         return ""
     return "val" if key_of("validation", key) < validation * 2**64 else "train"
 
 
 def cut(source: Source, per_shard: int, validation: float) -> Plan:
-    """Shards of `per_shard` records each, the last of a subset with what is left.
+    """Plans shards of `per_shard` records each; the last of a subset gets the rest.
 
     Raises:
-        UserError: where the source does not hold what it says, or a subset gets nothing.
+        UserError: if the source does not hold as many records as it reports, or a subset gets none.
     """
     begins: dict[str, list[Place]] = {subset: [] for subset in (("train", "val") if validation else ("",))}
     counts = dict.fromkeys(begins, 0)
@@ -78,8 +78,8 @@ def cut(source: Source, per_shard: int, validation: float) -> Plan:
             begins[subset].append(entry.place)
         counts[subset] += 1
     if sum(counts.values()) != len(source):
-        raise UserError(f"{source.name} holds {len(source):,} records by its own count, and {sum(counts.values()):,} "
-                        "when read; it is damaged, or changes")
+        raise UserError(f"{source.name} reports {len(source):,} records, but {sum(counts.values()):,} were read; "
+                        "it is damaged, or was changed meanwhile")
     empty = [subset for subset in counts if not counts[subset]]
     if empty:
         raise UserError(f"--validation {validation:g} of {len(source):,} records leaves none for {empty[0]}")

@@ -1,4 +1,4 @@
-"""What `scalegan prepare` does: look at the source, plan the shards, have them written, and make the set whole."""
+"""`scalegan prepare`: inspects the source, plans the shards, has workers write them, and completes the set."""
 
 import argparse
 import errno
@@ -32,37 +32,37 @@ from scalegan.support.progress import Bar
 REJECTED = "rejected.jsonl"
 _SAMPLE = 64
 _LOSSY = ("jpeg", "webp")
-#: What `--format` makes of a finished folder of WebDataset shards. It must leave a result that is there as it is.
+#: Convert a finished folder of WebDataset shards to a `--format`. They must leave an existing result as it is.
 CONVERTERS: dict[str, Callable[[Path], None]] = {"webdataset": lambda folder: None, "ffcv": beton_file.convert}
 
 
 class Interrupted(UserError):
-    """Stopped by a signal; finished shards stay."""
+    """Stopped by a signal; finished shards are kept."""
 
     exit_code = 75
 
 
 def prepare(options: argparse.Namespace) -> int:
-    """Writes the set that the options ask for, or what is missing of it."""
+    """Writes the set that the options describe, or the part of it that is missing."""
     try:
         with _interruptible():
             _prepare(options)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise UserError(f"{options.dest}: {os.strerror(error.errno)}; make room, and the same command goes on from the "
-                        "finished shards") from error
+        raise UserError(f"{options.dest}: {os.strerror(error.errno)}; free some space, and run the same command to "
+                        "resume from the finished shards") from error
     return 0
 
 
 def _prepare(options: argparse.Namespace) -> None:
     if options.format not in CONVERTERS:
-        raise UserError(f"--format {options.format}: this version writes {', '.join(CONVERTERS)}")
+        raise UserError(f"--format {options.format} is unknown; use {' or '.join(CONVERTERS)}")
     for path in options.source:
         if not path.exists():
             raise UserError(f"{path} does not exist")
     if options.format == "ffcv":
-        beton_file.require()        # now, not when all the shards are written
+        beton_file.require()        # fail now, not after all shards are written
     kind = options.kind or _guess(options.source[0])
     source = open_source(kind, options.source, options.labels, options.split, options.annotations)
     if not len(source):
@@ -81,15 +81,15 @@ def _prepare(options: argparse.Namespace) -> None:
     if journal.is_complete(options.dest, settings, begun):
         now = cut(source, settings.shard_records, settings.validation)
         if journal.metadata_of(options.dest / RECORD)["keys"] != now.fingerprint:
-            print(f"{options.dest} was made when the keys or labels of {source.name} were others, or read otherwise by "
-                  "an earlier version; it stays as it is: give another folder to prepare them as they are now")
-        shutil.rmtree(options.dest / WORK, ignore_errors=True)      # of a call that was killed at its very end
+            print(f"the keys or labels of {source.name} have changed since {options.dest} was made, or an earlier "
+                  "version read them differently; the set is left as it is; use another folder to prepare it anew")
+        shutil.rmtree(options.dest / WORK, ignore_errors=True)      # left by a call that was killed at its very end
         for folder in _sets(options.dest):
             CONVERTERS[options.format](folder)
-        print(f"{options.dest} is complete already; `scalegan prepare {options.dest} --verify` checks it")
+        print(f"{options.dest} is already complete; run `scalegan prepare {options.dest} --verify` to check it")
         return
-    with _claimed(options.dest, options.part) as last:
-        _write(job, settings, options, workers, last)
+    with _claimed(options.dest, options.part) as is_last:
+        _write(job, settings, options, workers, is_last)
 
 
 def verify(dest: Path) -> int:
@@ -106,12 +106,12 @@ def verify(dest: Path) -> int:
     if damaged:
         more = f"\n  and {len(damaged) - 20} more" if len(damaged) > 20 else ""
         raise UserError("damaged:\n  " + "\n  ".join(damaged[:20]) + more + "\nremove DEST and prepare it again")
-    print("every shard and record is as its checksum says")
+    print("every shard and record matches its checksum")
     return 0
 
 
 def _sets(dest: Path) -> list[Path]:
-    """The one set in `dest`, or train and val. Raises UserError where one is not there."""
+    """The set in `dest`, or its train and val. Raises UserError if any is missing."""
     if (dest / "manifest.json").exists():
         return [dest]
     folders = [dest / "train", dest / "val"]
@@ -119,8 +119,8 @@ def _sets(dest: Path) -> list[Path]:
     if len(missing) == len(folders):
         raise UserError(f"{dest} has no manifest.json; it is not a finished set")
     if missing:
-        raise UserError(f"{missing[0]} has no manifest.json: {dest} is not whole; give the command that made it again, "
-                        f"or where that changes nothing remove {dest} first")
+        raise UserError(f"{missing[0]} has no manifest.json, so {dest} is incomplete; run the command that made it "
+                        f"again, or remove {dest} first if that changes nothing")
     return folders
 
 
@@ -132,15 +132,15 @@ def _guess(path: Path) -> str:
 
 def _settings(options: argparse.Namespace, kind: str, pictures: list[tuple[str, Picture | Exception]],
               begun: dict) -> Settings:
-    """The options with the kind's usual values where nothing was said. What was found out from a sample in the call
-    that began the set stays as it was found."""
+    """The options, with the kind's defaults for those not given. What the call that began the set inferred from a
+    sample is kept."""
     usual = USUAL[kind]
     encoding = options.encoding or usual.encoding
     if options.format == "ffcv":
         encoding = options.encoding or beton_file.usual_encoding(usual.encoding)
         beton_file.check_encoding(encoding)
     if options.quality is not None and encoding not in _LOSSY:
-        raise UserError(f"--quality is for jpeg and webp; {encoding} loses nothing")
+        raise UserError(f"--quality is for jpeg and webp; {encoding} is lossless")
     crop = options.crop or usual.crop
     resolution = options.resolution or {"celeba178": 128, "celeba108": 64}.get(crop, usual.resolution)
     grey = options.channels is None and begun.get("only_grey", all_grey([picture for _, picture in pictures]))
@@ -153,11 +153,11 @@ def _settings(options: argparse.Namespace, kind: str, pictures: list[tuple[str, 
 
 def _announce(source: Source, settings: Settings, sample: Sample, workers: int) -> None:
     count, labels = len(source), source.labels
-    said = {"none": "no labels", "class": f"{len(labels.names)} classes",
+    label_text = {"none": "no labels", "class": f"{len(labels.names)} classes",
             "attributes": f"{len(labels.names)} attributes"}[labels.kind]
     quality = f" {settings.quality}" if settings.quality else ""
     colour = "grey" if settings.channels == 1 else "colour"
-    print(f"{source.name}: {count:,} images, {said}")
+    print(f"{source.name}: {count:,} images, {label_text}")
     print(f"to {settings.resolution} x {settings.resolution} {colour}, {settings.encoding}{quality}, crop "
           f"{settings.crop}, filter {settings.filter}: about {in_bytes(count * sample.record_bytes)} in "
           f"{-(-count // settings.shard_records)} shards of {settings.shard_records:,}; {workers} at a time, "
@@ -166,9 +166,9 @@ def _announce(source: Source, settings: Settings, sample: Sample, workers: int) 
 
 @contextmanager
 def _claimed(dest: Path, part: tuple[int, int] | None) -> Iterator[Callable[[], bool]]:
-    """Makes the folder ours while we write: two calls must not share it, but the parts of one set do.
+    """Locks the folder while we write: two calls must not share it, but the parts of one set do.
 
-    Yields a function that returns when no other part is at work, and says whether the set still is to be made whole.
+    Yields a function that waits until no other part is running, and returns whether the set still has to be completed.
     """
     work = dest / WORK
     work.mkdir(parents=True, exist_ok=True)
@@ -179,27 +179,27 @@ def _claimed(dest: Path, part: tuple[int, int] | None) -> Iterator[Callable[[], 
         except BlockingIOError:
             raise UserError(f"another `scalegan prepare` is writing to {dest}") from None
 
-        def last() -> bool:
+        def is_last() -> bool:
             fcntl.flock(lock, fcntl.LOCK_EX)
             return not (dest / RECORD).exists()
 
-        yield last
+        yield is_last
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM acts like Ctrl-C, and both end in one line."""
+    """Makes SIGTERM act like Ctrl-C; both end with a one-line message."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted("interrupted; finished shards stay, and the same command goes on") from None
+        raise Interrupted("interrupted; finished shards are kept; run the same command to resume") from None
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
 def _write(job: ShardJob, settings: Settings, options: argparse.Namespace, workers: int,
-           last: Callable[[], bool]) -> None:
+           is_last: Callable[[], bool]) -> None:
     plan = cut(job.source, settings.shard_records, settings.validation)
     journal.agree(job.folder, settings, plan)
     number, parts = options.part or (1, 1)
@@ -209,9 +209,9 @@ def _write(job: ShardJob, settings: Settings, options: argparse.Namespace, worke
         (job.folder / WORK / subset).mkdir(exist_ok=True)
     outcomes = _outcomes(job, mine)
     if outcomes:
-        print(f"going on: {len(outcomes)} of {len(mine)} shards are there", flush=True)
+        print(f"resuming: {len(outcomes)} of {len(mine)} shards are finished", flush=True)
     _write_missing(job, plan, mine, outcomes, options.max_rejected, workers)
-    if not last():
+    if not is_last():
         return
     outcomes = _outcomes(job, plan.spans)
     if len(outcomes) == len(plan.spans):
@@ -219,17 +219,17 @@ def _write(job: ShardJob, settings: Settings, options: argparse.Namespace, worke
                         options.max_rejected)
         _finish(job, plan, outcomes, settings, options.format)
     else:
-        print(f"part {number} of {parts} is done; {len(plan.spans) - len(outcomes)} shards are other parts'")
+        print(f"part {number} of {parts} is done; {len(plan.spans) - len(outcomes)} shards are left to other parts")
 
 
 def _outcomes(job: ShardJob, spans: list[Span]) -> dict[Span, Outcome]:
-    """Of the shards that are finished."""
+    """The outcomes of those shards that are finished."""
     return {span: outcome for span in spans if (outcome := job.finished(span)) is not None}
 
 
 def _write_missing(job: ShardJob, plan: Plan, spans: list[Span], outcomes: dict[Span, Outcome], max_rejected: float,
                    workers: int) -> None:
-    """Has the shards of `spans` written that are not in `outcomes`, and adds theirs."""
+    """Has workers write the shards of `spans` that are not in `outcomes`, and adds theirs to it."""
     missing = [span for span in spans if span not in outcomes]
     rejected = [record for outcome in outcomes.values() for record in outcome.rejected]
     _check_rejected(job.folder, rejected, plan.total, max_rejected)
@@ -239,9 +239,9 @@ def _write_missing(job: ShardJob, plan: Plan, spans: list[Span], outcomes: dict[
             if isinstance(message, worker_pool.Done):
                 outcomes[message.job] = message.result
             elif message is not None:
-                news: Progress = message.what
-                rejected += news.rejected
-                bar.advance(news.records, f"{len(rejected)} rejected" if rejected else "")
+                progress: Progress = message.what
+                rejected += progress.rejected
+                bar.advance(progress.records, f"{len(rejected)} rejected" if rejected else "")
                 _check_rejected(job.folder, rejected, plan.total, max_rejected)
 
 
@@ -250,9 +250,9 @@ def _check_rejected(dest: Path, rejected: list[Rejected], total: int, allowed: f
         return
     _list_rejected(dest, rejected)
     last = rejected[-1]
-    raise UserError(f"{len(rejected):,} of {total:,} images are rejected already, such as {last.key} ({last.reason}): "
-                    f"more than --max-rejected {allowed:g} allows; {dest / REJECTED} lists them; allow more, or mend "
-                    "the source and begin in a new folder")
+    raise UserError(f"{len(rejected):,} of {total:,} images have been rejected, such as {last.key} ({last.reason}): "
+                    f"more than --max-rejected {allowed:g} allows; see {dest / REJECTED}; raise --max-rejected, or fix "
+                    "the source and start in a new folder")
 
 
 def _list_rejected(dest: Path, rejected: list[Rejected]) -> None:
@@ -260,7 +260,7 @@ def _list_rejected(dest: Path, rejected: list[Rejected]) -> None:
 
 
 def _finish(job: ShardJob, plan: Plan, outcomes: dict[Span, Outcome], settings: Settings, format: str) -> None:
-    """Joins the shards to sets; prepare.json, written last, says that all is done."""
+    """Joins the shards into sets; prepare.json, written last, marks them as complete."""
     for subset in plan.records:
         kept = [outcomes[span] for span in plan.spans if span.subset == subset and outcomes[span].shard.records]
         if not kept:
@@ -280,8 +280,8 @@ def _finish(job: ShardJob, plan: Plan, outcomes: dict[Span, Outcome], settings: 
 
 def _report(dest: Path, plan: Plan, rejected: list[Rejected], enlarged: int, format: str) -> None:
     if rejected:
-        print(f"{len(rejected):,} images were left out, such as {rejected[0].key} ({rejected[0].reason}): "
-              f"{dest / REJECTED}")
+        print(f"{len(rejected):,} images were left out, such as {rejected[0].key} ({rejected[0].reason}); "
+              f"see {dest / REJECTED}")
     if enlarged:
         print(f"{enlarged:,} images are smaller than the resolution and were enlarged")
     for subset in plan.records:

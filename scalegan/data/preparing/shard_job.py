@@ -1,4 +1,4 @@
-"""The work of one process in `scalegan prepare`: read a span of the source, make its pictures, write its shard."""
+"""The work of one `scalegan prepare` process: read a span of the source, convert its pictures, write its shard."""
 
 import json
 import queue
@@ -34,7 +34,7 @@ class Rejected(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Records looked at since the last report, and those among them that were rejected."""
+    """Number of records processed since the last report, and those of them that were rejected."""
 
     records: int
     rejected: list[Rejected]
@@ -42,7 +42,7 @@ class Progress(NamedTuple):
 
 @dataclass
 class Outcome:
-    """A finished shard: its facts, its part of the index, and what happened to the records that are not in it."""
+    """A finished shard: its manifest entry, its part of the index, and what happened to the records left out."""
 
     shard: Shard
     index: Index
@@ -55,7 +55,7 @@ class Outcome:
 
     @classmethod
     def load(cls, path: Path) -> "Outcome | None":
-        """None where there is none, or none that is whole."""
+        """None if the file is missing or damaged."""
         try:
             with safe_open(path, "numpy") as file:
                 facts = json.loads(file.metadata()["outcome"])
@@ -67,11 +67,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class ShardJob:
-    """Writes shards; the same for all of a set, and sent to every worker once.
+    """Writes shards; one instance serves a whole set and is sent to every worker once.
 
     Args:
-        folder: the destination; subsets have folders of their own in it.
-        only_grey: refuse colour where the set was found to be grey.
+        folder: the destination; each subset has its own folder in it.
+        only_grey: reject colour, because the set was found to be grey.
     """
 
     source: Source
@@ -81,16 +81,16 @@ class ShardJob:
     only_grey: bool
 
     def __call__(self, span: Span, report: Callable[[Progress], None]) -> Outcome:
-        """Writes, verifies and renames one shard, then notes beside it that it is finished."""
-        making = _Making(self, report)
+        """Writes, verifies and renames one shard, then records that it is finished."""
+        conversion = _Conversion(self, report)
         temporary = self.folder / WORK / span.subset / span.name
         final = self.folder / span.subset / span.name
-        shard, index = write_shard(temporary, making.records(span), span.first, self.image.encoding)
+        shard, index = write_shard(temporary, conversion.records(span), span.first, self.image.encoding)
         damage = damage_of_shard(temporary, shard, index)
         if damage:
-            raise UserError(f"{temporary} {damage} right after it was written: the disk or the memory is at fault")
+            raise UserError(f"{temporary} {damage} right after it was written; check the disk and the memory")
         temporary.rename(final)
-        outcome = Outcome(shard, index, making.rejected, making.enlarged)
+        outcome = Outcome(shard, index, conversion.rejected, conversion.enlarged)
         outcome.save(self.outcome_path(span))
         return outcome
 
@@ -98,27 +98,27 @@ class ShardJob:
         return self.folder / WORK / span.subset / f"{span.number:06d}.safetensors"
 
     def finished(self, span: Span) -> Outcome | None:
-        """The outcome of a shard that an earlier, interrupted call has written."""
+        """The outcome of a shard if an earlier, interrupted call finished it."""
         outcome = Outcome.load(self.outcome_path(span))
         path = self.folder / span.subset / span.name
         whole = outcome is not None and path.is_file() and path.stat().st_size == outcome.shard.bytes
         return outcome if whole else None
 
     def encoded(self, picture: Picture) -> tuple[bytes, bool]:
-        """The bytes to store, and whether the picture had to be enlarged. Raises ValueError with the reason why not."""
+        """The bytes to store, and whether the picture had to be enlarged. Raises ValueError if it is unusable."""
         pixels = read_picture(picture) if isinstance(picture, bytes) else picture
         if self.only_grey and pixels.shape[2] == 3:
-            raise ValueError("it is in colour among grey pictures; give --channels 3, or 1 to make all grey")
+            raise ValueError("it is in colour among grey pictures; use --channels 3, or 1 to make all grey")
         square = crop(pixels, self.image.crop)
         stored = resize(square, self.image.size, self.image.channels, self.image.filter)
         reduced, enlarged = square.shape[0] > self.image.size, square.shape[0] < self.image.size
-        # Unless it is reduced, finer colour than came would be bytes, and time to decode them, for hardly any detail.
+        # Unless it is reduced, finer colour than it came with would cost bytes and decoding time for hardly any detail.
         coarse = isinstance(picture, bytes) and not reduced and has_coarse_colour(picture)
         return encode(stored, self.image, coarse), enlarged
 
 
-class _Making:
-    """The records of one shard on their way, and the count of those that fall by the wayside."""
+class _Conversion:
+    """Converts the records of one shard, and keeps track of those rejected or enlarged."""
 
     def __init__(self, job: ShardJob, report: Callable[[Progress], None]) -> None:
         self.job, self.report = job, report
@@ -126,18 +126,18 @@ class _Making:
         self.enlarged = 0
 
     def records(self, span: Span) -> Iterator[Record]:
-        seen = told = refused = 0
-        for key, label, picture in _ahead(entries_of(self.job.source, span, self.job.validation)):
+        seen = reported = rejects_reported = 0
+        for key, label, picture in _read_ahead(entries_of(self.job.source, span, self.job.validation)):
             record = self._record(key, label, picture)
             if record is not None:
                 yield record
             seen += 1
-            if seen - told == _REPORT_EVERY or seen == span.records:
-                self.report(Progress(seen - told, self.rejected[refused:]))
-                told, refused = seen, len(self.rejected)
+            if seen - reported == _REPORT_EVERY or seen == span.records:
+                self.report(Progress(seen - reported, self.rejected[rejects_reported:]))
+                reported, rejects_reported = seen, len(self.rejected)
         if seen < span.records:
             raise UserError(f"{self.job.source.name} ended {span.records - seen} records early in shard {span.name}; "
-                            "did it change while it was read?")
+                            "did it change while it was being read?")
 
     def _record(self, key: str, label: Label, picture: Picture | Exception) -> Record | None:
         try:
@@ -151,21 +151,21 @@ class _Making:
         return Record(data, label)
 
 
-def _ahead(entries: Iterator[Entry]) -> Iterator[tuple[str, Label, Picture | Exception]]:
-    """Reads a few records ahead in a thread, so that a slow disk and the decoder work at the same time."""
-    shelf: queue.Queue = queue.Queue(_READ_AHEAD)
+def _read_ahead(entries: Iterator[Entry]) -> Iterator[tuple[str, Label, Picture | Exception]]:
+    """Reads a few records ahead in a thread, so that a slow disk and the decoder work in parallel."""
+    buffer: queue.Queue = queue.Queue(_READ_AHEAD)
 
     def read() -> None:
         try:
             for entry in entries:
-                shelf.put((entry.key, entry.label, attempt(entry.read)))
+                buffer.put((entry.key, entry.label, attempt(entry.read)))
         except (UserError, OSError) as error:
-            shelf.put(error)
+            buffer.put(error)
         finally:
-            shelf.put(None)     # whatever happened: the reader must not wait for ever
+            buffer.put(None)     # even after an error, or the consumer would wait forever
 
     threading.Thread(target=read, daemon=True).start()
-    while (item := shelf.get()) is not None:
+    while (item := buffer.get()) is not None:
         if isinstance(item, Exception):
             raise item
         yield item

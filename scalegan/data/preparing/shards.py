@@ -1,4 +1,4 @@
-"""Writing WebDataset shards: plain tars that any WebDataset reader can open, plus our index of byte offsets."""
+"""Writes WebDataset shards: plain tars that any WebDataset reader can open, plus our index of byte offsets."""
 
 import hashlib
 import io
@@ -50,7 +50,7 @@ def write_shard(path: Path, records: Iterable[Record], first: int, encoding: str
 
 def finish(folder: Path, shards: list[Shard], indexes: list[Index], image: ImageFormat, labels: LabelSchema,
            source: str) -> Manifest:
-    """Joins the shards' indexes and writes index.safetensors and manifest.json, which makes the set whole."""
+    """Joins the shards' indexes and writes index.safetensors and manifest.json, which completes the set."""
     index = Index.join(indexes)
     index.save(folder / "index.safetensors")
     manifest = Manifest(image, labels, tuple(shards), source, content_hash(image, labels, index))
@@ -70,7 +70,7 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def _label_extension(label: int | np.ndarray) -> str:
-    """By which WebDataset's own decoders read a class as an integer and attributes as a list."""
+    """The extension by which WebDataset's decoders read a class as an integer and attributes as a list."""
     return "json" if np.ndim(label) else "cls"
 
 

@@ -1,4 +1,4 @@
-"""Holds what is on disk against what manifest and index say."""
+"""Checks the files of a set against its manifest and index."""
 
 import hashlib
 import mmap
@@ -14,11 +14,11 @@ from scalegan.data.beton_file import BETON, open_pipeline, stands_alone
 from scalegan.data.manifest import Index, Manifest, Shard, content_hash, digest_of
 from scalegan.errors import UserError
 
-_NAMED = 3      # damaged records that a message names
+_LISTED = 3     # damaged records listed in a message
 
 
 def damage_of_shard(path: Path, shard: Shard, index: Index) -> str | None:
-    """What is wrong with one shard file, or None. `index` is the shard's own part."""
+    """What is wrong with one shard file, or None. `index` covers this shard only."""
     if not path.is_file():
         return "is missing"
     if path.stat().st_size != shard.bytes:
@@ -28,22 +28,22 @@ def damage_of_shard(path: Path, shard: Shard, index: Index) -> str | None:
         if bad := damage_of_records(records, index):
             return bad
         if hashlib.sha256(content).hexdigest() != shard.sha256:
-            return "has another SHA-256 than the manifest says"
+            return "does not have the SHA-256 in the manifest"
     return None
 
 
 def damage_of_records(records: Iterable[bytes], index: Index) -> str | None:
-    """Which of the records, in the index's order, are not what it says."""
+    """Which of the records, in the index's order, do not match it; or None."""
     checks = index.checks if len(index.checks) else [None] * len(index.digests)
     bad = [number for number, (data, digest, check) in enumerate(zip(records, index.digests, checks))
            if digest_of(data) != digest or (check is not None and crc32(data) != check)]
     if not bad:
         return None
-    return f"has {len(bad)} damaged record(s): {', '.join(map(str, bad[:_NAMED]))}" + ", ..." * (len(bad) > _NAMED)
+    return f"has {len(bad)} damaged record(s): {', '.join(map(str, bad[:_LISTED]))}" + ", ..." * (len(bad) > _LISTED)
 
 
 def damage_of_beton(folder: Path) -> str | None:
-    """Holds every record of data.beton against the index; what is wrong, or None."""
+    """Checks every record of data.beton against the index; returns what is wrong, or None."""
     manifest, index = Manifest.load(folder), Index.load(folder / "index.safetensors")
     try:
         pipeline = open_pipeline(folder / BETON, manifest, index)
@@ -79,7 +79,7 @@ def slice_of(index: Index, begin: int, end: int) -> Index:
 
 def _damage_of_index(manifest: Manifest, index: Index) -> str | None:
     if len(index.offsets) != manifest.records:
-        return f"has {len(index.offsets):,} records, manifest.json {manifest.records:,}"
+        return f"has {len(index.offsets):,} records, but manifest.json has {manifest.records:,}"
     if content_hash(manifest.image, manifest.labels, index) != manifest.content:
-        return "does not belong to manifest.json: their content hashes differ"
+        return "does not match manifest.json: their content hashes differ"
     return None

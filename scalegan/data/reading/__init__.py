@@ -1,1 +1,1 @@
-"""From a set to batches: readers by storage, order, stream, workers, cache."""
+"""Reads a data set into batches: storage readers, record order, streams, workers, cache."""

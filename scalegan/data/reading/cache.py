@@ -1,9 +1,9 @@
 """Shard sets by URL (s3://, gs://, http://, ... through fsspec), with a local cache of bounded size.
 
-The manifest and the index are fetched at every start; a shard when its first record is asked for. Shards are kept
-under their SHA-256, so that an old version never stands for a new one, and the longest unused go first. Any number
-of processes share the cache: locks let one fetch what several want, and a file is removed only by its name, so
-whoever has it open still reads it.
+The manifest and index are fetched at every start, a shard when its first record is requested. Shards are stored under
+their SHA-256, so an old version is never taken for a new one, and the least recently used are evicted first. Any number
+of processes may share the cache: locks let one fetch what several want, and eviction only unlinks a file, so a process
+that has it open can still read it.
 """
 
 import fcntl
@@ -40,8 +40,8 @@ class Remote:
 
     Args:
         url: of the folder that holds manifest.json.
-        cache_bytes: what the cache may hold, over all processes of this machine and all sets.
-        pause_seconds: before the first retry; doubled for each further one.
+        cache_bytes: size limit of the cache, over all sets and all processes of this machine.
+        pause_seconds: delay before the first retry; doubled for each further one.
     """
 
     def __init__(self, url: str, cache_bytes: int, pause_seconds: float = 1.0) -> None:
@@ -50,19 +50,19 @@ class Remote:
         self.folder = self.root / "sets" / hashlib.sha256(self.url.encode()).hexdigest()[:16]
 
     def open(self) -> Path:
-        """Fetches manifest and index; the local folder that holds both.
+        """Fetches the manifest and index; returns the local folder that holds them.
 
         Raises:
-            UserError: where there is no such set, or the cache cannot hold even one of its shards, or nothing at all.
+            UserError: if there is no such set, or the cache is too small for its largest shard or cannot be written.
         """
         try:
             self._fetch_index()
         except OSError as error:
-            raise self._unkept("manifest.json", error) from error
+            raise self._cache_error("manifest.json", error) from error
         shards = Manifest.load(self.folder).shards
         unnamed = [shard.name for shard in shards if not shard.sha256]
         if unnamed:
-            raise UserError(f"{self.url}/manifest.json has no SHA-256 of {unnamed[0]}; prepare the data again")
+            raise UserError(f"{self.url}/manifest.json has no SHA-256 for {unnamed[0]}; prepare the data again")
         self._check_room(shards)
         return self.folder
 
@@ -75,8 +75,8 @@ class Remote:
     def _check_room(self, shards: tuple[Shard, ...]) -> None:
         largest = max(shard.bytes for shard in shards)
         if largest > self.cache_bytes:
-            raise UserError(f"data.cache_bytes={self.cache_bytes} cannot hold a shard of {self.url}; the largest has "
-                            f"{largest} bytes")
+            raise UserError(f"data.cache_bytes={self.cache_bytes} cannot hold the largest shard of {self.url}; set it "
+                            f"to at least {largest}")
         total = sum(shard.bytes for shard in shards)
         if total > self.cache_bytes:
             print(f"scalegan: data.cache_bytes={self.cache_bytes:,} holds {self.cache_bytes / total:.0%} of {self.url} "
@@ -86,28 +86,28 @@ class Remote:
         """Bytes of a shard, from the cache or fetched into it.
 
         Raises:
-            UserError: where it cannot be fetched, or not be kept.
+            UserError: if it cannot be fetched or cached.
         """
         try:
             return self._read(shard, offset, size)
         except OSError as error:
-            raise self._unkept(shard.name, error) from error
+            raise self._cache_error(shard.name, error) from error
 
     def drop(self, shard: Shard) -> None:
-        """Forgets the local copy of a shard, which is damaged; the next read fetches it again."""
+        """Deletes the local copy of a shard, which is damaged; the next read fetches it again."""
         path = self.root / f"{shard.sha256}.tar"
         print(f"scalegan: {path} is damaged; fetching {self.url}/{shard.name} again", file=sys.stderr, flush=True)
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            raise self._unkept(shard.name, error) from error
+            raise self._cache_error(shard.name, error) from error
 
-    def _unkept(self, name: str, error: OSError) -> UserError:
-        return UserError(f"cannot keep {self.url}/{name} in {self.root}: {error}; set SCALEGAN_CACHE to a folder of "
-                         "your own with room")
+    def _cache_error(self, name: str, error: OSError) -> UserError:
+        return UserError(f"cannot cache {self.url}/{name} in {self.root}: {error}; set SCALEGAN_CACHE to a writable "
+                         "folder with enough space")
 
     def _read(self, shard: Shard, offset: int, size: int) -> bytes:
-        """No file stays open, so that what is removed is gone."""
+        """Opens the file anew each time: an evicted shard that stayed open would still take up disk space."""
         path = self.root / f"{shard.sha256}.tar"
         try:
             file = os.open(path, os.O_RDONLY)
@@ -115,18 +115,18 @@ class Remote:
             file = self._fetch(shard, path)
         try:
             with suppress(FileNotFoundError):
-                os.utime(path)      # the time of last use, by which shards are let go
+                os.utime(path)      # time of last use, for eviction
             return os.pread(file, size, offset)
         finally:
             os.close(file)
 
     def _fetch(self, shard: Shard, path: Path) -> int:
-        """Fetches a shard, unless another process has just done so; returns it open, as it may be let go at once."""
+        """Fetches a shard, unless another process just has; returns it open, as it may be evicted at once."""
         with _locked(path.with_suffix(".lock")):
             with suppress(FileNotFoundError):
                 return os.open(path, os.O_RDONLY)
             part = path.with_suffix(_PART)
-            part.unlink(missing_ok=True)    # of a process that was killed
+            part.unlink(missing_ok=True)    # left by a killed process
             self._make_room(part, shard.bytes)
             try:
                 self._with_retries(shard.name, lambda: self._download(shard, part))
@@ -137,14 +137,14 @@ class Remote:
                 part.unlink(missing_ok=True)
 
     def _make_room(self, part: Path, need: int) -> None:
-        """Removes the longest unused shards until `need` bytes fit, and takes the room by a file of that size."""
+        """Evicts the least recently used shards until `need` bytes fit, and reserves them with a file of that size."""
         while True:
             with _locked(self.root / "room.lock"):
                 if self._evict(need):
                     with part.open("wb") as file:
                         file.truncate(need)
                     return
-            time.sleep(_BUSY_SECONDS)   # all that is left is being fetched by others
+            time.sleep(_BUSY_SECONDS)   # what remains is being fetched by others
 
     def _evict(self, need: int) -> bool:
         self._drop_abandoned()
@@ -159,7 +159,7 @@ class Remote:
         return used + need <= self.cache_bytes
 
     def _drop_abandoned(self) -> None:
-        """Parts whose process was killed: nobody holds their lock."""
+        """Removes partial files of killed processes, whose lock no one holds."""
         for part in self.root.glob(f"*{_PART}"):
             with part.with_suffix(".lock").open("w") as lock, suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -174,20 +174,20 @@ class Remote:
                 hasher.update(piece)
                 file.write(piece)
         if hasher.hexdigest() != shard.sha256:
-            raise OSError("its SHA-256 is not that of the manifest")
+            raise OSError("its SHA-256 differs from the manifest's")
 
     def _content(self, name: str) -> bytes:
         with self._open(name) as file:
             return file.read()
 
     def _open(self, name: str):
-        # Of http, whole files are streamed: not every server answers requests for a range.
+        # Over HTTP, whole files are streamed: not every server supports range requests.
         options = {"block_size": 0} if self.url.startswith("http") else {}
         filesystem, path = fsspec.core.url_to_fs(f"{self.url}/{name}")
         return filesystem.open(path, "rb", **options)
 
     def _with_retries(self, name: str, fetch: Callable[[], T]) -> T:
-        """Raises UserError when the network stays away, or at once where the file does not exist."""
+        """Raises UserError once retries are exhausted, or at once if the file does not exist."""
         pause = self.pause_seconds
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -196,7 +196,7 @@ class Remote:
                 raise UserError(f"cannot open {self.url}: {error}") from error
             except _network_errors() as error:
                 if _is_missing(error):
-                    raise UserError(f"there is no {self.url}/{name}; data.path is the URL of a folder that "
+                    raise UserError(f"there is no {self.url}/{name}; set data.path to the URL of a folder that "
                                     "`scalegan prepare` wrote") from error
                 reason = error.__cause__ or error
                 if attempt == _ATTEMPTS:
@@ -209,8 +209,8 @@ class Remote:
 
 
 def _is_missing(error: Exception) -> bool:
-    """Whether the file does not exist. fsspec says so of http also when the server does not answer, or is out of
-    order; the true reason is the cause."""
+    """Whether the file does not exist. Over HTTP, fsspec says so even if the server does not answer or fails; the
+    actual reason is the cause."""
     cause = error.__cause__
     of_http = type(cause).__module__.startswith("aiohttp")
     outage = isinstance(cause, TimeoutError) or (of_http and getattr(cause, "status", None) not in _GONE)
@@ -218,7 +218,7 @@ def _is_missing(error: Exception) -> bool:
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
-    """OSError, and what the libraries under fsspec raise in its stead."""
+    """OSError, and what the libraries beneath fsspec raise instead of it."""
     found: list[type[Exception]] = [OSError, EOFError, TimeoutError]
     for module, name in (("aiohttp", "ClientError"), ("botocore.exceptions", "BotoCoreError"),
                          ("botocore.exceptions", "ClientError")):

@@ -1,7 +1,7 @@
-"""The FFCV backend: `data.beton` read through FFCV's compiled pipelines, in the run's own order.
+"""The FFCV backend: reads `data.beton` through FFCV's compiled pipelines, in the run's own order.
 
-Workers are threads: compiled code holds no lock of Python's, so several decode at once. Memory is
-handed over, not copied: it is used again as soon as nobody holds a tensor of it, and never before.
+Workers are threads: compiled code releases the GIL, so several decode at once. Memory is handed over,
+not copied: it is reused as soon as no tensor refers to it, and never before.
 """
 
 import os
@@ -25,9 +25,9 @@ from scalegan.data.reading.stream import Reals
 from scalegan.data.reading.waiting import DataWait
 from scalegan.errors import UserError
 
-TASKS_AHEAD = 2             # per worker, those under way among them
+TASKS_AHEAD = 2             # per worker, including those in progress
 _TASK_BATCHES, _TASK_BYTES = 8, 4 << 20
-_LAST_SECONDS = 10
+_JOIN_SECONDS = 10
 Filled = tuple[Tensor, Tensor | None, Tensor]   # samples, labels and records of a task
 
 
@@ -35,13 +35,13 @@ class FfcvReader(RecordReader):
     """The records of a beton: uint8 images, labels [N] or [N, K] or None.
 
     Raises:
-        UserError: where FFCV or the file is missing, or the file is not that of the index.
+        UserError: if FFCV or the file is missing, or the file does not match the index.
     """
 
     def __init__(self, folder: Path) -> None:
         self.manifest, self.index = load_set(folder)
         self.path = folder / BETON
-        # Blocks end where shards end; with the sizes of those the records came from, the order is theirs.
+        # Blocks end where shards end, so the sizes of the original shards give the same order as reading those.
         self.sizes = tuple(shard.records for shard in self.manifest.shards)
         self.labels = self.index.labels if len(self.index.labels) else None
         self.sample = images_of(self.manifest.image.size, self.manifest.image.channels)
@@ -58,13 +58,13 @@ class FfcvReader(RecordReader):
             yield self.pipeline.file[place : place + size].tobytes()
 
     def _compare(self, records: np.ndarray, checks: np.ndarray) -> None:
-        """Raises UserError for records whose bytes are not those that were written, or no image."""
+        """Raises UserError for a record whose bytes differ from those written, or cannot be decoded."""
         changed = checks[:, 0] != self.pipeline.checksums[records]
         if changed.any() or checks[:, 1].any():
             record = records[changed | (checks[:, 1] != 0)][0]
             reason = "its checksum differs" if changed.any() else "it cannot be decoded"
             raise UserError(f"record {record} in {self.path} is damaged ({reason}); remove that file and run "
-                            "`scalegan prepare` with --format ffcv again")
+                            "`scalegan prepare --format ffcv` again")
 
     def expect(self, records: np.ndarray) -> None:
         places, sizes = self.pipeline.places, self.pipeline.sizes
@@ -74,9 +74,9 @@ class FfcvReader(RecordReader):
 
 
 class Room:
-    """Memory for batches of one shape. Each goes to who takes it, and comes back when no tensor of it is left.
+    """A pool of buffers of one shape. Each is lent to the caller of `take`, and returns once no tensor refers to it.
 
-    Pinned memory is torch's to recycle, which knows when a copy to the device has ended.
+    Pinned memory is left for torch to recycle, since torch knows when a copy to the device has finished.
     """
 
     def __init__(self, shape: tuple[int, ...], pin: bool) -> None:
@@ -90,18 +90,18 @@ class Room:
             memory = self._free.pop()
         except IndexError:
             memory = np.empty(self.shape, np.uint8)
-        lease = memory[:]       # an array of its own, which lives as long as any tensor over it
+        lease = memory[:]       # a separate object, alive as long as any tensor that uses it
         weakref.finalize(lease, self._free.append, memory).atexit = False
         return torch.from_numpy(lease)
 
 
 class FfcvStream:
-    """Takes batches in order, from `position` on, as `Stream` does; the position is the whole state.
+    """Takes batches in order, from `position` on, as `Stream` does; the position is the entire state.
 
     Args:
-        lanes: this rank's.
-        workers: threads; 0 decodes here. A task is this rank's share of a batch, or of several where that is small. It
-            goes to whoever is free, and its place in the order is its own; so no worker changes a sample.
+        lanes: this rank's lanes.
+        workers: number of threads; 0 decodes in the caller. A task is this rank's share of a batch, or of several if it
+            is small. Any free thread runs it, but its place in the order is fixed, so workers change no sample.
         pin: return pinned memory.
     """
 
@@ -115,32 +115,32 @@ class FfcvStream:
         self._finalizer = weakref.finalize(self, self._threads.stop)
 
     def close(self) -> None:
-        """Ends the workers."""
+        """Stops the workers."""
         self._finalizer()
 
     def take(self) -> Reals:
-        """The next batch's share.
+        """This rank's share of the next batch.
 
         Raises:
-            UserError: where a record is damaged or a worker died.
+            UserError: if a record is damaged or a worker died.
         """
         if not self._ready:
             samples, labels, records = self._threads.take() if self._threads.threads else self._task(self.position)
             parts = samples.split(self.share)
-            of_parts = [None] * len(parts) if labels is None else labels.split(self.share)
-            self._ready.extend(zip(parts, of_parts, records.split(self.share)))
+            label_parts = [None] * len(parts) if labels is None else labels.split(self.share)
+            self._ready.extend(zip(parts, label_parts, records.split(self.share)))
         reals = Reals(self.position, *self._ready.popleft())
         self.position += self.batch_size
         return reals
 
 
 def _batches_per_task(share_bytes: int) -> int:
-    """Small images are decoded in less time than it takes to say which."""
+    """Several if images are small: decoding one takes less time than handing it out as a task."""
     return max(1, min(_TASK_BATCHES, _TASK_BYTES // share_bytes))
 
 
 class _Task(NamedTuple):
-    """What a worker does again and again: so many batches at once, in memory taken from `room`."""
+    """Decodes `batches` batches at once, from a position on, into memory from `room`."""
 
     records: OrderedReader
     lanes: range
@@ -156,11 +156,11 @@ class _Task(NamedTuple):
 
 
 class _Threads:
-    """Threads that do tasks ahead of time. What one raises ends up with who waits for its result."""
+    """Threads that run tasks ahead of the trainer. What a task raises, `take` raises in place of its result."""
 
     def __init__(self, task: Callable[[int], Filled], positions: range, workers: int) -> None:
         self.task, self.positions = task, positions
-        self.begun = self.taken = 0                         # numbers of tasks
+        self.begun = self.taken = 0                         # task numbers
         self.ahead = workers * TASKS_AHEAD
         self.done: dict[int, Filled | BaseException] = {}    # by number
         self.stopping = False
@@ -175,10 +175,10 @@ class _Threads:
             waiting = DataWait()
             while not self.change.wait_for(lambda: self.taken in self.done, waiting.poll_seconds):
                 if not any(thread.is_alive() for thread in self.threads):
-                    raise UserError("the loader's threads died; run again to go on from the last checkpoint")
+                    raise UserError("the loader threads died; run the same command to resume from the last checkpoint")
                 waiting.poll()
             if isinstance(self.done[self.taken], BaseException):
-                raise self.done[self.taken]     # again and again: what comes after it would not be the next
+                raise self.done[self.taken]     # on every call: skipping it would break the order
             result = self.done.pop(self.taken)
             self.taken += 1
             self.change.notify_all()
@@ -188,10 +188,10 @@ class _Threads:
         with self.change:
             self.stopping = True
             self.change.notify_all()
-        until = time.monotonic() + _LAST_SECONDS
+        deadline = time.monotonic() + _JOIN_SECONDS
         for thread in self.threads:
-            if thread is not threading.current_thread():    # in which the garbage may be collected
-                thread.join(max(0.0, until - time.monotonic()))
+            if thread is not threading.current_thread():    # the finalizer may run in one of them
+                thread.join(max(0.0, deadline - time.monotonic()))
 
     def _work(self) -> None:
         while (number := self._next()) is not None:
@@ -203,10 +203,10 @@ class _Threads:
                 self.done[number] = result
                 if number == self.taken:
                     self.change.notify_all()
-            del result      # a tensor held here is memory that does not come back
+            del result      # a reference here would keep the memory from being reused
 
     def _next(self) -> int | None:
-        """The number of a task to do, when there is room for its result; None at the end."""
+        """The number of the next task, once there is room for its result; None at the end."""
         with self.change:
             self.change.wait_for(lambda: self.stopping or self.begun < self.taken + self.ahead)
             self.begun += 1

@@ -1,4 +1,4 @@
-"""Images read from a folder or zip as they are, cropped and resized at each load: for small sets and first tries."""
+"""Reads images straight from a folder or zip, cropped and resized at each load: for small sets and first tries."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -19,15 +19,15 @@ _READERS = 8
 class FolderReader(RecordReader):
     """The images of a folder or zip: uint8, labels [N] or [N, K] or None.
 
-    Records stand in the same order as `scalegan prepare` would write them, as if in one shard; its shards hold a
-    multiple of the usual `block_records`, so that a run sees the same records in the same order from either.
+    Records are in the order in which `scalegan prepare` would write them, as if in one shard. Its shards hold a
+    multiple of the usual `block_records`, so a run sees the same records in the same order from either.
 
-    Every file is read once at the start, for the hash that is the data's identity.
+    Every file is read once at the start, for the hash that identifies the data.
 
     Args:
         path: folder or zip.
-        size: of the images, in pixels.
-        key: of the recipe that named it, for errors.
+        size: side of the images, in pixels.
+        key: the recipe key that configures it, for errors.
     """
 
     def __init__(self, path: Path, size: int, key: str = "data") -> None:
@@ -53,22 +53,22 @@ class FolderReader(RecordReader):
         try:
             picture = entry.read()
             if _digest(picture) != self.index.digests[record]:
-                raise ValueError("it changed since the run began")
+                raise ValueError("it has changed since the run began")
             pixels = read_picture(picture) if isinstance(picture, bytes) else picture
             return resize(crop(pixels, image.crop), image.size, image.channels, image.filter)
         except (ValueError, OSError) as error:
             raise UserError(f"{self.source.store.path}: {entry.key} cannot be used ({error}); remove it, or use "
-                            "`scalegan prepare`, which leaves such images out") from error
+                            "`scalegan prepare`, which skips such images") from error
 
 
 def _open(path: Path, key: str) -> Listed:
     if not path.exists():
         raise UserError(f"{key}.path={path} does not exist; {key}.backend=folder needs a folder or zip of images")
     if (path / "manifest.json").exists():
-        raise UserError(f"{key}.path={path} holds shards; leave out {key}.backend=folder")
+        raise UserError(f"{key}.path={path} holds shards; remove {key}.backend=folder")
     kind = guess_kind(path)
     if kind == "lsun":
-        raise UserError(f"{key}.path={path} is an LMDB, which {key}.backend=folder does not read; make shards of it "
+        raise UserError(f"{key}.path={path} is an LMDB, which {key}.backend=folder cannot read; convert it to shards "
                         f"with `scalegan prepare {path} DEST --kind lsun`")
     return open_source(kind, [path])
 

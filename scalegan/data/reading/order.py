@@ -1,13 +1,13 @@
-"""Which record stands where in a run: pure arithmetic, shared by every storage backend.
+"""The order of records in a run: pure arithmetic, shared by every storage backend.
 
-Records 0 ... N-1 lie in shards, and shards are cut into *blocks* of consecutive records. Per epoch the blocks are
-permuted, their records laid end to end, each block's from a place in it that differs, and the first L * n of them (n
-the largest possible) dealt as L contiguous spans to L *lanes*; what is left, fewer than a batch, rotates with the
-permutation. A lane shuffles its span within windows of a few dozen blocks, so that reading stays sequential inside a
-block; the permutation gives every window blocks from all over the disk. Batch b of an epoch is every lane's b-th
-contribution of batch / L records, lanes in order.
+Records 0 ... N-1 lie in shards, and shards are cut into *blocks* of consecutive records. Each epoch permutes the blocks
+and concatenates their records, each block rotated to start at a random record. The first L * n of them (n as large as
+possible) are dealt as L contiguous spans to L *lanes*; the remainder, less than a batch, rotates with the permutation.
+A lane shuffles its span within windows of a few dozen blocks, so that reading stays sequential inside a block; the
+permutation gives every window blocks from all over the disk. Batch b of an epoch is every lane's b-th contribution of
+batch / L records, lanes in order.
 
-Nothing here knows a rank or a worker: the number of either changes no sample. The loader's state is the position p.
+Nothing here depends on ranks or workers, so their number changes no sample. The position is the loader's entire state.
 """
 
 import itertools
@@ -18,7 +18,7 @@ import numpy as np
 
 from scalegan.support.keys import key_of
 
-VERSION = 2     # of this arithmetic: another one, and a run goes on with other records than it would have had
+VERSION = 2     # of this arithmetic; a run resumed under another version would see other records
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Order:
 
     Args:
         shard_sizes: records per shard, in shard order.
-        batch_size: records an update takes, over all ranks.
-        lanes: L; divides batch_size.
-        seed: the run's.
+        batch_size: records per update, over all ranks.
+        lanes: L; must divide batch_size.
+        seed: the run's seed.
         block_records: records per block.
         window_blocks: blocks that a lane shuffles together.
     """
@@ -45,7 +45,8 @@ class Order:
         if self.batch_size % self.lanes:
             raise ValueError(f"lanes={self.lanes} does not divide batch_size={self.batch_size}")
         if self.records < self.batch_size:
-            raise ValueError(f"the data set holds {self.records} records, fewer than one batch of {self.batch_size}")
+            raise ValueError(f"the data set holds {self.records} records, fewer than one batch of {self.batch_size}; "
+                             "lower batch_size")
 
     @cached_property
     def records(self) -> int:
@@ -61,7 +62,7 @@ class Order:
         return self.records // self.batch_size
 
     def locate(self, position: int) -> tuple[int, int]:
-        """Epoch, and batch within it, of the batch that begins at `position` (images taken so far)."""
+        """Epoch of the batch that begins at `position` (images taken so far), and its index in that epoch."""
         return divmod(position // self.batch_size, self.batches_per_epoch)
 
     def chunk(self, position: int, lane: int) -> np.ndarray:
@@ -74,12 +75,12 @@ class Order:
         return np.concatenate([self.chunk(position, lane) for lane in range(self.lanes)])
 
     def window(self, position: int) -> tuple[int, int]:
-        """(epoch, index) of the window that a chunk at `position` begins in; the same for every lane."""
+        """(epoch, index) of the window in which the chunk at `position` begins; the same for every lane."""
         epoch, batch = self.locate(position)
         return epoch, int(np.searchsorted(self._windows, batch * self.share, side="right")) - 1
 
     def window_records(self, window: tuple[int, int], lane: int) -> np.ndarray:
-        """The records of a lane's window, sorted as they are stored."""
+        """The records of a lane's window, in storage order."""
         epoch, index = window
         return np.sort(self._span(epoch, lane)[self._windows[index] : self._windows[index + 1]])
 
@@ -89,8 +90,8 @@ class Order:
 
     @cached_property
     def _windows(self) -> np.ndarray:
-        """Bounds that cut a span into equal windows of as many records as asked for, or somewhat more: a short last
-        window would hold few blocks, and its batches few shards."""
+        """Bounds that cut a span into equal windows of at least the requested size, if the span is that long: a short
+        last window would hold few blocks, and its batches records of few shards."""
         count = max(1, self._span_length // (self.block_records * self.window_blocks))
         return np.arange(count + 1) * self._span_length // count
 
@@ -100,7 +101,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Endless:
-    """The order of data that is made on the fly: a record is its position in the run, and none comes twice."""
+    """The order of data generated on the fly: a record is its position in the run, and none comes twice."""
 
     batch_size: int
     lanes: int
@@ -122,7 +123,7 @@ class Endless:
 
 @lru_cache(maxsize=8)
 def _blocks(order: Order) -> tuple[np.ndarray, np.ndarray]:
-    """First record and length of each block; a block never crosses a shard's end."""
+    """First record and length of each block; no block crosses the end of a shard."""
     starts, lengths, first = [], [], 0
     for size in order.shard_sizes:
         inside = np.arange(0, size, order.block_records)
@@ -134,12 +135,12 @@ def _blocks(order: Order) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=4)
 def _permutation(order: Order, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The epoch's permutation of blocks, where each permuted block begins among the records laid end to end, and the
-    record in each block with which it begins.
+    """The epoch's permutation of blocks, the offset of each permuted block in the concatenated records, and the record
+    at which each block starts.
 
-    Of as many neighbouring blocks as there are windows each window gets one, of the short ones at the ends of shards
-    as well. In a plain permutation of a few hundred blocks a window may have most of its records from one end of the
-    disk.
+    Out of every `windows` neighbouring blocks, each window gets one; the short blocks at the ends of shards are dealt
+    out likewise. In a plain permutation of a few hundred blocks, a window may get most of its records from one end of
+    the disk.
     """
     _, lengths = _blocks(order)
     generator, windows = _generator(order.seed, "blocks", epoch), order.lanes * (len(order._windows) - 1)
@@ -154,7 +155,7 @@ def _permutation(order: Order, epoch: int) -> tuple[np.ndarray, np.ndarray, np.n
 
 @lru_cache(maxsize=256)
 def _span(order: Order, epoch: int, lane: int) -> np.ndarray:
-    """A lane's records of an epoch, in order."""
+    """A lane's records in an epoch, in order."""
     starts, lengths = _blocks(order)
     permutation, begins, rolls = _permutation(order, epoch)
     length = order._span_length

@@ -1,4 +1,4 @@
-"""Streams of pairs: the second follows the first's order, by equal keys."""
+"""Paired streams: the second follows the first's order, matched by key."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from scalegan.data.reading.order import Endless, Order
 from scalegan.data.reading.record_reader import RecordReader
 from scalegan.errors import UserError
 
-_NAMED = 5      # unmatched keys that an error tells
+_LISTED = 5     # unmatched keys listed in an error
 
 
 @dataclass(frozen=True)
 class Following:
-    """The order of a stream that belongs to another.
+    """The order of a stream that is paired with another.
 
     Args:
-        leader: the other's order.
-        partners: int64 [N]: of each of the other's records, the one that belongs to it.
+        leader: the other stream's order.
+        partners: int64 [N]: for each of the leader's records, its partner.
     """
 
     leader: Order | Endless
@@ -51,30 +51,30 @@ class Following:
 
 
 def partners_of(first: RecordReader, second: RecordReader, names: tuple[str, str]) -> np.ndarray:
-    """Of each record of `first` the one of `second` with the same key; where neither's storage keeps keys, that of the
-    same number.
+    """For each record of `first`, the record of `second` with the same key, or with the same number if neither storage
+    keeps keys.
 
     Raises:
         UserError: naming the records that have no partner, or several.
     """
     if (first.keys is None) != (second.keys is None):
-        raise UserError(f"streams {names[0]} and {names[1]} are pairs, but only {names[first.keys is None]} is of "
-                        "files, which have names; read both with backend=folder, or neither")
+        raise UserError(f"streams {names[0]} and {names[1]} are paired, but only {names[first.keys is None]} is "
+                        "read from files, which have names to match; use backend=folder for both, or for neither")
     if first.keys is None:
         counts = [sum(reader.sizes) for reader in (first, second)]
         if counts[0] != counts[1]:
-            raise UserError(f"streams {names[0]} and {names[1]} are pairs, but hold {counts[0]} and {counts[1]} "
+            raise UserError(f"streams {names[0]} and {names[1]} are paired, but hold {counts[0]} and {counts[1]} "
                             "records; prepare both from the same pairs")
         return np.arange(counts[0])
     for name, reader in zip(names, (first, second)):
-        if twice := [key for key, count in Counter(reader.keys).items() if count > 1]:
-            raise UserError(f"stream {name} has several records called {twice[0]}, which cannot all be one's partner; "
+        if repeated := [key for key, count in Counter(reader.keys).items() if count > 1]:
+            raise UserError(f"stream {name} has several records called {repeated[0]}, so its partner is ambiguous; "
                             "rename them")
     numbers = {key: number for number, key in enumerate(second.keys)}
-    alone = [f"{name}: {key}" for name, one, other in zip(names, (first, second), (second, first))
+    unmatched = [f"{name}: {key}" for name, one, other in zip(names, (first, second), (second, first))
              for key in sorted(set(one.keys) - set(other.keys))]
-    if alone:
-        more = f" and {len(alone) - _NAMED} more" if len(alone) > _NAMED else ""
+    if unmatched:
+        more = f" and {len(unmatched) - _LISTED} more" if len(unmatched) > _LISTED else ""
         raise UserError(f"these records of streams {names[0]} and {names[1]} have no partner of the same name: "
-                        f"{', '.join(alone[:_NAMED])}{more}; add or remove them")
+                        f"{', '.join(unmatched[:_LISTED])}{more}; add or remove them")
     return np.array([numbers[key] for key in first.keys], np.int64)

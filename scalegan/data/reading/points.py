@@ -1,4 +1,4 @@
-"""2-D toy data, made on the fly from keyed draws: an endless stream, so that nothing can be memorised."""
+"""2-D toy data, generated on the fly from keyed draws: an endless stream, so that nothing can be memorised."""
 
 import math
 
@@ -32,7 +32,7 @@ def moons(draws: Draws) -> Tensor:
 
 
 def spiral(draws: Draws) -> Tensor:
-    """One arm of two turns [n, 2]."""
+    """A spiral arm of two turns [n, 2]."""
     angle = draws.uniform("angle").double().sqrt() * (4 * math.pi)
     arm = torch.stack([angle.cos(), angle.sin()], dim=1) * angle[:, None] / 6
     return arm.float() + 0.05 * draws.normal("noise", 2)

@@ -1,4 +1,4 @@
-"""Readers, which know where records lie, and what they give a run: the records that its order names, in that order."""
+"""Storage readers, and `OrderedReader`, which reads their records in a run's order."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ Chunk = tuple[Tensor, Tensor | None]
 
 
 class RecordReader(ABC):
-    """A storage backend. It knows no order: whoever asks says which records.
+    """A storage backend. It knows nothing of order: the caller names the records.
 
     Attributes:
         sizes: records per shard.
-        sample: how one sample is stored: uint8 [H, W, C] of images, float32 [...] of anything else.
-        labels: of all records, [N] classes, [N, K] attributes, or None.
-        keys: by which records of two sets belong together, [N], or None where the storage keeps none.
+        sample: dtype and shape of a stored sample: uint8 [H, W, C] for images, float32 [...] for anything else.
+        labels: [N] classes or [N, K] attributes of all records, or None.
+        keys: [N] names that match the records of paired sets, or None if the storage keeps none.
     """
 
     sizes: tuple[int, ...]
@@ -29,22 +29,22 @@ class RecordReader(ABC):
 
     @abstractmethod
     def read(self, out: np.ndarray, records: np.ndarray) -> None:
-        """Writes records, int64 [n], into `out` [n, ...], memory that a loader worker may share with the trainer.
+        """Reads records, int64 [n], into `out` [n, ...], memory that a loader worker may share with the trainer.
 
         Raises:
-            UserError: where a record is damaged or missing.
+            UserError: if a record is damaged or missing.
         """
 
-    def expect(self, records: np.ndarray) -> None:  # noqa: B027 -- not every reader can do anything with it
-        """Told which records, sorted as they are stored, will be read next: it may ask the kernel for them."""
+    def expect(self, records: np.ndarray) -> None:  # noqa: B027 -- not every reader can make use of it
+        """Announces the records to be read next, in storage order, so that the kernel can prefetch them."""
 
 
 class OrderedReader:
-    """A reader in a run's order.
+    """Reads records in a run's order.
 
     Args:
         reader: the storage.
-        order: which record stands where in the run.
+        order: which record comes where in the run.
     """
 
     def __init__(self, reader: RecordReader, order: Order | Endless) -> None:
@@ -52,10 +52,10 @@ class OrderedReader:
         self._windows: dict[int, tuple[int, int]] = {}
 
     def fill(self, out: np.ndarray, positions: range, lanes: range) -> tuple[np.ndarray, np.ndarray | None]:
-        """Writes what lanes contribute to the batches that begin at `positions`; returns its records and labels.
+        """Reads the lanes' share of the batches that begin at `positions`; returns its record numbers and labels.
 
         Raises:
-            UserError: where a record is damaged or missing.
+            UserError: if a record is damaged or missing.
         """
         for position in positions:
             for lane in lanes:
@@ -65,13 +65,13 @@ class OrderedReader:
         return records, None if self.reader.labels is None else self.reader.labels[records]
 
     def chunk(self, position: int, lane: int) -> Chunk:
-        """A lane's contribution in memory of its own, and its labels: [n], [n, K] or None."""
+        """A lane's contribution, in newly allocated memory, and its labels: [n], [n, K] or None."""
         out = np.empty(self.order.share, self.sample)
         _, labels = self.fill(out, range(position, position + 1), range(lane, lane + 1))
         return as_samples(out), None if labels is None else torch.from_numpy(labels)
 
     def _expect(self, position: int, lane: int) -> None:
-        """When a lane enters a window, tells the reader, so that reading is sequential."""
+        """Announces each window to the reader as a lane enters it, so that reading is sequential."""
         window = self.order.window(position)
         if self._windows.get(lane) != window:
             self._windows[lane] = window
@@ -79,11 +79,11 @@ class OrderedReader:
 
 
 def images_of(size: int, channels: int) -> np.dtype:
-    """The `sample` of readers of images."""
+    """The `sample` of image readers."""
     return np.dtype((np.uint8, (size, size, channels)))
 
 
 def as_samples(stored: np.ndarray) -> Tensor:
-    """The same memory as a tensor; images as [N, C, H, W] in channels_last."""
+    """The same memory as a tensor; images become [N, C, H, W] in channels_last."""
     tensor = torch.from_numpy(stored)
     return tensor.permute(0, 3, 1, 2) if tensor.dim() == 4 and stored.dtype == np.uint8 else tensor

@@ -1,7 +1,7 @@
-"""The endless stream of batches: this rank's lanes, from any position, by any number of workers.
+"""The endless stream of batches: this rank's lanes, from any position, with any number of workers.
 
-Workers write into memory that they share with the trainer. It is made once and used again as soon as nobody holds a
-tensor of it: to the kernel, fresh shared memory is half as dear as decoding into it.
+Workers write into memory that they share with the trainer. It is allocated once and reused as soon as no tensor refers
+to it: fresh shared memory costs the kernel half as much time as decoding into it.
 """
 
 import mmap
@@ -18,14 +18,14 @@ from scalegan.data.reading.record_reader import OrderedReader, as_samples
 from scalegan.data.reading.workers import Workers
 from scalegan.errors import UserError
 
-_PREFETCHED_TASKS = 2, 4    # per worker, at least and at most; more of them even out what cores do besides
+_PREFETCHED_TASKS = 2, 4    # per worker, min and max; a longer queue evens out other load on the cores
 _PREFETCHED_BYTES = 64 << 20
-_SPARE_SLOTS = 2            # one held by the trainer, one for the next task while one is being taken
-_TASK_SAMPLES = 64          # a task of few samples costs more to hand over than to do
+_SPARE_SLOTS = 2            # one held by the trainer, one for the task given out while a result is taken
+_TASK_SAMPLES = 64          # a task of only a few samples costs more to hand over than to run
 _TASK_BYTES = 4 << 20
 
-Facts = tuple[np.ndarray, np.ndarray | None]
-Done = tuple[int, list[Facts], UserError | None]    # the slot, records and labels of each batch in it, why no more
+Facts = tuple[np.ndarray, np.ndarray | None]        # records and labels of a batch
+Done = tuple[int, list[Facts], UserError | None]    # slot, its batches' facts, what cut it short
 
 
 class Reals(NamedTuple):
@@ -38,14 +38,14 @@ class Reals(NamedTuple):
 
 
 class Stream:
-    """Takes batches in order, from `position` on. The position is the whole state: resuming replays nothing.
+    """Takes batches in order, from `position` on. The position is the entire state: resuming replays nothing.
 
     Args:
-        records: what is read, in the run's order.
-        lanes: this rank's.
-        workers: loader processes; 0 loads here. A task is this rank's share of a batch, or of several where that is
-            small; which worker does it changes no sample.
-        pin: return pinned memory, for copies to a GPU beside its work.
+        records: the reader, in the run's order.
+        lanes: this rank's lanes.
+        workers: number of loader processes; 0 loads in this one. A task is this rank's share of a batch, or of several
+            if it is small; samples do not depend on which worker runs it.
+        pin: return pinned memory, so that copies to a GPU overlap with its work.
     """
 
     def __init__(self, records: OrderedReader, lanes: range, position: int, workers: int, pin: bool = False) -> None:
@@ -62,18 +62,18 @@ class Stream:
             self._give_next()
 
     def close(self) -> None:
-        """Ends the workers."""
+        """Stops the workers."""
         self._finalizer()
 
     def take(self) -> Reals:
-        """The next batch's share.
+        """This rank's share of the next batch.
 
         Raises:
-            UserError: where a record is damaged or a worker died.
+            UserError: if a record is damaged or a worker died.
         """
         if not self._ready:
             self._ready.extend(self._receive())
-        if isinstance(self._ready[0], UserError):   # which stays: there is no way around it
+        if isinstance(self._ready[0], UserError):   # left in place: later calls raise it too
             raise self._ready[0]
         self.position += self.batch_size
         return self._ready.popleft()
@@ -92,7 +92,7 @@ class Stream:
             yield error
 
     def _give_next(self) -> None:
-        """The next task: where it begins, and a free slot."""
+        """Submits the next task: its first position and a free slot."""
         self._workers.give((self._given, self._slots.free.pop()))
         self._given += self._step
 
@@ -107,25 +107,25 @@ def _prefetched_tasks(task_bytes: int) -> int:
 
 
 class _Slots:
-    """Pieces of memory that workers inherit when they are forked; `free` names those that nobody uses."""
+    """Memory that workers inherit when they are forked; `free` lists the unused slots."""
 
     def __init__(self, count: int, samples: int, sample: np.dtype) -> None:
         self.memory = [np.ndarray(samples, sample, mmap.mmap(-1, samples * sample.itemsize)) for _ in range(count)]
         self.free = list(range(count))
 
     def hand_over(self, slot: int) -> np.ndarray:
-        """A filled slot, which comes back when no tensor of it is left; or a copy where too many are held already."""
+        """A filled slot, reclaimed once no tensor refers to it; a copy if too many are held already."""
         memory = self.memory[slot]
         if not self.free:
             self.free.append(slot)
             return memory.copy()
-        lease = memory[:]       # an array of its own, which lives as long as any tensor over it
+        lease = memory[:]       # a separate object, alive as long as any tensor that uses it
         weakref.finalize(lease, self.free.append, slot).atexit = False
         return lease
 
 
 class _Work:
-    """Does a task; errors travel as values, for their stack in a worker helps nobody."""
+    """Runs a task. Errors are returned as values: their traceback in a worker would help no one."""
 
     def __init__(self, records: OrderedReader, lanes: range, slots: _Slots) -> None:
         self.records, self.lanes, self.slots = records, lanes, slots

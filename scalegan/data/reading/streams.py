@@ -1,4 +1,4 @@
-"""A game's streams, taken from together at the run's one position."""
+"""A game's streams, which advance together: they share the run's position."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from scalegan.data.reading.stream import Reals, Stream
 
 
 class Streams:
-    """Batches of every stream, in order; the position is that of all of them."""
+    """Takes batches from every stream, in order; all are at the same position."""
 
     def __init__(self, streams: Mapping[str, Stream | FfcvStream]) -> None:
         self._streams = dict(streams)
@@ -18,14 +18,14 @@ class Streams:
         return self._first.position
 
     def take(self) -> dict[str, Reals]:
-        """The next batch's share of each.
+        """Each stream's share of the next batch.
 
         Raises:
-            UserError: where a record is damaged or a worker died.
+            UserError: if a record is damaged or a worker died.
         """
         return {name: stream.take() for name, stream in self._streams.items()}
 
     def close(self) -> None:
-        """Ends the workers."""
+        """Stops the workers."""
         for stream in self._streams.values():
             stream.close()

@@ -1,4 +1,4 @@
-"""Waiting for data: warns when it takes long, and gives up when a stop is requested and none comes."""
+"""Waiting for data: warns if it takes long, and gives up if a stop is requested and none arrives."""
 
 import signal
 import sys
@@ -10,7 +10,7 @@ _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)     # the other signals a
 
 
 class Stopped(UserError):
-    """Stopped by signal `number` where nothing could be saved, because the trainer and all ranks wait for data."""
+    """Stopped by signal `number` without saving, because the trainer and all ranks were waiting for data."""
 
     exit_code = 75
 
@@ -20,15 +20,15 @@ class Stopped(UserError):
 
 
 class DataWait:
-    """Counts the seconds that one batch has been waited for; call `poll` every `poll_seconds` without it."""
+    """Counts the seconds spent waiting for one batch; call `poll` after every `poll_seconds` without it."""
 
     poll_seconds, warn_every, give_up_after = 5, 60, 60
 
     def __init__(self) -> None:
-        self.waited, self.stopping = 0, 0   # seconds: in all, and since a stop was requested
+        self.waited, self.stopping = 0, 0   # seconds in total, and since a stop was requested
 
     def poll(self) -> None:
-        """Warns, or raises Stopped some time after a signal, which the trainer handles only between updates."""
+        """Warns, or raises Stopped `give_up_after` s after a signal, which the trainer handles only between updates."""
         self.waited += self.poll_seconds
         if self.waited % self.warn_every == 0:
             print(f"scalegan: has been waiting for data for {self.waited} s; is the disk slow?", file=sys.stderr,
@@ -37,9 +37,9 @@ class DataWait:
             return
         name = signal.Signals(signals.asked).name
         if not self.stopping:
-            print(f"scalegan: {name} while waiting for data; the run is saved once a batch arrives, or given up after "
-                  f"{self.give_up_after} s", file=sys.stderr, flush=True)
+            print(f"scalegan: received {name} while waiting for data; the run is saved once a batch arrives, or "
+                  f"given up after {self.give_up_after} s", file=sys.stderr, flush=True)
         self.stopping += self.poll_seconds
         if self.stopping >= self.give_up_after:
-            raise Stopped(f"{name}, and no data for {self.waited} s: stopped without saving; the same command resumes "
-                          "from the last checkpoint", signals.asked)
+            raise Stopped(f"received {name}, but no data for {self.waited} s; stopped without saving; run the same "
+                          "command to resume from the last checkpoint", signals.asked)

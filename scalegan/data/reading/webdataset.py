@@ -15,16 +15,16 @@ from scalegan.data.reading.cache import Remote
 from scalegan.data.reading.record_reader import RecordReader, images_of
 from scalegan.errors import UserError
 
-OPEN_SHARDS = 400       # of a process's usual 1,024 files; a window of many lanes reads from hundreds of shards
-_READ_TOGETHER = 32     # records; a bound on memory where they are large
+OPEN_SHARDS = 400       # of the usual limit of 1,024 files; the windows of many lanes span hundreds of shards
+_READ_TOGETHER = 32     # records; bounds memory if they are large
 
 
 class WebDatasetReader(RecordReader):
     """The records of a shard set: uint8 images, labels [N] or [N, K] or None.
 
     Args:
-        folder: of manifest and index, and of the shards unless they are remote.
-        remote: where shards are fetched from, for a set by URL.
+        folder: holds the manifest and index, and the shards unless they are remote.
+        remote: where to fetch the shards of a set given by URL.
     """
 
     def __init__(self, folder: Path, remote: Remote | None = None) -> None:
@@ -37,7 +37,7 @@ class WebDatasetReader(RecordReader):
         self.labels = self.index.labels if len(self.index.labels) else None
         self.sample = images_of(self.manifest.image.size, self.manifest.image.channels)
         checks, digests = self.index.checks, self.index.digests
-        self._sum, self._sums = (crc32, checks) if len(checks) else (digest_of, digests)
+        self._checksum, self._checksums = (crc32, checks) if len(checks) else (digest_of, digests)
         self._files: OrderedDict[int, int] = OrderedDict()
 
     def _check_files(self) -> None:
@@ -57,7 +57,7 @@ class WebDatasetReader(RecordReader):
     def stored(self, records: np.ndarray) -> Iterator[bytes]:
         """The bytes of each record, unchecked."""
         shards = np.searchsorted(self._first, records, side="right") - 1
-        # As lists: Python is slow to read elements of arrays one by one.
+        # Lists, because reading arrays element by element is slow.
         places = (column.tolist() for column in (shards, self.index.offsets[records], self.index.sizes[records]))
         for shard, offset, size in zip(*places):
             if self.remote is not None:
@@ -66,19 +66,19 @@ class WebDatasetReader(RecordReader):
                 yield self._bytes(shard, offset, size)
 
     def _verified(self, records: np.ndarray) -> list[bytes]:
-        """The bytes of each record. All before the first is decoded, which empties the caches of what reading needs."""
+        """Reads and checks all records before any is decoded, as decoding evicts what reading needs from the caches."""
         found = list(self.stored(records))
-        for number, (record, expected) in enumerate(zip(records.tolist(), self._sums[records].tolist())):
-            if self._sum(found[number]) != expected and self.remote is not None:
-                found[number] = self._mended(record, expected)
-            if self._sum(found[number]) != expected:
+        for number, (record, expected) in enumerate(zip(records.tolist(), self._checksums[records].tolist())):
+            if self._checksum(found[number]) != expected and self.remote is not None:
+                found[number] = self._refetched(record, expected)
+            if self._checksum(found[number]) != expected:
                 raise self._damage(record, "its checksum differs")
         return found
 
-    def _mended(self, record: int, expected: int) -> bytes:
-        """From another copy of a remote shard than the damaged one; it may have been fetched meanwhile."""
+    def _refetched(self, record: int, expected: int) -> bytes:
+        """A record's bytes from a new copy of its damaged remote shard; another process may have fetched it already."""
         data, = self.stored(np.array([record]))
-        if self._sum(data) != expected:
+        if self._checksum(data) != expected:
             self.remote.drop(self.manifest.shards[self._shard_of(record)])
             data, = self.stored(np.array([record]))
         return data
@@ -103,7 +103,7 @@ class WebDatasetReader(RecordReader):
         try:
             return os.pread(self._open(shard), size, offset)
         except OSError as error:
-            raise self._trouble("read", shard, error) from error
+            raise self._file_error("read", shard, error) from error
 
     def _open(self, shard: int) -> int:
         if shard in self._files:
@@ -114,11 +114,11 @@ class WebDatasetReader(RecordReader):
         try:
             self._files[shard] = os.open(self.folder / self.manifest.shards[shard].name, os.O_RDONLY)
         except OSError as error:
-            raise self._trouble("open", shard, error) from error
+            raise self._file_error("open", shard, error) from error
         return self._files[shard]
 
-    def _trouble(self, verb: str, shard: int, error: OSError) -> UserError:
-        remedy = "raise `ulimit -n`" if error.errno == errno.EMFILE else "put the shard back and run again"
+    def _file_error(self, verb: str, shard: int, error: OSError) -> UserError:
+        remedy = "raise `ulimit -n`" if error.errno == errno.EMFILE else "restore the shard and run again"
         return UserError(f"cannot {verb} {self._place_of(shard)}: {error.strerror}; {remedy}")
 
     def expect(self, records: np.ndarray) -> None:

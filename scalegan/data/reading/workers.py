@@ -1,8 +1,8 @@
-"""Loader processes that do tasks ahead of time.
+"""Loader processes that run tasks ahead of the trainer.
 
-A pipe to each is all there is between them and the trainer. torch's DataLoader has queues, and threads that feed them
-and wake for every task; it gives tasks out in turn, so that a core with other work holds all up; and it tells of a dead
-worker by an exception from a signal handler, wherever the main thread is.
+A single pipe connects each of them to the trainer. torch's DataLoader has queues, and threads that feed them and wake
+for every task; it hands out tasks round-robin, so one busy core holds up all the others; and it reports a dead worker
+by raising from a signal handler, wherever the main thread happens to be.
 """
 
 import contextlib
@@ -22,19 +22,19 @@ from scalegan.support.worker_pool import Worker, WorkerDied, received
 
 
 class Workers:
-    """Forked processes. Whoever has least to do gets the next task; results come in the order of the tasks.
+    """Forked processes. The least busy one gets each new task; results come in task order.
 
     Args:
-        work: does a task; what it raises ends the worker.
-        count: how many; with 0 a task is done where its result is taken.
+        work: runs a task; an exception ends the worker.
+        count: number of processes; with 0, a task runs in the caller when its result is taken.
     """
 
     def __init__(self, work: Callable[[Any], Any], count: int) -> None:
         self._workers: dict[Connection, Worker] = {}
         self._work = work
-        self._waiting: deque[Any] = deque()                 # tasks, where there are no processes
-        self._doing: dict[Connection, deque[int]] = {}      # the numbers of tasks, oldest first
-        self._done: dict[int, Any] = {}                     # by number
+        self._waiting: deque[Any] = deque()                 # tasks, if there are no processes
+        self._doing: dict[Connection, deque[int]] = {}      # task numbers, oldest first
+        self._done: dict[int, Any] = {}                     # results by task number
         self._given = self._taken = 0
         self._parent = os.getpid()
         try:
@@ -56,14 +56,14 @@ class Workers:
         pipe = min(self._doing, key=lambda pipe: len(self._doing[pipe]))
         self._doing[pipe].append(self._given)
         self._given += 1
-        with contextlib.suppress(OSError):      # it died, which is told by `take`
+        with contextlib.suppress(OSError):      # the worker died; `take` reports it
             pipe.send(task)
 
     def take(self) -> Any:
-        """The result of the oldest task; waits for it, and says so where that takes long.
+        """The result of the oldest task; waits for it, with a warning if that takes long.
 
         Raises:
-            UserError: where a worker died, or an end was asked for while there was nothing to take.
+            UserError: if a worker died, or a stop was requested while no result arrived.
         """
         if not self._workers:
             return self._work(self._waiting.popleft())
@@ -79,7 +79,7 @@ class Workers:
         return self._done.pop(self._taken - 1)
 
     def stop(self) -> None:
-        """Ends them; in a process forked for a later stream, which collects garbage that it inherited, does nothing."""
+        """Ends the workers. Does nothing in a forked process, where an inherited instance may be garbage-collected."""
         if os.getpid() == self._parent:
             worker_pool.end(self._workers.values())
 
@@ -87,9 +87,9 @@ class Workers:
         try:
             return self._workers[pipe].receive()
         except WorkerDied as death:
-            reason = "its error stands above" if death.exit_code == 1 else "if memory ran out, lower data.workers"
-            raise UserError(f"a loader worker died ({death}); {reason}; run again to go on from the last "
-                            "checkpoint") from None
+            reason = "see its traceback above" if death.exit_code == 1 else "if memory ran out, lower data.workers"
+            raise UserError(f"a loader worker died ({death}); {reason}; run the same command to resume from "
+                            "the last checkpoint") from None
 
 
 def _serve(pipe: Connection, work: Callable[[Any], Any]) -> None:

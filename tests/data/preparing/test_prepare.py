@@ -35,7 +35,7 @@ def prepare(*arguments: object) -> int:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a finished set but prepare.json, which names the source's place."""
+    """Every file of a finished set except prepare.json, which holds the source's path."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*"))
             if p.is_file() and p.name != "prepare.json"}
 
@@ -145,10 +145,10 @@ def test_broken_images_are_skipped_and_listed(photos: Path, tmp_path: Path) -> N
     assert len(found) == 108 and [label for _, label in found] == [0] * 49 + [1] * 59
 
 
-def test_too_many_broken_images_stop_it_and_allowing_more_goes_on(photos: Path, tmp_path: Path) -> None:
+def test_too_many_broken_images_stop_it_and_allowing_more_resumes(photos: Path, tmp_path: Path) -> None:
     for i in range(1, 4):
         (photos / "dog" / f"{i}.jpg").write_bytes(b"broken")
-    with pytest.raises(UserError, match=r"3 of 110 images are rejected.*dog/3\.jpg.*--max-rejected 0\.02"):
+    with pytest.raises(UserError, match=r"3 of 110 images have been rejected.*dog/3\.jpg.*--max-rejected 0\.02"):
         prepare(photos, tmp_path / "set", "--resolution", 16, "--max-rejected", 0.02)
     assert "dog/1.jpg" in (tmp_path / "set" / "rejected.jsonl").read_text()
     assert not (tmp_path / "set" / "manifest.json").exists()
@@ -156,7 +156,7 @@ def test_too_many_broken_images_stop_it_and_allowing_more_goes_on(photos: Path, 
     assert len(stored(tmp_path / "set")) == 107
 
 
-def test_nothing_usable_is_said_at_once(photos: Path, tmp_path: Path) -> None:
+def test_a_source_without_usable_images_fails_at_once(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none of the 64 sampled.*40 x 32 is not square"):
         prepare(photos, tmp_path / "set", "--crop", "none")
     assert not (tmp_path / "set").exists()
@@ -176,7 +176,7 @@ def test_a_shard_of_broken_images_only_is_left_out(tmp_path: Path) -> None:
 
 def start(*arguments: object) -> subprocess.Popen:
     def heed_interrupts() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a suite in the background has it ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # it is ignored if the suite runs in the background
 
     return subprocess.Popen([sys.executable, "-m", "scalegan", "prepare", *map(str, arguments)],
                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=harness.environment(),
@@ -191,7 +191,7 @@ def wait_for_shards(folder: Path, count: int, process: subprocess.Popen) -> None
 
 
 def members(process: subprocess.Popen) -> list[int]:
-    """The processes of its session, which is its own."""
+    """The processes in the session of `process`."""
     found = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):
@@ -248,7 +248,7 @@ def test_a_signal_ends_it_in_one_line_with_75(slow: list[object], tmp_path: Path
     os.kill(process.pid, number)
     _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 75, errors
-    assert "the same command goes on" in errors and "Traceback" not in errors
+    assert "run the same command to resume" in errors and "Traceback" not in errors
     assert prepare(*slow, tmp_path / "set") == 0
 
 
@@ -277,23 +277,23 @@ def test_two_calls_do_not_share_a_folder(slow: list[object], tmp_path: Path) -> 
     (("--resolution", 24), "begun with resolution=16"), (("--quality", 80), "begun with quality=95"),
     (("--labels", "none"), "begun with labels=auto"), (("--validation", 0.5), "begun with validation=0.0"),
 ])
-def test_other_options_do_not_go_on_with_a_set(photos: Path, tmp_path: Path, option: tuple, message: str) -> None:
+def test_other_options_do_not_resume_a_set(photos: Path, tmp_path: Path, option: tuple, message: str) -> None:
     prepare(photos, tmp_path / "set", "--resolution", 16)
     assert prepare(photos, tmp_path / "set", "--resolution", 16, "--workers", 1) == 0     # says that it is complete
     with pytest.raises(UserError, match=message):
         prepare(photos, tmp_path / "set", "--resolution", 16, *option)
 
 
-def test_a_source_that_changed_does_not_go_on(photos: Path, tmp_path: Path) -> None:
+def test_a_changed_source_does_not_resume(photos: Path, tmp_path: Path) -> None:
     (photos / "dog" / "1.jpg").write_bytes(b"broken")
     with pytest.raises(UserError, match="rejected"):
         prepare(photos, tmp_path / "set", "--resolution", 16, "--max-rejected", 0)
     (photos / "dog" / "1.jpg").rename(photos / "cat" / "0.jpg")
-    with pytest.raises(UserError, match="no longer those"):
+    with pytest.raises(UserError, match="have changed since"):
         prepare(photos, tmp_path / "set", "--resolution", 16, "--max-rejected", 0.5)
 
 
-def test_a_folder_of_something_else_is_not_written_to(photos: Path, tmp_path: Path) -> None:
+def test_a_foreign_folder_is_not_written_to(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.tex").write_text("...")
     with pytest.raises(UserError, match="not empty"):
@@ -316,10 +316,10 @@ def _change_labels(folder: Path) -> None:
 
 @pytest.mark.parametrize(("damage", "message"), [
     (lambda folder: _flip(folder / "000001.tar", 700), r"000001\.tar has 1 damaged record\(s\): 0"),
-    (lambda folder: _flip(folder / "000001.tar", 2), r"000001\.tar has another SHA-256"),
+    (lambda folder: _flip(folder / "000001.tar", 2), r"000001\.tar does not have the SHA-256"),
     (lambda folder: (folder / "000002.tar").unlink(), r"000002\.tar is missing"),
     (lambda folder: os.truncate(folder / "000000.tar", 5000), r"000000\.tar has 5,000 bytes"),
-    (lambda folder: _change_labels(folder), "index.safetensors does not belong"),
+    (lambda folder: _change_labels(folder), "index.safetensors does not match"),
 ], ids=["a record", "a header", "missing", "cut short", "index"])
 def test_verify_finds_damage(photos: Path, tmp_path: Path, damage: object, message: str) -> None:
     prepare(photos, tmp_path / "set", "--resolution", 16)
@@ -367,12 +367,12 @@ def test_validation_splits_by_the_keys_hash(photos: Path, tmp_path: Path) -> Non
     (202_599, 9_000, 3_328),        # CelebA: 64 shards at least
     (5_000, 4_600, 96), (100, 500, 32), (1, 500, 32),
 ])
-def test_shards_are_of_64_megabytes_or_64_in_number(records: int, record_bytes: int, expected: int) -> None:
+def test_shards_are_64_megabytes_or_64_in_number(records: int, record_bytes: int, expected: int) -> None:
     assert plan.shard_records(records, record_bytes) == expected and expected % 32 == 0
 
 
 class Counted:
-    """A source of numbers, which says how far it was read."""
+    """A source of numbers that records how far it was read."""
 
     name, read = "counted", 0
 
@@ -429,12 +429,12 @@ def test_quality_needs_a_lossy_encoding(photos: Path, tmp_path: Path) -> None:
         prepare(photos, tmp_path / "set", "--encoding", "png", "--quality", 90)
 
 
-def test_options_may_stand_anywhere() -> None:
+def test_options_may_come_anywhere() -> None:
     options = parse(["a", "--kind", "lsun", "b", "--resolution", "64", "c"])
     assert [p.name for p in options.source] == ["a", "b"] and options.dest.name == "c"
 
 
-def test_the_tool_is_the_same_door(photos: Path, tmp_path: Path) -> None:
+def test_the_tool_runs_the_same_command(photos: Path, tmp_path: Path) -> None:
     tool = harness.ROOT / "tools" / "prepare.py"
     done = subprocess.run([sys.executable, tool, photos, tmp_path / "set", "--resolution", "16"], cwd=tmp_path,
                           capture_output=True, text=True, timeout=PATIENCE_SECONDS, env=harness.environment())

@@ -1,4 +1,4 @@
-"""Sources that are a little off, as people have them, and records and disks that fail: one line, or it goes on."""
+"""Slightly odd sources, as found in practice, and failing records and disks: a one-line error, or it carries on."""
 
 import io
 import json
@@ -34,11 +34,11 @@ def labelled(kind: str, path: Path, labels: str = "auto") -> dict[str, object]:
     return {e.key: e.label if e.label is None else source.labels.names[e.label] for e in source.entries()}
 
 
-# Folders around all, links, names
+# Wrapping folders, links, names
 
 
 @pytest.mark.parametrize("separator", ["/", "\\"])
-def test_a_folder_around_all_is_no_class(separator: str, tmp_path: Path) -> None:
+def test_a_folder_that_wraps_everything_is_not_a_class(separator: str, tmp_path: Path) -> None:
     names = [f"photos{separator}cat{separator}1.jpg", f"photos{separator}dog{separator}1.jpg"]
     path = made.write_zip(tmp_path / "photos.zip", dict.fromkeys(names, JPEG))
     assert labelled("folder", path) == {"photos/cat/1.jpg": "cat", "photos/dog/1.jpg": "dog"}
@@ -55,7 +55,7 @@ def test_cifar10_folders_in_another(tmp_path: Path) -> None:
     assert labelled("cifar10", path) == {f"cifar10/train/{name}/1.png": name for name in classes}
 
 
-def test_links_that_lead_round_are_not_followed(tmp_path: Path) -> None:
+def test_cyclic_links_are_not_followed(tmp_path: Path) -> None:
     made.write_folder(tmp_path / "pets", {"cat": 2, "dog": 2})
     (tmp_path / "pets" / "cat" / "up").symlink_to("..")
     (tmp_path / "pets" / "dog" / "friend").symlink_to("../cat")
@@ -68,7 +68,7 @@ def test_links_that_lead_round_are_not_followed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_any_file_name_is_taken(tmp_path: Path) -> None:
-    """Latin-1 bytes, digits that are no decimals, an output that the terminal's encoding lacks."""
+    """Latin-1 bytes, non-decimal digits, an output name that the terminal's encoding lacks."""
     for name in ("caf\udce9", "\u00b2", "\u0663"):
         made.write_folder(tmp_path / "pets" / name, {"": 1})
     found = cli("prepare", tmp_path / "pets", tmp_path / "\u00fcn\u00ef", "--resolution", 8, PYTHONIOENCODING="ascii")
@@ -86,7 +86,7 @@ def test_a_damaged_tar_is_one_line(damage: Callable[[bytes], bytes], tmp_path: P
     with tarfile.open(path, "w:gz") as tar:
         tar.add(tmp_path / "cifar" / "cifar-10-batches-py", "cifar-10-batches-py")
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError, match="not a whole tar"):
+    with pytest.raises(UserError, match="not a complete tar"):
         open_source("cifar10", [path])
 
 
@@ -122,7 +122,7 @@ def test_celeba_from_kaggle(tmp_path: Path) -> None:
     assert len(open_source("celeba", [path], split="train")) == 2
 
 
-def test_celeba_finds_its_notes_from_within(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_celeba_finds_its_annotations_from_within(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = made.celeba_files(4)
     made.write_files(tmp_path / "Img", {n: c for n, c in files.items() if n.endswith(".jpg")})
     made.write_files(tmp_path / "Anno", {n: b"\xef\xbb\xbf" + c for n, c in files.items() if "attr" in n})
@@ -130,7 +130,7 @@ def test_celeba_finds_its_notes_from_within(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.chdir(inside)
         assert open_source("celeba", [Path(".")]).labels.kind == "attributes"
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"no list_attr_celeba\.txt in or beside .*empty"):
+    with pytest.raises(UserError, match=r"no list_attr_celeba\.txt in or next to .*empty"):
         open_source("celeba", [tmp_path / "Img"], annotations=tmp_path / "empty")
     (tmp_path / "Anno" / "list_attr_celeba.txt").write_bytes(files["list_attr_celeba.txt"].decode().encode("utf-16"))
     with pytest.raises(UserError, match=r"list_attr_celeba\.txt cannot be read as text"):
@@ -140,7 +140,7 @@ def test_celeba_finds_its_notes_from_within(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("labels", [[["0.png", 3_000_000_000]], [[[1, 2], 0]]])
 def test_strange_classes_of_dataset_json(labels: list, tmp_path: Path) -> None:
     files = {"0.png": JPEG, "dataset.json": json.dumps({"labels": labels}).encode()}
-    with pytest.raises(UserError, match=r"number them from 0|not of the form"):
+    with pytest.raises(UserError, match=r"number classes from 0|not of the form"):
         open_source("zip", [made.write_zip(tmp_path / "set.zip", files)])
 
 
@@ -152,7 +152,7 @@ def test_the_topmost_dataset_json_counts(tmp_path: Path) -> None:
 def test_a_source_that_ends_early_is_damaged(tmp_path: Path) -> None:
     source = open_source("folder", [made.write_folder(tmp_path / "pets", {"": 5})])
     object.__setattr__(source, "entries", lambda begin=None: iter([source.entry(0)]))
-    with pytest.raises(UserError, match="holds 5 records by its own count, and 1 when read"):
+    with pytest.raises(UserError, match="reports 5 records, but 1 were read"):
         cut(source, 32, 0.0)
 
 
@@ -160,7 +160,7 @@ def test_a_source_that_ends_early_is_damaged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [struct.error, TypeError, RuntimeError, NotImplementedError, IndexError, OSError])
-def test_whatever_a_damaged_picture_raises_it_is_rejected(error: type, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_picture_is_rejected_whatever_it_raises(error: type, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pillow's readers raise all of these on damaged EXIF, TIFF, AVIF, DDS, GIF."""
     def fail(data: bytes) -> np.ndarray:
         raise error("in the middle")
@@ -170,11 +170,11 @@ def test_whatever_a_damaged_picture_raises_it_is_rejected(error: type, monkeypat
 
 
 def test_formats_that_run_other_programs_are_not_opened() -> None:
-    with pytest.raises(ValueError, match="none of JPEG"):
+    with pytest.raises(ValueError, match="not one of JPEG"):
         read_picture(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
 
 
-def test_orientation_is_found_however_late_it_stands() -> None:
+def test_orientation_is_found_however_late_it_comes() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     buffer = io.BytesIO()
@@ -185,7 +185,7 @@ def test_orientation_is_found_however_late_it_stands() -> None:
     assert (read_picture(late) == read_picture(data)).all() and read_picture(data).shape != made.pixels(1).shape
 
 
-# What was begun, finished or filled the disk
+# Sets begun or finished, full disks
 
 
 @pytest.fixture
@@ -194,27 +194,27 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_damaged_note_is_named(photos: Path, tmp_path: Path) -> None:
+def test_a_damaged_prepare_json_is_named(photos: Path, tmp_path: Path) -> None:
     prepare(photos, tmp_path / "set", "--resolution", 16)
     (tmp_path / "set" / "prepare.json").write_text("")
-    with pytest.raises(UserError, match=r"prepare\.json is damaged, or not of"):
+    with pytest.raises(UserError, match=r"prepare\.json is damaged, or not written by"):
         prepare(photos, tmp_path / "set", "--resolution", 16)
 
 
 @pytest.mark.slow
-def test_a_finished_set_is_not_that_of_another_source(
+def test_a_finished_set_is_not_taken_for_that_of_a_changed_source(
         photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     prepare(photos, tmp_path / "set", "--resolution", 16)
-    (tmp_path / "set" / ".prepare").mkdir()                     # as a call leaves it that is killed at its very end
+    (tmp_path / "set" / ".prepare").mkdir()                     # as left by a call that is killed at its very end
     assert prepare(photos, tmp_path / "set", "--resolution", 16) == 0
     assert not (tmp_path / "set" / ".prepare").exists()
     (photos / "cat" / "1.jpg").rename(photos / "cat" / "new.jpg")
     assert prepare(photos, tmp_path / "set", "--resolution", 16) == 0
-    assert "keys or labels of folder: photos were others" in capsys.readouterr().out
+    assert "keys or labels of folder: photos have changed since" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_verify_sees_checks_and_whole_sets(photos: Path, tmp_path: Path) -> None:
+def test_verify_checks_checksums_and_both_sets(photos: Path, tmp_path: Path) -> None:
     prepare(photos, tmp_path / "set", "--resolution", 16, "--validation", 0.2)
     assert prepare(tmp_path / "set", "--verify") == 0
     index = Index.load(tmp_path / "set" / "val" / "index.safetensors")
@@ -228,7 +228,7 @@ def test_verify_sees_checks_and_whole_sets(photos: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_validation_set_of_nothing_is_said_before_the_work(tmp_path: Path) -> None:
+def test_an_empty_validation_set_is_refused_before_the_work(tmp_path: Path) -> None:
     photos = made.write_folder(tmp_path / "photos", {"": 12})
     with pytest.raises(UserError, match=r"--validation 0\.001 of 12 records leaves none for val"):
         prepare(photos, tmp_path / "set", "--resolution", 16, "--validation", 0.001)
@@ -237,7 +237,7 @@ def test_a_validation_set_of_nothing_is_said_before_the_work(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_full_disk_at_any_place_is_one_line_and_more_room_goes_on(photos: Path, tmp_path: Path) -> None:
+def test_a_full_disk_anywhere_is_one_line_and_more_space_resumes(photos: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True).returncode:
@@ -249,7 +249,7 @@ def test_a_full_disk_at_any_place_is_one_line_and_more_room_goes_on(photos: Path
             found = cli(*arguments)
             if found.returncode == 0:
                 break
-            assert found.returncode == 1 and "make room, and the same command goes on" in found.stderr
+            assert found.returncode == 1 and "free some space, and run the same command to resume" in found.stderr
             assert "Traceback" not in found.stderr
         assert found.returncode == 0 and size > 64
         prepare(photos, tmp_path / "straight", "--resolution", 16, "--shard-records", 32)

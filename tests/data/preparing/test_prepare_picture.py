@@ -47,7 +47,7 @@ def test_puts_transparent_pictures_on_white() -> None:
 
 @pytest.mark.parametrize(("data", "reason"), [
     (b"", "empty"),
-    (b"no picture at all", "it is none of JPEG, PNG"),
+    (b"no picture at all", "it is not one of JPEG, PNG"),
     (encoded(pixels(5))[:-60], "[Pp]remature end"),
     (encoded(pixels(5), "PNG")[:400], "truncated"),
     (encoded(pixels(5), "WEBP")[:60], "decode|identify|decoder"),
@@ -59,7 +59,7 @@ def test_refuses_broken_pictures_with_a_reason(data: bytes, reason: str) -> None
 
 
 def test_refuses_a_jpeg_whose_data_libjpeg_would_patch_up() -> None:
-    """Pillow shows such a picture, with a grey lower half; libjpeg-turbo only warns."""
+    """Pillow opens such a picture with a grey lower half; libjpeg-turbo only warns."""
     data = bytearray(encoded(pixels(6, 200, 200), quality=95))
     data[len(data) // 2 : len(data) // 2 + 2] = b"\xff\xd9"     # the end-of-image marker
     with pytest.raises(ValueError, match=r"[Pp]remature end|bad Huffman|Corrupt"):

@@ -22,7 +22,7 @@ from scalegan.errors import UserError
 
 
 def listing(source: Source, begin: object = None) -> list[tuple[str, object, bytes]]:
-    """Everything that the source yields, read in time."""
+    """Everything that the source yields, each picture read before the next entry."""
     return [(e.key, e.label if np.ndim(e.label) == 0 else e.label.tolist(), _as_bytes(e.read()))
             for e in source.entries(begin)]
 
@@ -55,7 +55,7 @@ def test_lsun_reopens_its_map_without_losing_a_record(
 
 
 def test_lsun_takes_little_memory_in_any_order(tmp_path: Path) -> None:
-    """Values lie in another order than keys: with each page that is read the system maps its neighbours."""
+    """Values lie in another order than keys, and for each page read the system maps its neighbours."""
     values = {f"{i * 7919 % 65521:08x}".encode(): bytes(9000) for i in range(12_000)}
     source = open_source("lsun", [made.write_lmdb(tmp_path / "bedroom_lmdb", values)])
     before = mapped_bytes()
@@ -64,7 +64,7 @@ def test_lsun_takes_little_memory_in_any_order(tmp_path: Path) -> None:
 
 
 def mapped_bytes() -> int:
-    """Of files, in this process's memory (Linux)."""
+    """Bytes of mapped files in this process's memory (Linux)."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"RssFile:\s+(\d+)", status)[1]) << 10
 
@@ -79,7 +79,7 @@ def test_lsun_categories_are_the_labels(bedrooms: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("skipped", [0, 3, 11, 49])
-def test_lsun_goes_on_from_any_place(bedrooms: Path, tmp_path: Path, skipped: int) -> None:
+def test_lsun_resumes_from_any_place(bedrooms: Path, tmp_path: Path, skipped: int) -> None:
     bridges = made.write_lmdb(tmp_path / "bridge_lmdb", made.lsun_records(10, first=500))
     source = open_source("lsun", [bridges, bedrooms])
     place = [entry.place for entry in source.entries()][skipped]
@@ -101,7 +101,7 @@ def test_lsun_that_is_cut_short_is_refused(bedrooms: Path) -> None:
         open_source("lsun", [bedrooms])
 
 
-def test_lsun_that_is_no_lmdb_is_refused(tmp_path: Path) -> None:
+def test_lsun_that_is_not_an_lmdb_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     with pytest.raises(UserError, match=r"no data\.mdb"):
         open_source("lsun", [tmp_path / "x"])
@@ -124,7 +124,7 @@ def test_real_lsun_layout() -> None:
 
 @pytest.fixture(params=["folder", "images only", "zip", "packed zip", "zip in a folder", "published folders"])
 def celeba(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """CelebA as people have it, twelve images."""
+    """CelebA in the layouts found in practice, twelve images."""
     files = made.celeba_files(12)
     images = {name: content for name, content in files.items() if name.endswith(".jpg")}
     texts = {name: content for name, content in files.items() if name.endswith(".txt")}
@@ -179,7 +179,7 @@ def test_celeba_takes_its_annotations_from_elsewhere_and_for_png_copies(tmp_path
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (lambda text: text.replace(b"000003.jpg", b"999999.jpg"), "no row of 000003"),
+    (lambda text: text.replace(b"000003.jpg", b"999999.jpg"), "no row for 000003"),
     (lambda text: text.replace(b"-1", b"-2"), "values of -1 or 1"),
     (lambda text: text[:-20], "announces|values of"),
     (lambda text: b"hello\n" + text, "begin with a count"),
@@ -248,7 +248,7 @@ def test_cifar10_folders(tmp_path: Path) -> None:
 
 
 class _Trap:
-    """Unpickled by Python's own unpickler, it writes a file."""
+    """Writes a file if loaded with Python's own unpickler."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -263,7 +263,7 @@ def test_a_malicious_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     name = "cifar-10-batches-py/data_batch_1"
     files[name] = pickle.dumps({b"data": _Trap(trap), b"labels": [1]}, protocol=2)
     path = made.write_files(tmp_path / "cifar", files)
-    with pytest.raises(UserError, match=r"exec, which is not read"):
+    with pytest.raises(UserError, match=r"exec, which is not allowed"):
         open_source("cifar10", [path])
     assert not trap.exists()
     pickle.loads(files[name])
@@ -325,7 +325,7 @@ def test_a_flat_folder_has_no_labels(tmp_path: Path) -> None:
     assert [key for key, _, _ in listing(source)] == [f"{i}.jpg" for i in range(1, 13)]
 
 
-def test_a_folder_of_both_kinds_is_refused_unless_labels_are_none(tmp_path: Path) -> None:
+def test_a_folder_with_images_in_and_outside_classes_needs_labels_none(tmp_path: Path) -> None:
     path = made.write_folder(tmp_path, {"": 2, "a": 2})
     with pytest.raises(UserError, match=r"--labels none"):
         open_source("folder", [path])
@@ -350,7 +350,7 @@ def test_a_zip_is_read_in_place_and_its_damage_noticed(tmp_path: Path, method: i
 def test_a_zip_that_is_cut_short_is_refused(tmp_path: Path) -> None:
     path = made.write_zip(tmp_path / "a.zip", {"a.jpg": made.encoded(made.pixels(1))})
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(UserError, match="not a whole zip"):
+    with pytest.raises(UserError, match="not a complete zip"):
         open_source("folder", [path])
 
 
@@ -369,7 +369,7 @@ def test_stylegans_zip(tmp_path: Path, labels: list | None, kind: str, names: in
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    (b"{", "is not of the form"), (b'{"labels": [["a.png", 1]]}', "no label of"),
+    (b"{", "is not of the form"), (b'{"labels": [["a.png", 1]]}', "no label for"),
     (b'{"labels": [["0.png", 0.5], ["1.png", 1]]}', "neither class numbers"),
     (b'{"labels": [["0.png", [1, 0]], ["1.png", [1]]]}', "neither class numbers"),
 ])

@@ -1,4 +1,4 @@
-"""Shard sets by URL, and the bounded cache that several processes share."""
+"""Shard sets by URL, and the bounded cache that processes share."""
 
 import errno
 import multiprocessing
@@ -85,7 +85,7 @@ def test_shards_are_fetched_once_and_only_when_needed(in_memory: str, root: Path
     stored(chunks_of(remote(in_memory)), 2)     # a later run finds it too
 
 
-def test_the_bound_is_kept_and_the_longest_unused_goes_first(in_memory: str, root: Path, tiny_set: Path) -> None:
+def test_the_bound_is_kept_and_the_least_recently_used_goes_first(in_memory: str, root: Path, tiny_set: Path) -> None:
     shards = Manifest.load(tiny_set).shards
     bound = sum(shard.bytes for shard in shards[:3]) + 10
     source = remote(in_memory, bound)
@@ -101,11 +101,11 @@ def test_the_bound_is_kept_and_the_longest_unused_goes_first(in_memory: str, roo
 
 
 def test_a_cache_too_small_for_one_shard_is_refused(in_memory: str) -> None:
-    with pytest.raises(UserError, match=r"data\.cache_bytes=100 cannot hold a shard"):
+    with pytest.raises(UserError, match=r"data\.cache_bytes=100 cannot hold the largest shard"):
         remote(in_memory, 100).open()
 
 
-def test_a_cache_too_small_for_the_set_is_said(
+def test_a_cache_too_small_for_the_set_gives_a_warning(
         in_memory: str, tiny_set: Path, capfd: pytest.CaptureFixture) -> None:
     remote(in_memory, max(s.bytes for s in Manifest.load(tiny_set).shards)).open()
     assert "will be fetched again and again" in capfd.readouterr().err
@@ -149,9 +149,9 @@ def test_a_file_longer_than_announced_does_not_fill_the_disk(in_memory: str) -> 
         stored(chunks_of(remote(in_memory)), 0)
 
 
-def test_a_cache_that_is_no_folder_is_named(in_memory: str, root: Path) -> None:
+def test_a_cache_that_is_not_a_folder_is_named(in_memory: str, root: Path) -> None:
     root.parent.write_bytes(b"")
-    with pytest.raises(UserError, match=r"cannot keep .*; set SCALEGAN_CACHE"):
+    with pytest.raises(UserError, match=r"cannot cache .*; set SCALEGAN_CACHE"):
         remote(in_memory).open()
 
 
@@ -174,7 +174,7 @@ def test_a_shaky_network_is_tried_again(
     assert capfd.readouterr().err.count("trying again") == 3
 
 
-def test_a_part_that_a_killed_process_left_does_not_stay_in_the_way(
+def test_a_part_left_by_a_killed_process_is_replaced(
         in_memory: str, root: Path, tiny_set: Path) -> None:
     shards = Manifest.load(tiny_set).shards
     source = remote(in_memory, max(s.bytes for s in shards))
@@ -197,7 +197,7 @@ def _read_all(url: str, bound: int, seed: int, failures: multiprocessing.Queue) 
 
 
 def test_many_processes_share_a_small_cache(tiny_set: Path, tmp_path: Path, root: Path) -> None:
-    """Five processes read at random through a cache of two shards, which is never larger."""
+    """Five processes read at random through a cache that never exceeds two shards."""
     shutil.copytree(tiny_set, tmp_path / "far")
     shards = Manifest.load(tiny_set).shards
     bound = 2 * max(shard.bytes for shard in shards) + 10
@@ -218,7 +218,7 @@ def test_many_processes_share_a_small_cache(tiny_set: Path, tmp_path: Path, root
 
 
 def test_http(tiny_set: Path) -> None:
-    """A plain web server, which knows no ranges; before and after a fork, as loader workers read."""
+    """A plain web server without range support; read before and after a fork, as loader workers do."""
     pytest.importorskip("aiohttp", reason="http:// needs aiohttp")
     from functools import partial
     from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -227,7 +227,7 @@ def test_http(tiny_set: Path) -> None:
         out_of_order = 0
 
         def log_message(self, *arguments: object) -> None:
-            """Says nothing."""
+            """Logs nothing."""
 
         def send_head(self) -> object:
             if Quiet.out_of_order:
@@ -267,5 +267,5 @@ def test_a_cache_that_cannot_be_written_is_named(in_memory: str, monkeypatch: py
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     chunks = chunks_of(remote(in_memory))
     monkeypatch.setattr(os, "utime", refused)
-    with pytest.raises(UserError, match=r"cannot keep memory://.*000000\.tar in .*denied; set SCALEGAN_CACHE"):
+    with pytest.raises(UserError, match=r"cannot cache memory://.*000000\.tar in .*denied; set SCALEGAN_CACHE"):
         stored(chunks, 0)

@@ -1,6 +1,6 @@
-"""What can go wrong with data while a run reads it: each ends in one clear line or is survived, and nothing hangs.
+"""What can go wrong while a run reads data: each case is survived or ends in one clear line, and nothing hangs.
 
-Damage that is there when a set is opened stands in test_shards.py.
+test_shards.py covers damage that is already there when a set is opened.
 """
 
 import dataclasses
@@ -94,12 +94,12 @@ def flip(place: float) -> Callable[[Path, Index, int], None]:
 
 
 def truncate(folder: Path, index: Index, record: int) -> None:
-    """In the middle of the record, and all that follow it in the shard are gone."""
+    """Cuts the shard in the middle of the record; all that follow it are gone."""
     os.truncate(folder / f"{record // 64:06d}.tar", int(index.offsets[record]) + 20)
 
 
 def blank(folder: Path, index: Index, record: int) -> None:
-    """Zeros, as a disk leaves them that lost power."""
+    """Zeros, as left by a disk that lost power."""
     with (folder / f"{record // 64:06d}.tar").open("r+b") as file:
         file.seek(int(index.offsets[record]))
         file.write(bytes(int(index.sizes[record])))
@@ -111,9 +111,9 @@ DAMAGES = {"first byte flipped": flip(0), "byte flipped in the middle": flip(0.5
 
 @workers_0_and_2
 @pytest.mark.parametrize("how", DAMAGES)
-def test_a_damaged_record_is_named_when_its_batch_comes(how: str, workers: int, own_set: Path,
+def test_a_damaged_record_is_named_when_its_batch_is_due(how: str, workers: int, own_set: Path,
                                                         straight: list[Reals]) -> None:
-    """The batches before it, and those of a stream that begins after it, are what they always were."""
+    """The batches before it, and those of a stream that begins after it, are unaffected."""
     chunks = open_set(own_set)
     record = 127        # the last of its shard, so that truncating spares all others
     at = batch_of(chunks, record)
@@ -128,7 +128,7 @@ def test_a_damaged_record_is_named_when_its_batch_comes(how: str, workers: int, 
 
 
 @workers_0_and_2
-def test_damage_outside_a_ranks_lanes_is_none_of_its_business(workers: int, own_set: Path,
+def test_damage_outside_a_ranks_lanes_does_not_affect_it(workers: int, own_set: Path,
                                                               straight: list[Reals]) -> None:
     chunks = open_set(own_set)
     record = int(chunks.order.chunk(0, 0)[0])
@@ -138,8 +138,8 @@ def test_damage_outside_a_ranks_lanes_is_none_of_its_business(workers: int, own_
 
 
 @workers_0_and_2
-def test_a_record_of_no_bytes(workers: int, tmp_path: Path) -> None:
-    """Its checksums fit; it still is no image."""
+def test_an_empty_record(workers: int, tmp_path: Path) -> None:
+    """Its checksums match, but it is not an image."""
     image = ImageFormat(16, 3, "jpeg", 90)
     records = [Record(encode(np.full((16, 16, 3), i, np.uint8), image), None) for i in range(32)]
     records[5] = Record(b"", None)
@@ -153,14 +153,14 @@ def test_a_record_of_no_bytes(workers: int, tmp_path: Path) -> None:
 def test_a_shard_that_goes_missing(workers: int, own_set: Path, straight: list[Reals]) -> None:
     chunks = open_set(own_set)
     (own_set / "000003.tar").unlink()
-    with pytest.raises(UserError, match=r"cannot open .*000003\.tar: No such file.*put the shard back"):
+    with pytest.raises(UserError, match=r"cannot open .*000003\.tar: No such file.*restore the shard"):
         take(open_stream(chunks, workers), EPOCH)
     shutil.copy(Path(straight_set(own_set)) / "000003.tar", own_set)
     assert_equal(take(open_stream(open_set(own_set), workers), EPOCH), straight[:EPOCH])
 
 
 def straight_set(own_set: Path) -> Path:
-    """A whole set with the same bytes."""
+    """An intact set with the same bytes."""
     from harness import make_set
 
     return make_set(own_set.parent / "again")
@@ -176,7 +176,7 @@ def test_a_disk_that_reports_errors(workers: int, own_set: Path, monkeypatch: py
 
 
 def of_another_set(folder: Path) -> None:
-    """A manifest of as many records in shards of other lengths."""
+    """A manifest of the same number of records in shards of other lengths."""
     manifest = Manifest.load(folder)
     shards = [*manifest.shards]
     shards[0], shards[4] = (shards[0].__class__(**{**vars(shards[i]), "records": n}) for i, n in ((0, 60), (4, 52)))
@@ -196,9 +196,9 @@ def of_grey_images(folder: Path) -> None:
 
 @workers_0_and_2
 @pytest.mark.parametrize("change", [of_another_set, of_another_size, of_grey_images])
-def test_a_manifest_that_does_not_fit_what_the_shards_hold(change: Callable, workers: int, own_set: Path) -> None:
+def test_a_manifest_that_does_not_match_the_shards(change: Callable, workers: int, own_set: Path) -> None:
     change(own_set)
-    with pytest.raises(UserError, match=r"record \d+ in .* is damaged|does not fit"):
+    with pytest.raises(UserError, match=r"record \d+ in .* is damaged|does not match"):
         take(open_stream(open_set(own_set), workers), EPOCH)
 
 
@@ -209,7 +209,7 @@ def test_a_manifest_that_does_not_fit_what_the_shards_hold(change: Callable, wor
     (("shards", 0, "records"), None, "shards.0.records"), (("shards", 1, "bytes"), "x", "shards.1.bytes"),
     (("shards", 1, "name"), "../000001.tar", "shards.1.name"), (("shards", 1, "sha256"), "/etc", "shards.1.sha256"),
     (("content",), None, "content"), (("version",), "1", "version '1'")])
-def test_a_field_of_the_manifest_that_cannot_be(field: tuple, value: object, said: str, own_set: Path) -> None:
+def test_an_invalid_manifest_field(field: tuple, value: object, said: str, own_set: Path) -> None:
     tree = json.loads((own_set / "manifest.json").read_text())
     reduce(operator.getitem, field[:-1], tree)[field[-1]] = value
     (own_set / "manifest.json").write_text(json.dumps(tree))
@@ -218,7 +218,7 @@ def test_a_field_of_the_manifest_that_cannot_be(field: tuple, value: object, sai
 
 
 @pytest.mark.parametrize("text", [b"\xff\xfe" * 50_000, b"[" * 100_000, b"[]"], ids=["binary", "deep", "a list"])
-def test_a_manifest_that_is_none_is_said_briefly(text: bytes, own_set: Path) -> None:
+def test_an_unreadable_manifest_is_reported_briefly(text: bytes, own_set: Path) -> None:
     (own_set / "manifest.json").write_bytes(text)
     with pytest.raises(UserError, match=r"cannot read .*manifest\.json") as caught:
         open_set(own_set)
@@ -228,7 +228,7 @@ def test_a_manifest_that_is_none_is_said_briefly(text: bytes, own_set: Path) -> 
 @pytest.mark.parametrize("column", ["offsets", "sizes", "digests", "labels", "checks"])
 @pytest.mark.parametrize("change", [lambda a: a[:-1], lambda a: a.astype(np.float64), lambda a: a[:, None, None]],
                          ids=["short", "float", "deep"])
-def test_a_column_of_the_index_that_cannot_be(column: str, change: Callable, own_set: Path) -> None:
+def test_an_invalid_index_column(column: str, change: Callable, own_set: Path) -> None:
     path = own_set / "index.safetensors"
     index = Index.load(path)
     dataclasses.replace(index, **{column: change(getattr(index, column))}).save(path)
@@ -237,8 +237,8 @@ def test_a_column_of_the_index_that_cannot_be(column: str, change: Callable, own
 
 
 @pytest.mark.parametrize("killed", [1, 2])
-def test_killed_workers_are_told(killed: int, tiny_set: Path, straight: list[Reals]) -> None:
-    """In one line, and again to whoever asks again."""
+def test_killed_workers_are_reported(killed: int, tiny_set: Path, straight: list[Reals]) -> None:
+    """In one line, on every call."""
     stream = open_stream(open_set(tiny_set), 2)
     assert_equal(take(stream, 2), straight[:2])
     for worker in stream._workers.processes[:killed]:
@@ -253,7 +253,7 @@ def test_killed_workers_are_told(killed: int, tiny_set: Path, straight: list[Rea
 @workers_0_and_2
 def test_a_slow_disk_is_waited_for(workers: int, tiny_set: Path, straight: list[Reals],
                                    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    """And said, where nothing comes for long."""
+    """With a warning if nothing arrives for long."""
     read = os.pread
 
     def slow(*arguments: int) -> bytes:
@@ -268,7 +268,7 @@ def test_a_slow_disk_is_waited_for(workers: int, tiny_set: Path, straight: list[
 
 
 @pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGUSR2])
-def test_who_waits_for_a_disk_that_hangs_can_be_stopped(
+def test_waiting_for_a_disk_that_hangs_can_be_stopped(
         asked: signal.Signals, tiny_set: Path, straight: list[Reals], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DataWait, "poll_seconds", 0.2)
     monkeypatch.setattr(DataWait, "give_up_after", 0.5)
@@ -280,13 +280,13 @@ def test_who_waits_for_a_disk_that_hangs_can_be_stopped(
         threading.Timer(1.5, os.kill, (worker.pid, signal.SIGCONT)).start()
         assert_equal(take(stream, 200)[:21], straight[:21])
         return
-    with pytest.raises(Stopped, match=r"SIGTERM, and no data for"):
+    with pytest.raises(Stopped, match=r"received SIGTERM, but no data for"):
         take(stream, 1000)
     os.kill(worker.pid, signal.SIGCONT)
     stream.close()
 
 
-def test_sets_without_quick_checksums_are_checked_by_their_digests(own_set: Path, straight: list[Reals]) -> None:
+def test_sets_without_fast_checksums_are_checked_by_their_digests(own_set: Path, straight: list[Reals]) -> None:
     path = own_set / "index.safetensors"
     index = Index.load(path)
     Index(index.offsets, index.sizes, index.digests, index.labels).save(path)
@@ -296,6 +296,6 @@ def test_sets_without_quick_checksums_are_checked_by_their_digests(own_set: Path
         take(open_stream(open_set(own_set), 0), EPOCH)
 
 
-def test_labels_of_batches_in_one_task_are_their_own(tiny_set: Path, straight: list[Reals]) -> None:
+def test_each_batch_of_a_task_has_its_own_labels(tiny_set: Path, straight: list[Reals]) -> None:
     reals = take(open_stream(open_set(tiny_set), 1), 6)
     assert torch.cat([r.labels for r in reals]).equal(torch.cat([r.labels for r in straight[:6]]))

@@ -1,4 +1,4 @@
-"""The FFCV backend: the same records in the same order as WebDataset's, whatever ranks and workers, and no hang."""
+"""The FFCV backend: the same records in the same order as WebDataset's, for any ranks and workers, without hangs."""
 
 import os
 import shutil
@@ -50,7 +50,7 @@ def ordered(reader: RecordReader) -> OrderedReader:
 
 @pytest.fixture(scope="module")
 def jpeg_set(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`tiny_set` with data.beton beside its shards. Not to be written to."""
+    """`tiny_set` with data.beton next to its shards. Do not write to it."""
     folder = Path(shutil.copytree(tiny_set, tmp_path_factory.mktemp("ffcv") / "set"))
     beton_file.convert(folder)
     return folder
@@ -114,7 +114,7 @@ def test_prepared_sets_agree(encoding: str, kind: str, labels: str, channels: st
 
 @needs_ffcv
 def test_real_photos_decode_alike(tmp_path: Path) -> None:
-    """With colour at half the resolution, and tables of many qualities, as cameras write them."""
+    """With colour at half resolution and tables of many qualities, as cameras write them."""
     from scalegan.data.manifest import ImageFormat, LabelSchema
     from scalegan.data.preparing.shards import Record, finish, write_shard
 
@@ -128,7 +128,7 @@ def test_real_photos_decode_alike(tmp_path: Path) -> None:
 
 
 @needs_ffcv
-def test_written_elsewhere_it_is_the_same_data(tiny_set: Path, tmp_path: Path) -> None:
+def test_a_beton_written_elsewhere_holds_the_same_data(tiny_set: Path, tmp_path: Path) -> None:
     """Manifest and index are the shards' own, content hash and all; the beton needs no shards."""
     path = beton_file.write_beton(tiny_set, tmp_path / "beton")
     for name in ("manifest.json", "index.safetensors"):
@@ -140,7 +140,7 @@ def test_written_elsewhere_it_is_the_same_data(tiny_set: Path, tmp_path: Path) -
 
 @needs_ffcv
 def test_stored_bytes_are_unchanged_and_ffcv_itself_reads_them(jpeg_set: Path) -> None:
-    """Colour images stand in FFCV's own field; its fast DCT is somewhat off."""
+    """Colour images are in FFCV's own field; its fast DCT is slightly off."""
     from ffcv.fields.decoders import SimpleRGBImageDecoder
     from ffcv.loader import Loader, OrderOption
     from ffcv.reader import Reader
@@ -165,7 +165,7 @@ def test_stored_bytes_are_unchanged_and_ffcv_itself_reads_them(jpeg_set: Path) -
 
 
 @needs_ffcv
-def test_what_is_kept_is_not_written_over(jpeg_set: Path) -> None:
+def test_batches_in_use_are_not_overwritten(jpeg_set: Path) -> None:
     stream = FfcvStream(ordered(FfcvReader(jpeg_set)), range(LANES), 0, 2)
     taken = [stream.take() for _ in range(30)]
     part, copies = taken[3].samples[2:5, :, 4:], [reals.samples.clone() for reals in taken]
@@ -178,7 +178,7 @@ def test_what_is_kept_is_not_written_over(jpeg_set: Path) -> None:
 
 
 @needs_ffcv
-def test_memory_comes_back_when_nobody_holds_it() -> None:
+def test_memory_is_reused_once_nothing_refers_to_it() -> None:
     room = Room((4, 2, 2, 3), pin=False)
     first = room.take()
     view, place = first[1:], first.data_ptr()
@@ -189,7 +189,7 @@ def test_memory_comes_back_when_nobody_holds_it() -> None:
 
 
 @needs_ffcv
-def test_threads_go_with_the_stream_and_leave_torchs_alone(jpeg_set: Path) -> None:
+def test_threads_end_with_the_stream_and_leave_torchs_alone(jpeg_set: Path) -> None:
     before, threads = threading.active_count(), torch.get_num_threads()
     stream = FfcvStream(ordered(FfcvReader(jpeg_set)), range(LANES), 0, 3)
     stream.take()
@@ -204,7 +204,7 @@ def test_threads_go_with_the_stream_and_leave_torchs_alone(jpeg_set: Path) -> No
 
 
 def damage(folder: Path, record: int, at: float, change: int = 255) -> None:
-    """Flips bits of a byte of a record, `at` that part of its length."""
+    """Flips bits of the byte at fraction `at` of a record's length."""
     from scalegan.data.beton_pipeline import Reader
 
     path = folder / "data.beton"
@@ -219,7 +219,7 @@ def damage(folder: Path, record: int, at: float, change: int = 255) -> None:
 @needs_ffcv
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("at, change", [(0.0, 255), (0.5, 1), (0.9, 128), (0.999, 1)])
-def test_damaged_record_is_told_and_nothing_hangs(at: float, change: int, workers: int, own_set: Path) -> None:
+def test_damaged_record_is_reported_and_nothing_hangs(at: float, change: int, workers: int, own_set: Path) -> None:
     damage(own_set, 7, at, change)
     with pytest.raises(UserError, match=r"record 7 in .*data\.beton is damaged \(its checksum differs\)"):
         batches(own_set, 40, workers)
@@ -227,8 +227,8 @@ def test_damaged_record_is_told_and_nothing_hangs(at: float, change: int, worker
 
 
 @needs_ffcv
-def test_record_that_is_no_image_is_told(own_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even where the checksum is right, as of bytes that libjpeg-turbo cannot decode."""
+def test_record_that_is_not_an_image_is_reported(own_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if the checksum is right but libjpeg-turbo cannot decode the bytes."""
     from scalegan.data import beton_pipeline
 
     damage(own_set, 7, 0.0)
@@ -255,24 +255,24 @@ def test_file_that_does_not_fit_is_refused(harm: str, own_set: Path, tmp_path: P
     elif harm == "a bit of the header":
         content[14] ^= 1
     elif harm == "places":
-        content[-12] ^= 255     # of the last record's place
+        content[-12] ^= 255     # in the last record's place
     elif harm != "empty":
         del content[-100 if harm == "cut in table" else len(content) // 2 :]
     path.write_bytes(b"" if harm == "empty" else content)
-    with pytest.raises(UserError, match=r"data\.beton is damaged or none of ours.*--format ffcv"):
+    with pytest.raises(UserError, match=r"data\.beton is damaged, or not written by ScaleGAN.*--format ffcv"):
         FfcvReader(own_set)
     assert dict(damage_of_set(own_set))["data.beton"]
 
 
 @needs_ffcv
 def test_another_raw_sets_file_is_refused(tmp_path: Path) -> None:
-    """Whose records are as long, and as many."""
+    """Even if it has the same number of records, of the same length."""
     ours = harness.make_set(tmp_path / "ours", (64,), "raw")
     image = Manifest.load(ours).image
     shard, index = write_shard(tmp_path / "000000.tar", [Record(bytes(768), 0)] * 64, 0, "raw")
     finish(tmp_path, [shard], [index], image, LabelSchema("class", ("black",)), "made up")
     shutil.copy(beton_file.write_beton(tmp_path, tmp_path), ours)
-    with pytest.raises(UserError, match=r"data\.beton is damaged or none of ours .*not those of index"):
+    with pytest.raises(UserError, match=r"data\.beton is damaged, or not written by ScaleGAN .*do not match index"):
         FfcvReader(ours)
 
 
@@ -286,7 +286,7 @@ def test_a_beton_alone_is_evaluated(own_set: Path, tiny_set: Path) -> None:
 
 
 @needs_ffcv
-def test_an_error_is_not_passed_over(own_set: Path) -> None:
+def test_an_error_is_not_skipped(own_set: Path) -> None:
     damage(own_set, 7, 0.0)
     stream = FfcvStream(ordered(FfcvReader(own_set)), range(LANES), 0, 2)
     for _ in range(3):
@@ -296,7 +296,7 @@ def test_an_error_is_not_passed_over(own_set: Path) -> None:
 
 
 @needs_ffcv
-def test_worker_that_dies_or_fails_is_told(jpeg_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_that_dies_or_fails_is_reported(jpeg_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DataWait, "poll_seconds", 0.1)
     stream = FfcvStream(ordered(FfcvReader(jpeg_set)), range(LANES), 0, 2)
     stream._threads.stop()
@@ -305,12 +305,12 @@ def test_worker_that_dies_or_fails_is_told(jpeg_set: Path, monkeypatch: pytest.M
             stream.take()
     chunks = FfcvReader(jpeg_set)
     monkeypatch.setattr(chunks, "pipeline", None)
-    with pytest.raises(AttributeError):     # a bug in a thread is no reason to wait
+    with pytest.raises(AttributeError):     # a bug in a thread must not cause a wait
         FfcvStream(ordered(chunks), range(LANES), 0, 2).take()
 
 
 @needs_ffcv
-def test_slow_disk_is_waited_for_and_said(jpeg_set: Path, monkeypatch: pytest.MonkeyPatch,
+def test_slow_disk_is_waited_for_with_a_warning(jpeg_set: Path, monkeypatch: pytest.MonkeyPatch,
                                           capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(DataWait, "poll_seconds", 0.1)
     monkeypatch.setattr(DataWait, "warn_every", 0.1)
@@ -355,7 +355,7 @@ def test_conversion_refuses_what_it_cannot_keep(own_set: Path, tmp_path: Path) -
 
 
 @needs_ffcv
-def test_the_checksum_sees_what_happens_to_disks() -> None:
+def test_the_checksum_detects_typical_disk_damage() -> None:
     from scalegan.data.beton_pipeline import checksum
 
     data = np.random.default_rng(0).integers(0, 256, 1003).astype(np.uint8)
@@ -365,7 +365,7 @@ def test_the_checksum_sees_what_happens_to_disks() -> None:
             changed = data.copy()
             changed[at] ^= 1 << bit
             found.add(checksum(changed))
-    for first, second in ((7, 15), (7, 39), (63, 999)):     # the same bit twice, as of a broken line
+    for first, second in ((7, 15), (7, 39), (63, 999)):     # the same bit twice, as from a faulty data line
         changed = data.copy()
         changed[[first, second]] ^= 128
         found.add(checksum(changed))
@@ -382,7 +382,7 @@ def _recipe(folder: Path, **data: object) -> object:
 
 
 @needs_ffcv
-def test_recipes_open_it(jpeg_set: Path) -> None:
+def test_recipes_open_the_backend(jpeg_set: Path) -> None:
     source = open_sources(_recipe(jpeg_set))["real"]
     assert isinstance(source.records.reader, FfcvReader) and source.content == Manifest.load(jpeg_set).content
     assert source.spec.classes == 4 and len(source.conditions) == 304
@@ -390,7 +390,7 @@ def test_recipes_open_it(jpeg_set: Path) -> None:
     assert isinstance(stream, FfcvStream) and len(stream.take().samples) == 16
 
 
-def test_what_it_cannot_read_is_said(tiny_set: Path) -> None:
+def test_what_it_cannot_read_is_refused(tiny_set: Path) -> None:
     with pytest.raises(UserError, match=r"data\.beton does not exist.*--format ffcv"):
         open_sources(_recipe(tiny_set))
     with pytest.raises(RecipeError, match="local files"):
@@ -400,7 +400,7 @@ def test_what_it_cannot_read_is_said(tiny_set: Path) -> None:
 @needs_ffcv
 def test_a_run_is_the_same_bits_from_either_backend(jpeg_set: Path, tiny_recipe: Path, finished_run: Path,
                                                     tmp_path: Path) -> None:
-    """Killed by nothing, resumed with the other backend: neither is part of a run's identity."""
+    """Resumed with the other backend: the backend is not part of a run's identity."""
     arguments = (f"recipe={tiny_recipe}", f"run_dir={tmp_path / 'run'}", f"data.path={jpeg_set}", "data.workers=2")
     harness.train(*arguments, "data.backend=ffcv", "total_images=1280")
     harness.train(*arguments, "data.backend=webdataset")

@@ -79,7 +79,7 @@ def test_broken_and_changed_files_are_named(photos: Path) -> None:
         chunks.pixels(3)
 
 
-def test_what_it_does_not_read_is_said(tmp_path: Path, tiny_set: Path) -> None:
+def test_what_it_cannot_read_is_refused(tmp_path: Path, tiny_set: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         FolderReader(tmp_path / "nothing", 16)
     with pytest.raises(UserError, match="holds shards"):
@@ -95,7 +95,7 @@ def _recipe(path: object, **data: object) -> object:
     return loading.parse(tree, "test")
 
 
-def test_recipes_open_it(photos: Path) -> None:
+def test_recipes_open_the_backend(photos: Path) -> None:
     source = open_sources(_recipe(photos, labels="class"))["real"]
     assert source.spec == Spec("image", (3, 16, 16), classes=2)
     assert source.content == source.records.reader.manifest.content

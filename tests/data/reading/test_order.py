@@ -1,4 +1,4 @@
-"""The order of records: permutations, mixing, lanes, and resuming anywhere at once."""
+"""The order of records: permutations, mixing, lanes, and resuming at any position at once."""
 
 import itertools
 import time
@@ -8,7 +8,7 @@ import pytest
 
 from scalegan.data.reading.order import Order
 
-# name: shard sizes, batch, lanes, block, window. Sizes that divide nothing, a last shard of one record.
+# Order(shard sizes, batch, lanes, seed, block, window). Some sizes divide nothing; some shards are tiny.
 ORDERS = {
     "equal shards": Order((100,) * 10, 20, 4, 0, 10, 5),
     "odd shards": Order((97, 5, 203, 1, 60), 24, 3, 1, 7, 4),
@@ -44,7 +44,7 @@ def test_epochs_and_seeds_differ(order: Order) -> None:
 
 @pytest.mark.parametrize("name", ["odd shards", "one shard", "one batch", "one lane"])
 def test_the_remainder_rotates(name: str) -> None:
-    """No record is left out for ever."""
+    """No record is left out forever."""
     order = ORDERS[name]
     missed = [set(range(order.records)) - set(epoch_of(order, epoch).ravel().tolist()) for epoch in range(40)]
     assert all(missed)
@@ -53,7 +53,7 @@ def test_the_remainder_rotates(name: str) -> None:
 
 
 @orders
-def test_every_record_is_as_likely(order: Order) -> None:
+def test_every_record_is_equally_likely(order: Order) -> None:
     counts = np.bincount(np.concatenate([epoch_of(order, e).ravel() for e in range(50)]), minlength=order.records)
     assert counts.min() >= 50 * 0.4
 
@@ -70,7 +70,7 @@ def test_ranks_together_take_the_batch_in_order(ranks: int) -> None:
 
 
 def test_a_new_object_gives_the_same_records() -> None:
-    """Nothing depends on what was asked before."""
+    """Nothing depends on earlier calls."""
     def make() -> Order:
         return Order((97, 5, 203, 1, 60), 24, 3, seed=11, block_records=7, window_blocks=4)
     straight = make()
@@ -86,7 +86,7 @@ def test_known_records() -> None:
 
 @pytest.fixture(scope="module")
 def hundred() -> Order:
-    """100 shards of 500 records, and the recipes' defaults."""
+    """100 shards of 500 records, with the recipes' defaults."""
     return Order((500,) * 100, 64, 8, seed=0)
 
 
@@ -98,8 +98,8 @@ def test_order_does_not_correlate_with_storage(hundred: Order) -> None:
 
 @pytest.mark.parametrize("lanes", [1, 4, 8])
 @pytest.mark.parametrize("per_shard", [64, 100, 300])
-def test_nor_in_a_small_set(per_shard: int, lanes: int) -> None:
-    """Of few hundred blocks, which by chance alone would be badly mixed in one epoch of three."""
+def test_order_does_not_correlate_with_storage_in_a_small_set(per_shard: int, lanes: int) -> None:
+    """With a few hundred blocks, chance alone would mix one epoch in three badly."""
     order = Order((per_shard,) * 100, 64, lanes, seed=1)
     for epoch in range(10):
         taken = epoch_of(order, epoch).ravel()
@@ -127,7 +127,7 @@ def test_reading_is_sequential_inside_windows(hundred: Order) -> None:
     """The records of a window, sorted, are nearly all runs of whole blocks: few seeks."""
     records = hundred.window_records(hundred.window(0), 0)
     seeks = 1 + np.count_nonzero(np.diff(records) != 1)
-    assert len(records) / seeks > 20  # of blocks of 32, the last of a shard being shorter
+    assert len(records) / seeks > 20  # blocks hold 32, the last of a shard fewer
 
 
 @orders
@@ -142,7 +142,7 @@ def test_window_holds_the_chunks_first_record(order: Order) -> None:
 
 
 @orders
-def test_windows_of_an_epoch_hold_it_once(order: Order) -> None:
+def test_windows_cover_an_epoch_once(order: Order) -> None:
     seen: dict[tuple, np.ndarray] = {}
     for position in range(0, order.batch_size * order.batches_per_epoch, order.batch_size):
         for lane in range(order.lanes):
@@ -154,7 +154,7 @@ def test_windows_of_an_epoch_hold_it_once(order: Order) -> None:
 
 
 def test_resuming_deep_into_lsun_takes_no_replay() -> None:
-    """3,033,042 records; 20 epochs and a half."""
+    """3,033,042 records, 20 and a half epochs in."""
     began = time.perf_counter()
     order = Order((10_000,) * 303 + (3_042,), 128, 8, seed=5)
     deep = (3_033_042 * 41 // 2) // 128 * 128

@@ -1,4 +1,4 @@
-"""Streams of pairs: partners by key or number, and the second in the first's order."""
+"""Paired streams: partners by key or number, and the second in the first's order."""
 
 from types import SimpleNamespace
 
@@ -19,7 +19,7 @@ def test_records_of_equal_keys_are_partners() -> None:
     assert found.tolist() == [1, 2, 0]
 
 
-def test_where_storage_keeps_no_keys_the_numbers_are_equal() -> None:
+def test_without_keys_records_are_paired_by_number() -> None:
     assert partners_of(reader(None, (2, 3)), reader(None, (4, 1)), ("A", "B")).tolist() == [0, 1, 2, 3, 4]
 
 
@@ -27,11 +27,11 @@ def test_where_storage_keeps_no_keys_the_numbers_are_equal() -> None:
     (reader(["a", "b", "c"]), reader(["b", "c", "d"]), "have no partner of the same name: A: a, B: d; add or remove"),
     (reader([str(i) for i in range(9)]), reader(["0"]), "A: 1, A: 2, A: 3, A: 4, A: 5 and 3 more"),
     (reader(None, (2, 3)), reader(None, (4,)), "hold 5 and 4 records"),
-    (reader(["a", "b"]), reader(None, (2,)), "but only A is of files, which have names; read both"),
-    (reader(None, (2,)), reader(["a", "b"]), "only B is of files"),
+    (reader(["a", "b"]), reader(None, (2,)), "but only A is read from files, which have names to match; use"),
+    (reader(None, (2,)), reader(["a", "b"]), "only B is read from files"),
     (reader(["a", "b"]), reader(["a", "b", "b"]), "stream B has several records called b"),
 ])
-def test_what_has_no_partner_is_named(first: SimpleNamespace, second: SimpleNamespace, says: str) -> None:
+def test_unpaired_records_are_named(first: SimpleNamespace, second: SimpleNamespace, says: str) -> None:
     with pytest.raises(UserError, match=says):
         partners_of(first, second, ("A", "B"))
 

@@ -1,4 +1,4 @@
-"""Shard sets: tars that anyone can read, and damage that is named."""
+"""Shard sets: tars that any reader can open, and damage that is named."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def test_webdataset_reads_the_tars(tiny_set: Path) -> None:
             number += 1
 
 
-def test_manifest_tells_how_it_was_made(tiny_set: Path) -> None:
+def test_manifest_records_how_the_set_was_made(tiny_set: Path) -> None:
     tree = json.loads((tiny_set / "manifest.json").read_text())
     assert [s["records"] for s in tree["shards"]] == list(SHARD_SIZES)
     assert tree["image"] == {"size": 16, "channels": 3, "encoding": "jpeg", "quality": 90, "crop": "center",
@@ -156,7 +156,7 @@ DAMAGES = [(truncate, "000001.tar has 5000 bytes"), (remove, "000003.tar is miss
 
 
 @pytest.mark.parametrize("damage, says", DAMAGES, ids=[damage.__name__ for damage, _ in DAMAGES])
-def test_damage_is_told_at_the_start(damage: object, says: str, own_set: Path) -> None:
+def test_damage_is_reported_at_the_start(damage: object, says: str, own_set: Path) -> None:
     damage(own_set)
     with pytest.raises(UserError, match=says) as caught:
         open_set(own_set)
@@ -164,7 +164,7 @@ def test_damage_is_told_at_the_start(damage: object, says: str, own_set: Path) -
     assert str(own_set) in str(caught.value)
 
 
-def test_flipped_byte_is_told_when_it_is_read(own_set: Path) -> None:
+def test_flipped_byte_is_reported_when_it_is_read(own_set: Path) -> None:
     index, path = Index.load(own_set / "index.safetensors"), own_set / "000002.tar"
     content = bytearray(path.read_bytes())
     content[int(index.offsets[130]) + int(index.sizes[130]) // 2] ^= 1
@@ -173,7 +173,7 @@ def test_flipped_byte_is_told_when_it_is_read(own_set: Path) -> None:
         read_all(open_set(own_set))
 
 
-def test_shard_that_goes_away_while_it_is_needed(own_set: Path) -> None:
+def test_shard_that_disappears_while_it_is_needed(own_set: Path) -> None:
     chunks = open_set(own_set)
     for path in own_set.glob("*.tar"):
         path.unlink()

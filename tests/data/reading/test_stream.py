@@ -1,4 +1,4 @@
-"""The stream: the same batches from any number of workers and any position, and failures that are told."""
+"""The stream: the same batches from any number of workers and any position, and failures that are reported."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ def assert_equal(found: list[Reals], expected: list[Reals]) -> None:
 
 @pytest.fixture(scope="module")
 def straight(tiny_set: Path) -> list[Reals]:
-    """Two epochs and more (19 batches each)."""
+    """More than two epochs (19 batches each)."""
     return take(tiny_set, 45)
 
 
@@ -73,8 +73,8 @@ def of_lanes(folder: Path, lanes: int) -> OrderedReader:
 
 @pytest.mark.parametrize("workers", [0, 1, 2, 3])
 @pytest.mark.parametrize("lanes, world", [(1, 1), (2, 1), (4, 1), (4, 2), (8, 4), (16, 1), (16, 2), (16, 4), (16, 16)])
-def test_what_a_task_holds_changes_no_batch(lanes: int, world: int, workers: int, tiny_set: Path) -> None:
-    """Tasks hold one to many batches, by a rank's share; against what the backend gives lane by lane."""
+def test_task_size_changes_no_batch(lanes: int, world: int, workers: int, tiny_set: Path) -> None:
+    """Tasks hold one to many batches, depending on a rank's share; compared with lane-by-lane reads."""
     chunks = of_lanes(tiny_set, lanes)
     for rank in sorted({0, world // 2, world - 1}):
         own = range(rank * lanes // world, (rank + 1) * lanes // world)
@@ -94,7 +94,7 @@ def test_tasks_are_neither_tiny_nor_huge(share: int, sample_bytes: int, batches:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_memory_is_used_again_but_never_while_it_is_held(workers: int, tiny_set: Path, straight: list[Reals]) -> None:
+def test_memory_is_reused_but_never_while_it_is_held(workers: int, tiny_set: Path, straight: list[Reals]) -> None:
     stream = Stream(open_set(tiny_set), range(4), 0, workers)
     places = set()
     for expected in straight[:30]:
@@ -139,8 +139,8 @@ def workers_of_this_process(before: set[int]) -> set[int]:
     return {pid for pid in descendants(os.getpid()) - before if alive(pid)}
 
 
-def test_workers_outlive_polite_signals(tiny_set: Path, straight: list[Reals]) -> None:
-    """A signal to the whole process group must not take them away from a trainer that saves."""
+def test_workers_survive_stop_signals(tiny_set: Path, straight: list[Reals]) -> None:
+    """A signal to the whole process group must not end them while the trainer saves."""
     before = descendants(os.getpid())
     stream = Stream(open_set(tiny_set), range(4), 0, 2)
     found = [stream.take()]
@@ -150,7 +150,7 @@ def test_workers_outlive_polite_signals(tiny_set: Path, straight: list[Reals]) -
     assert_equal(found + [stream.take() for _ in range(20)], straight[:21])
 
 
-def test_workers_go_with_the_stream(tiny_set: Path) -> None:
+def test_workers_end_with_the_stream(tiny_set: Path) -> None:
     before = descendants(os.getpid())
     stream = Stream(open_set(tiny_set), range(4), 0, 2)
     stream.take()
@@ -160,7 +160,7 @@ def test_workers_go_with_the_stream(tiny_set: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_damaged_record_is_told_through_workers(workers: int, tiny_set: Path, tmp_path: Path) -> None:
+def test_damaged_record_is_reported_through_workers(workers: int, tiny_set: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny_set, tmp_path / "set"))
     index, path = Index.load(folder / "index.safetensors"), folder / "000000.tar"
     content = bytearray(path.read_bytes())
@@ -171,7 +171,7 @@ def test_damaged_record_is_told_through_workers(workers: int, tiny_set: Path, tm
 
 
 def simulated_lsun(folder: Path, positions: range) -> Order:
-    """LSUN bedroom's 3,033,042 records in shards that are holes, but for the records of batches at `positions`."""
+    """LSUN bedroom's 3,033,042 records in sparse shards that hold only the records of batches at `positions`."""
     image = ImageFormat(64, 3, "jpeg", 90)
     data = encode(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8), image)
     step = 512 + -(-len(data) // 512) * 512
@@ -229,8 +229,8 @@ def make_loader(offset: int, labels: torch.Tensor | None = None, batch: int = 16
     return BatchLoader(0, 0, batch, offset, torch.device("cpu"), {"real": StreamSettings(flip, labels)})
 
 
-def test_what_a_rank_is_given_is_its_part_of_the_whole(straight: list[Reals]) -> None:
-    """Flips, labels of fakes and latents: none knows of ranks."""
+def test_a_rank_gets_its_part_of_the_whole_batch(straight: list[Reals]) -> None:
+    """Flips, labels of fakes and latents do not depend on ranks."""
     table = torch.arange(4).repeat(76)
     reals = straight[3]
     whole = fed(make_loader(0, table), reals, "D", 5)
@@ -244,7 +244,7 @@ def test_what_a_rank_is_given_is_its_part_of_the_whole(straight: list[Reals]) ->
         assert batch.draws.normal("z", 8).equal(expected.draws.normal("z", 8))
 
 
-def test_phases_and_updates_draw_apart(straight: list[Reals]) -> None:
+def test_phases_and_updates_have_different_draws(straight: list[Reals]) -> None:
     loader = make_loader(0)
     drawn = {fed(loader, straight[0], phase, updates).draws.normal("z", 1).sum().item()
              for phase in ("D", "G") for updates in (0, 1)}

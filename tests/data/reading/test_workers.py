@@ -1,4 +1,4 @@
-"""Loader processes: order, who gets what, and how they end."""
+"""Loader processes: order, load balancing, and how they end."""
 
 import contextlib
 import os
@@ -40,9 +40,9 @@ def test_results_come_in_the_order_of_the_tasks(count: int) -> None:
         assert found + [some.take() for _ in range(6)] == [10 * task for task in range(30)]
 
 
-def test_who_is_slow_gets_less_to_do(tmp_path: Path) -> None:
+def test_slow_workers_get_fewer_tasks(tmp_path: Path) -> None:
     def work(task: int) -> bool:
-        # Not a lock or a value of multiprocessing's: whoever is killed while he holds one keeps it for ever.
+        # Not a multiprocessing lock or value: a process killed while holding one would never release it.
         with contextlib.suppress(FileExistsError):
             (tmp_path / "slow").symlink_to(str(os.getpid()))
         slow = os.readlink(tmp_path / "slow") == str(os.getpid())
@@ -55,7 +55,7 @@ def test_who_is_slow_gets_less_to_do(tmp_path: Path) -> None:
         for task in range(40):
             slow += some.take()
             some.give(task)
-    assert 0 < slow < 18      # in turn it would be 20
+    assert 0 < slow < 18      # round-robin would give 20
 
 
 def test_a_worker_that_fails_says_how_it_ended() -> None:
@@ -84,7 +84,7 @@ time.sleep(60)
 
 
 def test_they_end_with_a_killed_trainer() -> None:
-    """Also where a later stream's workers have inherited the ends of an earlier one's pipes."""
+    """Even if a later stream's workers have inherited the pipe ends of an earlier one."""
     with subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True) as trainer:
         try:
             pids = [int(word) for word in trainer.stdout.readline().split()]
@@ -94,7 +94,7 @@ def test_they_end_with_a_killed_trainer() -> None:
     wait_until(lambda: not any(map(alive, pids)), "the workers are gone", 30)
 
 
-def test_an_error_of_the_work_is_not_taken_for_the_trainers_death(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_error_in_the_work_is_not_taken_for_the_trainers_death(capfd: pytest.CaptureFixture[str]) -> None:
     def work(task: int) -> int:
         raise OSError("the disk is gone")
     with workers(work, 1) as some:

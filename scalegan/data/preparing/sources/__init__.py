@@ -1,4 +1,4 @@
-"""Sources of images as people have them; `open_source` opens any of them by its kind."""
+"""Sources of images, in the layouts they come in; `open_source` opens one by its kind."""
 
 import os
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from scalegan.errors import UserError
 
 
 class Usual(NamedTuple):
-    """How a kind of source is usually prepared."""
+    """Defaults for a kind of source."""
 
     crop: str = "center"
     encoding: str = "jpeg"
@@ -25,7 +25,7 @@ class Usual(NamedTuple):
 USUAL = {
     "lsun": Usual(),
     "celeba": Usual(crop="celeba178", resolution=128),
-    "cifar10": Usual(crop="none", encoding="png", resolution=32),   # 32 px are few enough to keep them all
+    "cifar10": Usual(crop="none", encoding="png", resolution=32),   # 32 px are few enough to store losslessly
     "folder": Usual(),
     "zip": Usual(),
 }
@@ -33,10 +33,10 @@ USUAL = {
 
 def open_source(kind: str, paths: list[Path], labels: str = "auto", split: str | None = None,
                 annotations: Path | None = None) -> Source:
-    """Raises UserError where the source is not what `kind` says, or an option does not apply to it."""
-    paths = [Path(os.path.abspath(path)) for path in paths]     # `.` has a name and parents as well
+    """Opens a source. Raises UserError if it is not of that kind, or an option does not apply to it."""
+    paths = [Path(os.path.abspath(path)) for path in paths]     # gives `.` a name and parents too
     if split is not None and kind not in ("celeba", "cifar10"):
-        raise UserError(f"--split is for celeba and cifar10, whose authors split them; for {kind} use --validation")
+        raise UserError(f"--split is for celeba and cifar10, which come with splits; for {kind}, use --validation")
     if annotations is not None and kind != "celeba":
         raise UserError("--annotations is for celeba")
     if kind == "lsun":
@@ -44,7 +44,7 @@ def open_source(kind: str, paths: list[Path], labels: str = "auto", split: str |
 
         return Lsun(paths, labels)
     if len(paths) > 1:
-        raise UserError(f"--kind {kind} takes one SOURCE; several are for lsun's categories")
+        raise UserError(f"--kind {kind} takes one SOURCE; only lsun takes several, one per category")
     if kind == "celeba":
         return open_celeba(paths[0], labels, split or "all", annotations)
     if kind == "cifar10":
@@ -53,7 +53,7 @@ def open_source(kind: str, paths: list[Path], labels: str = "auto", split: str |
 
 
 def guess_kind(path: Path) -> str:
-    """The kind that the files of `path` speak for; `folder` where none does."""
+    """The kind that the files of `path` suggest; `folder` if they suggest none."""
     if path.name == "data.mdb" or (path / "data.mdb").exists() or any(path.glob("*/data.mdb")):
         return "lsun"
     known = _top_names(path)
@@ -66,11 +66,11 @@ def guess_kind(path: Path) -> str:
             any(f"train/{c}" in (n[:len(c) + 6], n.partition("/")[2][:len(c) + 6]) for n in known) for c in CLASSES),
         "zip": lambda: "dataset.json" in names,
     }
-    return next((kind for kind, there in signs.items() if there()), "folder")
+    return next((kind for kind, matches in signs.items() if matches()), "folder")
 
 
 def _top_names(path: Path) -> list[str]:
-    """Names in an archive; of a folder, those of two levels, as it may hold millions."""
+    """All names in an archive; only those of two levels in a folder, as it may hold millions."""
     store = open_store(path)
     if not isinstance(store, Folder):
         return store.names()

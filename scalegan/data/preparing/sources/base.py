@@ -1,4 +1,4 @@
-"""What every source of images offers: its records, lazily, in a fixed order, from any place on."""
+"""The interface of image sources: their records, lazily, in a fixed order, from any place on."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ Picture = bytes | np.ndarray    # encoded, or uint8 pixels [H, W, C]
 
 
 class Entry(NamedTuple):
-    """One record. `read` is to be called before the next entry is taken; it raises ValueError or OSError."""
+    """One record. Call `read` before taking the next entry; it raises ValueError or OSError."""
 
     key: str
     label: Label
@@ -24,7 +24,7 @@ class Entry(NamedTuple):
 
 
 class Source(Protocol):
-    """Images and their labels. Sources travel to worker processes, so they hold no open file."""
+    """Images and their labels. Sources are sent to worker processes, so they hold no open files."""
 
     name: str
     labels: LabelSchema
@@ -35,7 +35,7 @@ class Source(Protocol):
         """All records in order, or those from `begin` on."""
 
     def sample(self, count: int) -> list[tuple[str, Picture | Exception]]:
-        """(key, picture or what reading it raised) of up to `count` records that stand for the rest."""
+        """(key, picture or the error from reading it) for up to `count` representative records."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Listed:
 
 
 def attempt(read: Callable[[], Picture]) -> Picture | Exception:
-    """The picture, or the error of reading it, as a value."""
+    """The picture, or the error from reading it, as a value."""
     try:
         return read()
     except (ValueError, OSError) as error:

@@ -1,4 +1,4 @@
-"""CelebA: aligned images as a folder or a zip, and its three text files of annotations."""
+"""CelebA: aligned images in a folder or zip, and its three text files of annotations."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,38 +20,38 @@ def open_celeba(path: Path, labels: str = "auto", split: str = "all", annotation
 
     Args:
         path: `img_align_celeba`, or a folder or zip that holds it.
-        labels: `attributes`, `identity` (a class per person), `none`, or `auto`: attributes where there are any.
-        annotations: folder or zip with the text files, where they are not beside the images.
+        labels: `attributes`, `identity` (a class per person), `none`, or `auto`: attributes if there are any.
+        annotations: folder or zip with the text files, if they are not next to the images.
     """
     if labels not in ("auto", "attributes", "identity", "none"):
         raise UserError(f"--labels {labels}: CelebA has attributes, identity or none")
     store = _images(path)
     files = _aligned(image_files(store))
     if not files:
-        raise UserError(f"{path} has no images of CelebA in it; give img_align_celeba, as a folder or zip")
-    notes = _Notes(path, store, annotations)
+        raise UserError(f"{path} has no CelebA images in it; use img_align_celeba, as a folder or zip")
+    texts = _Annotations(path, store, annotations)
     if split != "all":
-        part = notes.rows_of(files, parse_numbers(notes.text(PARTITION), PARTITION), PARTITION)
+        part = texts.rows_of(files, parse_numbers(texts.text(PARTITION), PARTITION), PARTITION)
         files = [file for file, number in zip(files, part) if number == SPLITS[split]]
         if not files:
-            raise UserError(f"--split {split}: {PARTITION} puts none of the images of {path} there")
+            raise UserError(f"--split {split}: {PARTITION} assigns none of the images in {path} to it")
     name = f"celeba: {path.name}, split {split}"
     if labels == "auto" and annotations is not None and split == "all":
-        labels = "attributes"       # what else would they be given for
+        labels = "attributes"       # why else would they be given
     if labels == "auto":
-        labels = "attributes" if notes.find(ATTRIBUTES) is not None else "none"
+        labels = "attributes" if texts.find(ATTRIBUTES) is not None else "none"
     if labels == "none":
         return Listed(name, store, files)
     if labels == "identity":
-        people = notes.rows_of(files, parse_numbers(notes.text(IDENTITIES), IDENTITIES), IDENTITIES)
+        people = texts.rows_of(files, parse_numbers(texts.text(IDENTITIES), IDENTITIES), IDENTITIES)
         known, table = np.unique(people, return_inverse=True)
         return Listed(name, store, files, LabelSchema("class", tuple(map(str, known.tolist()))), table.astype(np.int64))
-    names, rows = parse_attributes(notes.text(ATTRIBUTES))
-    return Listed(name, store, files, LabelSchema("attributes", names), notes.rows_of(files, rows, ATTRIBUTES))
+    names, rows = parse_attributes(texts.text(ATTRIBUTES))
+    return Listed(name, store, files, LabelSchema("attributes", names), texts.rows_of(files, rows, ATTRIBUTES))
 
 
 def _images(path: Path) -> Store:
-    """The store of the images; a folder with img_align_celeba.zip in it stands for that zip."""
+    """The store of the images: if `path` is a folder with img_align_celeba.zip in it, that zip."""
     if path.is_dir() and not (path / "img_align_celeba").is_dir():
         zipped = [p for p in (path / "img_align_celeba.zip", path / "Img" / "img_align_celeba.zip") if p.exists()]
         if zipped and not (path / "Img" / "img_align_celeba").is_dir():
@@ -60,23 +60,23 @@ def _images(path: Path) -> Store:
 
 
 def _aligned(files: list[str]) -> list[str]:
-    """Those below img_align_celeba, or else img_align_celeba_png and the like: in-the-wild images may lie beside it."""
+    """Files in img_align_celeba, or else img_align_celeba_png and the like: in-the-wild images may lie next to it."""
     exact = [file for file in files if "img_align_celeba" in file.split("/")[:-1]]
     return exact or [file for file in files if "/img_align_celeba" in f"/{file.rpartition('/')[0]}"] or files
 
 
-class _Notes:
-    """CelebA's text files, wherever they lie: in the images' store, beside it, in Anno/ and Eval/, or where told."""
+class _Annotations:
+    """CelebA's text files, in the images' store, next to it, in Anno/ and Eval/, or in the folder or zip given."""
 
-    def __init__(self, path: Path, images: Store, told: Path | None) -> None:
-        self.path, self.told = path, told
-        self.stores = [images] if told is None else [open_store(told)]
+    def __init__(self, path: Path, images: Store, given: Path | None) -> None:
+        self.path, self.given = path, given
+        self.stores = [images] if given is None else [open_store(given)]
 
     def text(self, name: str) -> str:
         found = self.find(name)
         if found is None:
-            raise UserError(f"there is no {name} in or beside {self.told or self.path}; give --annotations PATH, or "
-                            "--labels none and no --split")
+            raise UserError(f"there is no {name} in or next to {self.given or self.path}; set --annotations PATH, "
+                            "or use --labels none and no --split")
         return found
 
     def find(self, name: str) -> str | None:
@@ -90,7 +90,7 @@ class _Notes:
             for file in store.names():
                 if PurePosixPath(file).name == name:
                     return _decoded(partial(store.read, file), f"{store.path}: {file}")
-        if self.told is None:
+        if self.given is None:
             for folder in (self.path, *self.path.parents[:2]):
                 for place in (folder / name, folder / "Anno" / name, folder / "Eval" / name):
                     if place.is_file():
@@ -98,17 +98,17 @@ class _Notes:
         return None
 
     def rows_of(self, files: list[str], rows: dict[str, np.ndarray | int], origin: str) -> np.ndarray:
-        """The files' rows, in their order; by the name without suffix, as there are .png copies of the .jpg."""
+        """The files' rows, in their order; matched without suffix, as there are .png copies of the .jpg files."""
         stems = [PurePosixPath(file).stem for file in files]
         missing = [stem for stem in stems if stem not in rows]
         if missing:
-            raise UserError(f"{origin} has no row of {missing[0]} and {len(missing) - 1} more of the images in "
-                            f"{self.path}; give the file that belongs to them, or --labels none")
+            raise UserError(f"{origin} has no row for {missing[0]} and {len(missing) - 1} more of the images in "
+                            f"{self.path}; use the file that belongs to them, or --labels none")
         return np.array([rows[stem] for stem in stems])
 
 
 def _from_csv(table: str, name: str) -> str:
-    """Kaggle's copy of a text file: commas, and a line of names in all of them."""
+    """Converts Kaggle's copy of a text file, which has commas and always a header line."""
     names, *rows = table.replace(",", " ").splitlines() or [""]
     head = [str(sum(map(bool, rows))), " ".join(names.split()[1:])] if name == ATTRIBUTES else []
     return "\n".join([*head, *rows])
@@ -118,11 +118,11 @@ def _decoded(read: Callable[[], bytes], origin: str) -> str:
     try:
         return read().decode("utf-8-sig")
     except (ValueError, OSError) as error:
-        raise UserError(f"{origin} cannot be read as text ({error}); get it again") from error
+        raise UserError(f"{origin} cannot be read as text ({error}); download it again") from error
 
 
 def parse_attributes(text: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
-    """Names of the attributes, and a row of 0s and 1s (uint8 [K]) per image; the file has -1 and 1."""
+    """Attribute names, and a row of 0s and 1s (uint8 [K]) per image; the file has -1 and 1."""
     lines = text.splitlines()
     try:
         count, names = int(lines[0]), tuple(lines[1].split())
@@ -131,10 +131,10 @@ def parse_attributes(text: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]
     rows = {}
     for stem, values in _rows(lines[2:]):
         if len(values) != len(names) or not {"-1", "1"}.issuperset(values):
-            raise UserError(f"{ATTRIBUTES}: the row of {stem} does not have {len(names)} values of -1 or 1")
+            raise UserError(f"{ATTRIBUTES}: the row for {stem} does not have {len(names)} values of -1 or 1")
         rows[stem] = np.frombuffer(bytes([value == "1" for value in values]), np.uint8)
     if len(rows) != count:
-        raise UserError(f"{ATTRIBUTES} announces {count:,} rows and has {len(rows):,}; it is cut short")
+        raise UserError(f"{ATTRIBUTES} announces {count:,} rows but has {len(rows):,}; download it again")
     return names, rows
 
 
@@ -143,7 +143,7 @@ def parse_numbers(text: str, origin: str) -> dict[str, int]:
     rows = {}
     for stem, values in _rows(text.splitlines()):
         if len(values) != 1 or not values[0].isdigit():
-            raise UserError(f"{origin}: the row of {stem} is not a file name and a number")
+            raise UserError(f"{origin}: the row for {stem} is not a file name and a number")
         rows[stem] = int(values[0])
     return rows
 

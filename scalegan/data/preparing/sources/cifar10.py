@@ -1,4 +1,4 @@
-"""CIFAR-10: the original pickled batches, or folders of images, as train/<class>/ and test/<class>/."""
+"""CIFAR-10: the original pickled batches, or folders of images in train/<class>/ and test/<class>/."""
 
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -40,7 +40,7 @@ def _folders(path: Path, store: Store, split: str) -> Listed:
 
 
 def _part(file: str, depth: int) -> str | None:
-    """The folder at `depth` in which, with another in it, a file lies: an archive may have one around all."""
+    """The folder at `depth` on a file's path, if there is another below it: an archive may wrap all in one folder."""
     folders = file.split("/")[:-1]
     return folders[depth] if len(folders) > depth + 1 else None
 
@@ -83,8 +83,8 @@ def _batch(store: Store, name: str) -> tuple[np.ndarray, np.ndarray]:
     tree = read_arrays(store.read(name), origin)
     try:
         flat, labels = tree[b"data"], np.array(tree[b"labels"])
-    except (TypeError, KeyError, ValueError):   # the last of ragged lists
-        raise UserError(f"{origin} has no data and labels; is it CIFAR-10's?") from None
+    except (TypeError, KeyError, ValueError):   # ValueError: ragged lists
+        raise UserError(f"{origin} has no data and labels; is it from CIFAR-10?") from None
     fits = (isinstance(flat, np.ndarray) and flat.dtype == np.uint8 and labels.ndim == 1
             and flat.shape == (len(labels), 3 * _SIDE * _SIDE) and labels.dtype.kind == "i"
             and np.isin(labels, range(len(CLASSES))).all())

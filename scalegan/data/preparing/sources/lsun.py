@@ -13,9 +13,9 @@ from scalegan.data.preparing.sources.base import Entry, Picture, Place, attempt
 from scalegan.data.preparing.sources.stores import Zip
 from scalegan.errors import UserError
 
-# An LMDB is read through a memory map, whose touched pages count as this process's memory until it is closed; and with
-# each page touched (a value's first even where only its key is read) the system maps up to 2 MB around it. So it is
-# closed and opened again after so many records: memory stays flat, in whatever order the values lie.
+# An LMDB is read through a memory map, whose touched pages count as this process's memory until it is closed; and for
+# each page touched (the first one of a value even if only its key is read) the system maps up to 2 MB around it.
+# Reopening it after this many records keeps memory flat, in whatever order the values lie.
 _SLICE = 64
 
 
@@ -23,7 +23,7 @@ class Lsun:
     """One or several LMDBs; with several, the category is the label.
 
     Args:
-        labels: `auto` (class where there are several), `class` or `none`.
+        labels: `auto` (class if there are several), `class` or `none`.
     """
 
     def __init__(self, paths: list[Path], labels: str = "auto") -> None:
@@ -34,8 +34,8 @@ class Lsun:
         categories = tuple(_category(path) for path in self.paths)
         labelled = labels == "class" or (labels == "auto" and len(paths) > 1)
         if labelled and len(set(categories)) < len(categories):
-            raise UserError(f"two of the LMDBs are called alike: {', '.join(categories)}; rename a folder, or give "
-                            "--labels none")
+            raise UserError(f"two of the LMDBs have the same category: {', '.join(categories)}; rename a folder, or "
+                            "use --labels none")
         self.labels = LabelSchema("class", categories) if labelled else LabelSchema()
         self.name = "lsun: " + ", ".join(path.name for path in self.paths)
 
@@ -56,7 +56,7 @@ class Lsun:
                 key = yield from _slice(cursor, number, label)
 
     def sample(self, count: int) -> list[tuple[str, Picture | Exception]]:
-        """The first of each category: LSUN's keys are hashes, so they are as good as any."""
+        """The first records of each category: LSUN's keys are hashes, so these are as good as any."""
         taken, share = [], -(-count // len(self.paths))
         for number in range(len(self.paths)):
             entries = self._category_entries(number, b"")
@@ -66,7 +66,7 @@ class Lsun:
 
 
 def _slice(cursor: lmdb.Cursor, number: int, label: int | None) -> Iterator[Entry]:
-    """A slice of entries from the cursor on; returns the key to go on at, or None at the end."""
+    """Yields a slice of entries from the cursor on; returns the key to resume at, or None at the end."""
     for passed, key in enumerate(cursor.iternext(keys=True, values=False)):
         if passed == _SLICE:
             return key
@@ -94,7 +94,7 @@ def _open(path: Path) -> lmdb.Environment:
 
 
 def _count(path: Path) -> int:
-    """Records in an LMDB that is whole: reading past the end of a truncated map would kill the process."""
+    """Counts an LMDB's records; refuses a truncated one, as reading past its end would kill the process."""
     environment = _open(path)
     try:
         facts, last_page = environment.stat(), environment.info()["last_pgno"]
@@ -113,12 +113,12 @@ def _database(path: Path) -> Path:
     if path.is_file() and zipfile.is_zipfile(path):
         inside = [path.parent / name for name in Zip(path).names() if name.endswith("data.mdb")]
         raise UserError(f"{path} is still zipped, and an LMDB is read through a memory map, which a zip does not "
-                        f"allow; run `unzip {shlex.quote(str(path))} -d {shlex.quote(str(path.parent))}` and give "
-                        f"{inside[0].parent if inside else 'the folder that comes out'}")
+                        f"allow; run `unzip {shlex.quote(str(path))} -d {shlex.quote(str(path.parent))}` and use "
+                        f"{inside[0].parent if inside else 'the unpacked folder'}")
     if path.is_dir() and not (path / "data.mdb").exists():
         inside = sorted(p.parent for p in path.glob("*/data.mdb"))
         hint = f"; did you mean {inside[0]}?" if inside else ""
-        raise UserError(f"{path} has no data.mdb, so it is no LMDB{hint}")
+        raise UserError(f"{path} has no data.mdb, so it is not an LMDB{hint}")
     if not path.exists():
         raise UserError(f"{path} does not exist")
     return path

@@ -10,27 +10,27 @@ from scalegan.errors import UserError
 
 
 def read_arrays(data: bytes, origin: str) -> object:
-    """What the pickle holds: containers, numbers, bytes and NumPy arrays.
+    """The pickle's content: containers, numbers, bytes and NumPy arrays.
 
     Raises:
-        UserError: where it names any other class or function, or is damaged.
+        UserError: if it names any other class or function, or is damaged.
     """
     try:
         return _ArraysOnly(io.BytesIO(data), encoding="bytes").load()
     except (pickle.UnpicklingError, ValueError, TypeError, EOFError, IndexError, KeyError, AttributeError,
             OverflowError, MemoryError) as error:
-        # A damaged pickle stops the unpickler in any of these ways.
+        # The unpickler may raise any of these on a damaged pickle.
         raise UserError(f"{origin} is not a pickle of arrays: {error}") from error
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """Stands in for `_codecs.encode`, by which Python 3 writes bytes in protocol 2."""
+    """Replaces `_codecs.encode`, with which Python 3 writes bytes in protocol 2."""
     if encoding not in ("latin1", b"latin1"):
         raise pickle.UnpicklingError(f"it asks for the codec {encoding!r}")
     return text.encode("latin1")
 
 
-_ADMITTED = {
+_ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy", "ndarray"): np.ndarray,
@@ -40,10 +40,10 @@ _ADMITTED = {
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Every object that a pickle makes beyond plain containers comes through here."""
+    """Resolves only the names in `_ALLOWED`; a pickle needs one for anything beyond plain containers."""
 
     def find_class(self, module: str, name: str) -> object:
         try:
-            return _ADMITTED[module, name]
+            return _ALLOWED[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which is not read from data") from None
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which is not allowed") from None

@@ -1,4 +1,4 @@
-"""Where files lie: a folder, a zip that is read in place, a tar. Each gives bytes by name, from any process."""
+"""Stores of files: a folder, a zip that is read in place, or a tar. Each reads bytes by name, in any process."""
 
 import gzip
 import os
@@ -28,11 +28,11 @@ class Store(Protocol):
     def names(self) -> list[str]: ...
 
     def read(self, name: str) -> bytes:
-        """Raises ValueError or OSError where the file is damaged or gone."""
+        """Raises ValueError or OSError if the file is damaged or missing."""
 
 
 class Folder:
-    """A folder and all below it."""
+    """A folder and everything below it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,7 +40,7 @@ class Folder:
     def names(self) -> list[str]:
         found = []
         for folder, folders, files in os.walk(self.path, followlinks=True):
-            folders[:] = [name for name in folders if not _leads_round(Path(folder, name))]
+            folders[:] = [name for name in folders if not _is_cyclic(Path(folder, name))]
             inside = Path(folder).relative_to(self.path).as_posix()
             found += files if inside == "." else [f"{inside}/{file}" for file in files]
         return found
@@ -49,13 +49,13 @@ class Folder:
         return (self.path / name).read_bytes()
 
 
-def _leads_round(path: Path) -> bool:
-    """Whether a link leads back to a folder on the way to it."""
+def _is_cyclic(path: Path) -> bool:
+    """Whether a link points to one of its own parent folders."""
     return path.is_symlink() and path.resolve() in {above.resolve() for above in path.parents}
 
 
 class _Member(NamedTuple):
-    """What is needed to read a zip's file without the zip's directory."""
+    """What is needed to read a file of a zip without the zip's directory."""
 
     offset: int
     packed: int
@@ -64,8 +64,8 @@ class _Member(NamedTuple):
 
 
 class Zip:
-    """A zip, stored or deflated. Files are read by offset, so that many processes share it and hold no directory
-    but this one."""
+    """A zip, stored or deflated. Files are read by offset, so many processes can share it and need no directory other
+    than `members`."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.changed = path, path.stat().st_mtime_ns
@@ -73,18 +73,18 @@ class Zip:
             with zipfile.ZipFile(path) as archive:
                 infos = [info for info in archive.infolist() if not info.is_dir()]
         except zipfile.BadZipFile as error:
-            raise UserError(f"{path} is not a whole zip ({error}); download it again") from error
+            raise UserError(f"{path} is not a complete zip ({error}); download it again") from error
         self._check(infos)
-        separator = "/" if any("/" in info.filename for info in infos) else "\\"     # which old Windows writes
+        separator = "/" if any("/" in info.filename for info in infos) else "\\"     # written by old Windows
         self.members = {_plain(info.filename.replace(separator, "/")):
                         _Member(info.header_offset, info.compress_size, info.compress_type, info.CRC) for info in infos}
 
     def _check(self, infos: list[zipfile.ZipInfo]) -> None:
         for info in infos:
             if info.flag_bits & 1:
-                raise UserError(f"{self.path} is encrypted; unpack it and give the folder")
+                raise UserError(f"{self.path} is encrypted; unpack it and use the folder")
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise UserError(f"{self.path} is packed by method {info.compress_type}; unpack it and give the folder")
+                raise UserError(f"{self.path} uses compression {info.compress_type}; unpack it and use the folder")
 
     def names(self) -> list[str]:
         return list(self.members)
@@ -106,15 +106,15 @@ class Zip:
 
 
 def _plain(name: str) -> str:
-    """Without / or ./ before it."""
+    """The name without a leading / or ./."""
     return str(PurePosixPath("/", name).relative_to("/"))
 
 
 class Tar:
-    """A tar, packed or not; read from its start each time, so for a few large files only.
+    """A tar, compressed or not; read from the start each time, so only for a few large files.
 
     Raises:
-        UserError: where it is not whole.
+        UserError: if it is incomplete.
     """
 
     def __init__(self, path: Path) -> None:
@@ -134,17 +134,17 @@ class Tar:
             with tarfile.open(self.path) as archive:
                 yield archive
         except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise UserError(f"{self.path} is not a whole tar ({error}); download it again") from error
+            raise UserError(f"{self.path} is not a complete tar ({error}); download it again") from error
 
 
 @lru_cache(maxsize=8)
 def _descriptor(path: Path, changed: int) -> int:
-    """An open file, kept; `changed` tells a file that was replaced from the one before."""
+    """A cached open file; `changed` tells a replaced file from the old one."""
     return os.open(path, os.O_RDONLY)
 
 
 def open_store(path: Path) -> Store:
-    """Raises UserError where there is nothing that can be read."""
+    """Opens a folder, zip or tar. Raises UserError if it is none of these."""
     if path.is_dir():
         return Folder(path)
     if not path.exists():
@@ -153,18 +153,18 @@ def open_store(path: Path) -> Store:
         return Tar(path)
     if zipfile.is_zipfile(path) or path.suffix == ".zip":
         return Zip(path)
-    raise UserError(f"{path} is neither a folder, a zip nor a tar")
+    raise UserError(f"{path} is not a folder, a zip or a tar")
 
 
 def image_files(store: Store) -> list[str]:
     """The visible image files of a store, in natural order: 2.jpg before 10.jpg.
 
     Raises:
-        UserError: for a tar, in which every single one would be searched for from the start.
+        UserError: for a tar, since finding each image would mean reading from the start.
     """
     files = sorted(filter(_is_image, store.names()), key=natural)
     if files and isinstance(store, Tar):
-        raise UserError(f"{store.path} is a tar of images, which has no directory to find them by; unpack it and give "
+        raise UserError(f"{store.path} is a tar of images, which has no directory to find them by; unpack it and use "
                         "the folder")
     return files
 
@@ -176,5 +176,5 @@ def _is_image(name: str) -> bool:
 
 
 def natural(name: str) -> tuple[list[str | int], str]:
-    """Sorts digits as numbers; the name itself decides between 1.jpg and 01.jpg."""
+    """Sort key that compares digits as numbers; the name itself decides between 1.jpg and 01.jpg."""
     return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", name))], name

@@ -10,11 +10,11 @@ from scalegan.data.preparing.sources.base import Listed
 from scalegan.data.preparing.sources.stores import Store, image_files, open_store
 from scalegan.errors import UserError
 
-_CLASSES = 100_000      # as many may be numbered, however few images there are
+_MAX_CLASSES = 100_000  # allowed however few images there are
 
 
 def open_zip(path: Path, labels: str = "auto") -> Listed:
-    """Images in order of their names, labels as `{"labels": [["00000/img00000000.png", 6], ...]}` has them.
+    """Images in order of their names, with labels from `{"labels": [["00000/img00000000.png", 6], ...]}`.
 
     Args:
         labels: `auto` (what dataset.json has), `class`, `attributes` (lists of 0 and 1) or `none`.
@@ -33,8 +33,9 @@ def open_zip(path: Path, labels: str = "auto") -> Listed:
     if labels not in ("auto", kind):
         raise UserError(f"--labels {labels}: dataset.json in {path} has labels of kind '{kind}'")
     count = int(table.max()) + 1 if kind == "class" else table.shape[1]
-    if kind == "class" and count > max(len(files), _CLASSES):
-        raise UserError(f"dataset.json in {path} has a class {count - 1} for {len(files):,} images; number them from 0")
+    if kind == "class" and count > max(len(files), _MAX_CLASSES):
+        raise UserError(f"dataset.json in {path} has a class {count - 1} for {len(files):,} images; "
+                        "number classes from 0")
     return Listed(name, store, files, LabelSchema(kind, tuple(map(str, range(count)))), table)
 
 
@@ -54,7 +55,7 @@ def _table(store: Store, files: list[str]) -> np.ndarray | None:
     folder = table.removesuffix("dataset.json")
     missing = [file for file in files if file.removeprefix(folder) not in by_name]
     if missing:
-        raise UserError(f"{origin} has no label of {missing[0]} and {len(missing) - 1} more; give --labels none")
+        raise UserError(f"{origin} has no label for {missing[0]} and {len(missing) - 1} more; use --labels none")
     return _checked([by_name[file.removeprefix(folder)] for file in files], origin)
 
 
@@ -68,4 +69,4 @@ def _checked(labels: list, origin: str) -> np.ndarray:
         return table.astype(np.int64)
     if table.ndim == 2 and table.dtype.kind in "iufb" and np.isin(table, (0, 1)).all():
         return table.astype(np.uint8)
-    raise UserError(f"{origin} has labels that are neither class numbers nor lists of 0 and 1; give --labels none")
+    raise UserError(f"{origin} has labels that are neither class numbers nor lists of 0 and 1; use --labels none")
