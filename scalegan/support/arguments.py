@@ -1,10 +1,10 @@
-"""Types of command line arguments, for argparse."""
+"""Argument types for argparse."""
 
 from argparse import ArgumentTypeError
 
 
 def positive(text: str) -> int:
-    """A whole number from 1 on."""
+    """A whole number, at least 1."""
     if not text.isdigit() or int(text) < 1:
         raise ArgumentTypeError(f"'{text}' is not a positive number")
     return int(text)
