@@ -1,4 +1,4 @@
-"""Where things lie: what the package ships, and what it keeps on this machine."""
+"""Paths of the files that the package ships, and of its cache on this machine."""
 
 import os
 from pathlib import Path
@@ -7,17 +7,17 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def cache_root() -> Path:
-    """What is kept between runs: $SCALEGAN_CACHE, or ~/.cache/scalegan."""
+    """Folder for files kept between runs: $SCALEGAN_CACHE, or ~/.cache/scalegan."""
     return Path(os.environ.get("SCALEGAN_CACHE") or Path.home() / ".cache" / "scalegan")
 
 
 def shipped(in_checkout: str, in_package: str, variable: str) -> list[Path]:
-    """Folders of files that ship with ScaleGAN, in the order of looking them up.
+    """Folders of files that ship with ScaleGAN, in search order.
 
     Args:
-        in_checkout: the folder in a checkout, from its root.
+        in_checkout: the folder's path from the root of a checkout.
         in_package: its name in an installed package.
-        variable: environment variable that names further folders, which come first.
+        variable: environment variable that lists more folders, which come first.
     """
     named = [Path(part) for part in os.environ.get(variable, "").split(os.pathsep) if part]
     installed = _PACKAGE / in_package
