@@ -1,4 +1,4 @@
-"""Sources that tests write: pictures, LMDBs, CelebA's files, CIFAR-10's pickles; and where the real ones are."""
+"""Synthetic data sources: pictures, LMDBs, CelebA's files, CIFAR-10's pickles; and where to find the real ones."""
 
 import io
 import os
@@ -24,7 +24,7 @@ def real_data(name: str) -> Path:
 
 
 def pixels(number: int, width: int = 40, height: int = 32) -> np.ndarray:
-    """A smooth picture of its own for each number, uint8 [height, width, 3]."""
+    """A different smooth picture for each number, uint8 [height, width, 3]."""
     generator = np.random.default_rng(number)
     coarse = Image.fromarray(generator.integers(0, 256, (4, 4, 3), dtype=np.uint8))
     return np.array(coarse.resize((width, height), Image.Resampling.BICUBIC))
@@ -46,14 +46,16 @@ def write_lmdb(path: Path, records: dict[bytes, bytes]) -> Path:
 
 
 def lsun_records(count: int, first: int = 0, format: str = "JPEG") -> dict[bytes, bytes]:
-    """Opaque keys of 40 characters, as LSUN's; every third picture upright, the others wide."""
+    """Records with opaque 40-character keys, like LSUN's; every third picture is in portrait, the others in landscape
+    format."""
     return {f"{(i * 7919 + 13) % 65536:04x}{i:036x}".encode():
             encoded(pixels(i, *((32, 44) if i % 3 == 0 else (44, 32))), format)
             for i in range(first, first + count)}
 
 
 def write_folder(path: Path, classes: dict[str, int], size: tuple[int, int] = (40, 32)) -> Path:
-    """`classes` images per sub-folder, named 1.jpg ... so that natural order differs from the plain."""
+    """Writes the given number of images per class, named 1.jpg, 2.jpg, ..., so that natural order differs from plain
+    sorting."""
     number = 0
     for name, count in classes.items():
         (path / name).mkdir(parents=True, exist_ok=True)
@@ -71,7 +73,7 @@ def write_zip(path: Path, files: dict[str, bytes], method: int = zipfile.ZIP_STO
 
 
 def celeba_files(count: int, newline: str = "\n") -> dict[str, bytes]:
-    """CelebA in small: 178 x 218, image i with attribute k where bit k of i is set, identities in pairs."""
+    """A small CelebA: 178 x 218 px, image i has attribute k if bit k of i is set, two images per identity."""
     names = [f"{i + 1:06d}.jpg" for i in range(count)]
     rows = [f"{name} " + " ".join(" 1" if i >> k & 1 else "-1" for k in range(len(ATTRIBUTE_NAMES)))
             for i, name in enumerate(names)]
@@ -92,7 +94,7 @@ def write_files(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def cifar_files(per_batch: int = 4) -> tuple[dict[str, bytes], np.ndarray]:
-    """The six batches and meta in the published layout (protocol 2, bytes keys), and the training pixels."""
+    """The six batches in the published layout (protocol 2, bytes keys), and the training pixels."""
     files, kept = {}, []
     for number, name in enumerate([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]):
         pictures = np.stack([pixels(100 * number + i, 32, 32) for i in range(per_batch)])

@@ -1,4 +1,4 @@
-"""Schedules: their values, and everything that follows one."""
+"""Schedules: their values, and everything that they control."""
 
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def test_half_life_follows_its_schedule() -> None:
 
 @pytest.mark.slow
 def test_r1_follows_its_schedule_which_does_not_depend_on_where_the_run_ends(tiny_recipe: Path, tmp_path: Path) -> None:
-    """gamma = 0 up to 128 images; the same reports from a run that ends later."""
+    """gamma is 0 up to 128 images; a run that ends later has the same reports."""
     common = [f"recipe={tiny_recipe}", "game.penalties.r1={gamma: {kind: step, start: 0, steps: {128: 1}}, every: 1}",
               "optimizer.D.lr={kind: cosine, start: 1e-3, end: 0, images: 400}", "log.every_images=64"]
     for total in (256, 384):
@@ -76,7 +76,7 @@ def test_r1_follows_its_schedule_which_does_not_depend_on_where_the_run_ends(tin
     ("optimizer.G.lr={start: 1e-3, end: 0, image: 100}", "optimizer.G.lr.image"),
     ("optimizer.G.betas=[{kind: step, start: 0.5, steps: {10: 1.0}}, 0.9]", "1.0 is not below 1"),
 ])
-def test_what_is_no_schedule_is_said(wrong: str, says: str) -> None:
+def test_invalid_schedules_are_refused(wrong: str, says: str) -> None:
     with pytest.raises(RecipeError, match=says) as caught:
         loading.load(["recipe=quickstart", wrong])
     assert "\n" not in str(caught.value)
