@@ -100,7 +100,7 @@ def test_what_cannot_be_sampled_is_said(arguments: list[str], says: str, finishe
 
 @pytest.mark.parametrize("verb", [sample, export, inspection], ids=lambda module: module.__name__)
 def test_a_folder_without_a_run_is_told(verb: object, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no run folder with a whole checkpoint") as caught:
+    with pytest.raises(UserError, match="not a run folder with a complete checkpoint") as caught:
         verb.main([str(tmp_path)])
     assert "\n" not in str(caught.value)
 
