@@ -1,7 +1,7 @@
 """DeepSpeed's ZeRO: each rank keeps its part of the optimizers' state (stage 1) and of the gradients (stage 2).
 
 One DeepSpeed engine per player. To be exact with several players and with penalties:
-- players that a phase does not move are frozen, otherwise their gradients are silently reduced with the others;
+- players that a phase does not move are frozen, otherwise their gradients are silently reduced with the movers';
 - forwards call the networks directly: through DeepSpeed's wrapper, second derivatives fail or are wrong;
 - DeepSpeed is told where accumulation ends, as every phase counts its own micro-batches;
 - precision is handled here (autocast, and a loss scale per phase for fp16): DeepSpeed sees fp32 weights and gradients.

@@ -64,17 +64,17 @@ def _reports(path: Path) -> list[dict[str, float]]:
 
 def comparable_evaluations(runs: Sequence[Seen]) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
     """By run, its newest evaluation that is comparable with the first evaluated run's newest; or why there is none."""
-    beside: dict[int, dict[str, Any]] = {}
+    chosen: dict[int, dict[str, Any]] = {}
     refused: dict[int, str] = {}
     for number, run in enumerate(runs):
-        first = next(iter(beside.items()), None)
+        first = next(iter(chosen.items()), None)
         for result in reversed(run.evaluations):
             reason = first and results.comparable(first[1], result)
             if reason is None:
-                beside[number] = result
+                chosen[number] = result
                 break
             refused.setdefault(number, f"{runs[first[0]].name} and {run.name}: {reason}")
-    return beside, {number: reason for number, reason in refused.items() if number not in beside}
+    return chosen, {number: reason for number, reason in refused.items() if number not in chosen}
 
 
 # --- the page -------------------------------------------------------------------------------------------------------
@@ -95,10 +95,10 @@ svg .grid { stroke: #e6e6e6; } svg polyline { fill: none; stroke-width: 1.6; }
 """
 
 
-def page(runs: Sequence[Seen], beside: dict[int, dict[str, Any]], refused: dict[int, str]) -> str:
+def page(runs: Sequence[Seen], chosen: dict[int, dict[str, Any]], refused: dict[int, str]) -> str:
     """The whole page as HTML."""
     title = ", ".join(run.name for run in runs)
-    sections = [_runs_table(runs), _evaluations(runs, beside, refused), _pictures(runs), _curves(runs, set(refused))]
+    sections = [_runs_table(runs), _evaluations(runs, chosen, refused), _pictures(runs), _curves(runs, set(refused))]
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
     body = "\n".join([f"<h1>{escape(title)}</h1>", *sections])
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>{body}</body></html>\n'
@@ -116,17 +116,17 @@ def _runs_table(runs: Sequence[Seen]) -> str:
     return _table("Runs", ["", *_legend(runs)], rows)
 
 
-def _evaluations(runs: Sequence[Seen], beside: dict[int, dict[str, Any]], refused: dict[int, str]) -> str:
-    if not beside:
+def _evaluations(runs: Sequence[Seen], chosen: dict[int, dict[str, Any]], refused: dict[int, str]) -> str:
+    if not chosen:
         return ""
-    shown = [runs[number] for number in beside]
-    figures = [_flattened(result["metrics"]) for result in beside.values()]
+    shown = [runs[number] for number in chosen]
+    figures = [_flattened(result["metrics"]) for result in chosen.values()]
     keys = dict.fromkeys(key for found in figures for key in found)
-    rows = [["images", *(f"{result['images']:,}" if "images" in result else "" for result in beside.values())]]
-    if any(result.get("ema") for result in beside.values()):
-        rows += [["average", *(result.get("ema") or "main" for result in beside.values())]]
+    rows = [["images", *(f"{result['images']:,}" if "images" in result else "" for result in chosen.values())]]
+    if any(result.get("ema") for result in chosen.values()):
+        rows += [["average", *(result.get("ema") or "main" for result in chosen.values())]]
     rows += [[key, *(_figure(found.get(key)) for found in figures)] for key in keys]
-    one = next(iter(beside.values()))
+    one = next(iter(chosen.values()))
     note = (f"{one['extractor']['name']}, resize {one['resize']}, {one['num_samples']:,} samples against "
             f"{one['data']['path']}")
     table = _table("Evaluations", ["", *(escape(run.name) for run in shown)], rows)

@@ -79,7 +79,7 @@ class Run:
 
     @contextlib.contextmanager
     def networks(self) -> Iterator[dict[str, nn.Module]]:
-        """The game's exports, averaged where they are to be, in eval mode inside the context."""
+        """The game's exports, in eval mode inside the context, with the moving averages of those that use them."""
         averaged, players = self.averages.networks(), self.game.players
         networks = {name: self.game.compose(export, [averaged[p] if export.averaged else players[p]
                                                      for p in export.players])

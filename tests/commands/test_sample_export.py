@@ -40,7 +40,7 @@ def test_run_folder_holds_what_the_contract_says(finished_run: Path) -> None:
 def test_another_identity_is_refused(finished_run: Path, tiny_recipe: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(finished_run, tmp_path / "run"))
     done = train(f"recipe={tiny_recipe}", f"run_dir={run}", "seed=1", code=2)
-    assert "seed=0" in done.stderr and "another run" in done.stderr
+    assert "seed=0" in done.stderr and "a different run" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
