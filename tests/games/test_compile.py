@@ -93,4 +93,4 @@ def test_a_resumed_compiled_run_has_the_same_bits(tiny_recipe: Path, tmp_path: P
     assert digest(moved) == digest(straight)
     assert reports(moved)[-1] == reports(straight)[-1]
     done = train(f"recipe={tiny_recipe}", f"run_dir={moved}", "total_images=1344", "snapshot.every_images=0")
-    assert "bits may differ because compile was True and is False" in done.stdout
+    assert "bits may differ because compile was True and is now False" in done.stdout
