@@ -192,7 +192,7 @@ def test_discriminator_computes_what_the_reference_does(case):
 def test_a_state_dict_of_another_shape_is_refused_in_a_sentence():
     state = generator_state(**GENERATORS["32 px, the CIFAR script"][0])
     for change, message in (({"linear.weight": torch.ones(7, 12)}, "should be"),
-                            ({"surplus": torch.ones(1)}, "no place"),
+                            ({"surplus": torch.ones(1)}, "no counterpart"),
                             ({"blocks.1.0.bn1.stored_mean": None}, "stored_mean"),
                             ({"linear.bias": 3}, "not a tensor")):
         with pytest.raises(ValueError, match=message):

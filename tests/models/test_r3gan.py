@@ -143,7 +143,7 @@ def test_the_networks_compute_what_the_references_do(case, wrapper):
 def test_a_state_dict_of_another_shape_is_refused_in_a_sentence():
     state = generator_state(**SHAPE, latent=6)
     for change, message in (({"AggregationLayer.Layer.weight": torch.ones(3, 5, 1, 1)}, "should be"),
-                            ({"surplus": torch.ones(1)}, "no place"),
+                            ({"surplus": torch.ones(1)}, "no counterpart"),
                             ({"MainLayers.1.Layers.1.NonLinearity2.Bias": None}, "NonLinearity2.Bias"),
                             ({"MainLayers.1.Layers.0.Resampler.Kernel": torch.ones(4, 4) / 16}, "filter")):
         with pytest.raises(ValueError, match=message):
