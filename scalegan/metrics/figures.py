@@ -63,7 +63,7 @@ def of_features(asked: tuple[str, ...], fakes: SetFeatures, reals: SetFeatures |
 
 def by_class(fakes: SetFeatures, fake_classes: np.ndarray, reals: SetFeatures,
              real_classes: np.ndarray) -> dict[int, float]:
-    """The Fréchet distance within each class with two or more images in both sets (intra-FID: Miyato & Koyama, 2018)."""
+    """The Fréchet distance within each class with two or more images in both sets (intra-FID, Miyato & Koyama 2018)."""
     found = {}
     for number in np.intersect1d(fake_classes, real_classes).tolist():
         of_fakes, of_reals = np.flatnonzero(fake_classes == number), np.flatnonzero(real_classes == number)
