@@ -56,5 +56,5 @@ def test_it_learns_to_give_what_it_is_trained_on_a_low_energy() -> None:
 
 
 def test_sides_that_cannot_be_halved_three_times_are_refused() -> None:
-    with pytest.raises(ValueError, match="no multiple of 8"):
+    with pytest.raises(ValueError, match="not a multiple of 8"):
         convolutional(20, 3, 8, 4)
