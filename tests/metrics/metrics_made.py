@@ -49,7 +49,7 @@ def write_inception(path: Path) -> Path:
 
     class Bare(FeatureExtractorInceptionV3):
         def load_state_dict(self, state: dict, **options: object) -> None:
-            """Keeps what it was made with."""
+            """Keeps the initial weights."""
 
     torch.save({}, path)
     state = Bare("inception", ["2048"], feature_extractor_weights_path=str(path)).state_dict()
