@@ -220,7 +220,7 @@ class Game(nn.Module):
     Subclasses are built by `make`. Their __init__ sets the networks as attributes, and:
         players: networks by player; they partition the parameters, and each has an optimizer.
         phases: the moves of an iteration, in order; the first takes a fresh batch.
-        compiled: what to call for each player where nothing is differentiated twice: the network, or it compiled.
+        compiled: what to call for each player if nothing is differentiated twice: the network, or a compiled version.
         exports: exported networks, by name.
         default: the export that `scalegan.load` returns if none is named.
         target: the stream that `fakes` are compared with; the first if empty.

@@ -67,7 +67,7 @@ def collect(source: Images | Samples, numbers: np.ndarray, extractor: Extractor,
     """The features of the images `numbers` of a set.
 
     Args:
-        keep: keep vectors and logits beside the moments.
+        keep: keep vectors and logits besides the moments.
         advance: called with about the number of images that all ranks have finished since the last call.
 
     Raises:

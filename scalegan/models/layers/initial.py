@@ -10,5 +10,5 @@ Generators = Callable[[str], torch.Generator | None]
 
 
 def unseeded(name: str) -> None:
-    """The generator of a model built by hand: torch's global one."""
+    """The generator of a model built outside the trainer: torch's global one."""
     return None

@@ -14,7 +14,7 @@ from scalegan.models.layers.tracked import Tracked
 
 
 class PlainWeight(nn.Module):
-    """A weight as it is."""
+    """A weight without normalisation."""
 
     def __init__(self, *shape: int) -> None:
         super().__init__()
