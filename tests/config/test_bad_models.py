@@ -53,7 +53,7 @@ def test_a_resolution_that_the_family_does_not_support(family, resolution, has, 
 
 @pytest.mark.parametrize("family, more, says", [
     ("biggan", ["model.attention=[7]"], "no block ends at the attention resolution 7"),
-    ("biggan", ["model.hierarchical=true", "data.labels=class"], "give shared_dim"),
+    ("biggan", ["model.hierarchical=true", "data.labels=class"], "set shared_dim"),
     ("r3gan", ["model.cardinality=5"], "cannot be cut into 5 groups"),
     ("r3gan", ["model.widths=[16,16]"], "need 4 stages"),
 ])
