@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
@@ -40,7 +40,7 @@ NARROW = {
     "r3gan_ada": ["model.width=16", "model.cardinality=4"],
     "stylegan2": _NARROW_STYLEGAN2,
     "stylegan2_ada": _NARROW_STYLEGAN2,
-    "biggan": ["model.width=4"],
+    "biggan": ["model.width=8"],
 }
 _QUIET = ["checkpoint.every_images=0", "snapshot.rows=2", "snapshot.columns=4", "log.tensorboard=false",
           "data.workers=2"]
@@ -48,10 +48,10 @@ _QUIET = ["checkpoint.every_images=0", "snapshot.rows=2", "snapshot.columns=4", 
 
 def data(check: Check) -> None:
     """Pictures, written as files and prepared by the documented command."""
-    count, side = (128, 48) if check.small else (2048, 288)
+    count, side = (128, 48) if check.small else (1024, 288)
     folder = check.scratch / "pictures"
     start = time.perf_counter()
-    with ThreadPoolExecutor(max(2, min(16, os.cpu_count() or 2))) as pool:
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(lambda number: _picture(folder / "abcd"[number % 4], number, side), range(count)))
     check.say("data.pictures", count=count, side=side, seconds=time.perf_counter() - start)
     for size, shards in check.shards.items():
