@@ -147,10 +147,10 @@ def _call(check: Check, name: str, case: str, seconds: float) -> None:
     log, start = check.scratch / f"{name}_{case}.log", time.monotonic()
     with log.open("w") as file, subprocess.Popen(
             command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
-            env={**_environment(check), "GPU_CHECK_SECONDS": str(seconds)}) as process:
+            env={**_environment(check), "GPU_CHECK_UNTIL": str(time.time() + seconds)}) as process:
         try:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(seconds + 3)       # it should have ended itself by then, and said where it was
+                process.wait(seconds + 10)      # it should have ended itself by then, and said where it was
         finally:
             _end(process)
     taken = time.monotonic() - start
@@ -170,7 +170,8 @@ def _end(process: subprocess.Popen) -> None:
 
 def _child(check: Check, name: str, case: str) -> int:
     """The part itself. Where it takes too long it says where it was, and ends."""
-    faulthandler.dump_traceback_later(float(os.environ.get("GPU_CHECK_SECONDS", 600)), exit=True)
+    left = float(os.environ["GPU_CHECK_UNTIL"]) - time.time()
+    faulthandler.dump_traceback_later(max(1.0, left), exit=True)
     module, _, function = PARTS[name].function.partition(".")
     work = getattr(import_module(f"tools.gpu_checking.{module}"), function)
     work(check, *([case] if PARTS[name].cases else []))
@@ -180,7 +181,8 @@ def _child(check: Check, name: str, case: str) -> int:
 def _environment(check: Check) -> dict[str, str]:
     """What parts and the runs that they start see. Compiled code is kept until the call ends."""
     path = os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "SCALEGAN_DATA": str(check.scratch),
+    threads = {"OMP_NUM_THREADS": "1"} if check.small else {}       # a dry run may have to share its cores
+    return {**os.environ, **threads, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "SCALEGAN_DATA": str(check.scratch),
             "TORCHINDUCTOR_CACHE_DIR": str(check.scratch / "inductor"), "TORCHINDUCTOR_COMPILE_THREADS": "4",
             "TORCH_EXTENSIONS_DIR": str(check.scratch / "extensions")}
 

@@ -60,7 +60,11 @@ def _make(settings: config.Optimizer, player: nn.Module) -> torch.optim.Optimize
 
 @torch.no_grad()
 def materialise(optimizer: torch.optim.Optimizer) -> None:
-    """Makes the state that the first step would make, all zeros as then; the weights stay."""
+    """Makes the state that the first step would make, all zeros as then; the weights stay.
+
+    All of it lies where the weights do: RMSprop would count its steps on the CPU, for which a GPU's host would wait
+    wherever a step may be undone, and which cannot be held against the rest when a checkpoint is due.
+    """
     parameters = optimizer.param_groups[0]["params"]
     kept = [p.clone() for p in parameters]
     for parameter in parameters:
@@ -68,6 +72,6 @@ def materialise(optimizer: torch.optim.Optimizer) -> None:
     optimizer.step()
     for parameter, value in zip(parameters, kept):
         parameter.copy_(value)
-        for tensor in optimizer.state[parameter].values():
-            tensor.zero_()
+        for key, tensor in optimizer.state[parameter].items():
+            optimizer.state[parameter][key] = torch.zeros_like(tensor, device=parameter.device)
     optimizer.zero_grad(set_to_none=True)

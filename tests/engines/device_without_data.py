@@ -59,6 +59,8 @@ def update_every_phase(keys: list[str], there: torch.device) -> None:
             figures = engine.update(phase, Batch(streams, draws, tables, 20_000_000))
             elsewhere = [name for name, figure in figures.items() if figure.device != there]
             assert not elsewhere, f"phase {phase.name}: {elsewhere} lie elsewhere"
+        elsewhere = [name for name, tensor in engine.optimizer_state().items() if tensor.device != there]
+        assert not elsewhere, f"of the optimizers' state, {elsewhere} lie elsewhere"
 
 
 def problem(keys: list[str], there: torch.device) -> str | None:

@@ -4,43 +4,48 @@ Their networks, losses and augmentation are theirs; what brings them together fo
 alternate, each with its own side's flags, so that a device that slows down slows both.
 """
 
-import os
 import statistics
+import subprocess
 import sys
 import time
 import types
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tools.gpu_checking.check import Check, device, wait
+from tools.gpu_checking.check import Check, device, last_lines, wait
 from tools.gpu_checking.stepping import Stepper, profiled, release
 from tools.gpu_checking.steps import keys_of
 
 Step = Callable[[], object]
+_SECONDS = 190      # for the compilation of one extension
 _PHASES = {"G": "Gmain", "G.path": "Greg", "D": "Dmain", "D.r1": "Dreg"}
 
 
 def kernels(check: Check) -> None:
-    """Has each peer compile its CUDA extensions, ahead of the timing; they are kept for the length of the call."""
-    for name, path in check.peers.items():
-        with check.attempt("peers.kernels", peer=name):
-            import subprocess
-
+    """Has the peers compile their CUDA extensions, ahead of the timing and all at once: each takes a minute of a core.
+    They are kept for the length of the call."""
+    def one(name: str, operation: str) -> None:
+        with check.attempt("peers.kernels", peer=name, operation=operation):
             start = time.perf_counter()
-            code = (f"from tools.gpu_checking.peers import enter; enter({str(path)!r}, {str(check.scratch)!r})\n"
-                    "from torch_utils.ops import bias_act, upfirdn2d\nbias_act._init(); upfirdn2d._init()")
-            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
+            code = (f"from tools.gpu_checking.peers import importable; importable({str(check.peers[name])!r})\n"
+                    f"from torch_utils.ops import {operation}; {operation}._init()")
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=_SECONDS)
             if done.returncode:
-                raise RuntimeError((done.stdout + done.stderr)[-4000:])
-            check.say("peers.kernels", peer=name, seconds=time.perf_counter() - start)
+                raise RuntimeError(last_lines(done.stdout + done.stderr))
+            check.say("peers.kernels", peer=name, operation=operation, seconds=time.perf_counter() - start)
+
+    calls = [(name, operation) for name in check.peers for operation in ("bias_act", "upfirdn2d")]
+    with ThreadPoolExecutor(len(calls)) as pool:
+        list(pool.map(lambda call: one(*call), calls))
 
 
 def stylegan3(check: Check) -> None:
     """StyleGAN2-256, `paper256`: theirs in fp16 as they train, ours in bf16; main phases, and lazy penalties' share."""
-    reference = enter(check.peers["stylegan3"], check.scratch)
+    reference = enter(check.peers["stylegan3"])
     small = ["data.resolution=32", "model.channel_base=512", "model.channel_max=16", "precision=fp32"]
     for batch in (8,) if check.small else (8, 32):
         ours = {"ours": Stepper(keys_of("lsun_bedroom_stylegan2", batch, small if check.small else []))}
@@ -55,7 +60,7 @@ def stylegan3(check: Check) -> None:
 
 def r3gan(check: Check) -> None:
     """R3GAN-256, preset FFHQ-256, with augmentation at p = 0.15, as half-way through its schedule."""
-    reference = enter(check.peers["r3gan"], check.scratch)
+    reference = enter(check.peers["r3gan"])
     small = ["data.resolution=32", "model.width=16", "model.cardinality=4", "precision=fp32"]
     batch = 4 if check.small else 16
     ours = {"ours": Stepper(keys_of("lsun_bedroom_r3gan", batch, small if check.small else []))}
@@ -67,14 +72,18 @@ def r3gan(check: Check) -> None:
     _beside(check, "brownvc/R3GAN", batch, theirs, ours, {"D": "D", "G": "G"}, reference)
 
 
-def enter(path: Path | str, scratch: Path | str) -> str:
-    """Makes a peer's modules importable, and says whether its own kernels or its reference code will run."""
-    os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(Path(scratch) / "extensions"))
-    sys.path.insert(0, str(path))
+def importable(path: Path | str) -> None:
+    """Makes a peer's modules importable; one peer in a process, as their modules have the same names."""
     from packaging.version import parse
 
+    sys.path.insert(0, str(path))
     # Newer releases of setuptools are without it, and this is all that peers take from it.
     sys.modules["pkg_resources"] = types.SimpleNamespace(parse_version=parse)
+
+
+def enter(path: Path) -> str:
+    """Imports a peer's operations; whether they will run as its own kernels or as its reference code."""
+    importable(path)
     from torch_utils.ops import bias_act, conv2d_gradfix, grid_sample_gradfix, upfirdn2d
 
     conv2d_gradfix.enabled = grid_sample_gradfix.enabled = True

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def data(check: Check) -> None:
     folder = check.scratch / "pictures"
     start = time.perf_counter()
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda number: _picture(folder / "abcd"[number % 4], number, side), range(count)))
+        list(pool.map(partial(_picture, folder, side), range(count), chunksize=16))
     check.say("data.pictures", count=count, side=side, seconds=time.perf_counter() - start)
     for size, shards in check.shards.items():
         with check.attempt("data.prepare", resolution=size):
@@ -143,11 +144,12 @@ def restart(check: Check) -> None:
     _side_by_side(one, cases, at_once=3)
 
 
-def _picture(folder: Path, number: int, side: int) -> None:
-    """Noise whose power falls with frequency, as in photos, as JPEG."""
+def _picture(root: Path, side: int, number: int) -> None:
+    """Noise whose power falls with frequency, as in photos, as a JPEG of one of four classes."""
     import numpy as np
     from PIL import Image
 
+    folder = root / "abcd"[number % 4]
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.Generator(np.random.Philox(number))
     pixels = np.zeros((side, side, 3), np.float32)
@@ -220,7 +222,8 @@ def _command(arguments: list[str]) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "2", "SCALEGAN_DATA": os.environ.get("SCALEGAN_DATA", "data")}
+    """Few threads each, as several run at a time."""
+    return {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
 
 
 def _last_report(run: Path) -> str:
