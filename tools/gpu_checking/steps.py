@@ -3,6 +3,7 @@
 import json
 import time
 from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -62,11 +63,17 @@ def step(check: Check, case: str) -> None:
 
 def compile_ahead(check: Check, case: str) -> None:
     """Compiles every phase, which keeps CPUs busy for a while; `step_compiled`, timed alone, finds the code."""
+    unfinished = _unfinished(check, case)
+    unfinished.touch()
     _compiled(check, case, "compiled.ahead")
+    unfinished.unlink()
 
 
 def step_compiled(check: Check, case: str) -> None:
     """Networks compiled in passes without penalties, and no memory filled."""
+    if _unfinished(check, case).exists():       # it may have been ended within a file
+        check.say("step", case=case, variant="compiled", why="compiling did not end in time")
+        return
     stepper = _compiled(check, case, "compiled.again")
     batch = stepper.batch
     counted = _flops_file(check, case)
@@ -117,7 +124,11 @@ def _profile(check: Check, case: str, variant: str, stepper: Stepper) -> None:
     check.say("step.kernels", case=case, variant=variant, phase="an iteration, lazy penalties by their share", **totals)
 
 
-def _flops_file(check: Check, case: str):
+def _unfinished(check: Check, case: str) -> Path:
+    return check.scratch / f"compiling_{case}"
+
+
+def _flops_file(check: Check, case: str) -> Path:
     return check.scratch / f"flops_{case}.json"
 
 
