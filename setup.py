@@ -38,7 +38,7 @@ setup(
     package_dir={"scalegan.recipes": "recipes", "scalegan.slurm_profiles": "slurm/profiles"},
     package_data={"scalegan.recipes": ["*.yaml", "_base/*.yaml"], "scalegan.slurm_profiles": ["*.yaml"]},
     install_requires=[
-        "torch>=2.10", "torchvision", "accelerate>=1.10", "webdataset>=1.0", "safetensors>=0.5", "omegaconf>=2.3",
+        "torch>=2.11", "torchvision", "accelerate>=1.10", "webdataset>=1.0", "safetensors>=0.5", "omegaconf>=2.3",
         "pydantic>=2.10", "numpy>=1.26", "pillow>=10", "simplejpeg>=1.8", "rich>=13", "tensorboard>=2.16",
         "lmdb>=1.4", "fsspec>=2024.2", "isal>=1.7",
     ],
