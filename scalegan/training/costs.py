@@ -198,14 +198,9 @@ def _observing(game: Game, phase: Phase) -> list[Tracked]:
 class _NoDraws(Draws):
     """Draws of the right shapes and types."""
 
-    def uniform(self, name: str, *shape: int) -> Tensor:
-        return torch.zeros(len(self), *shape)
-
-    def normal(self, name: str, *shape: int) -> Tensor:
-        return torch.zeros(len(self), *shape)
-
-    def integers(self, name: str, high: int, *shape: int) -> Tensor:
-        return torch.zeros(len(self), *shape, dtype=torch.long)
+    def _drawn(self, kind: str, shapes: Mapping[str, tuple[int, ...]], high: int = 0) -> dict[str, Tensor]:
+        dtype = torch.long if kind == "integers" else torch.float32
+        return {name: torch.zeros(len(self), *shape, dtype=dtype) for name, shape in shapes.items()}
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
