@@ -178,7 +178,7 @@ def measure(game: Game, phase: Phase, batch: Batch, precision: str) -> MicroBatc
         with autocast(precision, held[0].device):
             terms = phase.loss(batch)
             total = torch.stack([term.float() for term in terms.values()]).sum()
-        total.backward()
+        total.backward(inputs=moving)
     observed = [value for module in _observing(game, phase) for value in module.drain().values()]
     cost = MicroBatchCost(meter.flops, meter.peak, sum(p.numel() for p in moving),
                      sum(value.numel() for value in observed) + len(terms) + len(batch.figures))
