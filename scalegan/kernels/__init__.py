@@ -6,8 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 _refused: set[str] = set()
+
+
+def on_gpu(tensor: Tensor) -> bool:
+    """Whether the fused operators are to work on such tensors; the plain PyTorch code does on all others."""
+    return tensor.device.type != "cpu"
 
 
 def run(name: str, kernel: Callable, reference: Callable, *args: Any) -> Any:

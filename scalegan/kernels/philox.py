@@ -66,7 +66,7 @@ def draw(kind: str, keys: Sequence[int], sizes: Sequence[int], positions: Tensor
         sizes: numbers per sample, by key.
         positions: of the samples, int64 [n].
     """
-    if positions.device.type == "cpu":
+    if not kernels.on_gpu(positions):
         return [_plain(kind, key, size, positions, high) for key, size in zip(keys, sizes)]
     signed = [key - 2**64 if key >= 2**63 else key for key in keys]
     flat, n = _fused(kind, signed, list(sizes), positions, high), len(positions)
