@@ -1,4 +1,6 @@
-"""Benchmarks beside a peer or a limit: `tools/benchmark.py loader|step|checkpoint|metrics [--only NAME] [--json]`.
+"""Benchmarks beside a peer or a limit: `tools/benchmark.py SUITE [--only NAME] [--json]`.
+
+Suites are loader, step, checkpoint, metrics, and launches: what an iteration starts on a GPU, counted without one.
 
 `loader` runs on the photos of `--data` (a folder or zip); what peers it needs come with `pip install -e '.[bench]'`.
 `step --model NAME key=value ...` times any configuration instead: seconds per step of one update of every phase.
@@ -18,7 +20,7 @@ from tools.benchmarks import harness
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("suite", choices=["loader", "step", "checkpoint", "metrics"])
+    parser.add_argument("suite", choices=["loader", "step", "checkpoint", "metrics", "launches"])
     parser.add_argument("--only", metavar="NAME", help="one benchmark of the suite")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--data", type=Path, metavar="PATH", help="of suite loader: folder or zip of photos (default: "
