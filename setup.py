@@ -20,7 +20,8 @@ EXTRAS = {
     # What loaders are measured beside. From 0.11 on, mosaicml-streaming holds numpy below 2.2; 0.10 takes any.
     "bench": ["litdata>=0.2.70", "mosaicml-streaming>=0.10,<0.11"],
     "dev": ["pytest>=9", "pytest-timeout>=2.4", "pytest-xdist>=3.6", "ruff>=0.6", "mlxtend>=0.23",
-            "clean-fid==0.1.35", "prdc==0.2", "scikit-learn>=1.5"],
+            "clean-fid==0.1.35", "prdc==0.2", "scikit-learn>=1.5",
+            "triton>=3.4; platform_system == 'Linux'"],     # its interpreter; torch for GPUs brings it, for CPUs not
 }
 # FFCV is compiled against libraries that pip cannot install.
 EXTRAS["all-but-ffcv"] = sorted({requirement for name in EXTRAS.keys() - {"ffcv"} for requirement in EXTRAS[name]})

@@ -10,7 +10,7 @@ from scalegan.config.game import REAL
 from scalegan.data.pixels import from_uint8, to_uint8
 from scalegan.errors import UserError
 from scalegan.games.base import Preview, Sample
-from scalegan.games.sampling import generate, is_styled, latents
+from scalegan.games.sampling import generate, is_styled, keyed_noise, latents
 from scalegan.metrics.images import Images
 from scalegan.randomness import Draws
 
@@ -77,7 +77,7 @@ class Samples:
     def synthesise(self, styles: tuple[Tensor, Tensor | None], draws: Draws) -> Tensor:
         """Images [n, C, H, W]; the noise of a style-based generator is keyed like everything else."""
         if self.style_based:
-            return self.generator.synthesis(styles[0], lambda name, shape: draws.normal(f"noise/{name}", *shape[1:]))
+            return self.generator.synthesis(styles[0], keyed_noise(self.generator, draws))
         return self.generator(*styles, psi=self.psi)
 
     @property
