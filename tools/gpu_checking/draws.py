@@ -2,7 +2,8 @@
 
 import torch
 
-from scalegan.randomness import Draws, philox
+from scalegan.kernels.philox import words
+from scalegan.randomness import Draws
 from tools.gpu_checking.check import Check, device, timed
 
 
@@ -11,7 +12,7 @@ def draws(check: Check) -> None:
     there = device()
     here = torch.cat([torch.arange(64), torch.arange(64) * 7919 + (1 << 40)])
     for key in (0, 12345, (1 << 64) - 1, 0x9E3779B97F4A7C15):
-        check.say("draws.philox", key=str(key), same=philox(key, here.to(there), 37).cpu().equal(philox(key, here, 37)))
+        check.say("draws.philox", key=str(key), same=words(key, here.to(there), 37).cpu().equal(words(key, here, 37)))
     ours, theirs = Draws(3, 1, "check", here), Draws(3, 1, "check", here.to(there))
     for shape in ((), (7,), (512,), (1, 33, 33)):
         for name in ("uniform", "integers", "normal"):
