@@ -9,19 +9,21 @@ from xml.etree import ElementTree
 from tools.gpu_checking.check import Check, last_lines
 
 _ROOT = Path(__file__).resolve().parents[2]
-_SECONDS = 240
 
 
 def tests(check: Check) -> None:
     """Only the files that have such tests are collected: others import what this machine may not have."""
     files = sorted(str(path) for path in (_ROOT / "tests").rglob("test_*.py") if "mark.gpu" in path.read_text())
     report = check.scratch / "junit.xml"
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", f"--junitxml={report}",
-               "--basetemp", str(check.scratch / "pytest"), *files]
-    done = subprocess.run(command, cwd=_ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          timeout=_SECONDS, env={**os.environ, "PYTHONPATH": _path()})
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-v", "-o", "faulthandler_timeout=60",
+               "-p", "no:cacheprovider", f"--junitxml={report}", "--basetemp", str(check.scratch / "pytest"), *files]
+    output = check.out.with_name("gpu_tests.txt")       # beside the results: what a test that hangs had said is kept
+    with output.open("w") as file:
+        done = subprocess.run(command, cwd=_ROOT, stdout=file, stderr=subprocess.STDOUT,
+                              env={**os.environ, "PYTHONPATH": _path()}, check=False)
+    said = output.read_text()
     if not report.exists():
-        raise RuntimeError(last_lines(done.stdout))
+        raise RuntimeError(last_lines(said))
     counts = {"passed": 0, "skipped": 0, "failed": 0}
     for case in ElementTree.parse(report).iter("testcase"):
         name = f"{case.get('classname')}::{case.get('name')}"
@@ -33,7 +35,7 @@ def tests(check: Check) -> None:
                       failed=last_lines(problem.text or problem.get("message", "")))
         elif outcome == "passed":
             check.say("tests.pass", test=name, seconds=float(case.get("time", 0)))
-    check.say("tests", exit_code=done.returncode, **counts, end=done.stdout.splitlines()[-1:])
+    check.say("tests", exit_code=done.returncode, **counts, end=said.splitlines()[-1:])
 
 
 def _path() -> str:
