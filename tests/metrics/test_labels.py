@@ -117,8 +117,8 @@ def test_shards_and_the_folder_that_they_are_of_match(tmp_path: Path, extractor:
 
 
 @pytest.mark.parametrize(("ours", "theirs", "words"), [
-    (in_folders(["cat", "dog"]), in_folders(["0", "1"]), "has the classes cat, dog, and .* has 0, 1: none have the sa"),
-    (in_folders(["cat"]), in_folders(["cat", "dog"]), "class_fid needs classes, and .*ours has none"),
+    (in_folders(["cat", "dog"]), in_folders(["0", "1"]), "has the classes cat, dog, and .* has 0, 1: no name is in"),
+    (in_folders(["cat"]), in_folders(["cat", "dog"]), "class_fid needs classes, but .*ours has none"),
     (in_folders(["cat", "dog", "."]), in_folders(["cat", "dog"]), "has none .*both in sub-folders .*classes"),
     (in_folders(["train", "test"]), in_folders(["cat", "dog"]), r"has none .*splits of a data set"),
     ({**in_folders(["cat"]), "dataset.json": b"["}, in_folders(["cat", "dog"]), "has none .*dataset.json is not of"),
@@ -175,9 +175,9 @@ def conditioned(names: str, **kind: int) -> Spec:
 @pytest.mark.parametrize(("spec", "reals", "expected", "words"), [
     (conditioned("cat dog frog", classes=3), Set([0, 1, 2], "cat dog frog"), [0, 1, 2], ""),
     (conditioned("cat dog frog", classes=3), Set([0, 0, 1], "frog cat dog"), [0, 2], "the data has no images of dog"),
-    (conditioned("cat dog frog", classes=3), Set([0, 1], "cat frog"), [0, 2], "no images of dog, so the generator"),
+    (conditioned("cat dog frog", classes=3), Set([0, 1], "cat frog"), [0, 2], "no images of dog, so none are sampled"),
     (conditioned("cat dog frog", classes=3), Set([1, 2, 3], "ape cat dog frog"), [0, 1, 2], ""),
-    (conditioned("", classes=3), Set([0, 1, 2], "a b c"), [0, 1, 2], "keeps no names of its classes; .*: a, b, c"),
+    (conditioned("", classes=3), Set([0, 1, 2], "a b c"), [0, 1, 2], "record the names of its classes; .*: a, b, c"),
     (conditioned("cat dog", classes=2), Set([], ""), [0, 1], "the data has no labels"),
     (conditioned("smiles young", attributes=2), Set([[0, 1], [0, 1]], "young smiles"), [(1, 0)], ""),
     (conditioned("smiles young", attributes=2), Set([[1, 0, 1], [0, 1, 0]], "old young smiles"), [(0, 1), (1, 0)], ""),
@@ -192,11 +192,11 @@ def test_a_generator_draws_the_classes_of_the_data_by_their_names(spec: Spec, re
 
 @pytest.mark.parametrize(("spec", "reals", "words"), [
     (conditioned("cat dog", classes=2), Set([0, 1], "cat ape"),
-     "the data has the classes ape, which the generator does not know; the generator has cat, dog, and the data has c"),
+     "the data has the classes ape, which the generator lacks; the generator has cat, dog, and the data has cat, ape"),
     (conditioned("smiles young", attributes=2), Set([[0, 1]], "smiles old"),
-     "the generator has the attributes young, which the data does not know"),
-    (conditioned("", classes=3), Set([0, 1], "a b"), "conditioned by 3 classes, and the data has 2 of kind class"),
-    (conditioned("a b", classes=2), Set([[0, 1]], "a b"), "conditioned by 2 classes, and the data has 2 of kind attri"),
+     "the generator has the attributes young, which the data lacks"),
+    (conditioned("", classes=3), Set([0, 1], "a b"), "conditioned on 3 classes, but the data has 2 classes"),
+    (conditioned("a b", classes=2), Set([[0, 1]], "a b"), "conditioned on 2 classes, but the data has 2 attributes"),
 ], ids=["a class that it never saw", "an attribute that the data lacks", "another number", "another kind"])
 def test_labels_that_differ_are_refused_with_both_lists(spec: Spec, reals: Set, words: str) -> None:
     with pytest.raises(UserError, match=words):
