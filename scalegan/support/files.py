@@ -1,6 +1,8 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and files that are written in place without following a planted link."""
 
+import errno
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +11,14 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path, temporary: Path | None = None) -> Iterator[Path]:
-    """A temporary name to write to, which becomes `path` once the block is through and the file is on disk.
+    """A new, empty file to write to, which becomes `path` once the block is through and the file is on disk.
 
     Args:
         temporary: of who may write at the same time as others (`own_name`); else the name with `.tmp` behind it.
     """
     temporary = temporary or path.with_name(path.name + ".tmp")
+    temporary.unlink(missing_ok=True)       # left by a killed process, or a link that someone planted there
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
     try:
         yield temporary
         sync(temporary)
@@ -33,6 +37,36 @@ def write_whole(path: Path, content: bytes | str, temporary: Path | None = None)
     """Writes all of a file, text as UTF-8; see `replacing`."""
     with replacing(path, temporary) as unfinished:
         unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Adds a line to a file in a single write, so that lines of several processes do not mix. Raises OSError for a
+    link in its place; see `open_own`."""
+    descriptor = open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    with open(descriptor, "ab", buffering=0) as file:
+        content = (line + "\n").encode()
+        while content:
+            content = content[file.write(content):]
+
+
+def open_own(path: Path, flags: int, mode: int = 0o666) -> int:
+    """A descriptor of a file of ours in a folder that others may write to, where a link may lead to someone's file.
+
+    Raises:
+        OSError: also where `path` is a symbolic link, a folder, a pipe or a device.
+    """
+    try:
+        # Without O_NONBLOCK, opening a pipe would wait for its other end.
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a symbolic link, which is not followed here; remove it",
+                          str(path)) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file; remove it", str(path))
+    return descriptor
 
 
 def sync(path: Path) -> None:

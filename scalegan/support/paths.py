@@ -1,14 +1,9 @@
-"""Where things lie: what the package ships, and what it keeps on this machine."""
+"""Where what the package ships lies."""
 
 import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-
-
-def cache_root() -> Path:
-    """What is kept between runs: $SCALEGAN_CACHE, or ~/.cache/scalegan."""
-    return Path(os.environ.get("SCALEGAN_CACHE") or Path.home() / ".cache" / "scalegan")
 
 
 def shipped(in_checkout: str, in_package: str, variable: str) -> list[Path]:
