@@ -36,7 +36,10 @@ def read(path: Path | None, with_vectors: bool) -> SetFeatures | None:
         tensors = load_file(path)
         if with_vectors and "vectors" not in tensors:
             return None
-        moments = Moments.unpacked(tensors["moments"], int(tensors["dim"]))
+        dim = int(tensors["dim"])
+        if tensors["moments"].shape != (1 + dim + dim * dim,):
+            return None
+        moments = Moments.unpacked(tensors["moments"], dim)
         if not with_vectors:
             return SetFeatures(moments)
         return SetFeatures(moments, tensors["vectors"], tensors.get("logits"), tensors["numbers"].numpy())

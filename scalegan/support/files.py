@@ -62,11 +62,13 @@ def open_own(path: Path, flags: int, mode: int = 0o666) -> int:
         if error.errno == errno.ELOOP:
             raise OSError(errno.ELOOP, "it is a symbolic link, which is not followed here; remove it",
                           str(path)) from None
-        raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        if error.errno != errno.ENXIO:      # of a pipe that no one reads
+            raise
+    else:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is not a regular file; remove it", str(path))
-    return descriptor
+    raise OSError(errno.EINVAL, "it is not a regular file; remove it", str(path))
 
 
 def sync(path: Path) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import UserError
+from scalegan.support.files import write_whole
 
 BEAT_SECONDS = 2.5
 SILENT_BEATS = 8  # then a peer counts as dead; the launcher's own 30 s to end what is left still fit into a minute
@@ -210,7 +211,7 @@ class Watch:
             with contextlib.suppress(OSError):
                 folder = self._folder / "last_phase"
                 folder.mkdir(exist_ok=True)
-                (folder / f"{self.ranks.rank}.json").write_text(json.dumps(here, indent=1))
+                write_whole(folder / f"{self.ranks.rank}.json", json.dumps(here, indent=1))
         print(f"scalegan: error: rank {self.ranks.rank} stops: {reason}. The same command goes on from the last "
               "checkpoint", file=sys.stderr, flush=True)
         os._exit(1)  # the main thread may wait for ever in a collective

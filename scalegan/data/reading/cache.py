@@ -59,6 +59,7 @@ class Remote:
     def __init__(self, url: str, cache_bytes: int, pause_seconds: float = 1.0) -> None:
         self.url, self.cache_bytes = url.rstrip("/"), cache_bytes
         self.origin = Origin(self.url, pause_seconds)
+        self.set_name = hashlib.sha256(self.url.encode()).hexdigest()[:16]
         self.root: Path | None = None
         self._spare: Path | None = None
         self._seen: dict[str, bytes] = {}   # what `_identity` was when a shard was compared
@@ -112,7 +113,7 @@ class Remote:
 
     def _fetch_index(self) -> Path:
         make_own(self.root / "sets")
-        folder = self.root / "sets" / hashlib.sha256(self.url.encode()).hexdigest()[:16]
+        folder = self.root / "sets" / self.set_name
         make_own(folder)
         content = self.origin.read(MANIFEST, _MANIFEST_BYTES, _SILENCES_AT_START)
         write_whole(folder / MANIFEST, content, own_name(folder / MANIFEST))
@@ -277,7 +278,7 @@ def _open_own(path: Path, flags: int) -> int:
             return file
         os.close(file)
     except OSError as error:
-        if error.errno not in (errno.ELOOP, errno.EINVAL, errno.ENXIO):
+        if error.errno not in (errno.ELOOP, errno.EINVAL):
             raise
     path.unlink(missing_ok=True)
     return open_own(path, flags, 0o600)
