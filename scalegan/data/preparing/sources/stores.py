@@ -182,7 +182,8 @@ class Tar:
             with tarfile.open(self.path, tarinfo=_Header) as archive:
                 yield archive
         except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise UserError(f"{self.path} is not a complete tar ({error}); download it again") from error
+            reason = " ".join(str(error).split())
+            raise UserError(f"{self.path} is not a complete tar ({reason}); download it again") from error
 
 
 @lru_cache(maxsize=8)
