@@ -123,7 +123,8 @@ def _inflated(data: bytes, size: int) -> bytes:
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
     found = inflate.decompress(data, size + 1)      # one more than there should be; 0 would stand for no bound
     if len(found) != size:
-        raise ValueError(f"it has {'more' if len(found) > size else 'fewer'} bytes than the zip says")
+        count = "more" if len(found) > size else "fewer"
+        raise ValueError(f"the zip is damaged there: the file has {count} bytes than it says")
     return found
 
 
