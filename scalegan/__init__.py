@@ -4,14 +4,14 @@ __version__ = "0.1.0"
 
 
 def load(path: str, network: str | None = None, ema: str | None = None):
-    """A network of a run, a checkpoint or an export, in eval mode: the averaged generator where nothing else is said.
+    """Loads a network of a run, a checkpoint or an export, in eval mode; by default, the averaged generator.
 
     Args:
-        network: another of its game's exports, by name.
-        ema: one of the recipe's `emas` instead of the main average.
+        network: name of another of the game's exports.
+        ema: name of one of the recipe's `emas`, instead of the main average.
 
     Raises:
-        scalegan.errors.UserError: where there is no such network or average, or a damaged one.
+        scalegan.errors.UserError: if there is no such network or average, or it is damaged.
     """
     from scalegan.checkpoints import exports
 

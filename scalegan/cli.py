@@ -36,7 +36,7 @@ def main() -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: scalegan VERB ...\n")
         for verb, (_, what) in VERBS.items():
-            print(f"  {verb:<10} {what}")
+            print(f"  {verb:<11} {what}")
         print("\n`scalegan VERB --help` explains a verb with examples; `scalegan --version` prints versions.")
         print("First steps: `scalegan train recipe=quickstart`, then `scalegan sample runs/quickstart`.")
         return 0

@@ -1,16 +1,16 @@
-"""Errors that a user can mend: shown as one line, without a stack trace."""
+"""Errors that a user can fix, shown as one line without a traceback."""
 
 
 class UserError(Exception):
     """Something outside the code is wrong; the message names file, field and remedy."""
 
     exit_code = 1
-    #: Raised on all ranks alike, so that rank 0 can speak for all.
+    #: Whether all ranks raise it alike, so that only rank 0 need report it.
     shared = False
 
 
 class SharedError(UserError):
-    """A UserError that all ranks have agreed upon."""
+    """A UserError that all ranks have agreed on."""
 
     shared = True
 
@@ -20,11 +20,11 @@ class SharedError(UserError):
 
 
 class LostRank(UserError):
-    """Another rank has gone; this one is not to blame."""
+    """Another rank is gone; this one is not at fault."""
 
 
 class Diverged(UserError):
-    """Training diverged, and there is nothing left to try without the user."""
+    """Training diverged and cannot be rolled back any further."""
 
     exit_code = 3
     shared = True

@@ -3,7 +3,7 @@
 import os
 import sys
 
-if __package__ in (None, ""):  # run as a file: its folder stands first in sys.path, where our modules have no business
+if __package__ in (None, ""):  # run as a file: its folder must not stay on sys.path, or our modules hide others
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 if __name__ == "__main__":

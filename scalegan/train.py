@@ -1,13 +1,13 @@
 """Trains a recipe: `accelerate launch scalegan/train.py recipe=NAME key=value ...`, torchrun, or plain python.
 
-The same command run again resumes. Exit codes: 0 finished; 75 stopped by a signal after saving, run again to go on;
+The same command run again resumes. Exit codes: 0 finished; 75 stopped by a signal after saving, run again to resume;
 2 the recipe is wrong; 3 training diverged and could not be rolled back; anything else is a failure.
 """
 
 import os
 import sys
 
-if __package__ in (None, ""):  # run as a file: its folder stands first in sys.path, where our modules have no business
+if __package__ in (None, ""):  # run as a file: its folder must not stay on sys.path, or our modules hide others
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from scalegan.cli import run_verb
@@ -41,7 +41,7 @@ def _help(topics: list[str]) -> int:
 
 
 def run(recipe: Recipe) -> int:
-    """Trains on the ranks that the launcher started; returns the exit code."""
+    """Trains on the ranks that the launcher started and returns the exit code."""
     outlive_readers()
     from scalegan.engines.ranks import end_with
     from scalegan.training.launch import launch

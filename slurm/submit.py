@@ -1,4 +1,4 @@
-"""The same as `scalegan submit`, for a checkout that is not installed."""
+"""`scalegan submit` for a checkout that is not installed."""
 
 import sys
 from pathlib import Path

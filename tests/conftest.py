@@ -1,4 +1,4 @@
-"""Fixtures of the whole suite. One thread per process: the ranks of a test share the machine's few cores."""
+"""Fixtures for the whole suite. One thread per process, as a test's ranks share the machine's few cores."""
 
 import os
 
@@ -16,13 +16,13 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of jobs come first: they take the longest, and mostly wait."""
+    """Runs the SLURM tests first: they take the longest, and mostly wait."""
     items.sort(key=lambda item: "slurm" not in item.path.parts)
 
 
 @pytest.hookimpl(optionalhook=True)  # where pytest-xdist is installed
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Callable[..., None]) -> object:
-    """Under `-n` a process gets whole files, and one process all of tests/slurm: they share one SLURM."""
+    """With `-n`, each process gets whole files, and one process gets all of tests/slurm, which share one SLURM."""
     from xdist.scheduler import LoadFileScheduling
 
     class JobsTogether(LoadFileScheduling):
@@ -35,13 +35,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Callable[..., None])
 
 @pytest.fixture(scope="session")
 def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A class-labelled shard set of 304 JPEGs of 16 px in five shards of unequal size. Not to be written to."""
+    """A class-labelled shard set of 304 JPEGs of 16 px in five shards of unequal size. Read-only."""
     return harness.make_set(tmp_path_factory.mktemp("data") / "tiny")
 
 
 @pytest.fixture(scope="session")
 def tiny_recipe(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The quickstart's recipe in small: 40 updates of a narrow DCGAN on `tiny_set`, tree reduction, a lazy R1."""
+    """A small version of the quickstart: 40 updates of a narrow DCGAN on `tiny_set`, tree reduction, lazy R1."""
     path = tmp_path_factory.mktemp("recipes") / "tiny.yaml"
     path.write_text(harness.TINY_RECIPE.format(data=tiny_set))
     return path
@@ -49,7 +49,7 @@ def tiny_recipe(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="session")
 def finished_run(tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a straight run of `tiny_recipe` on one rank. Not to be written to."""
+    """The folder of an uninterrupted run of `tiny_recipe` on one rank. Read-only."""
     run = tmp_path_factory.mktemp("runs") / "finished"
     harness.train(f"recipe={tiny_recipe}", f"run_dir={run}")
     return run

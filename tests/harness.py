@@ -1,4 +1,4 @@
-"""What tests run with: a small data set, real ranks, real command lines. Every wait has an end."""
+"""Test helpers: a small data set, real ranks, real command lines. Every wait has a time-out."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ TRAIN = ROOT / "scalegan" / "train.py"
 PATIENCE_SECONDS = 300.0  # several times what a loaded machine needs
 SHARD_SIZES = (64, 64, 64, 64, 48)
 
-TINY_RECIPE = """# The quickstart in small
+TINY_RECIPE = """# A small version of the quickstart
 data: {{path: "{data}", resolution: 16, labels: class, workers: 0, block_records: 8, window_blocks: 4}}
 model: {{name: dcgan, width: 4, latent_dim: 8, norm_group: 16}}
 game: {{name: gan, loss: non_saturating, penalties: {{r1: {{gamma: 0.5, every: 4}}}}}}
@@ -40,7 +40,7 @@ checkpoint: {{every_images: 700}}
 
 
 def make_set(folder: Path, shard_sizes: Sequence[int] = SHARD_SIZES, encoding: str = "jpeg", size: int = 16) -> Path:
-    """Writes a shard set of four classes: noisy squares whose colour is their class."""
+    """Writes a shard set of four classes: noisy squares coloured by class."""
     from scalegan.data.codec import encode
     from scalegan.data.manifest import ImageFormat, LabelSchema
     from scalegan.data.preparing.shards import Record, finish, write_shard
@@ -62,7 +62,7 @@ def make_set(folder: Path, shard_sizes: Sequence[int] = SHARD_SIZES, encoding: s
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """This process's environment without a launcher's variables, on CPUs, one thread each."""
+    """This process's environment without any launcher's variables, for single-threaded processes on CPUs."""
     launchers = ("ACCELERATE_", "TORCHELASTIC_", "SLURM_", "MASTER_", "SCALEGAN_")
     own = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")
     kept = {k: v for k, v in os.environ.items()
@@ -72,14 +72,14 @@ def environment(**extra: str) -> dict[str, str]:
 
 def cli(*arguments: object, cwd: Path | None = None, timeout: float = PATIENCE_SECONDS,
         **extra: str) -> subprocess.CompletedProcess[str]:
-    """`scalegan ARGUMENTS` in a process of its own."""
+    """Runs `scalegan ARGUMENTS` in a new process."""
     door = "import sys; from scalegan.cli import main; sys.argv[0] = 'scalegan'; sys.exit(main())"
     return subprocess.run([sys.executable, "-c", door, *map(str, arguments)], cwd=cwd, env=environment(**extra),
                           capture_output=True, text=True, timeout=timeout)
 
 
 def train_command(*arguments: object, ranks: int = 1) -> list[str]:
-    """The command that trains on that many ranks: plain python for one, torchrun for more."""
+    """The command that trains on `ranks` ranks: plain python for one, torchrun for more."""
     launcher = [sys.executable]
     if ranks > 1:
         launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
@@ -88,7 +88,7 @@ def train_command(*arguments: object, ranks: int = 1) -> list[str]:
 
 def train(*arguments: object, ranks: int = 1, cwd: Path | None = None, code: int | None = 0,
           **extra: str) -> subprocess.CompletedProcess[str]:
-    """Trains to the end and checks the exit code (torchrun's own is 1 whatever its ranks' was)."""
+    """Trains to the end and checks the exit code (torchrun's is 1 whatever its ranks' codes were)."""
     done = subprocess.run(train_command(*arguments, ranks=ranks), cwd=cwd, env=environment(**extra),
                           capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert code is None or done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -96,13 +96,13 @@ def train(*arguments: object, ranks: int = 1, cwd: Path | None = None, code: int
 
 
 def start(*arguments: object, ranks: int = 1, **extra: str) -> subprocess.Popen[str]:
-    """Begins to train, in a session of its own; its lines come through `stdout`."""
+    """Starts training in a new session; its output comes through `stdout`."""
     return subprocess.Popen(train_command(*arguments, ranks=ranks), env=environment(PYTHONUNBUFFERED="1", **extra),
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
 
 
 def digest(run: Path) -> str:
-    """SHA-256 over every tensor of a run's newest checkpoint, whose files must be whole."""
+    """SHA-256 over every tensor of a run's newest checkpoint, whose files must be intact."""
     from scalegan.checkpoints import store
 
     newest = store.complete(run / "checkpoints")[-1]
@@ -111,9 +111,9 @@ def digest(run: Path) -> str:
 
 
 def reports(run: Path) -> list[dict[str, Any]]:
-    """metrics.jsonl without its times."""
+    """The rows of metrics.jsonl, without times."""
     lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
-    rows = [json.loads(line) for line in lines if line.endswith("\n")]  # a live run's last line may be half there
+    rows = [json.loads(line) for line in lines if line.endswith("\n")]  # a running run's last line may be incomplete
     return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second", "mfu")} for row in rows]
 
 
@@ -123,7 +123,7 @@ def samples(run: Path) -> dict[str, bytes]:
 
 
 def wait_until(holds: Callable[[], Any], what: str, timeout: float = PATIENCE_SECONDS) -> Any:
-    """Asks until the answer is true, and returns it; fails after `timeout` seconds."""
+    """Polls `holds` until it returns something true, and returns that; fails after `timeout` seconds."""
     until = time.monotonic() + timeout
     while not (answer := holds()):
         assert time.monotonic() < until, f"gave up waiting until {what}"
@@ -132,7 +132,7 @@ def wait_until(holds: Callable[[], Any], what: str, timeout: float = PATIENCE_SE
 
 
 def descendants(pid: int) -> set[int]:
-    """Every process below `pid`, from /proc."""
+    """Pids of all descendants of `pid`, from /proc."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -148,7 +148,7 @@ def descendants(pid: int) -> set[int]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process still runs; a zombie does not."""
+    """Whether a process is still running; a zombie is not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -156,24 +156,24 @@ def alive(pid: int) -> bool:
 
 
 def spawn(world: int, function: Callable, *arguments: object) -> list[Any]:
-    """`function(ranks, *arguments)` on `world` real ranks over gloo; their results, by rank."""
+    """Runs `function(ranks, *arguments)` on `world` real ranks over gloo; returns their results, by rank."""
     return _on_ranks(world, _joined, function, *arguments)
 
 
 def launch(world: int, *arguments: object) -> None:
-    """Trains the recipe of these arguments on `world` ranks, as `train` does but without a launcher's start-up time."""
+    """Trains with these arguments on `world` ranks, as `train` does, but without a launcher's start-up time."""
     assert _on_ranks(world, _launched, *map(str, arguments)) == [0] * world
 
 
 def ends(world: int, *arguments: object, before: Callable[[], None] = int) -> list[tuple[int, str]]:
-    """How training ends on each of `world` ranks: exit code and error. `before` is called in every rank first; a rank
-    that dies is (-1, "")."""
+    """Trains on `world` ranks and returns each rank's exit code and error message, (-1, "") for a rank that died.
+    `before` is called on every rank first."""
     return _on_ranks(world, _ended, before, *map(str, arguments), missing=(-1, ""))
 
 
 def _on_ranks(world: int, function: Callable, *arguments: object, missing: Any = None) -> list[Any]:
-    """Ranks are forked from a server that has torch imported, so that they start at once. `missing` stands for what a
-    rank that died had to say; without it that is a failure."""
+    """Forks the ranks from a server that has already imported torch, so that they start at once. `missing` is the
+    result of a rank that died; if it is None, such a rank is a failure."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["scalegan.training.launch", "torch._dynamo"])
     with socket.socket() as probe:

@@ -1,4 +1,4 @@
-"""A small game of each family, and a batch for it."""
+"""A small game for each family, and batches for it."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,7 @@ SAMPLES, CLASSES = 8, 3
 
 
 class Witness(torch.optim.SGD):
-    """Notes the gradients that it is given, and leaves the weights as they are."""
+    """Records the gradients and leaves the weights unchanged."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__(network.parameters(), lr=0.0)
@@ -32,7 +32,7 @@ class Witness(torch.optim.SGD):
 
 
 def networks(family: str) -> tuple[nn.Module, nn.Module]:
-    """Small ones, by class but for DCGAN's; every parameter away from zero."""
+    """A small generator and discriminator, class-conditional except for DCGAN; no parameter is zero."""
     made = {
         "dcgan": lambda: (dcgan.Generator(32, width=8, latent_dim=12, norm_group="batch"),
                           dcgan.Discriminator(32, width=8, norm_group="batch")),
@@ -87,7 +87,7 @@ def batch_for(specs: Mapping[str, Spec], draws: Draws) -> Batch:
 
 
 def infogan() -> InfoGAN:
-    """Of 16 px, with a code of five categories and a continuous one."""
+    """A small InfoGAN at 16 px, with a categorical code of five values and a continuous one."""
     recipe = loading.parse({"run_dir": "-", "total_images": 1, "data": {"path": "-", "resolution": 16},
                             "model": {"name": "dcgan", "width": 4, "latent_dim": 8, "norm_group": 16},
                             "game": {"name": "infogan", "categories": [5], "continuous": 1, "hidden": 6}}, "test")

@@ -24,7 +24,7 @@ CLOSED_FORMS = {
     "pearson": ((P - Q).square() / Q).sum().item(),
 }
 
-# Table 2 and 6 of the paper: f'(u), f*(t), and the range that f* is defined on.
+# Tables 2 and 6 of the paper: f'(u), f*(t), and the upper end of f*'s domain.
 BY_HAND = {
     "kl": (lambda u: 1 + u.log(), lambda t: (t - 1).exp(), math.inf),
     "reverse_kl": (lambda u: -1 / u, lambda t: -1 - (-t).log(), 0.0),
@@ -36,7 +36,7 @@ EVERY = pytest.mark.parametrize("name", DIVERGENCES)
 
 
 def bound(name: str, v: Tensor) -> Tensor:
-    """E_P g(v) - E_Q f*(g(v)) of a logit per outcome."""
+    """E_P g(v) - E_Q f*(g(v)) for one logit per outcome."""
     divergence = DIVERGENCES[name]
     return (P * divergence.activation(v)).sum() - (Q * divergence.conjugate(v)).sum()
 
@@ -86,7 +86,7 @@ def test_the_conjugates_slope_is_the_ratio(name: str) -> None:
 
 @EVERY
 def test_training_the_bound_finds_the_divergence(name: str) -> None:
-    """D trained by the loss itself, on samples in the proportions of P and Q; the derivative that G sees is f's."""
+    """D is trained with the loss itself, on samples in the proportions of P and Q; G then gets f's derivative."""
     v, loss = torch.zeros(3, dtype=torch.float64, requires_grad=True), LOSSES[f"f_{name}"]
     reals, fakes = torch.tensor([0] * 5 + [1] * 3 + [2] * 2), torch.tensor([0] * 2 + [1] * 2 + [2] * 6)
     optimizer = torch.optim.LBFGS([v], max_iter=200, tolerance_grad=1e-12, line_search_fn="strong_wolfe")
@@ -99,7 +99,7 @@ def test_training_the_bound_finds_the_divergence(name: str) -> None:
 
     assert -optimizer.step(closure).item() < CLOSED_FORMS[name]
     assert -closure().item() == pytest.approx(CLOSED_FORMS[name], rel=1e-6)
-    # With D at its best, G's loss falls with more of outcome i at the rate of f*(g(v_i)) = u f'(u) - f(u).
+    # With D optimal, raising Q's share of outcome i lowers G's loss at the rate f*(g(v_i)) = u f'(u) - f(u).
     ratio = P / Q
     expected = ratio * BY_HAND[name][0](ratio) - DIVERGENCES[name].f(ratio)
     assert torch.allclose(DIVERGENCES[name].conjugate(v.detach()), expected, atol=1e-4)

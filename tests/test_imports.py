@@ -1,4 +1,4 @@
-"""Dependencies point one way; asserted from the source, not from what happens to be imported."""
+"""Dependencies point one way; checked on the source, not on what happens to be imported."""
 
 import ast
 import sys
@@ -11,10 +11,10 @@ from harness import ROOT
 
 PACKAGE = ROOT / "scalegan"
 
-# The storeys of the house, from the bottom. A module may import its own storey and those below; the first pattern that
-# fits counts.
-STOREYS = [
-    ["support.*", "losses", "divergences", "penalties", "randomness", "schedules", "errors", "data.spec"],
+# The layers of the package, from the bottom. A module may import from its own layer and from those below; the first
+# matching pattern counts.
+LAYERS = [
+    ["support.*", "kernels.*", "losses", "divergences", "penalties", "randomness", "schedules", "errors", "data.spec"],
     ["config.*", "games.table", "games.*.settings"],
     ["models.*", "augment.*"],
     ["games.*"],
@@ -27,20 +27,20 @@ STOREYS = [
     ["commands.*", "cluster.*"],
     ["cli", "train", "evaluate", "__main__"],
 ]
-VOCABULARY = set(STOREYS[0]) - {"support.*"}
-DOORS = {"__init__", "__main__", "cli", "train", "evaluate"}
+VOCABULARY = set(LAYERS[0]) - {"support.*", "kernels.*"}
+ENTRY_POINTS = {"__init__", "__main__", "cli", "train", "evaluate"}
 
 
 def module_of(path: Path) -> str:
-    """scalegan.data.manifest of scalegan/data/manifest.py."""
+    """scalegan/data/manifest.py -> scalegan.data.manifest."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def imports_of(path: Path) -> set[str]:
-    """Every module of ours that a file imports when it runs, in functions too; not what only names its types."""
+    """Every module of ours that a file imports at run time, including inside functions but not for type checking."""
     found = set()
-    for node in _running(ast.parse(path.read_text())):
+    for node in _run_time_nodes(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -53,46 +53,46 @@ def imports_of(path: Path) -> set[str]:
     return {name for name in found if name.split(".")[0] in ("scalegan", "tools")}
 
 
-def _running(tree: ast.AST) -> Iterator[ast.AST]:
-    """Every node outside of `if TYPE_CHECKING`."""
+def _run_time_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node outside `if TYPE_CHECKING`."""
     for node in ast.iter_child_nodes(tree):
         if not (isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"):
             yield node
-            yield from _running(node)
+            yield from _run_time_nodes(node)
 
 
 IMPORTS = {module_of(path): imports_of(path) for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def storey(module: str) -> int:
-    """The number of a module's storey."""
+def layer_of(module: str) -> int:
+    """The number of a module's layer."""
     name = module.removeprefix("scalegan.")
     if module == "scalegan":
         return 0
-    for number, patterns in enumerate(STOREYS):
+    for number, patterns in enumerate(LAYERS):
         if any(fnmatch(name, pattern) or f"{name}.*" == pattern for pattern in patterns):
             return number
-    raise AssertionError(f"{module} has no place in the house; see STOREYS in {Path(__file__).name}")
+    raise AssertionError(f"{module} is in no layer; add it to LAYERS in {Path(__file__).name}")
 
 
 def imported_by(package: str) -> dict[str, set[str]]:
-    """What each module of a package imports."""
+    """The imports of each module of a package."""
     return {module: IMPORTS[module] for module in IMPORTS if f"{module}.".startswith(f"scalegan.{package}.")}
 
 
 @pytest.mark.parametrize("module", [module for module in IMPORTS if module != "scalegan"])
-def test_nothing_imports_what_stands_above(module: str) -> None:
-    assert {name for name in IMPORTS[module] if storey(name) > storey(module)} == set()
+def test_nothing_imports_from_a_higher_layer(module: str) -> None:
+    assert {name for name in IMPORTS[module] if layer_of(name) > layer_of(module)} == set()
 
 
 @pytest.mark.parametrize("package", ["data", "games"])
-def test_packages_with_parts_on_a_lower_storey_import_no_more_than_those(package: str) -> None:
-    """Whoever imports a part imports the package first."""
-    assert all(storey(name) <= 1 for name in IMPORTS[f"scalegan.{package}"])
+def test_packages_with_modules_in_a_lower_layer_import_nothing_above_it(package: str) -> None:
+    """Importing such a module runs the package's __init__ first."""
+    assert all(layer_of(name) <= 1 for name in IMPORTS[f"scalegan.{package}"])
 
 
-def test_only_the_doors_and_the_vocabulary_lie_at_the_top() -> None:
-    assert {path.stem for path in PACKAGE.glob("*.py")} == DOORS | {n for n in VOCABULARY if "." not in n}
+def test_only_entry_points_and_the_vocabulary_lie_at_the_top() -> None:
+    assert {path.stem for path in PACKAGE.glob("*.py")} == ENTRY_POINTS | {n for n in VOCABULARY if "." not in n}
 
 
 def test_no_module_is_long() -> None:
@@ -101,12 +101,12 @@ def test_no_module_is_long() -> None:
 
 def test_games_know_no_engine_rank_or_file() -> None:
     for module, found in imported_by("games").items():
-        assert all(storey(name) <= storey(module) for name in found), module
+        assert all(layer_of(name) <= layer_of(module) for name in found), module
         assert not {"pathlib", "os"} & outside(module) or module == "scalegan.games.compiled", module
 
 
 def outside(module: str) -> set[str]:
-    """Packages of others that a module imports as soon as it is imported itself."""
+    """Packages that a module imports at its top level."""
     path = ROOT.joinpath(*module.split("."))
     path = path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__init__.py"
     nodes = ast.parse(path.read_text()).body
@@ -117,7 +117,7 @@ def outside(module: str) -> set[str]:
 
 def test_the_schema_and_the_games_settings_import_no_torch() -> None:
     """Nor does anything that they import."""
-    seen, waiting = set(), [module for module in IMPORTS if storey(module) == 1]
+    seen, waiting = set(), [module for module in IMPORTS if layer_of(module) == 1]
     while waiting:
         module = waiting.pop()
         if module not in seen:
@@ -126,16 +126,16 @@ def test_the_schema_and_the_games_settings_import_no_torch() -> None:
             waiting += IMPORTS[module]
 
 
-def test_models_import_nothing_of_ours_but_layers() -> None:
-    """`families`, which chooses among them by a recipe, apart."""
+def test_models_import_nothing_of_ours_but_layers_and_kernels() -> None:
+    """Except `families`, which chooses among them for a recipe."""
     for module, found in imported_by("models").items():
-        layers = {name for name in found if name.startswith("scalegan.models.layers")}
+        layers = {name for name in found if name.startswith(("scalegan.models.layers", "scalegan.kernels"))}
         assert found - layers == set() or module == "scalegan.models.families", module
 
 
 def test_interop_imports_models_alone() -> None:
     for module, found in imported_by("interop").items():
-        assert all(storey(name) <= 2 or name.startswith("scalegan.interop") for name in found), module
+        assert all(layer_of(name) <= 2 or name.startswith("scalegan.interop") for name in found), module
 
 
 def test_engines_know_no_file_format_and_data_no_engine_but_ranks() -> None:
@@ -148,7 +148,7 @@ def test_preparing_knows_nothing_of_reading() -> None:
         assert not [name for name in found if name.startswith("scalegan.data.reading")], module
 
 
-def test_imports_make_no_circle() -> None:
+def test_imports_have_no_cycle() -> None:
     done: set[str] = set()
 
     def visit(module: str, trail: tuple[str, ...]) -> None:

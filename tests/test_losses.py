@@ -1,4 +1,4 @@
-"""Adversarial losses against values worked out by hand."""
+"""Adversarial losses against values computed by hand."""
 
 import math
 
@@ -46,13 +46,14 @@ def test_values_by_hand(name: str) -> None:
     assert {k: v.item() for k, v in found_g.items()} == pytest.approx(expected_g, abs=1e-12)
 
 
-# name: slopes of D's loss at REAL and at FAKE, and of G's at FAKE; the halves are of the means. s(x) is the sigmoid.
+# name: slopes of D's loss at REAL and at FAKE, and of G's at FAKE; the factors 1/2 come from the means. s(x) is the
+# sigmoid.
 SLOPES_BY_HAND = {
     # D: -(1 - s) and s.  G: -(1 - s).
     "non_saturating": ([-1 / 8, -1 / 4], [1 / 8, 3 / 8], [-3 / 8, -1 / 8]),
-    # G: -s, which vanishes where D is sure.
+    # G: -s, which vanishes where D is certain.
     "minimax": ([-1 / 8, -1 / 4], [1 / 8, 3 / 8], [-1 / 8, -3 / 8]),
-    # Beyond the hinges (ln 3 > 1) nothing.
+    # Zero beyond the hinges (ln 3 > 1).
     "hinge": ([0, -1 / 2], [0, 1 / 2], [-1 / 2, -1 / 2]),
     # x - b, x - a; x - c.
     "least_squares": ([(LN3 - 1) / 2, -1 / 2], [-LN3 / 2, LN3 / 2], [-(LN3 + 1) / 2, (LN3 - 1) / 2]),
@@ -91,7 +92,7 @@ def test_d_raises_reals_and_lowers_fakes_and_g_raises_fakes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_only_those_that_say_so_need_reals(name: str) -> None:
+def test_only_the_relativistic_loss_needs_reals(name: str) -> None:
     assert LOSSES[name].needs_reals == (name == "relativistic")
     if not LOSSES[name].needs_reals:
         LOSSES[name].generator(torch.zeros(2), None)
@@ -105,8 +106,8 @@ def test_extreme_logits_stay_finite(name: str, logit: float) -> None:
     assert all(term.isfinite() for term in terms)
 
 
-def test_saturation_is_what_tells_the_two_apart() -> None:
-    """Where D is sure of a fake, minimax leaves G without a gradient (Goodfellow et al., 2014, section 3)."""
+def test_only_minimax_saturates() -> None:
+    """Where D is certain of a fake, minimax gives G almost no gradient (Goodfellow et al., 2014, section 3)."""
     fake = torch.tensor([-20.0], requires_grad=True)
     strong, = torch.autograd.grad(LOSSES["non_saturating"].generator(fake, None)["fake"], fake)
     weak, = torch.autograd.grad(LOSSES["minimax"].generator(fake, None)["fake"], fake)
@@ -115,8 +116,8 @@ def test_saturation_is_what_tells_the_two_apart() -> None:
 
 
 @pytest.mark.parametrize("target", [0.9, 0.7])
-def test_smoothed_cross_entropy_has_another_label_for_reals(target: float) -> None:
-    """-t log s(x) - (1 - t) log(1 - s(x)) for reals, whose minimum lies at s(x) = t; fakes and G as before."""
+def test_smoothed_cross_entropy_changes_the_label_of_reals_alone(target: float) -> None:
+    """-t log s(x) - (1 - t) log(1 - s(x)) for reals, with its minimum at s(x) = t; fakes and G are unchanged."""
     loss = smoothed(LOSSES["non_saturating"], target)
     real, fake = torch.tensor(REAL, dtype=torch.float64, requires_grad=True), torch.tensor(FAKE, dtype=torch.float64)
     found = loss.discriminator(real, fake)
@@ -137,7 +138,7 @@ def test_smoothed_least_squares_drives_reals_to_the_target() -> None:
 
 
 def test_smoothed_pairs_and_no_smoothing() -> None:
-    """Pairs are told apart with probability t: half of them either way leaves D with nothing to learn."""
+    """A pair is labelled correctly with probability t: at 1/2, D has nothing to learn."""
     real, fake = torch.tensor([0.3]), torch.tensor([-0.2])
     either = smoothed(LOSSES["relativistic"], 0.5)
     assert either.discriminator(real, fake)["pair"] == either.discriminator(fake, real)["pair"]
@@ -146,7 +147,7 @@ def test_smoothed_pairs_and_no_smoothing() -> None:
 
 
 def test_energy_above_the_margin_is_left_alone() -> None:
-    """Zhao et al. (2017), eq. 1: fakes whose energy passes m give D no gradient."""
+    """Zhao et al. (2017), eq. 1: fakes whose energy exceeds m give D no gradient."""
     fake = torch.tensor([-0.5, -1.5, -3.0], requires_grad=True)  # energies 0.5, 1.5, 3
     slopes, = torch.autograd.grad(energy_based(2.0).discriminator(torch.zeros(3), fake)["fake"], fake)
     assert slopes.tolist() == pytest.approx([1 / 3, 1 / 3, 0.0])

@@ -1,4 +1,4 @@
-"""R1 against closed forms; and how often D is asked."""
+"""R1 against closed forms, and the number of D's forward passes."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def test_norm_sums_over_all_axes_of_a_sample() -> None:
 
 
 def penalties(size: float, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, nn.Parameter]:
-    """R1 in fp32 and under autocast of a critic whose gradients are of about `size`, and a weight of it."""
+    """R1 in fp32 and under autocast for a critic with gradients of about `size`, and one of its weights."""
     torch.manual_seed(0)
     critic = nn.Sequential(nn.Flatten(), nn.Linear(192, 32), nn.LeakyReLU(0.2), nn.Linear(32, 1))
     with torch.no_grad():
@@ -55,7 +55,8 @@ halves = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=[
 @halves
 @pytest.mark.parametrize("size", [1e-3, 1e-5])
 def test_small_gradients_survive_autocast(dtype: torch.dtype, size: float) -> None:
-    """Per pixel they fall below fp16's smallest number (6e-8), and their squares far below; none may be flushed."""
+    """Per pixel they are below fp16's smallest number (6e-8), and their squares far below; none may be flushed to
+    zero."""
     exact, found, _ = penalties(size, dtype)
     assert found.dtype == torch.float32
     assert found.item() == pytest.approx(exact.item(), rel=0.02)
@@ -76,7 +77,8 @@ R1, R2, LAZY = GradientNorm("real", 1.0), GradientNorm("fake", 1.0), GradientNor
                                               ([R1, Orthogonal()], ["orthogonal", "r1"]), ([LAZY], [])],
                          ids=["none", "R1 and R2", "R1 and orthogonal", "lazy R1"])
 def test_penalties_of_every_update_share_the_main_phases_forward(penalties: list, added: list[str]) -> None:
-    """D sees each real and each fake once, whatever is added; a lazy penalty's forward is another phase's."""
+    """D sees each real and each fake once, whatever penalties are added; a lazy penalty has its own phase and forward
+    pass."""
     game = GAN(mlp.Generator((2,), 8, 2), mlp.Discriminator((2,), 8, 2), LOSSES["non_saturating"],
                {str(number): penalty for number, penalty in enumerate(penalties)})
     seen: list[int] = []

@@ -1,4 +1,4 @@
-"""WGAN-GP's penalty, the pull-away term and feature matching against closed forms, gradients too."""
+"""WGAN-GP's penalty, the pull-away term and feature matching against closed forms, including gradients."""
 
 import math
 
@@ -24,7 +24,7 @@ def test_gradient_penalty_is_a_mean_over_samples_of_their_own_norms() -> None:
 
 
 def test_gradient_penalty_where_the_slope_vanishes() -> None:
-    """A critic without slope costs lambda, and has a finite gradient."""
+    """A critic with zero slope costs lambda, and its gradient is finite."""
     a = torch.zeros((), requires_grad=True)
     x = torch.ones(4, 2, requires_grad=True)
     penalty = gradient_penalty(a * x.sum(1), x, 10.0)

@@ -1,4 +1,4 @@
-"""Counter-based randomness: the published vectors, and draws that depend on nothing but their key and position."""
+"""Counter-based randomness: the published vectors, and draws that depend only on their key and position."""
 
 import itertools
 import math
@@ -6,11 +6,12 @@ import math
 import pytest
 import torch
 
-from scalegan.randomness import Draws, parameter_generators, philox
+from scalegan.kernels.philox import words
+from scalegan.randomness import Draws, parameter_generators
 from scalegan.support.keys import key_of
 
-# Of Random123's kat_vectors for philox4x32-10, those that can be asked for (the counter's second word is ours, 0),
-# as counter, key, result; the others are cut to what `philox` computes by an independent implementation below.
+# Random123's kat_vectors for philox4x32-10, as counter, key, result. `words` fixes the counter's second word to 0, so
+# it can only reproduce the first; all three check the reference below, which checks `words`.
 ZEROS = [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
 KNOWN = [
     ((0, 0, 0, 0), (0, 0), ZEROS),
@@ -21,7 +22,7 @@ KNOWN = [
 
 
 def reference(counter: tuple[int, ...], key: tuple[int, int]) -> list[int]:
-    """Philox4x32-10 after the paper, in plain integers."""
+    """Philox4x32-10 as in the paper, in plain integers."""
     (c0, c1, c2, c3), (k0, k1) = counter, key
     for _ in range(10):
         low, high = 0xD2511F53 * c0, 0xCD9E8D57 * c2
@@ -37,14 +38,14 @@ def test_reference_gives_the_published_vectors(counter: tuple[int, ...], key: tu
 
 
 def test_published_vector() -> None:
-    assert philox(0, torch.tensor([0]), 1).tolist() == [ZEROS]
+    assert words(0, torch.tensor([0]), 1).tolist() == [ZEROS]
 
 
-def test_every_block_and_position_is_the_papers() -> None:
-    """Counter (block, 0, low half of the position, high half), also at their ends."""
+def test_every_block_and_position_equals_the_reference() -> None:
+    """The counter is (block, 0, low half of the position, high half); extreme values are included."""
     positions = [0, 1, 2**31, 2**32 - 1, 2**32, 0x03707344_13198A2E, 2**63 - 1]
     for key in (0, 1, 0x299F31D0_A4093822, 2**64 - 1):
-        found = philox(key, torch.tensor(positions), 3)
+        found = words(key, torch.tensor(positions), 3)
         for row, position in zip(found.tolist(), positions):
             expected = [reference((block, 0, position & 0xFFFFFFFF, position >> 32), (key & 0xFFFFFFFF, key >> 32))
                         for block in range(3)]
@@ -67,24 +68,30 @@ kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
 
 @kinds
 @pytest.mark.parametrize("first, last", [(0, 1), (0, 64), (16, 32), (17, 20), (99, 100)])
-def test_slices_of_a_batch_are_the_batchs_slices(kind: object, first: int, last: int) -> None:
+def test_draws_of_a_slice_are_a_slice_of_the_batchs_draws(kind: object, first: int, last: int) -> None:
     whole = kind(draws(torch.arange(100)))
     assert kind(draws(torch.arange(first, last))).equal(whole[first:last])
 
 
 @kinds
-def test_order_of_positions_is_free(kind: object) -> None:
+def test_the_order_of_positions_does_not_matter(kind: object) -> None:
     shuffled = torch.randperm(50, generator=torch.Generator().manual_seed(0))
     assert kind(draws(shuffled)).equal(kind(draws(torch.arange(50)))[shuffled])
 
 
 @kinds
-def test_global_generators_have_no_part(kind: object) -> None:
+def test_global_generators_are_not_used(kind: object) -> None:
     torch.manual_seed(1)
     first, state = kind(draws(torch.arange(4))), torch.get_rng_state()
     assert torch.get_rng_state().equal(state)
     torch.manual_seed(2)
     assert kind(draws(torch.arange(4))).equal(first)
+
+
+def test_several_draws_at_once_are_those_one_by_one() -> None:
+    d, shapes = draws(torch.arange(5)), {"a": (1, 4, 4), "b": (), "c": (33,)}
+    found = d.normals(shapes)
+    assert all(found[name].equal(d.normal(name, *shape)) for name, shape in shapes.items())
 
 
 def test_seeds_attempts_purposes_names_and_positions_are_independent() -> None:

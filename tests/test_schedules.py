@@ -1,8 +1,9 @@
-"""Schedules: their values, and everything that follows one."""
+"""Schedules: their values, and everything that they control."""
 
 from pathlib import Path
 
 import pytest
+import torch
 from harness import launch, reports
 from torch import nn
 
@@ -13,6 +14,8 @@ from scalegan.engines import optimizers
 from scalegan.errors import RecipeError
 from scalegan.games.base import Game, Phase
 from scalegan.schedules import at
+from scalegan.training import build
+from scalegan.training.costs import specs_of
 
 COSINE = Schedule(start=2.0, end=1.0, images=1000)
 LINEAR = Schedule(kind="linear", start=0.0, end=4.0, images=1000)
@@ -51,14 +54,26 @@ def test_learning_rate_and_betas_follow_their_schedules() -> None:
         assert group["lr"] == pytest.approx(lr) and tuple(group["betas"]) == pytest.approx(betas)
 
 
+def test_stylegan2_cifar_keeps_the_correction_for_a_path_length_it_leaves_out() -> None:
+    """training_loop.py of stylegan2-ada-pytorch divides by G_reg_interval + 1 = 5 whether or not there is a penalty."""
+    recipe = loading.load(["recipe=stylegan2_cifar10"])
+    with torch.device("meta"):
+        game = build.game(recipe, specs_of(recipe))
+    made = {name: torch.optim.Adam([nn.Parameter(torch.zeros(1))]) for name in "GD"}
+    optimizers.schedule(made, recipe.optimizer, game, 0)
+    found = {name: (made[name].param_groups[0]["lr"], made[name].param_groups[0]["betas"]) for name in "GD"}
+    assert found["G"] == (pytest.approx(2.5e-3 * 4 / 5), (0, pytest.approx(0.99 ** (4 / 5), abs=1e-6)))
+    assert found["D"] == (pytest.approx(2.5e-3 * 16 / 17), (0, pytest.approx(0.99 ** (16 / 17))))
+
+
 def test_half_life_follows_its_schedule() -> None:
     ema = Ema(nn.Linear(2, 2), Schedule(kind="step", start=0, steps={100: 50}))
-    assert ema.decay(50, 99) == 0.0 and ema.decay(50, 100) == pytest.approx(0.5)
+    assert ema.decay(50, 149) == 0.0 and ema.decay(50, 150) == pytest.approx(0.5)
 
 
 @pytest.mark.slow
 def test_r1_follows_its_schedule_which_does_not_depend_on_where_the_run_ends(tiny_recipe: Path, tmp_path: Path) -> None:
-    """gamma = 0 up to 128 images; the same reports from a run that ends later."""
+    """gamma is 0 up to 128 images; a run that ends later has the same reports."""
     common = [f"recipe={tiny_recipe}", "game.penalties.r1={gamma: {kind: step, start: 0, steps: {128: 1}}, every: 1}",
               "optimizer.D.lr={kind: cosine, start: 1e-3, end: 0, images: 400}", "log.every_images=64"]
     for total in (256, 384):
@@ -76,7 +91,7 @@ def test_r1_follows_its_schedule_which_does_not_depend_on_where_the_run_ends(tin
     ("optimizer.G.lr={start: 1e-3, end: 0, image: 100}", "optimizer.G.lr.image"),
     ("optimizer.G.betas=[{kind: step, start: 0.5, steps: {10: 1.0}}, 0.9]", "1.0 is not below 1"),
 ])
-def test_what_is_no_schedule_is_said(wrong: str, says: str) -> None:
+def test_invalid_schedules_are_refused(wrong: str, says: str) -> None:
     with pytest.raises(RecipeError, match=says) as caught:
         loading.load(["recipe=quickstart", wrong])
     assert "\n" not in str(caught.value)

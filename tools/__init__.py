@@ -1,1 +1,1 @@
-"""What developers use: benchmarks, soak tests, a SLURM on one machine, and doors to verbs. Not in the wheel."""
+"""Developer tools: benchmarks, soak tests, a single-machine SLURM, and scripts for the verbs. Not in the wheel."""

@@ -1,4 +1,4 @@
-"""The same as `scalegan convert`, for a checkout that is not installed."""
+"""`scalegan convert` for a checkout that is not installed."""
 
 import sys
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""Curves of runs over the minutes they trained, as an SVG: `python tools/learning_curves.py RUN ... --out FILE.svg`.
+"""Plots runs against minutes of training, as an SVG: `python tools/learning_curves.py RUN ... --out FILE.svg`.
 
-A figure is a key of metrics.jsonl, several joined by +, or a metric that evaluations.jsonl keeps, such as kid, from
-`scalegan evaluate RUN/checkpoints/IMAGES`. `--apart` gives each run a column of its own, where losses mean different
-things, and prints how the order of each loss goes with that of the first figure (Spearman): 1 where they fall together.
+A figure is a key of metrics.jsonl, a sum of several keys joined by +, or a metric in evaluations.jsonl, such as kid,
+which `scalegan evaluate RUN/checkpoints/IMAGES` writes. `--apart` gives each run its own column, for losses that mean
+different things, and prints the Spearman rank correlation of each loss with the first figure: 1 if they fall together.
 """
 
 import argparse
@@ -29,8 +29,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     parser.add_argument("--figures", nargs="+", default=["kid", "fd"], metavar="FIGURE", help="default: kid fd")
-    parser.add_argument("--apart", action="store_true", help="a column for each run")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="of training to show (default all)")
+    parser.add_argument("--apart", action="store_true", help="plot each run in its own column")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="minutes of training to show (default all)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.svg")
     options = parser.parse_args()
     runs = [read(path, name) for path, name in zip(options.runs, names(options.runs))]
@@ -52,22 +52,22 @@ def main() -> int:
 
 
 def curve(run: Seen, figure: str, minutes: float) -> list[tuple[float, float]]:
-    """(minutes, value) of a figure, up to `minutes`; of evaluations the newest at each image count."""
+    """A figure as (minutes, value), up to `minutes`; for a metric, the newest evaluation at each image count."""
     clock = sorted((row["images"], row["seconds"] / 60) for row in run.reports)
     known = {row["images"]: row["metrics"][figure] for row in run.evaluations if figure in row["metrics"]}
     if not known:
         keys = figure.split("+")
         known = {row["images"]: sum(row[key] for key in keys) for row in run.reports if all(key in row for key in keys)}
     if not known:
-        raise SystemExit(f"{run.name} has no {figure}, neither reported nor evaluated")
+        raise SystemExit(f"{run.name} has no {figure} in metrics.jsonl or evaluations.jsonl; name another in --figures")
     last, until = clock[-1]
-    newest = max(*known, last + 1)      # a run that was stopped has a checkpoint behind its last report
+    newest = max(*known, last + 1)      # a stopped run has a checkpoint after its last report
     at = np.interp(sorted(known), *zip((0, 0), *clock, (newest, until * newest / last)))
     return [(float(x), known[images]) for x, images in zip(at, sorted(known)) if x <= minutes]
 
 
 def together(quality: Sequence[tuple[float, float]], loss: Sequence[tuple[float, float]]) -> float:
-    """Spearman's rank correlation of a figure at each evaluation with the loss's mean since the one before."""
+    """Spearman's rank correlation between a figure at each evaluation and the mean loss since the previous one."""
     means, before = [], -1.0
     for x, _ in quality:
         means.append(np.mean([value for at, value in loss if before < at <= x] or [np.nan]))
@@ -80,7 +80,7 @@ def together(quality: Sequence[tuple[float, float]], loss: Sequence[tuple[float,
 
 
 def sheet(rows: Sequence[Sequence[str]], keyed: Sequence[str]) -> str:
-    """One SVG of charts in rows, above them the strokes of the runs that they have in common."""
+    """One SVG with rows of charts; `keyed` names the runs in a legend above them."""
     top = KEY if keyed else 0
     width, height = max(map(len, rows)) * (WIDTH + MARGIN) + MARGIN, len(rows) * (HEIGHT + MARGIN) + MARGIN + top
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '

@@ -1,4 +1,4 @@
-"""A real SLURM on this machine, for trials and tests: `tools/local_slurm.py up|down`."""
+"""Starts and removes a real SLURM on this machine, for trials and tests: `tools/local_slurm.py up|down`."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The same as `scalegan plan`, for a checkout that is not installed."""
+"""`scalegan plan` for a checkout that is not installed."""
 
 import sys
 from pathlib import Path

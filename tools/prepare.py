@@ -1,4 +1,4 @@
-"""The same as `scalegan prepare`, for a checkout that is not installed."""
+"""`scalegan prepare` for a checkout that is not installed."""
 
 import sys
 from pathlib import Path

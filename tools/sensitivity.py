@@ -1,7 +1,8 @@
-"""How the figures of an evaluation react to known damage: `python tools/sensitivity.py IMAGES [--count N] [--reals N]`.
+"""How metrics react to known damage: `python tools/sensitivity.py IMAGES [--count N] [--reals N]`.
 
-IMAGES is a folder or zip with a sub-folder per class (CIFAR-10's train/<class>/ too). Half of it stands for the real
-images; samples are others of it, blurred, noisy, of fewer classes, or of fewer distinct images. Prints a table.
+IMAGES is a folder or zip with a sub-folder per class, such as CIFAR-10's train/<class>/. --reals of its images serve as
+the real images; others serve as samples: blurred, noisy, from fewer classes, or with fewer distinct images. Prints a
+table.
 """
 
 import argparse
@@ -28,7 +29,7 @@ ASKED = ("fid", "kid", "prc", "prdc")
 SHOWN = ("fid", "kid", "precision", "recall", "density", "coverage")
 DISTINCT = (250, 100, 25)
 CLASSES = (8, 5, 3)
-SUBSETS = 10            # of the classes; their figures are averaged
+SUBSETS = 10            # random choices of classes to average over
 
 
 def blurred(radius: float) -> Callable[[np.ndarray], np.ndarray]:
@@ -92,10 +93,10 @@ def main() -> int:
 
 
 def _drawn(path: Path, count: int) -> list[tuple[np.ndarray, int]]:
-    """`count` images with their classes, drawn at random."""
+    """`count` random images with their classes."""
     source = open_source(guess_kind(path), [path])
     if source.table is None or source.table.ndim != 1 or len(source) < count:
-        raise SystemExit(f"{path}: {count} images in folders of their classes are needed")
+        raise SystemExit(f"{path} needs at least {count} images, in one sub-folder per class; lower --count or --reals")
     chosen = np.random.Generator(np.random.Philox(key=1)).permutation(len(source))[:count]
     found = []
     for number in chosen.tolist():
@@ -106,7 +107,7 @@ def _drawn(path: Path, count: int) -> list[tuple[np.ndarray, int]]:
 
 
 def _subsets(classes: int, count: int) -> list[np.ndarray]:
-    """Several random ones: which classes are left out matters as much as how many."""
+    """Random choices of `count` classes: which ones are left out matters as much as how many."""
     generator = np.random.Generator(np.random.Philox(key=2))
     return [generator.permutation(classes)[:count] for _ in range(SUBSETS)]
 

@@ -1,4 +1,4 @@
-"""Kills a small run hundreds of times and checks that nothing is lost: `python tools/soak.py --cycles 200`."""
+"""Kills a small run hundreds of times and checks that its result is unchanged: `python tools/soak.py --cycles 200`."""
 
 import sys
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""Jobs on a cluster: profiles, submission, what runs on a compute node, and what becomes of a job that ends."""
+"""Jobs on a cluster: profiles, submission, what runs on a compute node, and requeues."""

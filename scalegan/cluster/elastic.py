@@ -1,4 +1,4 @@
-"""How many of the tasks that SLURM gave can train together."""
+"""How many of the tasks that SLURM allocated can train together."""
 
 from scalegan.config import Recipe
 from scalegan.config.ranks import check_world
@@ -6,10 +6,10 @@ from scalegan.errors import RecipeError
 
 
 def usable_ranks(recipe: Recipe, tasks: int) -> int:
-    """The largest number of ranks, at most `tasks`, that the recipe runs on.
+    """The largest number of ranks, at most `tasks`, on which the recipe runs.
 
     Raises:
-        RecipeError: where it runs on no number of ranks, with the reason for one.
+        RecipeError: if it runs on no number of ranks; the message says why it fails on one.
     """
     for ranks in range(min(tasks, recipe.lanes), 1, -1):
         try:

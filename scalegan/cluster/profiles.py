@@ -1,4 +1,4 @@
-"""Profiles: what a cluster wants of a job. Nothing else knows anything about any cluster. Never imports torch."""
+"""Profiles: job settings for a cluster. Nothing else is specific to a cluster. Never imports torch."""
 
 from dataclasses import field
 from pathlib import Path
@@ -18,56 +18,56 @@ from scalegan.support.paths import shipped
 @typed
 class Profile:
     executor: Literal["slurm", "local", "debug"] = "slurm"
-    """Submitit's executor: a SLURM job; processes in the background of this machine; or this very process."""
+    """Submitit's executor. slurm: a SLURM job; local: background processes on this machine; debug: this process."""
     partition: str | None = None
-    """Partition; null for the cluster's default."""
+    """Partition; null uses the cluster's default."""
     account: str | None = None
-    """Account that pays."""
+    """Account to charge."""
     qos: str | None = None
     """Quality of service."""
     constraint: str | None = None
-    """Features that nodes must have, such as `h100&ib`."""
+    """Required node features, such as `h100&ib`."""
     gres: str | None = "gpu"
-    """Generic resource that gpus_per_node counts, such as `gpu` or `gpu:a100`; null asks for none: tasks on CPUs."""
+    """Generic resource counted by gpus_per_node, such as `gpu` or `gpu:a100`; null requests none."""
     cpus_per_task: PositiveInt = 1
-    """CPUs of a task: its trainer and its loader's workers. Threads per rank where OMP_NUM_THREADS is not set."""
+    """CPUs per task, for the trainer and its loader workers; also threads per rank if OMP_NUM_THREADS is not set."""
     memory_gb: PositiveFloat | None = None
-    """Memory per node; null for the partition's default."""
+    """Memory per node; null uses the partition's default."""
     time_minutes: PositiveInt = 60
-    """Time limit of one sitting. A run that needs longer is requeued, and goes on."""
+    """Time limit of each start of the job. A run that needs longer is requeued and resumes."""
     signal_seconds: PositiveInt = 120
-    """Before the time limit SLURM sends SIGUSR2, so long before it; the run is saved and requeued."""
+    """How long before the time limit SLURM sends SIGUSR2, upon which the run is saved and requeued."""
     kill_seconds: PositiveInt = 30
-    """Between SIGTERM and SIGKILL at a preemption or scancel: the cluster's KillWait (`scontrol show config`)."""
+    """Time from SIGTERM to SIGKILL at a preemption or scancel: the cluster's KillWait (`scontrol show config`)."""
     step_seconds: NonNegativeFloat = 5
-    """What one iteration of the run takes at most. Two of them (the one under way, and one to agree in) and a save
-    must fit both times above."""
+    """Upper bound on the time of one iteration. Two iterations (the current one, and one in which the ranks agree to
+    stop) and a save must fit into signal_seconds and into kill_seconds."""
     save_seconds: NonNegativeFloat = 15
-    """What writing a checkpoint takes at most."""
+    """Upper bound on the time to write a checkpoint."""
     max_timeouts: NonNegativeInt | None = None
-    """Times that a job is requeued at its time limit; null for no bound."""
+    """Maximum number of requeues at the time limit; null for no limit."""
     max_preemptions: NonNegativeInt | None = 100
-    """Times that a job goes on after a preemption, a failed node or a requeue by hand; null for no bound."""
+    """Maximum number of restarts after a preemption, a node failure or a manual requeue; null for no limit."""
     max_failures: NonNegativeInt = 3
-    """Times in a row that a job is requeued, without a new checkpoint between, after ranks vanished without a word. A
-    rank that says what is wrong ends the job at once."""
+    """Maximum number of consecutive requeues, without a new checkpoint in between, after ranks vanished without
+    reporting an error. A reported error ends the job at once."""
     environment: dict[str, str] = field(default_factory=dict)
-    """Variables for the tasks, such as NCCL_SOCKET_IFNAME."""
+    """Environment variables for the tasks, such as NCCL_SOCKET_IFNAME."""
     setup: tuple[str, ...] = ()
-    """Lines of shell before the tasks start, such as `module load cuda`."""
+    """Shell commands to run before the tasks start, such as `module load cuda`."""
     python: str | None = None
-    """Command that runs Python on a node, such as one in a container; null for this interpreter."""
+    """Command that runs Python on a node, such as one in a container; null uses this interpreter."""
     srun: tuple[str, ...] = ()
-    """Further arguments of srun, such as --cpu-bind=cores."""
+    """Extra arguments for srun, such as --cpu-bind=cores."""
     sbatch: dict[str, str] = field(default_factory=dict)
-    """Further options of sbatch, such as {exclude: node13, mail-type: END}."""
+    """Extra options for sbatch, such as {exclude: node13, mail-type: END}."""
 
 
 _ADAPTER = TypeAdapter(Profile)
 
 
 def folders() -> list[Path]:
-    """Where profiles are looked up: $SCALEGAN_PROFILES, the checkout, the installed package."""
+    """Folders to search for profiles, in order: $SCALEGAN_PROFILES, the checkout, the installed package."""
     return shipped("slurm/profiles", "slurm_profiles", "SCALEGAN_PROFILES")
 
 
@@ -76,10 +76,10 @@ def available() -> list[str]:
 
 
 def load(name: str, overrides: list[str]) -> Profile:
-    """The profile of that name or path, with `KEY=value` laid upon it.
+    """Loads a profile by name or path and applies `KEY=value` overrides.
 
     Raises:
-        RecipeError: where there is none, or it holds something wrong.
+        RecipeError: if the profile does not exist or is invalid.
     """
     path = _find(name)
     try:
@@ -95,7 +95,7 @@ def load(name: str, overrides: list[str]) -> Profile:
 
 
 def to_yaml(profile: Profile) -> str:
-    """The profile as `load` can read it again."""
+    """The profile as YAML that `load` can read."""
     return OmegaConf.to_yaml(OmegaConf.create(_ADAPTER.dump_python(profile, mode="json")))
 
 
@@ -107,22 +107,23 @@ def _find(name: str) -> Path:
     for folder in folders():
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
-    raise RecipeError(f"there is no profile '{name}'{did_you_mean(name, available())}; there are "
-                      f"{', '.join(available())}, and profile=PATH.yaml takes your own")
+    raise RecipeError(f"there is no profile '{name}'{did_you_mean(name, available())}; use one of "
+                      f"{', '.join(available())}, or your own with profile=PATH.yaml")
 
 
 def _check_grace(profile: Profile, name: str) -> None:
-    """The trainer acts on a signal one iteration later, and then saves."""
+    """Checks that a run has time to stop: the trainer acts on a signal one iteration later, and then saves."""
     needed = 2 * profile.step_seconds + profile.save_seconds
     for key in ("signal_seconds", "kill_seconds") if profile.executor == "slurm" else ():
         if needed > getattr(profile, key):
             raise RecipeError(
                 f"profile {name}: {key}={getattr(profile, key)} leaves no time to stop: two steps of "
                 f"step_seconds={profile.step_seconds:g} and save_seconds={profile.save_seconds:g} need {needed:g} "
-                f"seconds; give profile.{key} more (the cluster must grant it), or say what a step and a save take")
+                f"seconds; raise profile.{key} (if the cluster allows), or set step_seconds and save_seconds to what a "
+                "step and a save really take")
     if profile.signal_seconds >= 60 * profile.time_minutes:
-        raise RecipeError(f"profile {name}: signal_seconds={profile.signal_seconds} is all of "
-                          f"time_minutes={profile.time_minutes}; give more time")
+        raise RecipeError(f"profile {name}: signal_seconds={profile.signal_seconds} takes up all of "
+                          f"time_minutes={profile.time_minutes}; raise profile.time_minutes")
 
 
 def _explain(error: ValidationError) -> str:

@@ -1,7 +1,7 @@
-"""What a job leaves in its run's folder, and who is at work there. Never imports torch.
+"""A job's files in the run folder, and which process is using the run. Never imports torch.
 
 RUN/job/ holds `code` (this package, as it was submitted), `recipe.yaml` and `profile.yaml` (resolved), `job.json`
-(which job), `history.jsonl` (a line per start, stop, failure and requeue) and `log/`.
+(the last submitted job), `history.jsonl` (one line per start, stop, failure and requeue) and `log/`.
 """
 
 import fcntl
@@ -21,29 +21,29 @@ from scalegan.support.caching import reason
 from scalegan.support.files import append_line, open_own, write_whole
 
 _OWNER_CHARACTERS = 1000
-_LEASE_SECONDS = 15.0  # a living trainer renews it several times meanwhile
+_LEASE_SECONDS = 15.0  # a live trainer renews it several times within this period
 
 
 @dataclass(frozen=True)
 class Job:
-    """The job that was submitted last for a run."""
+    """The job that was last submitted for a run."""
 
     executor: str
     id: str
     log: str
 
     def whole_array(self) -> "Job":
-        """All elements of the array that this one is of."""
+        """The whole array that this job is an element of."""
         return replace(self, id=self.id.split("_")[0])
 
     def state(self) -> str | None:
-        """SLURM's word for it (PENDING, RUNNING, ...), in capitals; None where it has ended."""
+        """SLURM's state (PENDING, RUNNING, ...), in capitals; None if the job has ended."""
         if self.executor == "slurm":
             return slurm.state(self.id)
-        return "RUNNING" if self._process_lives() else None
+        return "RUNNING" if self._is_process_alive() else None
 
-    def _process_lives(self) -> bool:
-        """Job ids of Submitit's local executor are process ids of its controller."""
+    def _is_process_alive(self) -> bool:
+        """The job ids of Submitit's local executor are the process ids of its controllers."""
         try:
             return b"submitit.local" in Path(f"/proc/{self.id}/cmdline").read_bytes()
         except OSError:
@@ -66,13 +66,13 @@ def read_job(run: Path) -> Job | None:
 
 
 def note(run: Path, event: str, job: str, restart: int, **facts: Any) -> None:
-    """Adds a line to the history. One write: lines of several ranks do not mix."""
+    """Appends a line to the history, in a single write so that lines from several ranks do not mix."""
     line = json.dumps({"event": event, "job": job, "restart": restart, "time": round(time.time(), 3), **facts})
     append_line(job_folder(run) / "history.jsonl", line)
 
 
 def history(run: Path, job: str | None = None) -> list[dict[str, Any]]:
-    """The history's lines, of one job or of all."""
+    """The events in the history, of one job or of all."""
     try:
         lines = (job_folder(run) / "history.jsonl").read_text().splitlines()
     except FileNotFoundError:
@@ -81,7 +81,7 @@ def history(run: Path, job: str | None = None) -> list[dict[str, Any]]:
 
 
 def newest_checkpoint(run: Path) -> tuple[int, float] | None:
-    """Images and time of the newest complete checkpoint."""
+    """Images and modification time of the newest complete checkpoint."""
     seals = [path for path in run.glob("checkpoints/*/COMPLETE") if path.parent.name.isdigit()]
     if not seals:
         return None
@@ -90,7 +90,7 @@ def newest_checkpoint(run: Path) -> tuple[int, float] | None:
 
 
 def trainer(run: Path) -> str | None:
-    """Who holds the run's lock (`process PID on HOST`), or, on another host, renews its lease; or None."""
+    """The process that holds the run's lock or, on another host, renews its lease (`process PID on HOST`), or None."""
     try:
         with open(open_own(run / ".lock", os.O_RDWR), "r+", errors="replace") as file:
             try:
@@ -107,17 +107,17 @@ def trainer(run: Path) -> str | None:
 
 
 def trainer_here(run: Path) -> int | None:
-    """The process that holds the run's lock, where it is on this machine."""
+    """Id of the process that holds the run's lock, if it runs on this machine."""
     words = (trainer(run) or "").split()
     return int(words[1]) if len(words) == 4 and words[1].isdigit() and words[3] == socket.gethostname() else None
 
 
 @contextmanager
 def claimed(run: Path) -> Iterator[None]:
-    """Keeps other submissions of the run away.
+    """Keeps other submissions of the run out.
 
     Raises:
-        UserError: where a job or a trainer is at work in it, or another submission.
+        UserError: if a job, a trainer or another submission is using the run.
     """
     folder = job_folder(run)
     folder.mkdir(parents=True, exist_ok=True)
@@ -129,14 +129,14 @@ def claimed(run: Path) -> Iterator[None]:
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UserError(f"another `scalegan submit` is at work on {run}") from None
+            raise UserError(f"another `scalegan submit` is using {run}; wait until it is done") from None
         job = read_job(run)
         state = job and job.state()
         if state:
-            raise UserError(f"{run} has a job already: {job.id}, {state.lower()}; `scalegan stop {run}` ends it")
+            raise UserError(f"{run} already has a job: {job.id}, {state.lower()}; stop it with `scalegan stop {run}`")
         owner = trainer(run)
         if owner:
-            raise UserError(f"{run} is in use by {owner}; `scalegan stop {run}` ends it")
+            raise UserError(f"{run} is in use by {owner}; stop it with `scalegan stop {run}`")
         yield
 
 

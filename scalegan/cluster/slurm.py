@@ -1,4 +1,4 @@
-"""SLURM's commands, as far as we need them."""
+"""The SLURM commands that we use."""
 
 import subprocess
 
@@ -6,26 +6,26 @@ from scalegan.errors import UserError
 
 
 def state(job: str) -> str | None:
-    """PENDING, RUNNING, COMPLETING, ...; None for a job that has ended or that SLURM does not know any more.
+    """PENDING, RUNNING, COMPLETING, ...; None for a job that has ended or that SLURM no longer knows.
 
     Raises:
-        UserError: where SLURM does not answer, so that nobody takes a live job for a dead one.
+        UserError: if SLURM does not answer, so that a live job is never mistaken for a dead one.
     """
-    asked = _run("squeue", "--noheader", "--jobs", job, "--format=%T")
-    if asked.returncode:
-        if "Invalid job id" in asked.stderr:
+    result = _run("squeue", "--noheader", "--jobs", job, "--format=%T")
+    if result.returncode:
+        if "Invalid job id" in result.stderr:
             return None
-        raise UserError(f"SLURM does not say whether job {job} lives: {asked.stderr.strip()}")
-    return asked.stdout.split()[0] if asked.stdout.split() else None
+        raise UserError(f"squeue cannot tell whether job {job} is still alive: {result.stderr.strip()}")
+    return result.stdout.split()[0] if result.stdout.split() else None
 
 
 def nodes(job: str) -> str:
-    """The job's nodes, such as node[1-4]; empty while it has none."""
+    """The job's nodes, such as node[1-4]; empty if it has none yet."""
     return _run("squeue", "--noheader", "--jobs", job, "--format=%N").stdout.strip()
 
 
 def seconds_left(job: str) -> float:
-    """Until the job's time limit; 0 past it."""
+    """Seconds until the job's time limit; 0 once it has passed, infinity if there is none."""
     text = _run("squeue", "--noheader", "--jobs", job, "--format=%L").stdout.strip()
     days, _, clock = text.rpartition("-")
     parts = clock.split(":")
@@ -35,28 +35,28 @@ def seconds_left(job: str) -> float:
 
 
 def requeue(job: str) -> None:
-    """Ends the job and puts it back into the queue, under the same id."""
-    asked = _run("scontrol", "requeue", job)
-    if asked.returncode:
-        raise UserError(f"SLURM does not requeue job {job}: {asked.stderr.strip()}")
+    """Ends the job and puts it back into the queue under the same id."""
+    result = _run("scontrol", "requeue", job)
+    if result.returncode:
+        raise UserError(f"scontrol cannot requeue job {job}: {result.stderr.strip()}")
 
 
 def ask_to_stop(job: str) -> None:
-    """SIGTERM to the tasks, not to the batch script."""
+    """Sends SIGTERM to the tasks, but not to the batch script."""
     _run("scancel", "--signal=TERM", job)
 
 
 def cancel(job: str) -> None:
     """Ends the job for good."""
-    asked = _run("scancel", job)
-    if asked.returncode and "Invalid job id" not in asked.stderr:
-        raise UserError(f"SLURM does not cancel job {job}: {asked.stderr.strip()}")
+    result = _run("scancel", job)
+    if result.returncode and "Invalid job id" not in result.stderr:
+        raise UserError(f"scancel cannot cancel job {job}: {result.stderr.strip()}")
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=60)
     except FileNotFoundError:
-        raise UserError(f"there is no {command[0]} here; SLURM's commands are needed") from None
+        raise UserError(f"{command[0]} not found; run this on a machine with SLURM's commands") from None
     except subprocess.TimeoutExpired:
-        raise UserError(f"{command[0]} did not answer within a minute") from None
+        raise UserError(f"{command[0]} did not answer within 60 s; try again later") from None

@@ -1,4 +1,4 @@
-"""Where a run stands, as its folder and its job tell."""
+"""The status of a run, from its folder and its job."""
 
 import json
 import os
@@ -16,21 +16,21 @@ _TAIL_BYTES = 1 << 16
 
 
 def runs_of(folder: Path) -> list[Path]:
-    """The folder, if it is a run's, or the runs in it.
+    """The folder itself if it is a run folder, otherwise the run folders in it.
 
     Raises:
-        UserError: where there is none.
+        UserError: if there are none.
     """
     if _is_run(folder):
         return [folder]
     inside = sorted(path for path in folder.iterdir() if _is_run(path)) if folder.is_dir() else []
     if not inside:
-        raise UserError(f"{folder} is no run folder, and holds none")
+        raise UserError(f"{folder} is not a run folder and contains none")
     return inside
 
 
 def describe(run: Path) -> dict[str, Any]:
-    """What is known of a run; figures that nobody has written yet are None."""
+    """The status of a run; figures that are not known yet are None."""
     job, events, last = read_job(run), history(run), _last_report(run)
     events = [event for event in events if job and event["job"].split("_")[0] == job.id.split("_")[0]]
     checkpoint, total = newest_checkpoint(run), _total_images(run)
@@ -53,7 +53,7 @@ def _is_run(folder: Path) -> bool:
 
 
 def _state(run: Path, events: list[dict[str, Any]], images: int, total: int | None) -> str:
-    """SLURM's word in small letters while there is a job; else how it ended."""
+    """SLURM's state in lower case while there is a job; otherwise how the run ended."""
     job = read_job(run)
     state = job and job.state()
     if state:
@@ -67,7 +67,7 @@ def _state(run: Path, events: list[dict[str, Any]], images: int, total: int | No
 
 
 def _last_report(run: Path) -> dict[str, Any]:
-    """The last whole line of metrics.jsonl."""
+    """The last complete line of metrics.jsonl."""
     try:
         with regular(run / "metrics.jsonl").open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
@@ -78,8 +78,8 @@ def _last_report(run: Path) -> dict[str, Any]:
 
 
 def _total_images(run: Path) -> int | None:
-    """From the recipe that was resolved last: our own writing, a key per line. A YAML parser takes some ten
-    milliseconds for each of hundreds of runs."""
+    """`total_images` of the recipe that was resolved last. We write one key per line, so a regular expression will do;
+    a YAML parser would take some ten milliseconds for each of hundreds of runs."""
     recipes = [path for path in (*run.glob("config*.yaml"), job_folder(run) / "recipe.yaml") if path.is_file()]
     if not recipes:
         return None

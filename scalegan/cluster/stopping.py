@@ -1,4 +1,4 @@
-"""Stopping a run: it is asked to save, and waited for."""
+"""Stops a run: asks it to save, and waits until it has."""
 
 import os
 import signal
@@ -14,24 +14,24 @@ _POLL_SECONDS = 0.5
 
 
 def stop(run: Path, timeout: float) -> str:
-    """Stops a run; what happened, in a few words.
+    """Stops a run and returns what happened, in a few words.
 
     Raises:
-        UserError: where it goes on all the same.
+        UserError: if the run does not stop.
     """
     job = read_job(run)
     state = job and job.state()
     if job and state and job.executor == "slurm":
         return _stop_slurm(run, job, state, timeout)
     if job and state:
-        os.kill(int(job.id), signal.SIGTERM)  # Submitit's controller tells its tasks
+        os.kill(int(job.id), signal.SIGTERM)  # Submitit's controller passes it on to its tasks
         return _await(run, lambda: job.state() is None, timeout)
     owner = trainer(run)
     if not owner:
         return "is not running"
     process = trainer_here(run)
     if process is None:
-        raise UserError(f"{run} is in use by {owner}: stop it there")
+        raise UserError(f"{run} is in use by {owner}; stop it on that machine")
     os.kill(process, signal.SIGTERM)
     return _await(run, lambda: trainer(run) is None, timeout)
 
@@ -39,12 +39,12 @@ def stop(run: Path, timeout: float) -> str:
 def _stop_slurm(run: Path, job: Job, state: str, timeout: float) -> str:
     if state == "PENDING":
         slurm.cancel(job.id)
-        return f"job {job.id} was waiting, and is cancelled"
+        return f"job {job.id} was pending and has been cancelled"
     slurm.ask_to_stop(job.id)
     try:
         return f"job {job.id}: " + _await(run, lambda: job.state() in (None, "PENDING"), timeout)
     finally:
-        slurm.cancel(job.id)  # also one that was requeued meanwhile
+        slurm.cancel(job.id)  # including a job that was requeued in the meantime
 
 
 def _await(run: Path, ended: Callable[[], bool], timeout: float) -> str:
@@ -54,4 +54,4 @@ def _await(run: Path, ended: Callable[[], bool], timeout: float) -> str:
             raise UserError(f"{run} did not stop within {timeout:.0f} s")
         time.sleep(_POLL_SECONDS)
     newest = newest_checkpoint(run)
-    return f"stopped at {newest[0]:,} images, saved" if newest else "stopped; there is no checkpoint"
+    return f"stopped at {newest[0]:,} images, saved" if newest else "stopped; no checkpoint was saved"

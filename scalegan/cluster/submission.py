@@ -1,4 +1,4 @@
-"""From planned work to a job: the code and the recipe into the folder, the rest to Submitit. Never imports torch."""
+"""Submits work as jobs: copies code and recipe into the run folder and calls Submitit. Never imports torch."""
 
 import io
 import logging
@@ -26,10 +26,10 @@ _HOLD = "env --block-signal=TERM,INT,USR1,USR2"
 
 @dataclass(frozen=True)
 class Work:
-    """What one job, or one element of an array, does.
+    """The work of one job, or of one element of an array.
 
     Args:
-        folder: of the run.
+        folder: the run folder.
         task: what Submitit calls in every task.
         recipe: the resolved recipe, as YAML.
     """
@@ -41,7 +41,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Allocation:
-    """Nodes, at least and at most, and the tasks that each of them runs."""
+    """The fewest and most nodes, and the number of tasks on each."""
 
     fewest: int
     most: int
@@ -54,18 +54,18 @@ class Allocation:
 
 
 def script(works: Sequence[Work], home: Path, profile: Profile, allocation: Allocation) -> str:
-    """The job script that `submit` would hand to SLURM."""
+    """The job script that `submit` would pass to SLURM."""
     if profile.executor != "slurm":
         return f"# executor {profile.executor}: no job script; {allocation.per_node} tasks on this machine"
 
-    class Here(submitit.SlurmExecutor):
-        """Also where there is no SLURM."""
+    class OfflineExecutor(submitit.SlurmExecutor):
+        """Can be used without SLURM."""
 
         @classmethod
         def affinity(cls) -> int:
             return 1
 
-    executor = Here(job_folder(home) / "log", python=f"$HOLD {_python(profile)}")
+    executor = OfflineExecutor(job_folder(home) / "log", python=f"$HOLD {_python(profile)}")
     executor.update_parameters(**_parameters(works, home, profile, allocation))
     if len(works) > 1:
         executor.parameters["map_count"] = len(works)
@@ -73,14 +73,14 @@ def script(works: Sequence[Work], home: Path, profile: Profile, allocation: Allo
 
 
 def submit(works: Sequence[Work], home: Path, profile: Profile, allocation: Allocation) -> list[Job]:
-    """Makes one job, or one array, of the works, whose common folder is `home`.
+    """Submits the works as one job or one array; `home` is their common folder.
 
     Raises:
-        UserError: where a job or a trainer is at work in one of the folders, or SLURM refuses.
+        UserError: if a job or a trainer is using one of the folders, or SLURM rejects the job.
     """
     logging.getLogger("submitit").setLevel(logging.ERROR)
     if profile.executor == "slurm" and not shutil.which("sbatch"):
-        raise UserError("there is no sbatch here: submit on a login node of the cluster, or use profile=local")
+        raise UserError("sbatch not found; submit from a login node of the cluster, or use profile=local")
     own = {work.folder: work for work in works}
     with ExitStack() as claims:
         for folder in own:
@@ -88,7 +88,7 @@ def submit(works: Sequence[Work], home: Path, profile: Profile, allocation: Allo
         for work in own.values():
             _write(work, profile)
         (job_folder(home) / "log").mkdir(parents=True, exist_ok=True)
-        _list(works, home).write_text(_folders(works))
+        _list_file(works, home).write_text(_folders(works))
         make = {"slurm": _to_slurm, "local": _to_this_machine, "debug": _to_this_process}[profile.executor]
         jobs = []
         for work, job in zip(works, make(works, home, profile, allocation)):
@@ -98,7 +98,7 @@ def submit(works: Sequence[Work], home: Path, profile: Profile, allocation: Allo
 
 
 def _write(work: Work, profile: Profile) -> None:
-    """Code and settings into the folder: a requeue, days later, finds them as they are now."""
+    """Copies code and settings into the folder, so that a requeue days later finds them as they are now."""
     folder = job_folder(work.folder)
     copy = folder / "code.new"
     shutil.rmtree(copy, ignore_errors=True)
@@ -111,12 +111,12 @@ def _write(work: Work, profile: Profile) -> None:
 
 
 def _folders(works: Sequence[Work]) -> str:
-    """The folders of an array's tasks, a line each."""
+    """The folders of an array's tasks, one per line."""
     return "".join(f"{work.folder}\n" for work in works)
 
 
-def _list(works: Sequence[Work], home: Path) -> Path:
-    """Where they are listed; each array has a list of its own, as several may live in one folder of runs."""
+def _list_file(works: Sequence[Work], home: Path) -> Path:
+    """The file that lists them; each array has its own, since several may share one folder of runs."""
     return job_folder(home) / f"runs-{key_of(_folders(works)):016x}"
 
 
@@ -125,66 +125,66 @@ def _python(profile: Profile) -> str:
 
 
 def _parameters(works: Sequence[Work], home: Path, profile: Profile, allocation: Allocation) -> dict[str, Any]:
-    """Submitit's parameters of a SLURM job."""
-    further = {"requeue": True, **profile.sbatch}
+    """Submitit's parameters for a SLURM job."""
+    extra = {"requeue": True, **profile.sbatch}
     elastic = allocation.fewest != allocation.most
-    if elastic:  # with ntasks-per-node SLURM would take hardly more than the fewest nodes
-        further |= {"nodes": f"{allocation.fewest}-{allocation.most}",
-                    "mincpus": allocation.per_node * profile.cpus_per_task}
+    if elastic:  # with ntasks-per-node, SLURM would allocate hardly more than the fewest nodes
+        extra |= {"nodes": f"{allocation.fewest}-{allocation.most}",
+                  "mincpus": allocation.per_node * profile.cpus_per_task}
     if profile.gres:
-        further["gres"] = f"{profile.gres}:{allocation.per_node}"
-    wanted = {
+        extra["gres"] = f"{profile.gres}:{allocation.per_node}"
+    parameters = {
         "job_name": home.name, "nodes": allocation.most, "ntasks_per_node": None if elastic else allocation.per_node,
         "cpus_per_task": profile.cpus_per_task, "time": profile.time_minutes, "partition": profile.partition,
         "account": profile.account, "qos": profile.qos, "constraint": profile.constraint,
         "mem": f"{profile.memory_gb * 1024:.0f}M" if profile.memory_gb else None,
         "signal_delay_s": profile.signal_seconds, "stderr_to_stdout": True,
-        # A rank that ends early, or badly, takes nobody with it: the others notice, and may have something to save.
+        # A rank that exits early or fails must not end the others: they notice it, and may have something to save.
         "srun_args": ["--wait=0", "--kill-on-bad-exit=0", "--distribution=block",
                       f"--ntasks-per-node={allocation.per_node}", f"--cpus-per-task={profile.cpus_per_task}",
                       *profile.srun],
         "setup": [
-            f'RUN="$(sed -n "$((${{SLURM_ARRAY_TASK_ID:-0}} + 1))p" {shlex.quote(str(_list(works, home)))})"',
+            f'RUN="$(sed -n "$((${{SLURM_ARRAY_TASK_ID:-0}} + 1))p" {shlex.quote(str(_list_file(works, home)))})"',
             'export PYTHONPATH="$RUN/job/code${PYTHONPATH:+:$PYTHONPATH}" PYTHONSAFEPATH=1',
             'export OMP_NUM_THREADS="${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}"',
             *(f"export {name}={shlex.quote(value)}" for name, value in profile.environment.items()),
-            # A signal that comes while Python starts waits until the trainer heeds it; older `env` cannot do that.
+            # Blocks signals while Python starts, until the trainer handles them; older versions of `env` cannot.
             f'HOLD="$({_HOLD} true 2>/dev/null && echo "{_HOLD}")"',
             *profile.setup],
         "teardown": [f'exec {_python(profile)} -m scalegan.cluster.job_outcome "$RUN" $?'],
-        "additional_parameters": further,
+        "additional_parameters": extra,
     }
-    return {key: value for key, value in wanted.items() if value is not None}
+    return {key: value for key, value in parameters.items() if value is not None}
 
 
 def _to_slurm(works: Sequence[Work], home: Path, profile: Profile, allocation: Allocation) -> list[submitit.Job]:
     executor = submitit.SlurmExecutor(job_folder(home) / "log", python=f"$HOLD {_python(profile)}")
     executor.update_parameters(**_parameters(works, home, profile, allocation))
     try:
-        with redirect_stderr(io.StringIO()):  # Submitit's echo of what we say ourselves
+        with redirect_stderr(io.StringIO()):  # Submitit also prints the error that we raise
             return executor.submit_array([work.task for work in works])
     except submitit.core.utils.FailedJobError as error:
-        raise UserError(f"sbatch refuses the job: {_said(error)}") from error
+        raise UserError(f"sbatch rejected the job: {_sbatch_message(error)}") from error
 
 
 def _to_this_machine(works: Sequence[Work], home: Path, profile: Profile,
                      allocation: Allocation) -> Iterator[submitit.Job]:
-    """Processes in the background, which outlive this one."""
+    """Background processes that outlive this one."""
     if profile.setup or profile.srun or profile.sbatch:
-        raise UserError("setup, srun and sbatch of a profile are for executor=slurm")
+        raise UserError("setup, srun and sbatch in the profile need executor=slurm; remove them for executor=local")
     for work in works:
         executor = submitit.LocalExecutor(job_folder(work.folder) / "log", python=profile.python)
         executor.update_parameters(
             nodes=allocation.most, tasks_per_node=allocation.per_node, timeout_min=profile.time_minutes,
             gpus_per_node=allocation.per_node if profile.gres else 0, signal_delay_s=profile.signal_seconds,
             stderr_to_stdout=True)
-        with _variables(work.folder, profile), _silent():
+        with _variables(work.folder, profile), _detached_output():
             yield executor.submit(work.task)
 
 
 def _to_this_process(works: Sequence[Work], home: Path, profile: Profile,
                      allocation: Allocation) -> list[submitit.Job]:
-    """Runs them here and now, one after another, where a debugger can follow."""
+    """Runs the works right away, one after another, in this process, for a debugger."""
     jobs = []
     for work in works:
         jobs.append(submitit.DebugExecutor(job_folder(work.folder) / "log").submit(work.task))
@@ -195,7 +195,7 @@ def _to_this_process(works: Sequence[Work], home: Path, profile: Profile,
 
 @contextmanager
 def _variables(run: Path, profile: Profile) -> Iterator[None]:
-    """The environment that tasks on this machine inherit."""
+    """Sets the environment that tasks on this machine inherit."""
     before = dict(os.environ)
     paths = [str(job_folder(run) / "code"), *filter(None, [before.get("PYTHONPATH")])]
     os.environ.update({"OMP_NUM_THREADS": before.get("OMP_NUM_THREADS", str(profile.cpus_per_task)),
@@ -208,22 +208,22 @@ def _variables(run: Path, profile: Profile) -> Iterator[None]:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
-    """Keeps a process that stays behind from holding on to our caller's terminal or pipe."""
+def _detached_output() -> Iterator[None]:
+    """Keeps background processes from holding our caller's terminal or pipe open."""
     kept = [os.dup(number) for number in range(3)]
-    nowhere = os.open(os.devnull, os.O_RDWR)
+    null = os.open(os.devnull, os.O_RDWR)
     for number in range(3):
-        os.dup2(nowhere, number)
+        os.dup2(null, number)
     try:
         yield
     finally:
         for number, descriptor in enumerate(kept):
             os.dup2(descriptor, number)
             os.close(descriptor)
-        os.close(nowhere)
+        os.close(null)
 
 
-def _said(error: Exception) -> str:
-    """sbatch's own words, in a line."""
+def _sbatch_message(error: Exception) -> str:
+    """sbatch's own message, on one line."""
     lines = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in str(error).splitlines() if line.strip()]
     return "; ".join(line for line in lines if not line.startswith(("---", "The following", "Batch job submission")))

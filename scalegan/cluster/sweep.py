@@ -1,18 +1,18 @@
-"""`recipe=a,b seed=0-4`: every combination, in folders named by what varies."""
+"""Expands `recipe=a,b seed=0-4` into every combination, in folders named after what varies."""
 
 import re
 from itertools import product
 from pathlib import Path
 
 _RANGE = re.compile(r"(\d+)-(\d+)")
-_WHOLE = ("run_dir", "data.path", "resume")  # names, whatever they look like
+_NEVER_SPLIT = ("run_dir", "data.path", "resume")  # paths may contain commas or look like a range
 
 
 def expand(arguments: list[str]) -> list[list[str]]:
-    """The arguments of each run: one list where nothing varies.
+    """The arguments of each run: a single list if nothing varies.
 
-    A value varies that has commas outside brackets, or is a range of two whole numbers. The runs of a sweep are
-    sub-folders of run_dir, or of runs/<recipes>-sweep, such as `recipe=a,seed=0`.
+    A value varies if it has commas outside brackets or is a range of two whole numbers. The runs of a sweep are
+    sub-folders of run_dir, or of runs/<recipes>-sweep, with names such as `recipe=a,seed=0`.
     """
     choices = {key: _values(key, value) for key, _, value in (a.partition("=") for a in arguments)}
     varying = [key for key, values in choices.items() if len(values) > 1]
@@ -29,7 +29,7 @@ def expand(arguments: list[str]) -> list[list[str]]:
 
 
 def _values(key: str, text: str) -> list[str]:
-    if key in _WHOLE:
+    if key in _NEVER_SPLIT:
         return [text]
     whole = _RANGE.fullmatch(text)
     if whole and int(whole[1]) <= int(whole[2]):

@@ -1,4 +1,4 @@
-"""What Submitit runs on the compute nodes, in every task of a job. Imports torch only when it trains."""
+"""What Submitit runs on the compute nodes, in every task of a job. Imports torch only to train."""
 
 import os
 import signal
@@ -20,20 +20,20 @@ from scalegan.errors import LostRank, SharedError, UserError
 from scalegan.support.keys import key_of
 from scalegan.support.signals import STOPPING
 
-_FIRST_PORT, _PORTS = 20_000, 12_000  # below those that Linux gives to clients
+_FIRST_PORT, _PORTS = 20_000, 12_000  # below Linux's ephemeral ports
 
 
 @dataclass(frozen=True)
 class Training:
-    """One task, one rank: the trainer of a run, in this process.
+    """One task, one rank: trains a run in this process.
 
-    Submitit takes any way to end but by SystemExit for its own business; so the trainer's exit code is the task's.
+    A nonzero exit code is raised as SystemExit, since Submitit would handle any other ending itself.
     """
 
     run: str
 
     def __call__(self) -> int:
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # none is lost, and none ends us, before the trainer heeds
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # until the trainer handles them: none is lost or kills us
         task = Task(Path(self.run))
         code = task.guarded(lambda: self._train(task))
         if code:
@@ -48,8 +48,8 @@ class Training:
             return 0
         if task.rank == 0:
             if ranks < task.tasks:
-                print(f"{ranks} of {task.tasks} tasks train: the recipe does not run on more (lanes={recipe.lanes}, "
-                      f"batch_size={recipe.batch_size}); the others have ended", flush=True)
+                print(f"{ranks} of {task.tasks} tasks train: the recipe cannot run on more (lanes={recipe.lanes}, "
+                      f"batch_size={recipe.batch_size}); the others exit", flush=True)
             task.note("started", nodes=os.environ.get("SLURM_JOB_NODELIST", task.environment.hostname), ranks=ranks)
         _join_environment(task.environment, ranks, task.restart)
 
@@ -65,17 +65,17 @@ class Training:
 
 @dataclass(frozen=True)
 class Preparation:
-    """One task of `scalegan prepare`: its part of the shards; who ends last makes the set whole."""
+    """One task of `scalegan prepare`: writes its part of the shards; the last task to end completes the set."""
 
     folder: str                     # DEST.job
-    arguments: tuple[str, ...]      # of `scalegan prepare`
+    arguments: tuple[str, ...]      # those of `scalegan prepare`
     part: str                       # K/N
 
     def __call__(self) -> int:
-        task, told = Task(Path(self.folder)), []
+        task, received = Task(Path(self.folder)), []
 
         def interrupt(number: int, frame: object) -> None:
-            told.append(number)
+            received.append(number)
             raise KeyboardInterrupt
 
         signal.signal(signal.SIGUSR2, interrupt)
@@ -86,7 +86,7 @@ class Preparation:
 
         code = task.guarded(lambda: prepare.main([*self.arguments, "--part", self.part]))
         if code == 75:
-            task.note("stopped", signal="SIGUSR2" if told else "SIGTERM")
+            task.note("stopped", signal="SIGUSR2" if received else "SIGTERM")
         if code:
             raise SystemExit(code)
         task.note("finished")
@@ -94,7 +94,7 @@ class Preparation:
 
 
 class Task:
-    """This process within its job."""
+    """This process as a task of its job."""
 
     def __init__(self, run: Path) -> None:
         self.run = run
@@ -107,7 +107,7 @@ class Task:
         note(self.run, event, self.job, self.restart, **facts)
 
     def guarded(self, work: Callable[[], int]) -> int:
-        """What `work` returns; an error is noted as the fault of this rank, so that nobody starts it again."""
+        """Returns work(), or its error's exit code; an error is noted as this rank's, so the job is not requeued."""
         try:
             return work()
         except UserError as error:
@@ -123,24 +123,24 @@ class Task:
             return 1
 
     def check_budget(self) -> None:
-        """Raises SharedError where SLURM has started the job anew too often; our own requeues are counted elsewhere."""
+        """Raises SharedError if SLURM has restarted the job too often; our own requeues are counted elsewhere."""
         allowed = profiles.load(str(job_folder(self.run) / "profile.yaml"), []).max_preemptions
         own = sum(event["event"] == "requeued" and event["because"] != "preempted"
                   for event in history(self.run, self.job))
         if allowed is not None and self.restart - own > allowed:
-            raise SharedError(f"the job was preempted or requeued {self.restart - own} times, and the profile's "
-                              f"max_preemptions is {allowed}; submit the run again to go on")
+            raise SharedError(f"the job was preempted or requeued {self.restart - own} times "
+                              f"(max_preemptions={allowed}); submit the run again to continue")
 
 
 def _resumable(recipe: Recipe, run: Path) -> Recipe:
-    """`resume=never` and `resume=PATH` hold for a job's first start; it goes on from checkpoints of its own."""
+    """`resume=never` and `resume=PATH` apply to a job's first start; restarts resume from its own checkpoints."""
     newest = newest_checkpoint(run)
     submitted = (job_folder(run) / "recipe.yaml").stat().st_mtime
     return replace(recipe, resume="auto") if newest and newest[1] > submitted else recipe
 
 
 def _join_environment(job: JobEnvironment, ranks: int, restart: int) -> None:
-    """The variables by which torch finds the other ranks."""
+    """Sets the environment variables by which torch finds the other ranks."""
     if ranks == 1:
         return
     found = TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
@@ -150,9 +150,9 @@ def _join_environment(job: JobEnvironment, ranks: int, restart: int) -> None:
 
 
 def _reachable(host: str) -> str:
-    """The first node's name, or its address where SLURM's names of nodes are no names of hosts."""
+    """The first node's name, or its address if SLURM's node names are not host names."""
     try:
         socket.getaddrinfo(host, None)
     except OSError:
-        return os.environ.get("SLURM_LAUNCH_NODE_IPADDR", host)  # of srun, which runs on the first node
+        return os.environ.get("SLURM_LAUNCH_NODE_IPADDR", host)  # set by srun, which runs on the first node
     return host

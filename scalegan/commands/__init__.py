@@ -1,1 +1,1 @@
-"""A file for each verb of `scalegan`: it parses, calls and prints."""
+"""One file per verb of `scalegan`: parses the arguments, calls the library, prints."""

@@ -1,7 +1,6 @@
-"""Holds runs beside each other: one HTML page, with everything in it, of what they are, what they found, their curves
-over images seen and their last samples.
+"""Compares runs on one self-contained HTML page: their recipes, evaluations, curves over images seen and last samples.
 
-Figures of evaluations stand side by side only where extractor, resize, data and numbers of samples are the same.
+Evaluations are shown side by side only if extractor, resize, data and numbers of samples are the same.
 """
 
 import sys
@@ -16,7 +15,7 @@ def main(arguments: list[str]) -> int:
                          "compare runs/dcgan runs/r3gan",
                          "compare runs/lr=* --out learning_rates.html")
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder")
-    parser.add_argument("--out", type=Path, default=Path("compare.html"), help="page to write (default compare.html)")
+    parser.add_argument("--out", type=Path, default=Path("compare.html"), help="page to write (default: compare.html)")
     options = parser.parse_args(arguments)
     runs = [read(path, name) for path, name in zip(options.runs, names(options.runs))]
     beside, refused = comparable_evaluations(runs)

@@ -1,9 +1,10 @@
-"""Makes an export, which `scalegan sample` and `scalegan.load` read, of another implementation's generator.
+"""Converts another implementation's generator to an export, which `scalegan sample` and `scalegan.load` read.
 
-FILE is .safetensors; .pt, .pth or .tar of torch.save with nothing but tensors and containers in it; or NVIDIA's .pkl,
-whose code is not run. Names and shapes must be those of pytorch/examples (dcgan), ajbrock/BigGAN-PyTorch,
-NVlabs/stylegan2-ada-pytorch and stylegan3, or brownvc/R3GAN. What the tensors do not tell is given as KEY=VALUE:
-bn_eps, sn_eps (biggan); conv_clamp, mapping_lr_multiplier, num_half_res, w_avg_beta (stylegan2).
+FILE is a .safetensors file; a .pt, .pth or .tar file from torch.save that holds only tensors and containers; or
+NVIDIA's .pkl, whose code is not run. Names and shapes must be those of pytorch/examples (dcgan),
+ajbrock/BigGAN-PyTorch, NVlabs/stylegan2-ada-pytorch and stylegan3, or brownvc/R3GAN. Settings that cannot be read off
+the tensors are given as KEY=VALUE: bn_eps, sn_eps (biggan); conv_clamp, mapping_lr_multiplier, num_half_res,
+w_avg_beta (stylegan2).
 """
 
 import json
@@ -13,7 +14,7 @@ from typing import Any
 from scalegan.errors import UserError
 from scalegan.support.arguments import verb_parser
 
-#: What the tensors of a family do not tell.
+#: Settings of a family that cannot be read off its tensors.
 SETTINGS = {"dcgan": (), "biggan": ("bn_eps", "sn_eps"), "r3gan": (),
             "stylegan2": ("conv_clamp", "mapping_lr_multiplier", "num_half_res", "w_avg_beta")}
 
@@ -23,16 +24,17 @@ def main(arguments: list[str]) -> int:
                          "convert stylegan2-ffhq-256x256.pkl --family stylegan2 --out ffhq.safetensors",
                          "convert netG_epoch_24.pth --family dcgan --out dcgan.safetensors")
     parser.add_argument("file", type=Path, metavar="FILE", help="checkpoint to convert")
-    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="what the tensors do not tell")
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings not in the tensors")
     parser.add_argument("--family", required=True, choices=SETTINGS, help="architecture")
-    parser.add_argument("--out", type=Path, required=True, help="file to write, .safetensors")
-    parser.add_argument("--key", help="of the network in FILE, such as G_ema or state_dict.netG (default: the usual)")
+    parser.add_argument("--out", type=Path, required=True, help=".safetensors file to write")
+    parser.add_argument("--key", help="key of the network in FILE, such as G_ema or state_dict.netG (default: the "
+                        "usual one)")
     parser.add_argument("--resolution", type=int, help="refuse a network of another resolution")
-    parser.add_argument("--images", type=int, default=0, help="real images that it was trained on, if known")
+    parser.add_argument("--images", type=int, default=0, help="number of real images it was trained on, if known")
     options = parser.parse_intermixed_args(arguments)
     settings = _settings(options.family, options.settings)
     if options.out.suffix != ".safetensors":
-        raise UserError(f"--out {options.out} should end with .safetensors")
+        raise UserError(f"--out {options.out} must end in .safetensors")
 
     from scalegan.checkpoints import exports
     from scalegan.interop import checkpoint_files
@@ -42,7 +44,8 @@ def main(arguments: list[str]) -> int:
     generator, model, spec = convert(tensors, options.family, settings)
     size = spec.shape[-1]
     if options.resolution not in (None, size):
-        raise UserError(f"--resolution {options.resolution}, but {options.file} makes images of {size} px")
+        raise UserError(f"--resolution {options.resolution}: {options.file} makes images of {size} px; use "
+                        f"--resolution {size}")
     options.out.parent.mkdir(parents=True, exist_ok=True)
     exports.save(exports.of_model(generator, model, spec, options.images), options.out)
     print(options.out.resolve())
@@ -50,15 +53,15 @@ def main(arguments: list[str]) -> int:
 
 
 def _settings(family: str, given: list[str]) -> dict[str, Any]:
-    """KEY=VALUE to a dict, where the family knows the key."""
+    """Parses KEY=VALUE items; the family must have the key."""
     found = {}
     for item in given:
         key, _, value = item.partition("=")
         if key not in SETTINGS[family]:
             known = ", ".join(SETTINGS[family]) or "no settings"
-            raise UserError(f"{item}: {family} has {known}")
+            raise UserError(f"{item}: unknown setting; {family} has {known}")
         try:
             found[key] = json.loads(value)
         except ValueError:
-            raise UserError(f"{item}: '{value}' is not a number, nor null") from None
+            raise UserError(f"{item}: '{value}' is neither a number nor null") from None
     return found

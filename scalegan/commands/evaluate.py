@@ -1,12 +1,12 @@
-"""Measures samples against real images: `scalegan evaluate RUN_OR_EXPORT_OR_FOLDER --data PATH --metrics fid,kid`.
+"""Evaluates samples against real images: `scalegan evaluate RUN_OR_EXPORT_OR_FOLDER --data PATH --metrics fid,kid`.
 
-The first argument is a run, a checkpoint, an export, or a folder, zip or shard set of images in the samples' place.
-Prints one JSON object. On several ranks (`torchrun --nproc_per_node 4 scalegan/evaluate.py ...`) the figures are the
-same. Nothing is downloaded: without Inception's weights the features are those of EfficientNet-Lite0, and the Fréchet
-distance is called `fd`, as it is no FID.
+The first argument is a run, a checkpoint or an export, or a folder, zip or shard set of images to use as samples.
+Prints one JSON object. Several ranks (`torchrun --nproc_per_node 4 scalegan/evaluate.py ...`) give the same figures.
+Nothing is downloaded: without Inception's weights, features come from EfficientNet-Lite0, and the Fréchet distance is
+called `fd`, since it is not an FID.
 
 metrics: fid; kid; is (inception score); prc (precision and recall, k = 3); prdc (precision, recall, density and
-coverage, k = 5); ms_ssim (diversity); ppl (perceptual path length); class_fid (mean of the classes' own).
+coverage, k = 5); ms_ssim (diversity); ppl (perceptual path length); class_fid (mean of the FIDs per class).
 """
 
 import argparse
@@ -45,30 +45,30 @@ def _parser() -> argparse.ArgumentParser:
     parser = verb_parser("evaluate", __doc__,
                          "evaluate runs/digits --metrics fid,kid",
                          "evaluate generated/ --data photos.zip --metrics kid,prdc --num-samples 5000")
-    parser.add_argument("source", metavar="RUN_OR_EXPORT_OR_FOLDER", help="what is measured")
+    parser.add_argument("source", metavar="RUN_OR_EXPORT_OR_FOLDER", help="what to evaluate")
     parser.add_argument("--data", metavar="PATH", help="real images: shards, a folder or a zip (default: the run's)")
     parser.add_argument("--metrics", default="fid,kid", help="comma-separated; see above (default fid,kid)")
     parser.add_argument("--extractor", metavar="NAME", help="inception, efflite0, or a TorchScript file, which is a "
-                        "program and will be run (default: inception where its weights are named, else efflite0)")
+                        "program and will be run (default: inception if its weights are given, else efflite0)")
     parser.add_argument("--weights", type=Path, metavar="FILE",
-                        help="the extractor's weights (default: those in $SCALEGAN_WEIGHTS, for inception)")
-    parser.add_argument("--resize", choices=("tf1-bilinear", "clean"), help="how images come to the extractor's size "
+                        help="the extractor's weights (default for inception: $SCALEGAN_WEIGHTS)")
+    parser.add_argument("--resize", choices=("tf1-bilinear", "clean"), help="how images are resized for the extractor "
                         "(default: tf1-bilinear for inception, as published; clean for efflite0)")
     parser.add_argument("--num-samples", type=positive, metavar="N",
-                        help="samples of a generator (default 50000), or images of a folder (default all)")
-    parser.add_argument("--num-reals", type=positive, metavar="N", help="real images (default all)")
-    parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="images at once (default 32)")
-    parser.add_argument("--psi", type=float, default=1.0, help="truncation, where the model has it (default 1)")
-    parser.add_argument("--ema", metavar="NAME", help="one of the run's further averages (recipe key emas)")
+                        help="samples to generate (default 50000), or images of a folder to use (default all)")
+    parser.add_argument("--num-reals", type=positive, metavar="N", help="real images to use (default all)")
+    parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="images per batch (default 32)")
+    parser.add_argument("--psi", type=float, default=1.0, help="truncation, if the model supports it (default 1)")
+    parser.add_argument("--ema", metavar="NAME", help="one of the run's extra averages (recipe key emas)")
     parser.add_argument("--standing-statistics", type=int, default=16, metavar="N", help="re-estimate BatchNorm's "
-                        "averages over N batches of 64 (default 16); 0: as trained")
+                        "averages over N batches of 64 (default 16); 0 keeps them as trained")
     parser.add_argument("--kid-subset-size", type=positive, default=1000, metavar="N",
                         help="images in each of KID's 100 subsets (default 1000)")
     parser.add_argument("--bootstrap", type=positive, default=0, metavar="N", help="error bars from N resamples")
     parser.add_argument("--nearest", type=Path, metavar="FILE.png",
-                        help="picture of samples beside the real images nearest to them")
+                        help="write a picture of samples next to their nearest real images")
     parser.add_argument("--lpips", type=Path, metavar="FILE.pt", help="TorchScript LPIPS network for ppl, such as "
-                        "NVIDIA's vgg16.pt (default: the extractor's features, and the figure is called pl)")
+                        "NVIDIA's vgg16.pt (default: the extractor's features; the metric is then called pl)")
     return parser
 
 
@@ -80,7 +80,7 @@ def _evaluate(options: argparse.Namespace, metrics: tuple[str, ...], ranks) -> d
     source, data = Path(options.source), options.data
     trained = source.suffix == ".safetensors" or (source / "COMPLETE").is_file() or (source / "checkpoints").is_dir()
     if options.ema is not None and not trained:
-        raise UserError(f"{source} is no run and no checkpoint, and has no averages; leave out --ema")
+        raise UserError(f"{source} is not a run or checkpoint and has no averages; leave out --ema")
     extractor = ranks.together(lambda: extractors.load(options.extractor, options.weights, options.resize,
                                                        ranks.device))
     if trained:
@@ -92,14 +92,15 @@ def _evaluate(options: argparse.Namespace, metrics: tuple[str, ...], ranks) -> d
                                    options.kid_subset_size, options.bootstrap, options.nearest,
                                    _perceptual(options.lpips, ranks))
     result = evaluation.evaluate(fakes, reals, extractor, settings, ranks)
-    result["warnings"] += warnings
+    sets = [one for one in (fakes, reals) if one is not None]
+    result["warnings"] += warnings + [f"{one.name}: {remark}" for one in sets for remark in one.remarks]
     if trained:
         result |= {"images": fakes.generator.about["images"], "psi": options.psi, "ema": options.ema}
     return result
 
 
 def _samples(options: argparse.Namespace, ranks, warnings: list[str]):
-    """The generator's samples, and the real images, whose labels it is given."""
+    """The generator's samples, and the real images, whose labels condition it."""
     from scalegan.checkpoints import exports
     from scalegan.metrics.generators import samples_of, with_standing_statistics
 
@@ -121,7 +122,7 @@ def _samples(options: argparse.Namespace, ranks, warnings: list[str]):
 
 
 def _run_of(source: Path) -> Path | None:
-    """The run that a source is, or that a checkpoint is of."""
+    """The run folder: the source itself, or that of the checkpoint it names; None for anything else."""
     if (source / "checkpoints").is_dir():
         return source
     checkpoint = source.absolute()
@@ -130,7 +131,7 @@ def _run_of(source: Path) -> Path | None:
 
 
 def _own_recipe(source: str, ranks):
-    """The recipe of a run or checkpoint, its evaluation sets made; None for an export."""
+    """The recipe of a run or checkpoint, after making its evaluation sets; None for an export."""
     from scalegan.checkpoints import exports, store
     from scalegan.config.game import streams_of
     from scalegan.config.loading import parse, plain
@@ -151,7 +152,7 @@ def _own_recipe(source: str, ranks):
 
 
 def _own_images(source: str, ranks, stream: str = ""):
-    """The data of a stream that a run holds out, or was trained on, as it saw it; None for an export."""
+    """A stream's held-out data, or else its training data, as the run saw it; None for an export."""
     from scalegan.training.build import evaluation_images
 
     recipe = _own_recipe(source, ranks)
@@ -159,18 +160,18 @@ def _own_images(source: str, ranks, stream: str = ""):
 
 
 def _inputs(source: str, ranks):
-    """Images of every stream of a run whose game makes its samples of them."""
+    """Images of every stream, for a run whose game generates samples from images."""
     from scalegan.errors import UserError
     from scalegan.training.build import inputs_of
 
     recipe = _own_recipe(source, ranks)
     if recipe is None:
-        raise UserError(f"{source} translates images, and an export says of none; name its run instead")
+        raise UserError(f"{source} translates images, but an export does not say which; give its run instead")
     return ranks.together(lambda: inputs_of(recipe))
 
 
 def _images(path: str, size: int, ranks):
-    """A set of images by its path; `size` is that of an embedded one."""
+    """Opens a set of images by path; an embedded set is made at `size` pixels."""
     from scalegan.config import Data
     from scalegan.data.preparing.embedded import folder_of, is_embedded, make_embedded
     from scalegan.metrics.images import open_images
@@ -182,7 +183,7 @@ def _images(path: str, size: int, ranks):
 
 
 def _perceptual(path: Path | None, ranks):
-    """What turns images into vectors whose squared distance is LPIPS, from a TorchScript file."""
+    """Loads a TorchScript network that maps images to vectors whose squared distance is LPIPS."""
     if path is None:
         return None
     from scalegan.metrics.extractors.torchscript import load_perceptual

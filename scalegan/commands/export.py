@@ -1,5 +1,5 @@
-"""Writes the networks of a run or checkpoint to one safetensors file that `scalegan.load` and `sample` read: the
-averaged generator, and whatever else the run's game exports."""
+"""Writes the networks of a run or checkpoint to one safetensors file, which `scalegan.load` and `scalegan sample` read:
+the averaged generator and anything else that the run's game exports."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ def main(arguments: list[str]) -> int:
                          "export runs/digits --network G --out digits.safetensors")
     parser.add_argument("run", type=Path, help="run folder or checkpoint")
     parser.add_argument("--out", type=Path, help="file to write (default: RUN/exports/<images>.safetensors, with "
-                        "-NAME or -LENGTH behind the images)")
+                        "-NAME or -LENGTH after the images)")
     parser.add_argument("--network", metavar="NAME", help="one of the game's networks (default: all of them)")
     average = parser.add_mutually_exclusive_group()
-    average.add_argument("--ema", metavar="NAME", help="one of the run's further averages (recipe key emas)")
+    average.add_argument("--ema", metavar="NAME", help="one of the run's extra averages (recipe key emas)")
     average.add_argument("--ema-sigma-rel", type=float, metavar="LENGTH", help="the power-function average of this "
-                         "length, such as 0.1, made of the run's snapshots (recipe key power_ema)")
+                         "length, such as 0.1, reconstructed from the run's snapshots (recipe key power_ema)")
     options = parser.parse_args(arguments)
 
     from scalegan.checkpoints import exports

@@ -1,7 +1,7 @@
-"""Prints what a checkpoint or a run's newest checkpoint holds, as JSON: images, recipe, and SHA-256 digests.
+"""Prints the contents of a checkpoint, or of a run's newest one, as JSON: images, recipe and SHA-256 digests.
 
-`digest` covers every tensor, so two runs are the same run exactly when their digests are equal; `groups` has one
-digest per part (game, ema, optimizer). --verify checks every file against the checksums first.
+`digest` covers every tensor, so two runs are identical exactly when their digests are equal; `groups` has one digest
+per part (game, ema, optimizer). --verify checks every file against its checksum first.
 """
 
 import json

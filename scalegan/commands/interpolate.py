@@ -1,8 +1,8 @@
-"""Walks between samples of a run, a checkpoint or an export: as a strip picture (.png), a row for each two seeds, or
-as an animation (.gif) that ends where it began.
+"""Interpolates between samples of a run, a checkpoint or an export: as a strip (.png) with one row per pair of
+neighbouring seeds, or as a looping animation (.gif).
 
-Seeds are those of `scalegan sample`. A style-based generator is walked through straight lines in w; others along great
-circles in z (Shoemake, 1985; White, 2016), or straight lines where z is uniform.
+Seeds are those of `scalegan sample`. Style-based generators are interpolated along straight lines in w, others along
+great circles in z (Shoemake, 1985; White, 2016), or straight lines if z is uniform.
 """
 
 import argparse
@@ -24,17 +24,17 @@ def main(arguments: list[str]) -> int:
                          "interpolate faces.safetensors --seeds 5,9 --steps 12 --out strip.png")
     parser.add_argument("run", type=Path, help="run folder, checkpoint, or exported .safetensors")
     parser.add_argument("--seeds", type=seeds, default=[0, 1, 2], help="two or more, such as 0,1,2 (the default)")
-    parser.add_argument("--steps", type=int, default=8, help="from one seed to the next (default 8)")
-    parser.add_argument("--psi", type=float, default=1.0, help="truncation, where the model has it")
+    parser.add_argument("--steps", type=int, default=8, help="steps from one seed to the next (default 8)")
+    parser.add_argument("--psi", type=float, default=1.0, help="truncation, if the model supports it")
     parser.add_argument("--class", type=int, dest="label", metavar="N", help="class, or attribute, of every image")
-    parser.add_argument("--network", metavar="NAME", help="which of the game's networks, where several draw samples")
-    parser.add_argument("--ema", metavar="NAME", help="one of the run's further averages (recipe key emas)")
+    parser.add_argument("--network", metavar="NAME", help="one of the game's networks, if several generate samples")
+    parser.add_argument("--ema", metavar="NAME", help="one of the run's extra averages (recipe key emas)")
     parser.add_argument("--out", type=Path, default=Path("interpolation.png"), help="FILE.png or FILE.gif")
     options = parser.parse_args(arguments)
     if options.out.suffix not in (".png", ".gif"):
-        raise UserError(f"--out {options.out}: a strip is written as .png and an animation as .gif")
+        raise UserError(f"--out {options.out}: use .png for a strip or .gif for an animation")
     if len(options.seeds) < 2 or options.steps < 1:
-        raise UserError("a walk needs two seeds and one step at least; give --seeds 0,1 --steps 8")
+        raise UserError("interpolation needs at least two seeds and one step; use --seeds 0,1 --steps 8")
 
     from scalegan.checkpoints.exports import load_generator
     from scalegan.pictures import grids
@@ -51,8 +51,9 @@ def main(arguments: list[str]) -> int:
                                options.steps + 1)
         else:
             frames = walk(generator, [*options.seeds, options.seeds[0]], options.steps, label, options.psi)
-            moving = [i for i in range(len(frames)) if i % (options.steps + 1) != options.steps]  # ends are beginnings
-            grids.save_animation(options.out, frames[moving], _FRAME_SECONDS)
+            # A leg's last frame is the first of the next one.
+            kept = [i for i in range(len(frames)) if i % (options.steps + 1) != options.steps]
+            grids.save_animation(options.out, frames[kept], _FRAME_SECONDS)
     except ValueError as error:
         raise UserError(str(error)) from error
     print(options.out.resolve())
@@ -60,7 +61,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _label(generator: "nn.Module", options: argparse.Namespace) -> "Tensor | None":
-    """The label of every image, as the generator takes it."""
+    """The label of every image, in the form that the generator takes."""
     import torch
 
     from scalegan.data.spec import Spec
@@ -71,7 +72,7 @@ def _label(generator: "nn.Module", options: argparse.Namespace) -> "Tensor | Non
             raise UserError(f"{options.run} is unconditional; leave out --class")
         return None
     if options.label is not None and not 0 <= options.label < spec.num_classes:
-        raise UserError(f"--class {options.label}: {options.run} has 0 to {spec.num_classes - 1}")
+        raise UserError(f"--class {options.label}: the classes of {options.run} are 0 to {spec.num_classes - 1}")
     if not spec.multilabel:
         return torch.tensor([options.label or 0])
     chosen = torch.zeros(1, spec.num_classes)

@@ -1,8 +1,8 @@
-"""What recipes need on 1 to 1,024 GPUs: memory, traffic, checkpoint bytes, loader images, hours.
+"""Estimates what recipes need on 1 to 1,024 GPUs: memory, traffic, checkpoint size, loader throughput, hours.
 
-Computed from the networks themselves, run on tensors without data; neither data nor a GPU is needed. docs/scaling.md
-says what is counted, and how it was checked. `--table corpora` plans every recipe whose header says what it is meant
-for, on just that.
+Computed by running the networks themselves on tensors without data; neither data nor a GPU is needed. docs/scaling.md
+says what is counted and how it was checked. `--table corpora` plans every recipe whose header names a number of GPUs,
+on that number only.
 """
 
 import argparse
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def meant_for(name: str) -> int | None:
-    """GPUs that a recipe's header says it is meant for, as in "2 nodes of 8 GPUs"; None where it does not."""
+    """The number of GPUs that a recipe's header names, as in "2 nodes of 8 GPUs", or None."""
     header = "".join(line for line in catalogue.find(name).read_text().splitlines(True) if line.startswith("#"))
     found = re.search(r"(\d+) nodes? of (\d+) GPUs?", header)
     return int(found[1]) * int(found[2]) if found else None
@@ -31,7 +31,7 @@ def meant_for(name: str) -> int | None:
 
 def rows_of(name: str, overrides: list[str], gpu: Gpu, options: argparse.Namespace,
             measured: dict[str, "Costs"]) -> Iterator[Row]:
-    """The rows of one recipe; costs that recipes share are measured once."""
+    """The rows of one recipe; recipes with the same costs are measured once."""
     from scalegan.training.costs import Costs, specs_of
 
     recipe = loading.load([f"recipe={name}", *overrides])
@@ -52,19 +52,19 @@ def main(arguments: list[str]) -> int:
                          "plan lsun_bedroom_stylegan2",
                          "plan celeba_dcgan batch_size=512 --gpus 1,8,64 --gpu h100-80")
     parser.add_argument("words", nargs="*", metavar="RECIPE | key=value",
-                        help="recipes to plan (default: all), and keys that are laid upon each")
+                        help="recipes to plan (default: all), and overrides for each of them")
     parser.add_argument("--gpus", type=counts, default=[1, 8, 64, 256, 1024], metavar="N,N,...",
                         help="numbers of GPUs (default: 1,8,64,256,1024)")
     parser.add_argument("--gpu", choices=GPUS, default="h200", help="kind of GPU (default: h200)")
-    parser.add_argument("--mfu", type=float, default=0.1, metavar="SHARE", help="share of the GPU's peak that training "
-                        "reaches (default: 0.1; see docs/scaling.md)")
-    parser.add_argument("--classes", type=int, metavar="N", help="classes or attributes of conditional recipes' data "
-                        "(default: 10, or 40 attributes)")
-    parser.add_argument("--table", choices=["corpora"], help="recipes for the full corpora, on what they are meant for")
+    parser.add_argument("--mfu", type=float, default=0.1, metavar="SHARE", help="fraction of the GPU's peak that "
+                        "training reaches (default: 0.1; see docs/scaling.md)")
+    parser.add_argument("--classes", type=int, metavar="N", help="number of classes or attributes for conditional "
+                        "recipes (default: 10 classes or 40 attributes)")
+    parser.add_argument("--table", choices=["corpora"], help="recipes for the full corpora, on the GPUs they name")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
     if not 0 < options.mfu <= 1:
-        raise UserError(f"--mfu {options.mfu}: a share of the peak lies between 0 and 1")
+        raise UserError(f"--mfu {options.mfu} is not a fraction of the peak; use a number above 0, at most 1")
     overrides = [word for word in options.words if "=" in word]
     names = [word for word in options.words if "=" not in word] or list(catalogue.available())
     if options.table:
@@ -86,8 +86,8 @@ def _show(rows: list[Row], options: argparse.Namespace) -> None:
     from rich.table import Table
 
     table = Table(title=f"{options.gpu}, {options.mfu:.0%} of its peak; memory, traffic, checkpoint: MB per rank",
-                  caption="memory: state + the larger of a micro-batch with what stands beside it, and the exchange; "
-                          "traffic: per iteration; images/s: that a rank's loader must deliver")
+                  caption="memory: state + the larger of a micro-batch with the gradients held during it, and the "
+                          "exchange; traffic: per iteration; images/s: what a rank's loader must deliver")
     for column in ("recipe", "GPUs", "engine", "micro-batch", "state", "micro-batch MB", "memory", "traffic",
                    "checkpoint", "images/s", "GFLOP/image", "hours"):
         table.add_column(column, justify="left" if column in ("recipe", "engine") else "right")

@@ -1,12 +1,12 @@
-"""Turns images as people have them into shards for training: cropped, resized and encoded once, here.
+"""Converts an image dataset into shards for training: crops, resizes and encodes every image once.
 
 SOURCE may be
-  lsun      one or several LMDBs as published (bedroom_train_lmdb ...); with several, the category is the label
-  celeba    img_align_celeba as folder or zip; labels from list_attr_celeba.txt or identity_CelebA.txt beside it
+  lsun      one or more LMDBs as published (bedroom_train_lmdb ...); with several, the category is the label
+  celeba    img_align_celeba as a folder or zip, with list_attr_celeba.txt or identity_CelebA.txt beside it for labels
   cifar10   cifar-10-python.tar.gz, cifar-10-batches-py (the pickles are read, never executed), or train/<class>/
-  folder    a folder or zip of images, a class per sub-folder, or all in one place without labels
+  folder    a folder or zip of images: one sub-folder per class, or all together without labels
   zip       StyleGAN's layout, with labels in dataset.json
-and DEST is a new folder for shards, or one that an interrupted call left: the same command goes on there.
+and DEST is a new folder for the shards, or that of an interrupted call, which the same command resumes.
 """
 
 import argparse
@@ -23,8 +23,8 @@ EPILOG = """examples:
   scalegan prepare photos data/photos128 --resolution 128 --validation 0.05
   scalegan prepare data/photos128 --verify
 
-A broken image is skipped and listed in DEST/rejected.jsonl. exit codes: 0 done; 75 interrupted, the same command goes
-on; 2 wrong arguments; 1 anything else."""
+A broken image is skipped and listed in DEST/rejected.jsonl. exit codes: 0 done; 75 interrupted, run the same
+command to resume; 2 wrong arguments; 1 anything else."""
 
 
 def main(arguments: list[str]) -> int:
@@ -38,11 +38,11 @@ def main(arguments: list[str]) -> int:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line, checked as far as that goes without looking at the source."""
+    """Parses the command line and checks what can be checked without looking at the source."""
     parser = _parser()
     options = parser.parse_intermixed_args(arguments)
     if not options.source and not options.verify:
-        parser.error("say SOURCE and DEST: `scalegan prepare SOURCE DEST`; --help has examples")
+        parser.error("give SOURCE and DEST: `scalegan prepare SOURCE DEST`; --help has examples")
     return options
 
 
@@ -53,51 +53,51 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("dest", type=Path, metavar="DEST", help="folder to write")
     _add_source(parser.add_argument_group("the source"))
     _add_images(parser.add_argument_group("the stored images"))
-    _add_running(parser.add_argument_group("how it is done"))
+    _add_running(parser.add_argument_group("how to run"))
     return parser
 
 
 def _add_source(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--kind", choices=("lsun", "celeba", "cifar10", "folder", "zip"),
-                       help="what SOURCE is (default: guessed from its files, and said)")
+                       help="what SOURCE is (default: guessed from its files, and printed)")
     group.add_argument("--labels", choices=("auto", "none", "class", "attributes", "identity"), default="auto",
-                       help="labels to store (default auto: what there is; CelebA's attributes)")
+                       help="labels to store (default auto: whatever there is; CelebA's attributes)")
     group.add_argument("--split", choices=("train", "val", "test", "all"),
-                       help="its authors' split, of celeba (default all) and cifar10 (default train)")
+                       help="official split of celeba (default all) or cifar10 (default train)")
     group.add_argument("--annotations", type=Path, metavar="PATH",
-                       help="folder or zip with CelebA's text files, where they do not lie beside the images")
+                       help="folder or zip with CelebA's text files, if they are not beside the images")
 
 
 def _add_images(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--resolution", type=positive, metavar="N",
                        help="side in pixels (default 64; with --crop celeba178 128; cifar10 32)")
     group.add_argument("--crop", choices=("center", "celeba178", "celeba108", "none"),
-                       help="square to cut: the largest in the middle; 178 x 178 (the face literature) or 108 x 108 "
-                            "(the DCGAN literature) of CelebA's 178 x 218; none, for squares (default center; celeba "
-                            "celeba178; cifar10 none)")
+                       help="square to crop: the largest in the centre; 178 x 178 (the face literature) or 108 x 108 "
+                            "(the DCGAN literature) of CelebA's 178 x 218; none, for square images (default center; "
+                            "celeba: celeba178; cifar10: none)")
     group.add_argument("--filter", choices=("lanczos", "box", "bicubic"), default="lanczos",
                        help="resize filter, antialiased (default lanczos)")
     group.add_argument("--encoding", choices=("jpeg", "png", "webp", "raw"),
-                       help="of the stored images (default jpeg; cifar10 png)")
-    group.add_argument("--quality", type=_quality, metavar="Q", help="of jpeg and webp, 1 to 100 (default 95)")
+                       help="encoding of the stored images (default jpeg; cifar10: png)")
+    group.add_argument("--quality", type=_quality, metavar="Q", help="jpeg or webp quality, 1 to 100 (default 95)")
     group.add_argument("--channels", type=int, choices=(1, 3),
-                       help="1 grey, 3 colour (default 3, or 1 where all the images that are sampled are grey)")
+                       help="1 for grey, 3 for colour (default 3, or 1 if a sample of the images is all grey)")
 
 
 def _add_running(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--format", choices=("webdataset", "ffcv"), default="webdataset",
                        help="webdataset: tars and an index; ffcv: a .beton beside them (default webdataset)")
     group.add_argument("--validation", type=fraction, default=0.0, metavar="FRACTION",
-                       help="write DEST/train and DEST/val, this fraction of the records, by hash of the key, in val")
+                       help="write DEST/train and DEST/val, this fraction of the records in val, by hash of the key")
     group.add_argument("--shard-records", type=positive, metavar="N",
-                       help="records per shard (default: about 64 MB, but 64 shards at least)")
+                       help="records per shard (default: about 64 MB, but at least 64 shards)")
     group.add_argument("--max-rejected", type=fraction, default=0.01, metavar="FRACTION",
-                       help="stop when more than this fraction of the images is broken (default 0.01)")
-    group.add_argument("--workers", type=positive, metavar="N", help="processes (default: one per core)")
+                       help="stop if more than this fraction of the images is broken (default 0.01)")
+    group.add_argument("--workers", type=positive, metavar="N", help="worker processes (default: one per core)")
     group.add_argument("--part", type=_part, metavar="K/N",
                        help="write only the K-th of N ranges of shards; N calls with the same options, on any machines "
-                            "that see DEST, make the set together, and the last one to end makes it whole")
-    group.add_argument("--dry-run", action="store_true", help="say how many images and bytes it would write")
+                            "that see DEST, write the set together, and the last one to end completes it")
+    group.add_argument("--dry-run", action="store_true", help="print how many images and bytes would be written")
     group.add_argument("--verify", action="store_true",
                        help="check DEST, a finished set, against its checksums, and write nothing")
 

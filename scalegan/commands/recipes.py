@@ -1,4 +1,4 @@
-"""Lists the recipes, a line each. Folders named in $SCALEGAN_RECIPES are looked through first."""
+"""Lists the recipes, one per line. Folders in $SCALEGAN_RECIPES are searched first."""
 
 from scalegan.config.catalogue import available
 

@@ -1,7 +1,7 @@
-"""Draws images from a run, a checkpoint or an export: a grid and single PNGs.
+"""Generates images from a run, a checkpoint or an export: a grid and single PNGs.
 
-Seed n is the same image whatever else is drawn. Where the model has classes and none are asked for, column i of the
-grid shows class i.
+Seed n gives the same image whatever else is generated. If the model has classes and --classes is not given, column i of
+the grid shows class i.
 """
 
 import argparse
@@ -21,14 +21,14 @@ def main(arguments: list[str]) -> int:
                          "sample digits.safetensors --classes 3,7 --columns 8")
     parser.add_argument("run", type=Path, help="run folder, checkpoint, or exported .safetensors")
     parser.add_argument("--seeds", type=seeds, default=seeds("0-63"), help="such as 0-63 or 1,5,9 (default 0-63)")
-    parser.add_argument("--psi", type=float, default=1.0, help="truncation, where the model has it")
+    parser.add_argument("--psi", type=float, default=1.0, help="truncation, if the model supports it")
     parser.add_argument("--classes", type=seeds, help="class indices, repeated over the seeds")
-    parser.add_argument("--columns", type=int, help="of the grid (default 8, or the number of classes up to 10)")
+    parser.add_argument("--columns", type=int, help="grid columns (default 8, or the number of classes up to 10)")
     parser.add_argument("--standing-statistics", type=int, default=0, metavar="N",
-                        help="re-estimate BatchNorm's averages over N batches of 64 (default 0: as trained)")
+                        help="re-estimate BatchNorm's averages over N batches of 64 (default 0 keeps them as trained)")
     parser.add_argument("--out", type=Path, default=Path("samples"), help="folder to write into")
-    parser.add_argument("--network", metavar="NAME", help="which of the game's networks, where several draw samples")
-    parser.add_argument("--ema", metavar="NAME", help="one of the run's further averages (recipe key emas)")
+    parser.add_argument("--network", metavar="NAME", help="one of the game's networks, if several generate samples")
+    parser.add_argument("--ema", metavar="NAME", help="one of the run's extra averages (recipe key emas)")
     options = parser.parse_args(arguments)
 
     from rich.progress import track
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
         raise UserError(str(error)) from error
     options.out.mkdir(parents=True, exist_ok=True)
     if images.dim() != 4:
-        raise UserError(f"{options.run} makes 2-D points, not images; its picture is in the run's samples/")
+        raise UserError(f"{options.run} makes 2-D points, not images; see the pictures in the run's samples/")
     for seed, image in track(list(zip(options.seeds, images)), "writing", disable=len(images) < 200):
         grids.save_image(options.out / f"seed{seed:06d}.png", image)
     grids.save_grid(options.out / "grid.png", images, columns)

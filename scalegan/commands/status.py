@@ -1,6 +1,6 @@
-"""Where runs stand: state, images, images/s, time left, last checkpoint, restarts, nodes.
+"""Shows the status of runs: state, images, images/s, time left, last checkpoint, restarts, nodes.
 
-RUN is a run folder, of a SLURM job or not, or a folder of runs, such as a sweep's.
+RUN is a run folder, with or without a SLURM job, or a folder of runs, such as a sweep's.
 """
 
 import json
@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int:
                          "status runs/digits",
                          "status /shared/runs/sweep --json")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    parser.add_argument("--json", action="store_true", help="one JSON object per run")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per run")
     options = parser.parse_args(arguments)
     found = [describe(run) for given in options.runs for run in runs_of(given)]
     if options.json:

@@ -1,7 +1,6 @@
-"""Ends a run politely: asks it to save, waits until it has, and cancels its job.
+"""Stops a run gracefully: asks it to save, waits until it has, and cancels its job.
 
-Works for SLURM jobs and for runs on this machine. What it saved is where the same command, or a new submission, goes
-on.
+Works for SLURM jobs and for runs on this machine. The same command, or a new submission, resumes from what was saved.
 """
 
 from pathlib import Path
@@ -17,7 +16,7 @@ def main(arguments: list[str]) -> int:
                          "stop /shared/runs/sweep --timeout 600")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder, or a folder of runs")
     parser.add_argument("--timeout", "--patience", type=float, default=120, metavar="SECONDS",
-                        help="to wait for a save before the job is cancelled (default 120)")
+                        help="how long to wait for the save before cancelling the job (default 120)")
     options = parser.parse_args(arguments)
     for run in [run for given in options.runs for run in runs_of(given)]:
         print(f"{run}: {stop(run, options.timeout)}", flush=True)

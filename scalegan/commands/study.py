@@ -1,7 +1,7 @@
 """Compares objectives on 2-D toys: modes covered, share of good samples, reverse KL, and a picture of all samples.
 
-Several seeds are trained as one batched model, one process per core. The same seeds give the same table, whatever is
-asked for beside them.
+Several seeds are trained as one batched model, one process per core. The same seeds give the same table, whatever else
+is requested.
 """
 
 import argparse
@@ -20,12 +20,12 @@ def main(arguments: list[str]) -> int:
                          "study toy --out toy",
                          "study toy --objectives wgan_gp,hinge --data ring8 --seeds 0-4")
     parser.add_argument("name", choices=["toy"], help="the study")
-    parser.add_argument("--objectives", default=",".join(OBJECTIVES), help="of (default): %(default)s")
-    parser.add_argument("--data", default=",".join(SETTINGS), help="of (default): %(default)s")
+    parser.add_argument("--objectives", default=",".join(OBJECTIVES), help="some of (default: all) %(default)s")
+    parser.add_argument("--data", default=",".join(SETTINGS), help="some of (default: all) %(default)s")
     parser.add_argument("--seeds", default="0-4", help="such as 0-4 or 1,5 (default 0-4)")
     parser.add_argument("--out", type=Path, default=Path("studies/toy"), help="folder to write into")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
-    parser.add_argument("--updates", type=int, help="of G, instead of each data set's own number; for a quick look")
+    parser.add_argument("--updates", type=int, help="updates of G, instead of each data set's own, for a quick look")
     options = parser.parse_args(arguments)
     objectives = _chosen("--objectives", options.objectives, OBJECTIVES)
     data = _chosen("--data", options.data, SETTINGS)
@@ -50,5 +50,5 @@ def _chosen(option: str, text: str, known: dict) -> list[str]:
     for name in names:
         if name not in known:
             raise RecipeError(f"{option}: there is no '{name}'"
-                              + (did_you_mean(name, known) or f"; there are {', '.join(known)}"))
+                              + (did_you_mean(name, known) or f"; use one of {', '.join(known)}"))
     return list(dict.fromkeys(names))

@@ -1,11 +1,11 @@
-"""Makes a SLURM job of a run: `scalegan submit recipe=NAME profile=NAME nodes=4 gpus_per_node=8 key=value ...`.
+"""Submits a run as a SLURM job: `scalegan submit recipe=NAME profile=NAME nodes=4 gpus_per_node=8 key=value ...`.
 
-The run is saved and requeued at its time limit, saved when it is preempted, and resumed each time by itself, with the
-code of today. `nodes=2-4` lets SLURM choose. `recipe=a,b seed=0-4` makes one array of all combinations, whose folders
-are named by what varies. `profile.KEY=value` changes a key of the profile. --dry-run prints the job script.
+The run is saved and requeued at its time limit, saved when it is preempted, and resumes by itself each time, with the
+code as submitted. `nodes=2-4` lets SLURM choose. `recipe=a,b seed=0-4` submits all combinations as one array, in
+folders named after what varies. `profile.KEY=value` overrides a key of the profile. --dry-run prints the job script.
 
-`scalegan submit prepare SOURCE DEST ... profile=NAME tasks=N` shares `scalegan prepare SOURCE DEST ...` among the N
-tasks of an array; its job is that of DEST.job.
+`scalegan submit prepare SOURCE DEST ... profile=NAME tasks=N` divides `scalegan prepare SOURCE DEST ...` among the N
+tasks of an array; use DEST.job as its run folder.
 """
 
 from dataclasses import dataclass, replace
@@ -25,19 +25,19 @@ EXAMPLES = """examples:
   scalegan submit recipe=lsun_bedroom profile=gpu_cluster nodes=4 gpus_per_node=8 run_dir=/shared/runs/bedroom --dry-run
   scalegan submit recipe=celeba_dcgan seed=0-4 profile=my_cluster.yaml gpus_per_node=8 run_dir=/shared/runs/seeds"""
 KEYS = [("recipe", "", "What to train; with commas, a sweep."),
-        ("profile", "", "What the cluster wants of a job; a name or a path."),
-        ("nodes", "1", "Nodes of the job; N-M for what is free."),
-        ("gpus_per_node", "1", "Tasks that a node runs: one per GPU, or on CPUs where the profile's gres is null."),
-        ("tasks", "1", "With prepare: tasks that share the work.")]
+        ("profile", "", "Job settings for the cluster; a name or a path."),
+        ("nodes", "1", "Number of nodes; N-M takes whatever is free in that range."),
+        ("gpus_per_node", "1", "Tasks per node: one per GPU, or on CPUs if the profile's gres is null."),
+        ("tasks", "1", "With prepare: number of tasks that share the work.")]
 
 
 @dataclass(frozen=True)
 class Request:
-    """The command line, taken apart."""
+    """The parsed command line."""
 
     profile: Profile
     own: dict[str, str]     # nodes, gpus_per_node, tasks
-    rest: list[str]         # what concerns the run
+    rest: list[str]         # arguments of the run
     dry_run: bool
 
 
@@ -61,7 +61,7 @@ def _submit_training(request: Request) -> int:
     fewest, most = _nodes(request.own.get("nodes", "1"))
     per_node = _count("gpus_per_node", request.own.get("gpus_per_node", "1"))
     if request.profile.executor != "slurm" and most > 1:
-        raise RecipeError(f"nodes={most}: executor {request.profile.executor} has one, this machine")
+        raise RecipeError(f"nodes={most}: executor {request.profile.executor} runs on this machine only; use nodes=1")
     usable = [usable_ranks(recipe, most * per_node) for recipe in planned]
 
     from scalegan.cluster.submission import Allocation, Work
@@ -71,8 +71,8 @@ def _submit_training(request: Request) -> int:
     home = works[0].folder if len(works) == 1 else works[0].folder.parent
     if min(usable) < most * per_node:
         print(f"{min(usable)} of up to {most * per_node} tasks can train: lanes={planned[0].lanes}, "
-              f"batch_size={planned[0].batch_size}; the others end at once")
-    return _hand_over(request, works, home, Allocation(fewest, most, per_node))
+              f"batch_size={planned[0].batch_size}; the others exit at once")
+    return _submit(request, works, home, Allocation(fewest, most, per_node))
 
 
 def _submit_preparation(request: Request) -> int:
@@ -85,10 +85,10 @@ def _submit_preparation(request: Request) -> int:
     home = Path(f"{options.dest.resolve()}.job")
     parts = [f"{part}/{tasks}" for part in range(1, tasks + 1)]
     works = [Work(home, Preparation(str(home), tuple(request.rest[1:]), part)) for part in parts]
-    return _hand_over(request, works, home, Allocation(1, 1, 1))
+    return _submit(request, works, home, Allocation(1, 1, 1))
 
 
-def _hand_over(request: Request, works: list, home: Path, allocation: object) -> int:
+def _submit(request: Request, works: list, home: Path, allocation: object) -> int:
     from scalegan.cluster import submission
 
     if request.dry_run:
@@ -100,8 +100,8 @@ def _hand_over(request: Request, works: list, home: Path, allocation: object) ->
     for work, job in zip(works, jobs):
         print(f"{work.folder}\n  log     {job.log}\n  follow  tail -F {job.log}")
     runs = " ".join(dict.fromkeys(str(work.folder) for work in works))
-    print(f"status  scalegan status {runs}\nstop    scalegan stop {runs}\nresume  the same command again, "
-          "once the job has ended; requeues happen by themselves")
+    print(f"status  scalegan status {runs}\nstop    scalegan stop {runs}\nresume  run the same command again "
+          "once the job has ended; requeues are automatic")
     return 0
 
 
@@ -118,8 +118,8 @@ def _request(arguments: list[str]) -> Request:
         else:
             rest.append(argument)
     if not name:
-        raise RecipeError("say what the cluster wants of a job: profile=NAME, one of "
-                          f"{', '.join(profiles.available())}, or profile=PATH.yaml")
+        raise RecipeError(f"no profile is given; use profile=NAME, one of {', '.join(profiles.available())}, or "
+                          "profile=PATH.yaml")
     return Request(profiles.load(name, overrides), own, rest, "--dry-run" in arguments)
 
 
@@ -128,7 +128,7 @@ def _nodes(text: str) -> tuple[int, int]:
     fewest = _count("nodes", first)
     most = _count("nodes", last) if sign else fewest
     if most < fewest:
-        raise RecipeError(f"nodes={text}: the second number is the larger one")
+        raise RecipeError(f"nodes={text}: the second number must be the larger one")
     return fewest, most
 
 

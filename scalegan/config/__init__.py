@@ -1,4 +1,4 @@
-"""The one schema of a recipe: typed, frozen dataclasses. The docstring under a field is what `--help` prints.
+"""The schema of a recipe: typed, frozen dataclasses. `--help` prints the docstring under each field.
 
 Everything is counted in real images taken from the data stream, so that a recipe means the same on any number of
 ranks; `*.every_images: 0` means never. Nothing here imports torch.
@@ -8,7 +8,7 @@ import os
 from importlib import import_module
 from typing import Any
 
-os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # to look for any, it reads every installed package
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # finding plugins means reading every package
 
 _MODULES = {
     "scalegan.config.augment": ("Ada", "Augment", "DiffAugment", "NoAugment", "Pipe"),
@@ -32,8 +32,8 @@ __all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a class when it is first asked for: so a game's settings may import parts of the schema, which has them
-    in turn, and a command that needs no schema answers at once."""
+    """Imports a class on first use, so that a game's settings can import parts of the schema, which imports them in
+    turn, and commands that need no schema start fast."""
     if name not in _MODULE_OF:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
     return getattr(import_module(_MODULE_OF[name]), name)

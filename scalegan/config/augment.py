@@ -12,11 +12,11 @@ from scalegan.config.schema import Share, typed
 @typed
 class NoAugment:
     name: Literal["none"] = "none"
-    """D sees images as they are."""
+    """Leaves images unchanged."""
 
 
 def _pipe(value: Any) -> Any:
-    """The published names of pipes: every group up to a letter."""
+    """Expands the published name of a pipe: every group up to its last letter."""
     names = ("b", "bg", "bgc", "bgcf", "bgcfn", "bgcfnc")
     groups = ("blit", "geometry", "colour", "filter", "noise", "cutout")
     return {group: float(i < len(value)) for i, group in enumerate(groups)} if value in names else value
@@ -24,7 +24,7 @@ def _pipe(value: Any) -> Any:
 
 @typed
 class Pipe:
-    """How likely each group's transformations are, relative to p; 0 leaves a group out."""
+    """Probability of each group's transformations, relative to p; 0 leaves a group out."""
 
     blit: Share = 1.0
     """Flips, quarter turns, whole-pixel shifts."""
@@ -46,22 +46,23 @@ class Ada:
 
     name: Literal["ada"] = "ada"
     pipe: Annotated[Pipe, BeforeValidator(_pipe)] = field(default_factory=Pipe)
-    """Shares of the groups, or a published name: b, bg, bgc (the default), bgcf, bgcfn, bgcfnc."""
+    """Relative probabilities of the groups, or a published name: b, bg, bgc (the default), bgcf, bgcfn, bgcfnc."""
     p: Annotated[float, Field(ge=0, le=0.85)] | Schedule = 0.0
-    """Probability of a transformation: where it starts, or, with target=null, what it is."""
+    """Probability of a transformation: the initial value, or, with target=null, the value throughout."""
     target: Annotated[float, Field(gt=-1, lt=1)] | None = 0.6
-    """p rises while the mean sign of D at reals is above this, and falls below it; null leaves p as given."""
+    """p rises while the mean sign of D's output on reals is above this, and falls while below; null leaves p as
+    given."""
     adapt_images: PositiveInt = 500_000
-    """Images over which p goes from 0 to 1 at most; it stays below 0.85."""
+    """Fewest images in which p could go from 0 to 1; it stays below 0.85."""
 
 
 @typed
 class DiffAugment:
-    """Differentiable augmentation (Zhao et al., 2020), of every image."""
+    """Differentiable augmentation (Zhao et al., 2020) of every image."""
 
     name: Literal["diffaugment"] = "diffaugment"
     policies: tuple[Literal["color", "translation", "cutout"], ...] = ("color", "translation", "cutout")
-    """What is changed."""
+    """Transformations to apply."""
 
 
 Augment = Annotated[NoAugment | Ada | DiffAugment, Field(discriminator="name")]

@@ -1,4 +1,4 @@
-"""The recipes there are. Folders named in $SCALEGAN_RECIPES are looked through first."""
+"""Lists and finds recipes. Folders in $SCALEGAN_RECIPES are searched first."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from scalegan.support.paths import shipped
 
 
 def folders() -> list[Path]:
-    """Where recipes are looked up, in order: $SCALEGAN_RECIPES, the checkout, the installed package."""
+    """Folders to search for recipes, in order: $SCALEGAN_RECIPES, the checkout, the installed package."""
     return shipped("recipes", "recipes", "SCALEGAN_RECIPES")
 
 
 def available() -> dict[str, str]:
-    """Every recipe by name, with its first line of comment."""
+    """Every recipe by name, with the first line of its header."""
     found: dict[str, str] = {}
     for folder in folders():
         for path in sorted(folder.glob("*.yaml")):
@@ -25,10 +25,10 @@ def available() -> dict[str, str]:
 
 
 def find(name: str) -> Path:
-    """The file of a recipe given by name or path.
+    """Finds a recipe's file by name or path.
 
     Raises:
-        RecipeError: where there is none.
+        RecipeError: if there is none.
     """
     if name.endswith((".yaml", ".yml")):
         path = Path(name)

@@ -1,4 +1,4 @@
-"""Combinations of keys that cannot work, each with what to do."""
+"""Rejects combinations of keys that cannot work, each with a remedy."""
 
 from collections.abc import Callable
 
@@ -7,13 +7,22 @@ from scalegan.config.game import of_family, players_of, problems_of, streams_of
 from scalegan.errors import RecipeError
 from scalegan.support.names import did_you_mean
 
-# Sides that a family has both networks for.
+# Resolutions for which a family has both networks.
 RESOLUTIONS = {"dcgan": (16, 32, 64, 128, 256), "biggan": (32, 64, 128, 256),
                "stylegan2": tuple(8 << i for i in range(8)), "r3gan": tuple(4 << i for i in range(9))}
 
 
+def nearest_resolutions(size: int) -> str:
+    """'64 and 128' for 100, which no convolutional family has; empty for a resolution that some family has."""
+    known = sorted({side for sides in RESOLUTIONS.values() for side in sides})
+    if size in known:
+        return ""
+    below, above = [side for side in known if side < size], [side for side in known if side > size]
+    return " and ".join(map(str, below[-1:] + above[:1]))
+
+
 def check(recipe: Recipe, origin: str) -> None:
-    """Raises RecipeError for the first thing that does not go together; `origin` names the recipe's file."""
+    """Raises RecipeError for the first combination that cannot work; `origin` names the recipe's file."""
     def need(holds: bool, message: str) -> None:
         if not holds:
             raise RecipeError(f"{origin}: {message}")
@@ -31,37 +40,37 @@ def check(recipe: Recipe, origin: str) -> None:
         _check_family(recipe, need)
     need(data.backend != "points" or data.labels == "none", "2-D points have no labels; use data.labels=none")
     _check_engine(recipe.engine, need)
-    need(bool(data.path), "data.path is not given: a folder that `scalegan prepare` wrote")
+    need(bool(data.path), "data.path is not given; set it to a folder that `scalegan prepare` wrote")
 
 
 def _check_family(recipe: Recipe, need: Callable[[bool, str], None]) -> None:
-    """What the networks of `model` need of the samples and the batch."""
+    """Checks what the networks of `model` require of the samples and the batch."""
     model, data, batch = recipe.model, recipe.data, recipe.batch_size
     need(data.backend != "points" or model.name == "mlp", "data.backend=points makes 2-D points; use model.name=mlp")
     sizes = RESOLUTIONS.get(model.name, (data.resolution,))
     need(data.resolution in sizes,
-         f"data.resolution={data.resolution}: {model.name} has {', '.join(map(str, sizes))}")
+         f"data.resolution={data.resolution}: {model.name} supports {', '.join(map(str, sizes))}")
     if model.name == "dcgan":
         group = model.norm_group
         need(group == "batch" or batch % group == 0, f"model.norm_group={group} does not divide batch_size={batch}")
 
 
 def _check_players(recipe: Recipe, need: Callable[[bool, str], None]) -> None:
-    """Every player has an optimizer, and nobody else."""
+    """Checks that exactly the players have optimizers."""
     players = players_of(recipe)
     named = f"{', '.join(players[:-1])} and {players[-1]}" if len(players) > 1 else players[0]
     has = ", ".join(sorted(recipe.optimizer)) or "none"
     unknown = next((name for name in recipe.optimizer if name not in players), "")
-    need(set(recipe.optimizer) == set(players), f"optimizer must name the players {named}, and has {has}"
-         f"{did_you_mean(unknown, [*players, 'default'])}; optimizer.default is for those that are not named")
+    need(set(recipe.optimizer) == set(players), f"optimizer must name the players {named}, but has {has}"
+         f"{did_you_mean(unknown, [*players, 'default'])}; use optimizer.default for players that are not named")
 
 
 def _check_streams(recipe: Recipe, need: Callable[[bool, str], None]) -> None:
-    """`data` is the first stream, `streams` are the others."""
+    """`data` configures the first stream, `streams` the others."""
     first, *others = streams_of(recipe)
     for name in recipe.streams:
         need(name in others, f"streams.{name}: game.name={recipe.game.name} has no such stream"
-             + (f", but {', '.join(others)}" if others else "; its samples are those of data")
+             + (f", but {', '.join(others)}" if others else "; its only stream is data")
              + did_you_mean(name, others))
     for name in others:
         need(name in recipe.streams and bool(recipe.streams[name].path),
@@ -73,21 +82,22 @@ def _check_streams(recipe: Recipe, need: Callable[[bool, str], None]) -> None:
 
 
 def _check_engine(engine: Engine, need: Callable[[bool, str], None]) -> None:
-    need(engine.zero_stage != 3, "engine.zero_stage=3 cuts up the weights themselves, and the second derivative that "
-         "gradient penalties take of them fails there, or is silently wrong; use engine.zero_stage=2")
-    need(engine.name == "ddp" or engine.reduction == "fast", "engine.reduction=tree is for engine.name=ddp; DeepSpeed "
-         "sums in an order of its own")
+    need(engine.zero_stage != 3, "engine.zero_stage=3 partitions the weights, and the second derivatives that gradient "
+         "penalties take through them then fail or are silently wrong; use engine.zero_stage=2")
+    need(engine.name == "ddp" or engine.reduction == "fast", "engine.reduction=tree needs engine.name=ddp: DeepSpeed "
+         "sums in its own order; use engine.reduction=fast")
 
 
 def _check_schedules(recipe: Recipe, need: Callable[[bool, str], None]) -> None:
-    """Bounds that a schedule's values keep as a plain number would."""
+    """Checks a schedule's values against the bounds of a plain number."""
     for player, optimizer in recipe.optimizer.items():
         need(not isinstance(optimizer.lr, Schedule) or max(_values(optimizer.lr)) > 0,
              f"optimizer.{player}.lr is 0 throughout")
         for beta in optimizer.betas:
             need(max(_values(beta)) < 1, f"optimizer.{player}.betas: {max(_values(beta))} is not below 1")
     if recipe.power_ema:
-        need(recipe.power_ema.sigma_rel[0] != recipe.power_ema.sigma_rel[1], "power_ema.sigma_rel needs two lengths")
+        need(recipe.power_ema.sigma_rel[0] != recipe.power_ema.sigma_rel[1], "power_ema.sigma_rel needs two different "
+             "lengths")
 
 
 def _check_augment(recipe: Recipe, need: Callable[[bool, str], None]) -> None:
@@ -96,14 +106,14 @@ def _check_augment(recipe: Recipe, need: Callable[[bool, str], None]) -> None:
          "data.backend=points makes 2-D points; use augment.name=none")
     if augment.name != "ada":
         return
-    need(max(_values(augment.p)) <= 0.85, f"augment.p: {max(_values(augment.p))} is above 0.85, from where on "
+    need(max(_values(augment.p)) <= 0.85, f"augment.p: {max(_values(augment.p))} is above 0.85, beyond which "
          "augmentations leak into the samples")
     need(augment.target is None or isinstance(augment.p, float),
-         "augment.p is a schedule, and augment.target would move it too; give augment.target=null")
+         "augment.p is a schedule, and augment.target would change it too; set augment.target=null")
 
 
 def _values(value: float | Schedule) -> list[float]:
-    """Every bound of a number or a schedule."""
+    """A number, or all values that bound a schedule."""
     if not isinstance(value, Schedule):
         return [value]
     return [value.start, *value.steps.values()] + ([] if value.end is None else [value.end])

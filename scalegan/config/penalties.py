@@ -10,7 +10,7 @@ from scalegan.config.schema import Beta, typed
 
 @typed
 class R2:
-    """gamma / 2 times the mean squared gradient norm of D at fakes, a term of every update of D."""
+    """gamma / 2 times the mean squared gradient norm of D at fakes; a term in every update of D."""
 
     gamma: NonNegativeFloat | Schedule = 1.0
     """Weight."""
@@ -18,19 +18,19 @@ class R2:
 
 @typed
 class PathLength:
-    """StyleGAN2's path length regularisation of G, a lazy phase of its own; in effect with weight > 0."""
+    """StyleGAN2's path length regularisation of G, as a lazy phase; active if weight > 0."""
 
     weight: NonNegativeFloat = 2.0
     """Weight."""
     decay: Beta = 0.99
-    """Share of the running mean path length that an update keeps."""
+    """Decay of the running mean path length, per update."""
     every: PositiveInt = 4
-    """Updates of G between two updates of the penalty."""
+    """Updates of G per update of the penalty."""
 
 
 @typed
 class Orthogonal:
-    """BigGAN's orthogonal regularisation, a term of every update (Brock et al., 2019, equation 3)."""
+    """BigGAN's orthogonal regularisation, a term in every update (Brock et al., 2019, equation 3)."""
 
     weight: NonNegativeFloat = 1e-4
     """Weight, for both players."""
@@ -43,7 +43,7 @@ class R1:
     gamma: NonNegativeFloat | Schedule = 1.0
     """Weight."""
     every: PositiveInt = 1
-    """1 adds the term to each update of D; k > 1 is a phase of its own at each k-th, rescaled as in StyleGAN2."""
+    """1 adds the term to each update of D; k > 1 makes it a lazy phase at every k-th, rescaled as in StyleGAN2."""
 
 
 @typed
@@ -56,25 +56,25 @@ class GradientPenalty:
 
 @typed
 class PullAway:
-    """weight times the mean squared cosine over pairs of fakes' encodings (Zhao et al., 2017), a term of G."""
+    """weight times the mean squared cosine between the encodings of pairs of fakes (Zhao et al., 2017); a term of G."""
 
     weight: NonNegativeFloat = 0.1
     """Weight."""
     group: Annotated[int, Field(ge=2)] = 16
-    """Consecutive samples that the pairs are of."""
+    """Consecutive samples among which pairs are taken."""
 
 
 @typed
 class Consistency:
-    """bCR: D's logits of an image and of its flipped and shifted copy are to agree (Zhao et al., 2020, "Improved
-    Consistency Regularization for GANs"), a term of every update of D."""
+    """bCR: D's logits for an image and its flipped and shifted copy should agree (Zhao et al., 2020, "Improved
+    Consistency Regularization for GANs"); a term in every update of D."""
 
     real: NonNegativeFloat = 10.0
     """Weight of the mean squared difference at reals."""
     fake: NonNegativeFloat = 10.0
     """Weight at fakes."""
     pixels: PositiveInt = 4
-    """Shifts are up to so many, either way."""
+    """Largest shift, in either direction."""
 
 
 @typed
@@ -88,8 +88,8 @@ class Penalties:
     orthogonal: Orthogonal | None = None
     """Orthogonal regularisation of both players' weights, or null."""
     gradient: GradientPenalty | None = None
-    """WGAN-GP's penalty on D, or null; in effect with loss=wgan_gp."""
+    """WGAN-GP's penalty on D, or null; active with loss=wgan_gp."""
     pull_away: PullAway | None = None
-    """Pull-away term of G, or null; in effect with loss=ebgan_pt."""
+    """Pull-away term of G, or null; active with loss=ebgan_pt."""
     bcr: Consistency | None = None
     """Balanced consistency regularisation of D, or null."""

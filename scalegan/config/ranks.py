@@ -1,4 +1,4 @@
-"""What a recipe is on a number of ranks."""
+"""Checks that a recipe can run on a given number of ranks."""
 
 from scalegan.config import Recipe
 from scalegan.config.game import groups_of, of_family
@@ -6,15 +6,15 @@ from scalegan.errors import RecipeError
 
 
 def check_world(recipe: Recipe, ranks: int) -> int:
-    """The size of a micro-batch on that many ranks: the samples of one forward.
+    """The micro-batch size, in samples per forward, on the given number of ranks.
 
     Raises:
-        RecipeError: where the recipe cannot run on that many ranks.
+        RecipeError: if the recipe cannot run on that many ranks.
     """
     batch, micro, lanes = recipe.batch_size, recipe.micro_batch_size, recipe.lanes
     if lanes % ranks:
         fits = max(n for n in range(1, ranks) if lanes % n == 0)
-        raise RecipeError(f"{ranks} ranks do not divide lanes={lanes}; use {fits} ranks, or other lanes in a new run")
+        raise RecipeError(f"{ranks} ranks do not divide lanes={lanes}; use {fits} ranks, or new lanes in a new run")
     share = batch // ranks
     micro_batch = min(micro or share, share)
     if share % micro_batch:
@@ -22,10 +22,11 @@ def check_world(recipe: Recipe, ranks: int) -> int:
                           f"(batch_size={batch} on {ranks} ranks)")
     if recipe.engine.reduction == "tree":
         if micro is None:
-            raise RecipeError("engine.reduction=tree sums micro-batches in order, and needs micro_batch_size")
+            raise RecipeError("engine.reduction=tree sums micro-batches in order and needs micro_batch_size; set it")
         if micro > share or ranks & (ranks - 1):
-            raise RecipeError(f"engine.reduction=tree needs a power of two of ranks and whole micro-batches on each: "
-                              f"micro_batch_size={micro}, share {share}, {ranks} ranks")
+            raise RecipeError(f"engine.reduction=tree needs a number of ranks that is a power of two and a "
+                              f"micro_batch_size that fits each one's share: got {ranks} ranks, "
+                              f"micro_batch_size={micro}, share {share}")
     model = recipe.model if of_family(recipe) else None
     group = getattr(model, "norm_group", None)
     group = batch if group == "batch" else group

@@ -1,4 +1,4 @@
-"""The whole of a recipe."""
+"""The recipe: all keys at the top level."""
 
 from dataclasses import field
 from typing import Literal
@@ -18,9 +18,9 @@ from scalegan.games.table import Game
 @typed
 class Recipe:
     run_dir: str
-    """Folder of the run; the same command run again resumes there."""
+    """Run folder; the same command run again resumes there."""
     seed: NonNegativeInt = 0
-    """Keys every draw of the run."""
+    """Seed of all random draws."""
     total_images: PositiveInt
     """Real images after which training ends."""
     batch_size: PositiveInt = 64
@@ -28,11 +28,11 @@ class Recipe:
     micro_batch_size: PositiveInt | None = None
     """The micro-batch: samples per forward and backward; null takes a rank's whole share at once."""
     lanes: PositiveInt = 8
-    """Streams of the data order; divides batch_size, and the number of ranks divides it."""
+    """Streams into which the data order is split; must divide batch_size and be a multiple of the number of ranks."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the networks; auto is bf16 where the device computes it natively, fp32 elsewhere."""
     resume: str = "auto"
-    """auto: go on from the newest whole checkpoint; never: refuse a folder that has any; or a checkpoint's path."""
+    """auto: resume from the newest complete checkpoint; never: refuse a folder that has any; or a checkpoint's path."""
     data: Data = field(default_factory=Data)
     """The images: where they are, their size and labels, how they are read."""
     model: Model = field(default_factory=DCGAN)
@@ -40,17 +40,17 @@ class Recipe:
     game: Game = field(default_factory=GAN)
     """What is played: players, losses, penalties, tricks."""
     streams: dict[Name, Data] = field(default_factory=dict)
-    """Of games with several streams of samples, those beside `data`, by name: streams.B.path, ..."""
+    """For games with several streams of samples: all but `data`, by name: streams.B.path, ..."""
     optimizer: dict[str, Optimizer] = field(default_factory=dict)
-    """One per player: optimizer.G.lr, optimizer.D.betas, ...; optimizer.default is for players that are not named."""
+    """One per player: optimizer.G.lr, optimizer.D.betas, ...; optimizer.default applies to players not named."""
     augment: Augment = field(default_factory=NoAugment)
-    """What is done to images, reals and fakes alike, before D sees them."""
+    """Augmentation of D's inputs, reals and fakes alike."""
     ema: Ema = field(default_factory=Ema)
     """The moving average of the generator that samples, exports and evaluations use."""
     emas: dict[Name, Ema] = field(default_factory=dict)
-    """Further averages by name, kept beside: {short: {half_life_images: 1000}}; `scalegan sample --ema short`."""
+    """Extra averages by name: {short: {half_life_images: 1000}}; `scalegan sample --ema short` uses one."""
     power_ema: PowerEma | None = None
-    """Averages for reconstruction of any other after training, or null."""
+    """Averages from which averages of other lengths can be reconstructed after training, or null."""
     engine: Engine = field(default_factory=Engine)
     """How ranks train together: DDP or DeepSpeed, order of sums, threads, compilation."""
     checkpoint: Checkpoint = field(default_factory=Checkpoint)

@@ -1,4 +1,4 @@
-"""What a run reports of itself: figures, pictures, evaluations."""
+"""What a run reports: metrics, pictures, evaluations."""
 
 from dataclasses import field
 from typing import Annotated, Any, Literal
@@ -13,51 +13,51 @@ class Log:
     every_images: NonNegativeInt = 0
     """Images between reports (metrics.jsonl, TensorBoard, terminal)."""
     tensorboard: bool = True
-    """Write TensorBoard files too."""
+    """Also write TensorBoard files."""
     profile_updates: NonNegativeInt = 0
-    """Updates to trace with torch's profiler, after the first few, into `profile/` of the run folder; all reports then
-    have `mfu`, the fraction of the device's peak, too."""
+    """Updates to trace with torch's profiler, after the first few, into `profile/` in the run folder; all reports then
+    also have `mfu`, the fraction of the device's peak."""
 
 
 @typed
 class Snapshot:
     every_images: NonNegativeInt = 0
-    """Images between pictures of EMA samples from fixed latents; a final one is written if this is not 0."""
+    """Images between pictures of EMA samples from fixed latents; unless 0, a final one is always written."""
     rows: PositiveInt = 8
     """Rows of the picture."""
     columns: PositiveInt = 10
     """Columns; with class labels, column i shows class i."""
 
 
-def _listed(value: Any) -> Any:
+def _split(value: Any) -> Any:
     return tuple(value.split(",")) if isinstance(value, str) else value
 
 
 @typed
 class HeldOut:
     path: str = ""
-    """Set that evaluations use in place of the training data; it is read as that is."""
+    """Dataset to evaluate against instead of the training data; read with the same settings."""
 
 
 @typed
 class Eval:
     every_images: NonNegativeInt = 0
-    """Images between evaluations of the averaged generator; a final one follows if this is not 0."""
+    """Images between evaluations of the averaged generator; unless 0, a final one always follows."""
     metrics: Annotated[tuple[Literal["fid", "kid", "is", "prc", "prdc", "ms_ssim", "ppl", "class_fid"], ...],
-                       BeforeValidator(_listed)] = ("fid", "kid")
-    """What is measured, as `scalegan evaluate --metrics` takes it."""
+                       BeforeValidator(_split)] = ("fid", "kid")
+    """Metrics, as for `scalegan evaluate --metrics`."""
     extractor: str | None = None
-    """inception, efflite0, or a TorchScript file; null: inception where its weights are named, else efflite0."""
+    """inception, efflite0, or a TorchScript file; null: inception if its weights are given, else efflite0."""
     weights: str | None = None
-    """File of the extractor's weights; null: $SCALEGAN_WEIGHTS, for inception."""
+    """File with the extractor's weights; null: $SCALEGAN_WEIGHTS, for inception."""
     resize: Literal["tf1-bilinear", "clean"] | None = None
-    """How images come to the extractor's size; null: as is usual for it."""
+    """How images are resized for the extractor; null: its default."""
     num_samples: PositiveInt = 10_000
-    """Samples of the generator."""
+    """Number of generated samples."""
     num_reals: PositiveInt | None = None
-    """Real images, drawn at random; null for all."""
+    """Number of real images, drawn at random; null for all."""
     batch_size: PositiveInt = 32
-    """Images that the extractor takes at once, per rank."""
+    """Images per batch of the extractor, per rank."""
     data: HeldOut = field(default_factory=HeldOut)
     streams: dict[Name, HeldOut] = field(default_factory=dict)
-    """The same for the streams beside `data`: eval.streams.B.path, ..."""
+    """The same for streams other than `data`: eval.streams.B.path, ..."""

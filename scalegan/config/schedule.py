@@ -1,4 +1,4 @@
-"""A value that moves."""
+"""Values that change during training."""
 
 from dataclasses import field
 from typing import Literal
@@ -10,23 +10,23 @@ from scalegan.config.schema import typed
 
 @typed
 class Schedule:
-    """A value that moves with the images seen; none depends on total_images."""
+    """A value that changes with the images seen, independently of total_images."""
 
     kind: Literal["cosine", "linear", "step"] = "cosine"
-    """Half a cosine from start to end, a straight line, or steps. (A constant is a plain number.)"""
+    """Half a cosine from start to end, a straight line, or steps. (Use a plain number for a constant.)"""
     start: NonNegativeFloat
     """Value at 0 images."""
     end: NonNegativeFloat | None = None
-    """Value from `images` on."""
+    """Value from `after` + `images` on."""
     images: PositiveInt | None = None
-    """Images over which it moves."""
+    """Images over which the value changes."""
     after: NonNegativeInt = 0
-    """Images before which it stays at start."""
+    """Images for which the value stays at start."""
     steps: dict[PositiveInt, NonNegativeFloat] = field(default_factory=dict)
-    """With kind=step, values by the images from which they hold: {1_000_000: 1e-4, 2_000_000: 5e-5}."""
+    """With kind=step, values by the number of images from which they apply: {1_000_000: 1e-4, 2_000_000: 5e-5}."""
 
     @model_validator(mode="after")
-    def _whole(self) -> "Schedule":
+    def _check_keys(self) -> "Schedule":
         if self.kind == "step" and (not self.steps or self.end is not None or self.images is not None or self.after):
             raise ValueError("a schedule of kind=step has start and steps")
         if self.kind != "step" and (self.steps or self.end is None or self.images is None):

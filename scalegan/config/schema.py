@@ -1,4 +1,4 @@
-"""What the classes of the schema are made with."""
+"""Building blocks of the schema."""
 
 from dataclasses import dataclass
 from typing import Annotated, dataclass_transform
@@ -8,8 +8,8 @@ from pydantic import ConfigDict, Field
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def typed(kind: type) -> type:
-    """A frozen dataclass that pydantic checks, where a TypeAdapter makes it; pydantic's own decorator would compile a
-    checker for each class at import, and no command line would answer at once."""
+    """Makes a frozen dataclass that pydantic validates when a TypeAdapter builds it. pydantic's own decorator would
+    compile a validator for each class at import, which slows down every command."""
     kind.__pydantic_config__ = ConfigDict(extra="forbid")
     return dataclass(frozen=True, kw_only=True)(kind)
 

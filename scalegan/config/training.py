@@ -23,40 +23,41 @@ class Optimizer:
 @typed
 class Ema:
     half_life_images: NonNegativeInt | Schedule = 10_000
-    """Half-life of the generator's moving average, in images; 0 keeps the weights as they are."""
+    """Half-life of the generator's moving average, in images; 0 disables averaging."""
     ramp_up: NonNegativeFloat | None = 0.05
-    """The half-life is at most this fraction of the images seen; null for none."""
+    """Upper bound on the half-life, as a fraction of the images seen; null for no bound."""
 
 
 @typed
 class PowerEma:
-    """EDM2's moving averages whose length is a share of the run so far; with `scalegan export --ema-sigma-rel` others
-    are made of them after training (Karras et al., 2024)."""
+    """EDM2's moving averages, whose length is a fraction of the run so far; `scalegan export --ema-sigma-rel`
+    reconstructs others from them after training (Karras et al., 2024)."""
 
     sigma_rel: tuple[RelativeLength, RelativeLength] = (0.05, 0.1)
-    """Their two lengths: the standard deviation of the weights' density in time, relative to the run's."""
+    """Lengths of the two averages: the standard deviation of the averaging weights in time, relative to the run's
+    length."""
     every_images: PositiveInt
-    """Images between two snapshots of them in the run's averages/; some twenty in a run do."""
+    """Images between snapshots of them in the run's averages/; some twenty per run are enough."""
 
 
 @typed
 class Engine:
     name: Literal["ddp", "deepspeed"] = "ddp"
-    """How ranks train together: each with everything, or with DeepSpeed's ZeRO (extra [deepspeed])."""
+    """How ranks train together: ddp replicates everything; deepspeed uses ZeRO (extra [deepspeed])."""
     zero_stage: Literal[0, 1, 2, 3] = 1
-    """Of engine.name=deepspeed. 1: each rank keeps its part of the optimizers' state; 2: of the gradients too; 0: all
-    keep everything. 3, which cuts up the weights, is refused: penalties fail there."""
+    """With engine.name=deepspeed. 1 partitions the optimizers' state among ranks; 2 the gradients too; 0 nothing. 3,
+    which partitions the weights, is refused: penalties fail there."""
     reduction: Literal["fast", "tree"] = "fast"
     """fast: all-reduce. tree: a fixed binary tree of micro-batches, which gives the same bits on 1, 2, 4, ... ranks."""
     threads: NonNegativeInt = 0
-    """CPU threads per rank; 0 leaves the choice to the launcher. Another number gives other bits."""
+    """CPU threads per rank; 0 leaves the choice to the launcher. A different number gives different bits."""
     deterministic: bool = True
     """Use deterministic kernels on CUDA (needed for bit-identical runs there)."""
     compile: bool = False
-    """Run the networks as compiled code (torch.compile) in passes without penalties. Gives other bits than without."""
+    """Compile the networks (torch.compile) for passes without penalties. Gives different bits."""
     activation_checkpointing: bool = False
-    """Compute the blocks' activations again in the backward, instead of keeping them: a third more arithmetic, the same
-    bits. Penalties keep theirs, and compiled passes choose for themselves."""
+    """Recompute the blocks' activations in the backward instead of keeping them: a third more arithmetic, the same
+    bits. Penalties keep their activations, and compiled passes choose for themselves."""
 
 
 @typed
@@ -64,15 +65,15 @@ class Checkpoint:
     every_images: NonNegativeInt = 0
     """Images between checkpoints; a final one is always written."""
     keep: Annotated[int, Field(ge=2)] = 2
-    """Checkpoints kept, the newest ones; at least two."""
+    """Number of newest checkpoints to keep, at least two."""
 
 
 @typed
 class Health:
     rollback_after: NonNegativeInt = 20
-    """Updates of a phase that may be skipped in a row because a loss or gradient was not finite; then the run goes back
-    to the last good checkpoint, and on with other draws. 0 means never."""
+    """Consecutive updates of a phase that may be skipped because a loss or gradient was not finite; then the run rolls
+    back to the last good checkpoint and continues with different draws. 0 means never."""
     max_rollbacks: NonNegativeInt = 3
-    """Rollbacks in the whole run; the next ends it with exit code 3."""
+    """Rollbacks allowed in the whole run; one more ends it with exit code 3."""
     lr_factor: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Multiplies all learning rates at each rollback."""
+    """Factor by which each rollback multiplies all learning rates."""

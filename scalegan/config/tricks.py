@@ -20,19 +20,19 @@ class FeatureMatching:
 
 @typed
 class MinibatchDiscrimination:
-    """D sees how close a sample's features are to those of others (Salimans et al., 2016)."""
+    """Gives D the similarity of a sample's features to those of others (Salimans et al., 2016)."""
 
     kernels: PositiveInt = 100
-    """B of the paper."""
+    """B in the paper."""
     kernel_dim: PositiveInt = 5
-    """C of the paper."""
+    """C in the paper."""
     group: Annotated[int, Field(ge=2)] = 16
     """Consecutive samples that are compared."""
 
 
 @typed
 class HistoricalAveraging:
-    """weight times the squared distance of both players' weights to the mean of their past (Salimans et al., 2016)."""
+    """weight times the squared distance of both players' weights from their past mean (Salimans et al., 2016)."""
 
     weight: NonNegativeFloat = 1.0
     """Weight."""
@@ -40,12 +40,12 @@ class HistoricalAveraging:
 
 @typed
 class AdaptiveUpdates:
-    """More updates for the player whose loss is overwhelmingly higher."""
+    """More updates for the player whose loss is much higher."""
 
     ratio: PositiveFloat = 3.0
-    """A player lags whose last loss is positive and above this many times the other's size."""
+    """A player lags if its last loss is positive and above this many times the magnitude of the other's."""
     updates: PositiveInt = 5
-    """Updates per iteration of the player that lags."""
+    """Updates per iteration of the lagging player."""
 
 
 @typed
@@ -53,12 +53,12 @@ class Tricks:
     feature_matching: FeatureMatching | None = None
     """A term of G, or null."""
     minibatch_discrimination: MinibatchDiscrimination | None = None
-    """A further input of D's last layer, or null."""
+    """An extra input to D's last layer, or null."""
     historical_averaging: HistoricalAveraging | None = None
     """A term of both players, or null."""
     label_smoothing: Annotated[float, Field(gt=0.5, le=1)] = 1.0
-    """Probability with which D is to take a real for real: 0.9 for one-sided label smoothing."""
+    """D's target probability for reals; 0.9 gives one-sided label smoothing."""
     instance_noise: NonNegativeFloat | Schedule = 0.0
     """Standard deviation of Gaussian noise on reals and fakes before D, such as {start: 0.1, end: 0, images: ...}."""
     adaptive_updates: AdaptiveUpdates | None = None
-    """The adaptive rule, or null."""
+    """Adaptive numbers of updates, or null."""

@@ -1,5 +1,6 @@
-"""From draws to samples, for any generator: each network tells how its latents are distributed."""
+"""Samples from draws, for any generator: each network declares the distribution of its latents."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from scalegan.randomness import Draws
 
 
 def latents(generator: nn.Module, draws: Draws) -> Tensor:
-    """z [n, latent_dim] of the distribution that the generator names in `latent`: "normal", "uniform" in [-1, 1], or a
+    """z [n, latent_dim] from the distribution in the generator's `latent`: "normal", "uniform" in [-1, 1], or a
     function of draws."""
     if callable(generator.latent):
         return generator.latent(draws)
@@ -28,19 +29,27 @@ def style_of(generator: nn.Module, psi: float = 1.0) -> dict[str, Any]:
     return {"psi": psi, "noise": "const"} if is_styled(generator) else {"psi": psi}
 
 
+def keyed_noise(generator: nn.Module, draws: Draws) -> Callable[[str, tuple[int, ...]], Tensor]:
+    """What the synthesis layers of a style-based generator ask for their noise, (name, shape [n, 1, H, W]) -> Tensor:
+    all planes are drawn at once, each by its own key."""
+    shapes = generator.synthesis.noise_shapes()
+    drawn = draws.normals({f"noise/{name}": shape for name, shape in shapes.items()})
+    planes = dict(zip(shapes, drawn.values()))
+    return lambda name, shape: planes[name]
+
+
 def generate(generator: nn.Module, draws: Draws, condition: Tensor | None, psi: float = 1.0,
              noise: str = "const") -> Tensor:
-    """Samples [n, ...], each of its own draws alone; `noise` of a style-based generator is "const", or "random" from
+    """Samples [n, ...], each from its own draws alone; `noise` of a style-based generator is "const", or "random" from
     the draws."""
     z = latents(generator, draws)
     if noise == "random" and is_styled(generator):
-        planes = lambda name, shape: draws.normal(f"noise/{name}", *shape[1:])  # noqa: E731
-        return generator.synthesis(generator.mapping(z, condition, psi), planes)
+        return generator.synthesis(generator.mapping(z, condition, psi), keyed_noise(generator, draws))
     return generator(z, condition, **style_of(generator, psi))
 
 
 def one_batch_at_a_time(generator: nn.Module, draws: Draws, condition: Tensor | None, psi: float, batch: int) -> Tensor:
-    """The same, for many."""
+    """`generate` in batches of `batch` samples."""
     parts = []
     for first in range(0, len(draws), batch):
         part = slice(first, first + batch)

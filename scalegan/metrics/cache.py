@@ -1,4 +1,4 @@
-"""Features of real sets, kept on disk: under their content, extractor, resize and count, so never of anything else."""
+"""A disk cache of real sets' features, keyed by content, extractor, resize and count."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ _WHAT = "features of real images"
 
 
 def path_of(content: str, extractor: Extractor, count: int) -> Path | None:
-    """In the folder `features` of the cache; None, after a warning, where there is no such folder."""
+    """Path of the cached features, in the cache's folder `features`; None, after a warning, if that cannot be used."""
     key = key_of("features", _LAYOUT, content, extractor.name, extractor.sha256, extractor.resize, count)
     try:
         return cache_folder("features") / f"{extractor.name}-{key:016x}.safetensors"
@@ -28,8 +28,7 @@ def path_of(content: str, extractor: Extractor, count: int) -> Path | None:
 
 
 def read(path: Path | None, with_vectors: bool) -> SetFeatures | None:
-    """What was stored there; None where there is nothing, or nothing whole, or no vectors although they are needed, or
-    where it is not of this user's own making."""
+    """The cached features; None if they are missing, damaged, another user's, or lack vectors that are needed."""
     if path is None or not is_own_file(path):
         return None
     try:
@@ -48,7 +47,7 @@ def read(path: Path | None, with_vectors: bool) -> SetFeatures | None:
 
 
 def write(path: Path | None, features: SetFeatures) -> None:
-    """Writes beside the place and renames, so that a half-written file is never read. A warning where that fails."""
+    """Writes to a temporary file and renames it, so that a half-written file is never read. Warns if that fails."""
     if path is None:
         return
     tensors = {"moments": features.moments.packed(), "dim": torch.tensor(features.moments.dim),

@@ -1,4 +1,4 @@
-"""Memory on CPUs: what an update frees stays in the process for the next update."""
+"""CPU memory: keeps what one update frees in the process for the next."""
 
 import ctypes
 import os
@@ -9,11 +9,11 @@ _PAD_BYTES = 64 << 20
 
 
 def keep_freed_memory() -> None:
-    """Has glibc keep large blocks that were freed, unless the environment has a MALLOC_ variable (mallopt(3)).
+    """Makes glibc keep large freed blocks, unless the environment has a MALLOC_ variable (mallopt(3)).
 
-    It gives those above 32 MB back to the kernel and gets them again page by page, filled with zeros: a ninth of the
-    time of a full-width R3GAN's updates. What a process holds at its peak grows by fragmentation, by a quarter there.
-    Does nothing with other C libraries.
+    By default it returns blocks above 32 MB to the kernel and gets them back page by page, filled with zeros: a ninth
+    of the time of a full-width R3GAN's updates. Fragmentation raises peak memory, by a quarter in that case. Does
+    nothing with other C libraries.
     """
     if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
         return

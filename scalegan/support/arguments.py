@@ -11,7 +11,7 @@ def verb_parser(verb: str, description: str, *examples: str) -> ArgumentParser:
 
 
 def positive(text: str) -> int:
-    """A whole number from 1 on."""
+    """A whole number, at least 1."""
     if not text.isdigit() or int(text) < 1:
         raise ArgumentTypeError(f"'{text}' is not a positive number")
     return int(text)

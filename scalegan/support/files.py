@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and files that are written in place without following a planted link."""
+"""Files that are written completely or not at all, and files written in place without following planted links."""
 
 import errno
 import os
@@ -11,10 +11,10 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path, temporary: Path | None = None) -> Iterator[Path]:
-    """A new, empty file to write to, which becomes `path` once the block is through and the file is on disk.
+    """Yields a new, empty file to write to, which becomes `path` once the block is done and the file is on disk.
 
     Args:
-        temporary: of who may write at the same time as others (`own_name`); else the name with `.tmp` behind it.
+        temporary: for concurrent writers, a name of their own (`own_name`); by default, `path` with `.tmp` appended.
     """
     temporary = temporary or path.with_name(path.name + ".tmp")
     temporary.unlink(missing_ok=True)       # left by a killed process, or a link that someone planted there
@@ -29,12 +29,12 @@ def replacing(path: Path, temporary: Path | None = None) -> Iterator[Path]:
 
 
 def own_name(path: Path) -> Path:
-    """A temporary name beside `path` that no other process has."""
+    """A temporary name beside `path` that no other process uses."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
 
 
 def write_whole(path: Path, content: bytes | str, temporary: Path | None = None) -> None:
-    """Writes all of a file, text as UTF-8; see `replacing`."""
+    """Writes a complete file, text as UTF-8; see `replacing`."""
     with replacing(path, temporary) as unfinished:
         unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
 
@@ -72,7 +72,7 @@ def open_own(path: Path, flags: int, mode: int = 0o666) -> int:
 
 
 def sync(path: Path) -> None:
-    """Waits until a file or a folder is on disk."""
+    """Flushes a file or folder to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Floating point operations, as torch's FlopCounterMode counts them."""
+"""Floating-point operations, counted as torch's FlopCounterMode does."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,18 +11,18 @@ from torch.utils.flop_counter import flop_registry
 
 
 def flops_of(function: Callable, args: tuple, kwargs: Mapping[str, Any], result: Any) -> int:
-    """Of one call of an operator: 2 for each multiplication and addition of convolutions and matrix products."""
+    """Operations of one operator call: 2 per multiply-add of convolutions and matrix products."""
     packet = function._overloadpacket
     if packet is torch.ops.aten.convolution_backward:
-        return _of_gradients(*args)
+        return _of_convolution_backward(*args)
     return flop_registry[packet](*args, **kwargs, out_val=result) if packet in flop_registry else 0
 
 
 class FlopCounter(TorchDispatchMode):
-    """Counts what runs inside, on tensors of any kind; nothing is computed otherwise than outside.
+    """Counts the operations inside the context, on tensors of any kind, without changing any result.
 
     Attributes:
-        flops: so far.
+        flops: operations so far.
     """
 
     def __init__(self) -> None:
@@ -35,9 +35,10 @@ class FlopCounter(TorchDispatchMode):
         return result
 
 
-def _of_gradients(grad: Tensor, x: Tensor, w: Tensor, bias_sizes, stride, padding, dilation, transposed, *rest) -> int:
-    """Both gradients of a convolution cost what it costs itself. torch's count takes the weights' for that of a
-    convolution without groups, which is too many by a factor of the number of groups."""
+def _of_convolution_backward(grad: Tensor, x: Tensor, w: Tensor, bias_sizes, stride, padding, dilation, transposed,
+                             *rest) -> int:
+    """Each of the two gradients of a convolution costs as much as its forward. For the weights' gradient, torch ignores
+    the groups, and so counts too much by a factor of their number."""
     pixels = (x if transposed else grad).shape[2:]
     forward = 2 * len(x) * math.prod(pixels) * w.numel()
     return forward * sum(rest[-1][:2])

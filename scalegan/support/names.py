@@ -1,4 +1,4 @@
-"""What somebody may have meant by a name that does not exist."""
+"""Suggestions for misspelt names."""
 
 import difflib
 from collections.abc import Iterable
@@ -10,6 +10,6 @@ def nearest(name: str, valid: Iterable[str], likeness: float = 0.5) -> str | Non
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """The end of an error's line: "; did you mean 'x'?", or nothing."""
+    """The end of an error message: "; did you mean 'x'?", or an empty string."""
     close = nearest(name, valid)
     return f"; did you mean '{close}'?" if close else ""

@@ -1,4 +1,4 @@
-"""Where what the package ships lies."""
+"""Paths of the files that the package ships."""
 
 import os
 from pathlib import Path
@@ -7,12 +7,12 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def shipped(in_checkout: str, in_package: str, variable: str) -> list[Path]:
-    """Folders of files that ship with ScaleGAN, in the order of looking them up.
+    """Folders of files that ship with ScaleGAN, in search order.
 
     Args:
-        in_checkout: the folder in a checkout, from its root.
+        in_checkout: the folder's path from the root of a checkout.
         in_package: its name in an installed package.
-        variable: environment variable that names further folders, which come first.
+        variable: environment variable that lists more folders, which come first.
     """
     named = [Path(part) for part in os.environ.get(variable, "").split(os.pathsep) if part]
     installed = _PACKAGE / in_package

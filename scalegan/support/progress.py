@@ -1,4 +1,4 @@
-"""A progress bar with images/s and time left; where nobody watches, a line now and then."""
+"""A progress bar with images/s and time left; without a terminal, a line now and then."""
 
 import sys
 import time
@@ -22,12 +22,12 @@ class Bar:
     """Counts up to `total`, on stderr.
 
     Args:
-        done: what an earlier call has done; it does not count towards the speed.
+        done: progress of an earlier call; it does not count towards the speed.
     """
 
     def __init__(self, what: str, total: int, done: int = 0, unit: str = "images") -> None:
-        self.what, self.total, self.done, self.unit, self.begun_with = what, total, done, unit, done
-        self.start = self.told = time.monotonic()
+        self.what, self.total, self.done, self.unit, self.initial = what, total, done, unit, done
+        self.start = self.last_line = time.monotonic()
         self.progress = None
         if sys.stderr.isatty():
             self.progress = Progress(
@@ -43,22 +43,22 @@ class Bar:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.progress is not None:
             self.progress.stop()
-        elif kind is None and self.done > self.begun_with:
+        elif kind is None and self.done > self.initial:
             self._line("")
 
     def advance(self, count: int, note: str = "") -> None:
         self.done += count
         if self.progress is not None:
             self.progress.update(self.task, advance=count, note=note, speed=f"{self.speed:,.0f} {self.unit}/s")
-        elif time.monotonic() - self.told > _LINE_SECONDS:
+        elif time.monotonic() - self.last_line > _LINE_SECONDS:
             self._line(note)
 
     @property
     def speed(self) -> float:
-        return (self.done - self.begun_with) / max(time.monotonic() - self.start, 1e-3)
+        return (self.done - self.initial) / max(time.monotonic() - self.start, 1e-3)
 
     def _line(self, note: str) -> None:
-        self.told = time.monotonic()
+        self.last_line = time.monotonic()
         left = (self.total - self.done) / max(self.speed, 1e-3)
         remaining = f", {duration(left)} left" if self.done < self.total else ""
         print(f"{self.what}: {self.done:,} of {self.total:,}, {self.speed:,.0f} {self.unit}/s{remaining}"

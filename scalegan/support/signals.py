@@ -1,4 +1,4 @@
-"""Who heeds the signals that ask for an end, and who ends with its parent. Imports nothing that takes long."""
+"""How processes treat signals to stop, and how they end with their parent. Imports nothing slow."""
 
 import ctypes
 import os
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-asked = 0       # the number of the signal that asked this process for an end and that it has caught, or 0
+asked = 0       # number of the stop signal that this process has caught, or 0
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _PR_SET_PDEATHSIG = 1
 
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Around the start of a worker, which inherits it: no signal of `STOPPING` reaches it before `ignore_in_worker`."""
+    """Blocks the signals in `STOPPING` while a worker starts: it inherits the block until `ignore_in_worker`."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
         yield
@@ -24,41 +24,40 @@ def held_back() -> Iterator[None]:
 
 
 def ignore_in_worker() -> None:
-    """A signal to the whole process group must not take workers away from a parent that saves."""
+    """Ignores stop signals: one sent to the process group must not kill the workers of a parent that is saving."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
 
 def die_with(parent: int) -> None:
-    """No orphan goes on when the process that called fork or spawn, number `parent`, is killed (Linux)."""
-    _at_death_of(parent, signal.SIGKILL)
+    """Kills this process when `parent`, the id of the process that forked or spawned it, dies (Linux)."""
+    _signal_at_death_of(parent, signal.SIGKILL)
 
 
 def stop_with_launcher() -> None:
-    """Asks Linux for SIGTERM when the launcher dies: no orphan goes on writing into a run folder.
+    """Asks Linux for SIGTERM when the launcher dies, so that no orphan keeps writing into a run folder.
 
-    Only under `accelerate launch`, torchrun or Submitit: a trainer that a shell put into the background outlives the
-    shell.
+    Only under `accelerate launch`, torchrun or Submitit: a trainer in a shell's background outlives the shell.
     """
     if any(name.startswith(("ACCELERATE_", "TORCHELASTIC_", "SUBMITIT_")) for name in os.environ):
         launcher = os.getppid()
-        _at_death_of(launcher, signal.SIGTERM)
-        if sys.platform == "linux" and launcher == 1 and _orphans_go_to_1():
+        _signal_at_death_of(launcher, signal.SIGTERM)
+        if sys.platform == "linux" and launcher == 1 and _process_1_adopts_orphans():
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _at_death_of(parent: int, number: signal.Signals) -> None:
+def _signal_at_death_of(parent: int, number: signal.Signals) -> None:
     if sys.platform != "linux":
         return
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
-    if os.getppid() != parent:  # it died before the request was in force
+    if os.getppid() != parent:  # it died before prctl took effect
         os.kill(os.getpid(), number)
 
 
-def _orphans_go_to_1() -> bool:
-    """Unless process 1 is itself the parent: in a container it is the command, and ours runs on Python."""
+def _process_1_adopts_orphans() -> bool:
+    """False if process 1 is the launcher itself, as in a container, where it is the command; ours runs on Python."""
     try:
         return not Path("/proc/1/exe").readlink().name.startswith("python")
-    except OSError:     # another user's
+    except OSError:     # owned by another user
         return True

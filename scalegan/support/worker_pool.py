@@ -1,4 +1,4 @@
-"""Worker processes with a pipe to each, which end with their parent."""
+"""Worker processes that talk to their parent through pipes and end with it."""
 
 import multiprocessing
 import os
@@ -11,13 +11,13 @@ from typing import Any, Literal, NamedTuple
 from scalegan.errors import UserError
 from scalegan.support.signals import die_with, held_back, ignore_in_worker
 
-_LAST_SECONDS = 5   # from the end of a worker's pipe to that of its process, or it is killed
+_EXIT_SECONDS = 5   # how long to wait for a worker's process to end
 Report = Callable[[Any], None]
 Work = Callable[[Any, Report], Any]
 
 
 class WorkerDied(Exception):
-    """A worker ended before it answered; `exit_code` is its process's, None where it still hangs."""
+    """A worker ended before it answered; `exit_code` is that of its process, None if the process still hangs."""
 
     def __init__(self, exit_code: int | None) -> None:
         super().__init__(f"exit code {exit_code}")
@@ -28,40 +28,41 @@ class Worker:
     """A process at the other end of a pipe.
 
     Args:
-        serve: what it does, called there as serve(pipe, *arguments); `received` gives what comes through the pipe.
-        method: spawn; or fork, for who shares memory with the parent, which must then have no threads that hold locks.
-        others: of forked ones, those that are there already: only the parent may hold their pipes.
+        serve: what the process runs, as serve(pipe, *arguments); `received` iterates over the messages in the pipe.
+        method: spawn; or fork, to share memory with the parent, which must then have no threads that hold locks.
+        others: with fork, the workers that already exist, as only the parent may hold their pipes.
     """
 
     def __init__(self, serve: Callable[..., None], *arguments: Any, method: Literal["spawn", "fork"] = "spawn",
                  others: Sequence["Worker"] = ()) -> None:
         context = multiprocessing.get_context(method)
-        self.pipe, theirs = context.Pipe()
+        self.pipe, worker_end = context.Pipe()
         if method == "spawn":
-            resource_tracker.ensure_running()   # the first start would do it, and let signals through
+            resource_tracker.ensure_running()   # the first start would do so, and unblock the signals
             inherited, parent = [], os.getpid()
         else:
             inherited, parent = [self.pipe, *(other.pipe for other in others)], None
-        self.process = context.Process(target=_begin, args=(theirs, inherited, parent, serve, arguments), daemon=True)
+        self.process = context.Process(target=_begin, args=(worker_end, inherited, parent, serve, arguments),
+                                       daemon=True)
         with held_back():
             self.process.start()
-        theirs.close()
+        worker_end.close()
 
     def receive(self) -> Any:
-        """What it sends next; waits for it. Raises WorkerDied."""
+        """Waits for the worker's next message and returns it. Raises WorkerDied."""
         try:
             return self.pipe.recv()
         except (EOFError, OSError):
-            self.process.join(_LAST_SECONDS)
+            self.process.join(_EXIT_SECONDS)
             raise WorkerDied(self.process.exitcode) from None
 
 
 def end(workers: Iterable[Worker]) -> None:
-    """Kills them: they ignore SIGTERM, by which multiprocessing would end them at exit, and then wait for ever."""
+    """Kills the workers: they ignore SIGTERM, with which multiprocessing would try to end them, and wait, at exit."""
     workers = list(workers)
     for worker in workers:
         worker.process.kill()
-    until = time.monotonic() + _LAST_SECONDS    # who reads from a disk that hangs does not even die
+    until = time.monotonic() + _EXIT_SECONDS    # a process that reads from a hung disk does not even die of SIGKILL
     for worker in workers:
         worker.process.join(max(0.0, until - time.monotonic()))
         worker.pipe.close()
@@ -70,7 +71,7 @@ def end(workers: Iterable[Worker]) -> None:
 def _begin(pipe: Connection, inherited: list[Connection], parent: int | None, serve: Callable[..., None],
            arguments: tuple) -> None:
     ignore_in_worker()
-    for other in inherited:     # so that the parent's death is the end of every pipe
+    for other in inherited:     # so that the parent's death closes every pipe
         other.close()
     if parent is not None:
         die_with(parent)
@@ -78,7 +79,7 @@ def _begin(pipe: Connection, inherited: list[Connection], parent: int | None, se
 
 
 def received(pipe: Connection) -> Iterator[Any]:
-    """In a worker: all that its parent sends, until that is gone."""
+    """In a worker: yields the parent's messages until the parent is gone."""
     while True:
         try:
             message = pipe.recv()
@@ -88,14 +89,14 @@ def received(pipe: Connection) -> Iterator[Any]:
 
 
 class Done(NamedTuple):
-    """A job that is finished, and what it gave."""
+    """A finished job and its result."""
 
     job: Any
     result: Any
 
 
 class News(NamedTuple):
-    """What a job under way reports."""
+    """A report from a job in progress."""
 
     what: Any
 
@@ -105,37 +106,37 @@ class _Failed(NamedTuple):
 
 
 def run(work: Work, jobs: Iterable[Any], workers: int, poll_seconds: float = 0.5) -> Iterator[Done | News | None]:
-    """Does `jobs` by `work(job, report)` in `workers` processes; yields reports and results as they come, and None
-    when nothing came for a while. Nothing queues: a worker is given its next job when it has handed in the last.
+    """Runs `work(job, report)` for all `jobs` in `workers` processes; yields reports and results as they come, and None
+    when nothing came for a while. There is no queue: a worker gets its next job once it has returned the last.
 
     Leaving the loop early kills the workers.
 
     Raises:
-        UserError or OSError: what a job raised, or where a worker died.
+        UserError or OSError: an error that a job raised, or a worker died.
     """
-    waiting = iter(jobs)
+    pending = iter(jobs)
     pool: dict[Connection, Worker] = {}
-    doing: set[Connection] = set()
+    busy: set[Connection] = set()
 
     def give(pipe: Connection) -> None:
-        job = next(waiting, None)
+        job = next(pending, None)
         if job is None:
-            doing.discard(pipe)
+            busy.discard(pipe)
         else:
-            doing.add(pipe)
+            busy.add(pipe)
             pipe.send(job)
 
     try:
         for _ in range(workers):
-            worker = Worker(_serve, work)   # spawned: the parent may have open maps that must not cross a fork
+            worker = Worker(_serve, work)   # spawned: the parent may have memory maps that must not cross a fork
             pool[worker.pipe] = worker
             give(worker.pipe)
-        while doing:
-            ready = wait(list(doing), poll_seconds)
+        while busy:
+            ready = wait(list(busy), poll_seconds)
             if not ready:
                 yield None
             for pipe in ready:
-                message = _received(pool[pipe])
+                message = _message_from(pool[pipe])
                 if isinstance(message, Done):
                     give(pipe)
                 yield message
@@ -143,11 +144,11 @@ def run(work: Work, jobs: Iterable[Any], workers: int, poll_seconds: float = 0.5
         end(pool.values())
 
 
-def _received(worker: Worker) -> Done | News:
+def _message_from(worker: Worker) -> Done | News:
     try:
         message = worker.receive()
     except WorkerDied as death:
-        raise UserError(f"a worker process died ({death}); if memory ran out, lower --workers; then run the same "
+        raise UserError(f"a worker process died ({death}); if memory ran out, lower --workers, then run the same "
                         "command again") from None
     if isinstance(message, _Failed):
         raise message.error

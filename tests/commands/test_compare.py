@@ -1,4 +1,4 @@
-"""The page that holds runs beside each other."""
+"""The page that compares runs."""
 
 import base64
 import json
@@ -36,7 +36,7 @@ def curve(**figures: float) -> list[dict]:
 
 
 def result(fd: float, **changed: object) -> dict:
-    """An evaluation; `changed` are what it differs in."""
+    """An evaluation, with the given settings changed."""
     return {"metrics": {"fd": fd, "kid": {"mean": fd / 100}}, "resize": changed.get("resize", "clean"),
             "num_samples": changed.get("num_samples", 2000), "warnings": [], "constants": {}, "images": int(fd * 1000),
             "ema": changed.get("ema"),
@@ -90,7 +90,7 @@ def test_torch_is_not_imported(runs: list[Path], tmp_path: Path) -> None:
     assert subprocess.run(arguments, capture_output=True, timeout=60).returncode == 0
 
 
-def test_curves_are_of_what_all_runs_report_over_images(runs: list[Path], tmp_path: Path) -> None:
+def test_curves_show_what_all_runs_report_over_images(runs: list[Path], tmp_path: Path) -> None:
     seen = [pages.read(path, path.name) for path in runs]
     drawn = svgs(pages.page(seen, {}, {}))
     assert drawn.keys() == {"loss/D/real"}
@@ -105,7 +105,7 @@ def test_curves_are_of_what_all_runs_report_over_images(runs: list[Path], tmp_pa
     assert "only" in svgs(pages.page(seen[:1], {}, {}))
 
 
-def test_recipes_are_told_where_they_differ(runs: list[Path]) -> None:
+def test_only_differing_recipe_keys_are_shown(runs: list[Path]) -> None:
     text = pages.page([pages.read(path, path.name) for path in runs], {}, {})
     assert "<td>optimizer.D.lr</td><td>0.001</td><td>0.002</td>" in text
     assert "<td>seed</td>" not in text and "run_dir" not in text
@@ -121,7 +121,7 @@ def test_newest_evaluations_stand_side_by_side(runs: list[Path]) -> None:
     assert "efflite0, resize clean, 2,000 samples against faces" in text
 
 
-def test_it_is_said_which_average_an_evaluation_is_of(tmp_path: Path) -> None:
+def test_the_average_of_an_evaluation_is_shown(tmp_path: Path) -> None:
     seen = [pages.read(make_run(tmp_path / name, 1e-3, curve(loss=1.0), [result(20.0, ema=ema)]), name)
             for name, ema in (("one", "short"), ("two", None))]
     assert "<td>average</td><td>short</td><td>main</td>" in pages.page(seen, *pages.comparable_evaluations(seen))
@@ -130,7 +130,7 @@ def test_it_is_said_which_average_an_evaluation_is_of(tmp_path: Path) -> None:
 @pytest.mark.parametrize("changed", [{"extractor": "inception"}, {"resize": "tf1-bilinear"}, {"content": "d" * 64},
                                      {"num_samples": 5000}], ids=lambda changed: next(iter(changed)))
 def test_what_cannot_be_compared_is_refused(changed: dict, runs: list[Path], tmp_path: Path) -> None:
-    """It is said on the page and on the terminal, and its curves are not drawn beside the others."""
+    """The page and the terminal say so, and its curves are not drawn with the others."""
     rows = [{**row, "eval/fd": 3.0} for row in curve(**{"loss/D/real": 1.0})]
     other = make_run(tmp_path / "other", 1e-3, rows, [result(1.0, **changed)])
     first = make_run(tmp_path / "first", 1e-3, rows, [result(20.0)])
@@ -164,8 +164,8 @@ def test_a_live_run_and_infinities_do_no_harm(tmp_path: Path) -> None:
     assert drawn.find("circle") is not None and "nan" not in ElementTree.tostring(drawn).decode()
 
 
-def test_a_folder_without_a_run_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is no run folder: it has no config\.yaml"):
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is not a run folder: it has no config\.yaml"):
         main([str(tmp_path)])
 
 
@@ -173,7 +173,7 @@ def test_a_folder_without_a_run_is_told(tmp_path: Path) -> None:
     (0, 1000, [0, 200, 400, 600, 800, 1000]), (0.013, 0.042, [0.01, 0.02, 0.03, 0.04, 0.05]), (5, 5, None),
     (0, 0, None), (-3, 3, [-4, -2, 0, 2, 4]),
 ])
-def test_ticks_are_round_and_hold_everything(low: float, high: float, expected: list[float] | None) -> None:
+def test_ticks_are_round_and_cover_the_range(low: float, high: float, expected: list[float] | None) -> None:
     found = charts.ticks(low, high)
     assert found[0] <= low <= high <= found[-1] and len(found) >= 3
     if expected:

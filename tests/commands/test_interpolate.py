@@ -1,4 +1,4 @@
-"""Walks between samples."""
+"""Interpolation between samples."""
 
 import math
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_a_walk_begins_and_ends_at_what_sample_draws(finished_run: Path) -> None
     assert steps.min() > 0 and steps.sum() < 3 * (images[4] - images[0]).norm()
 
 
-def test_styles_are_walked_in_w(tiny_set: Path, tmp_path: Path) -> None:
+def test_styles_are_interpolated_in_w(tiny_set: Path, tmp_path: Path) -> None:
     (tmp_path / "styled.yaml").write_text(STYLED.format(data=tiny_set))
     launch(1, f"recipe={tmp_path / 'styled.yaml'}", f"run_dir={tmp_path / 'run'}")
     generator = scalegan.load(tmp_path / "run")
@@ -81,13 +81,13 @@ def test_an_animation_ends_where_it_began(finished_run: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("arguments, says", [
-    (["--out", "x.mp4"], "an animation as .gif"),
+    (["--out", "x.mp4"], "or .gif for an animation"),
     (["--seeds", "3"], "two seeds"),
     (["--steps", "0"], "one step"),
-    (["--class", "9"], "has 0 to 3"),
+    (["--class", "9"], "are 0 to 3"),
     (["--psi", "0.5"], "truncation"),
     (["--ema", "short"], "no average 'short'"),
 ])
-def test_what_cannot_be_walked_is_said(arguments: list[str], says: str, finished_run: Path, tmp_path: Path) -> None:
+def test_errors_of_interpolate(arguments: list[str], says: str, finished_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=says):
         main([str(finished_run), "--out", str(tmp_path / "x.png"), *arguments])

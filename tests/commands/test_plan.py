@@ -1,4 +1,4 @@
-"""The plan's arithmetic against small cases that are measured: on real tensors, real ranks and real files."""
+"""The plan's arithmetic against small measured cases: real tensors, real ranks and real files."""
 
 import json
 from pathlib import Path
@@ -65,7 +65,7 @@ def test_operations_are_those_of_torchs_counter() -> None:
 
 
 def _measured(ranks: Any, engine: str, stage: int, reduction: str) -> dict[str, Any]:
-    """One update of every phase: bytes alive at most beside weights and state, bytes handed to collectives, state."""
+    """One update of every phase: peak bytes beside weights and state, bytes passed to collectives, and state."""
     settings = small(ranks.world, reduction)
     game = build.game(settings, SPECS)
     of_players = optimizers.make(settings.optimizer, game)
@@ -92,7 +92,7 @@ def _measured(ranks: Any, engine: str, stage: int, reduction: str) -> dict[str, 
 
 
 def _count_collectives() -> list[int]:
-    """Bytes handed to each collective from now on."""
+    """A list that grows by the bytes passed to each collective from now on."""
     sent: list[int] = []
 
     def spy(name: str) -> None:
@@ -133,7 +133,7 @@ def test_memory_and_traffic_are_those_of_two_real_ranks(case: str) -> None:
         planned = traffic(cost, kind, 2, micro_batches, reduction)
         if kind == "ddp":       # on two ranks a ring sends as many bytes as the vector has, and so does the tree
             assert planned == sent
-        else:                   # the spies see the sums; weights, which come back, go through a function of DeepSpeed's
+        else:                   # the spies miss the gathered weights, for which DeepSpeed has its own function
             assert planned - cost.gradients * 4 / 2 == pytest.approx(sent, abs=64)
 
 
@@ -142,13 +142,13 @@ def test_checkpoint_bytes_are_those_of_the_files(tiny_recipe: Path, tmp_path: Pa
     given = [f"recipe={tiny_recipe}", "emas={short: {half_life_images: 100}}", "power_ema={every_images: 64}"]
     launch(2, *given, f"run_dir={run}", "total_images=64", "snapshot.every_images=0")
     files = [path.read_bytes() for path in run.glob("checkpoints/*/*.safetensors")]
-    sizes = [len(file) - 8 - int.from_bytes(file[:8], "little") for file in files]      # of tensors, without headers
+    sizes = [len(file) - 8 - int.from_bytes(file[:8], "little") for file in files]      # tensors without headers
     costs = Costs(loading.load(given), {"real": Spec("image", (3, 16, 16), classes=4)})
     assert sum(sizes) == costs.state.checkpoint
     assert len(sizes) == 2 and max(sizes) < 1.2 * sum(sizes) / 2
 
 
-def test_a_fixed_optimizer_state_is_divided_by_zero_and_weights_are_not() -> None:
+def test_zero_divides_the_optimizer_state_but_not_the_weights() -> None:
     state = Costs(small(), SPECS).state
     whole = held_bytes(state, "ddp", 8)
     assert whole == state.checkpoint
@@ -156,7 +156,7 @@ def test_a_fixed_optimizer_state_is_divided_by_zero_and_weights_are_not() -> Non
     assert held_bytes(state, "zero1", 8) == pytest.approx(whole - state.optimizer + divided / 8, abs=8)
 
 
-def test_impossible_numbers_of_ranks_are_said() -> None:
+def test_impossible_numbers_of_ranks_are_reported() -> None:
     settings = small(2)
     row = plan("small", settings, Costs(settings, SPECS), "ddp", 64, GPUS["h200"], 0.2)
     assert "64 ranks do not divide lanes=2; use 2 ranks" in row.problem and row.memory_bytes == 0

@@ -16,7 +16,7 @@ from scalegan.commands import export, inspection, sample
 from scalegan.errors import UserError
 
 
-def test_inspect_tells_what_a_run_holds(finished_run: Path) -> None:
+def test_inspect_reports_what_a_run_holds(finished_run: Path) -> None:
     done = cli("inspect", finished_run, "--verify")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -27,7 +27,7 @@ def test_inspect_tells_what_a_run_holds(finished_run: Path) -> None:
     assert found["recipe"]["batch_size"] == 64
 
 
-def test_run_folder_holds_what_the_contract_says(finished_run: Path) -> None:
+def test_contents_of_a_run_folder(finished_run: Path) -> None:
     assert {"config.yaml", "metrics.jsonl", "samples", "checkpoints", "reals.png"} <= {
         p.name for p in finished_run.iterdir()}
     assert [p.name for p in sorted((finished_run / "samples").iterdir())] == [
@@ -40,7 +40,7 @@ def test_run_folder_holds_what_the_contract_says(finished_run: Path) -> None:
 def test_another_identity_is_refused(finished_run: Path, tiny_recipe: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(finished_run, tmp_path / "run"))
     done = train(f"recipe={tiny_recipe}", f"run_dir={run}", "seed=1", code=2)
-    assert "seed=0" in done.stderr and "another run" in done.stderr
+    assert "seed=0" in done.stderr and "a different run" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -60,7 +60,7 @@ def test_loaded_generator_is_the_average(finished_run: Path) -> None:
     assert images.std() > 0.01
 
 
-def test_a_seed_is_the_same_image_in_any_company(finished_run: Path) -> None:
+def test_a_seed_gives_the_same_image_in_any_batch(finished_run: Path) -> None:
     generator = scalegan.load(finished_run)
     labels = torch.tensor([0, 1, 2, 3] * 10)
     together = exports.sample(generator, list(range(40)), labels, 1.0, batch=40)
@@ -93,19 +93,19 @@ def test_sample_writes_a_grid_and_single_pictures(finished_run: Path, tmp_path: 
     (["--psi", "0.5"], "truncation"),
     (["--classes", "7"], "7"),
 ], ids=["psi", "class"])
-def test_what_cannot_be_sampled_is_said(arguments: list[str], says: str, finished_run: Path, tmp_path: Path) -> None:
+def test_errors_of_sample(arguments: list[str], says: str, finished_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=says):
         sample.main([str(finished_run), "--out", str(tmp_path), *arguments])
 
 
 @pytest.mark.parametrize("verb", [sample, export, inspection], ids=lambda module: module.__name__)
-def test_a_folder_without_a_run_is_told(verb: object, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no run folder with a whole checkpoint") as caught:
+def test_a_folder_without_a_run_is_refused(verb: object, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not a run folder with a complete checkpoint") as caught:
         verb.main([str(tmp_path)])
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_no_export_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_export_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"not a generator")
     with pytest.raises(UserError, match="scalegan export"):
         scalegan.load(tmp_path / "x.safetensors")

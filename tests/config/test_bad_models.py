@@ -1,4 +1,4 @@
-"""What a family cannot do is said in one clear line, before training starts."""
+"""What a family cannot do is reported in one clear line before training starts."""
 
 from pathlib import Path
 
@@ -45,19 +45,19 @@ def one_line(error: Exception) -> str:
 @pytest.mark.parametrize("family, resolution, has", [
     ("dcgan", 48, "16, 32, 64"), ("biggan", 48, "32, 64, 128, 256"), ("biggan", 512, "32, 64, 128, 256"),
     ("stylegan2", 48, "32, 64"), ("stylegan2", 2048, "1024"), ("r3gan", 48, "32, 64")])
-def test_a_resolution_that_the_family_does_not_have(family, resolution, has, tmp_path: Path, images: Path) -> None:
+def test_a_resolution_that_the_family_does_not_support(family, resolution, has, tmp_path: Path, images: Path) -> None:
     with pytest.raises(RecipeError) as caught:
         loading.load(arguments(family, tmp_path, images, f"data.resolution={resolution}"))
-    assert f"data.resolution={resolution}: {family} has" in one_line(caught.value) and has in str(caught.value)
+    assert f"data.resolution={resolution}: {family} supports" in one_line(caught.value) and has in str(caught.value)
 
 
 @pytest.mark.parametrize("family, more, says", [
     ("biggan", ["model.attention=[7]"], "no block ends at the attention resolution 7"),
-    ("biggan", ["model.hierarchical=true", "data.labels=class"], "give shared_dim"),
+    ("biggan", ["model.hierarchical=true", "data.labels=class"], "set shared_dim"),
     ("r3gan", ["model.cardinality=5"], "cannot be cut into 5 groups"),
     ("r3gan", ["model.widths=[16,16]"], "need 4 stages"),
 ])
-def test_a_combination_that_the_family_does_not_have(family, more, says, tmp_path: Path, images: Path) -> None:
+def test_a_combination_that_the_family_does_not_support(family, more, says, tmp_path: Path, images: Path) -> None:
     recipe = loading.load(arguments(family, tmp_path, images, *more))
     specs = {name: source.spec for name, source in open_sources(recipe).items()}
     with pytest.raises(RecipeError, match=says) as caught:
@@ -74,7 +74,7 @@ def test_attributes_where_the_data_has_classes(family: str, tmp_path: Path, imag
 
 
 def relabelled(folder: Path, labels) -> Path:
-    """A shard set whose index holds other labels than its manifest says."""
+    """A shard set whose index has labels that differ from its manifest's."""
     data = make_set(folder / "data", size=32)
     from safetensors.numpy import load_file, save_file
 
@@ -127,6 +127,6 @@ def test_a_checkpoint_of_another_shape(family: str, more: str, tmp_path: Path, i
         loading.load(arguments(family, tmp_path, images)), loading.load(arguments(family, tmp_path, images, more))))
     checkpoints = Checkpoints(tmp_path / "checkpoints", Ranks(0, 1, torch.device("cpu")), 2)
     checkpoints.save(0, one.state_dict(), {}, wait=True)
-    with pytest.raises(UserError, match=r"and the recipe makes it|it is of another recipe") as caught:
+    with pytest.raises(UserError, match=r"but the recipe makes it|it belongs to another recipe") as caught:
         load_into(checkpoints.newest(), other.state_dict())
     one_line(caught.value)

@@ -1,4 +1,4 @@
-"""Recipes: what is refused and how, composition, and the way through YAML and back."""
+"""Recipes: what is refused and how, composition, and the round trip through YAML."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ from scalegan.errors import RecipeError
 
 QUICK = "recipe=quickstart"
 
-# What was typed, and what the one line of the answer must hold.
+# Arguments, and what the one-line error must contain.
 WRONG = {
     "misspelt recipe": (["recipe=quickstat"], ["no recipe 'quickstat'", "did you mean 'quickstart'"]),
     "no recipe": (["seed=1"], ["recipe=NAME"]),
@@ -31,7 +31,7 @@ WRONG = {
     "misspelt key of an optimizer": ([QUICK, "optimizer.G.rl=1"], ["'optimizer.G.rl'", "'optimizer.G.lr'"]),
     "misspelt penalty": ([QUICK, "game.penalties.r1.gama=1"], ["r1.gama'", "'game.penalties.r1.gamma'"]),
     "another player": ([QUICK, "optimizer.Q.lr=1"], ["optimizer must name the players G and D"]),
-    "a stream that the game has not": ([QUICK, "streams.B.path=x"], ["streams.B", "no such stream"]),
+    "a stream that the game does not have": ([QUICK, "streams.B.path=x"], ["streams.B", "no such stream"]),
     "held out for the first stream": ([QUICK, "eval.streams.real.path=x"], ["the game's first stream; use eval.data"]),
     "misspelt default": ([QUICK, "optimizer.defualt.lr=1"], ["did you mean 'default'"]),
     "a key of another game": ([QUICK, "game.name=infogan", "game={name: infogan, steps: 3}"],
@@ -49,8 +49,8 @@ WRONG = {
     "norm group and batch": ([QUICK, "model.norm_group=24"], ["model.norm_group=24 does not divide batch_size=64"]),
     "resolution of DCGAN": ([QUICK, "data.resolution=48"], ["data.resolution=48", "16, 32, 64, 128, 256"]),
     "images of points": ([QUICK, "data.backend=points"], ["model.name=mlp"]),
-    "twice the same player": ([QUICK, "game.order=[D,D]"], ["game.order"]),
-    "no batch to begin with": ([QUICK, "game.fresh_batch=[G]"], ["game.fresh_batch must hold D"]),
+    "the same player twice": ([QUICK, "game.order=[D,D]"], ["game.order"]),
+    "no batch to begin with": ([QUICK, "game.fresh_batch=[G]"], ["game.fresh_batch must include D"]),
     "relativistic, bare": ([QUICK, "game.loss=relativistic"], ["game.penalties.r1.gamma"]),
     "no data": ([QUICK, "data.path=''"], ["data.path is not given"]),
     "unbalanced brackets": ([QUICK, "game.order=[D"], ["overrides"]),
@@ -68,7 +68,7 @@ def test_wrong_command_line(arguments: list[str], says: list[str]) -> None:
     assert caught.value.exit_code == 2
 
 
-# Wrong only on so many ranks.
+# Wrong only on that many ranks.
 WRONG_ON_RANKS = {
     "ranks and lanes": (3, [], "use 2 ranks"),
     "no micro-batch for the tree": (2, ["engine.reduction=tree", "micro_batch_size=null"], "needs micro_batch_size"),
@@ -78,18 +78,18 @@ WRONG_ON_RANKS = {
 
 
 @pytest.mark.parametrize("ranks, overrides, says", WRONG_ON_RANKS.values(), ids=WRONG_ON_RANKS.keys())
-def test_wrong_on_so_many_ranks(ranks: int, overrides: list[str], says: str) -> None:
+def test_wrong_on_that_many_ranks(ranks: int, overrides: list[str], says: str) -> None:
     recipe = loading.load([QUICK, *overrides])
     with pytest.raises(RecipeError, match=says):
         check_world(recipe, ranks)
 
 
 @pytest.mark.parametrize("ranks, micro_batch", [(1, 16), (2, 16), (4, 16)])
-def test_the_grain_is_the_same_on_any_ranks(ranks: int, micro_batch: int) -> None:
+def test_the_micro_batch_is_the_same_on_any_number_of_ranks(ranks: int, micro_batch: int) -> None:
     assert check_world(loading.load([QUICK]), ranks) == micro_batch
 
 
-def test_mistake_is_one_line_and_exit_code_2_in_no_time() -> None:
+def test_a_mistake_gives_one_line_and_exit_code_2_fast() -> None:
     began = time.monotonic()
     done = subprocess.run([sys.executable, str(TRAIN), QUICK, "sede=1"], capture_output=True, text=True,
                           env=environment(), timeout=60)
@@ -137,7 +137,7 @@ def test_every_recipe_loads_and_prints_itself(name: str, tmp_path: Path) -> None
     assert loading.load([f"recipe={path}"]) == recipe
 
 
-def test_every_recipe_says_what_it_is() -> None:
+def test_every_recipe_has_a_description() -> None:
     found = catalogue.available()
     assert {"quickstart", "toy_lecture", "dcgan_cifar10", "lsun_bedroom", "celeba_dcgan"} <= found.keys()
     assert [name for name, about in found.items() if len(about) < 20] == []
@@ -147,7 +147,7 @@ def test_overrides_win_and_are_typed() -> None:
     recipe = loading.load([QUICK, "optimizer.G.lr=1e-4", "seed=7", "data.flip=on", "model.norm_group=batch",
                            "game.penalties.r1.gamma=10", "micro_batch_size=null", "game.updates={D: 5}"])
     assert recipe.optimizer["G"].lr == 1e-4 and recipe.optimizer["D"].lr == 4e-4
-    assert recipe.optimizer["G"].betas == (0.5, 0.99)  # its siblings stay
+    assert recipe.optimizer["G"].betas == (0.5, 0.99)  # other keys of G stay
     assert recipe.seed == 7
     assert recipe.data.flip is True
     assert recipe.model.norm_group == "batch"
@@ -192,13 +192,13 @@ def test_extends_in_order_and_nearest_wins(tmp_path: Path) -> None:
     assert recipe.run_dir == "runs/mine"
 
 
-def test_extends_of_nothing_is_said(tmp_path: Path) -> None:
+def test_a_missing_base_is_reported(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("extends: nobody\n")
     with pytest.raises(RecipeError, match=r"mine\.yaml: extends 'nobody'"):
         loading.load([f"recipe={tmp_path / 'mine.yaml'}"])
 
 
-def test_another_name_drops_the_keys_of_the_old_one() -> None:
+def test_a_new_name_drops_the_keys_of_the_old_one() -> None:
     recipe = loading.load([QUICK, "model.name=mlp", "model.hidden=8"])
     assert recipe.model == config.MLP(hidden=8)  # neither width nor the latent_dim of quickstart's DCGAN
     assert loading.load([QUICK, "model.name=dcgan", "model.width=8"]).model.latent_dim == 64
@@ -212,7 +212,7 @@ def test_own_folder_of_recipes_comes_first(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_printed_config_is_the_recipe_from_anywhere(tmp_path: Path) -> None:
-    """As a file, from another directory, uninstalled: only the checkout and what it needs."""
+    """train.py run as a file from another directory, not installed: needs only the checkout and its dependencies."""
     done = subprocess.run([sys.executable, str(TRAIN), QUICK, "seed=3", "--print-config"], cwd=tmp_path,
                           env=environment(), capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,6 @@
-"""Every recipe that ships: builds at full size, fits what it is meant for, and trains in small."""
+"""Every shipped recipe builds at full size, fits its number of ranks, and trains when scaled down."""
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -24,14 +26,14 @@ NARROW = {
     "r3gan": ["model.width=32", "model.cardinality=8", "model.blocks=1"],
     "mlp": [],
 }
-# For GPUs; the others are for a CPU.
+# For a CPU; all others are for GPUs.
 SMALL = ("quickstart", "toy_lecture", "dcgan_mnist", "mlp_gan_mnist", "infogan_mnist")
 FULL_CORPORA = [name for name in catalogue.available() if name not in SMALL and "_small" not in name]
 
-# Real images that the published run took from its data, by what its authors count.
+# Real images that the published run took from its data, by its authors' count.
 PUBLISHED_IMAGES = {
     "biggan_cifar10": 500 * 50_000,             # launch_cifar_ema.sh: 500 epochs
-    "lsun_scenes_biggan": 150_000 * 2048,       # README of BigGAN-PyTorch: iterations of 8 x 256, a step of D each
+    "lsun_scenes_biggan": 150_000 * 2048,       # README of BigGAN-PyTorch: iterations of 8 x 256, one step of D each
     "stylegan2_cifar10": 100_000_000,           # train.py, cfg=cifar: kimg=100000
     "celeba_stylegan2": 25_000_000,             # the same, cfg=auto
     "celeba128_stylegan2": 25_000_000,
@@ -40,13 +42,20 @@ PUBLISHED_IMAGES = {
     "r3gan_cifar10": 2 * 250_000_000,           # table 9 of the paper: 250 Mimg, of D's batches; as many are G's
 }
 R3GANS = [name for name in FULL_CORPORA if "r3gan" in name]
-# gamma's start, p's end and the half-life's end of the preset that a recipe follows (train.py of brownvc/R3GAN).
-R3GAN_PRESETS = {"r3gan_cifar10": (0.05, 0.55, 5_000_000), "celeba_r3gan": (2, 0.3, 500_000),
-                 "celeba128_r3gan": (17, 0.3, 500_000)}
+# Initial gamma, final p, final half-life and images of the schedules of the preset that a recipe follows (train.py of
+# brownvc/R3GAN).
+R3GAN_PRESETS = {"r3gan_cifar10": (0.05, 0.55, 5_000_000, 20_000_000), "celeba_r3gan": (2, 0.3, 500_000, 20_000_000),
+                 "celeba128_r3gan": (17, 0.3, 500_000, 20_000_000),
+                 "r3gan_imagenet32": (0.5, 0.5, 50_000_000, 200_000_000),
+                 "r3gan_imagenet64": (1, 0.4, 50_000_000, 200_000_000)}
+# Parameters of G and D with the classes of the data (the published classes, as built).
+PUBLISHED_PARAMETERS = {"r3gan_imagenet32": (1000, 82_914_304, 86_548_992),
+                        "r3gan_imagenet64": (1000, 103_570_432, 107_205_120),
+                        "stylegan2_cifar10": (10, 20_215_315, 23_089_664)}
 
 
 @pytest.mark.parametrize("name", catalogue.available())
-def test_it_builds_at_full_size_for_as_many_ranks_as_it_says(name: str) -> None:
+def test_it_builds_at_full_size_on_up_to_the_ranks_in_its_header(name: str) -> None:
     recipe = loading.load([f"recipe={name}"])
     with torch.device("meta"):
         game = build.game(recipe, specs_of(recipe))
@@ -56,12 +65,22 @@ def test_it_builds_at_full_size_for_as_many_ranks_as_it_says(name: str) -> None:
         check_world(recipe, ranks)
 
 
+@pytest.mark.parametrize("name", PUBLISHED_PARAMETERS)
+def test_its_networks_have_the_published_number_of_parameters(name: str) -> None:
+    classes, *expected = PUBLISHED_PARAMETERS[name]
+    recipe = loading.load([f"recipe={name}"])
+    specs = {stream: replace(spec, classes=classes) for stream, spec in specs_of(recipe).items()}
+    with torch.device("meta"):
+        game = build.game(recipe, specs)
+    assert [sum(p.numel() for p in game.players[player].parameters()) for player in "GD"] == expected
+
+
 def header_of(name: str) -> list[str]:
     return [line for line in catalogue.find(name).read_text().splitlines() if line.startswith("#")]
 
 
 @pytest.mark.parametrize("name", FULL_CORPORA)
-def test_its_header_says_what_it_is_meant_for(name: str) -> None:
+def test_its_header_names_gpus_and_hours(name: str) -> None:
     assert meant_for(name) and "GPU" in header_of(name)[1] and "hour" in header_of(name)[1]
 
 
@@ -93,8 +112,8 @@ def test_its_length_is_the_published_one_in_images_taken(name: str) -> None:
 @pytest.mark.parametrize("name", R3GANS)
 def test_r3gans_schedules_are_the_published_ones_with_the_batches_of_g_counted(name: str) -> None:
     recipe = loading.load([f"recipe={name}"])
-    gamma, p, half_life = R3GAN_PRESETS.get(name, (150, 0.3, 500_000))
-    images = 2 * 20_000_000
+    gamma, p, half_life, images = R3GAN_PRESETS.get(name, (150, 0.3, 500_000, 20_000_000))
+    images *= 2
     assert recipe.game.fresh_batch == ("D", "G")
     for player in recipe.optimizer.values():
         assert player.lr == Schedule(start=2e-4, end=5e-5, images=images)
@@ -108,7 +127,7 @@ def test_r3gans_schedules_are_the_published_ones_with_the_batches_of_g_counted(n
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", catalogue.available())
-def test_it_makes_an_update_in_small(name: str) -> None:
+def test_it_makes_an_update_when_scaled_down(name: str) -> None:
     family = loading.load([f"recipe={name}"]).model.name
     recipe = loading.load([f"recipe={name}", f"batch_size={SAMPLES}", f"micro_batch_size={SAMPLES}", "lanes=1",
                            *NARROW[family]])

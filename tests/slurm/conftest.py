@@ -1,4 +1,4 @@
-"""A SLURM of our own for the tests in this folder: started for the first of them, gone after the last."""
+"""A local SLURM for the tests in this folder, started before the first and shut down after the last."""
 
 import fcntl
 import os
@@ -15,11 +15,11 @@ from tools.local_cluster import cluster
 
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[Cluster]:
-    """Four nodes, partitions low and high; one test process at a time, since starting a SLURM ends one that runs."""
+    """Four nodes, partitions low and high; one test process at a time, since starting SLURM ends a running one."""
     if os.geteuid() != 0:
         pytest.skip("a SLURM on this machine needs root")
     if not shutil.which("slurmctld", path=cluster.search_path()) and not shutil.which("apt-get"):
-        pytest.skip("SLURM is not installed, and apt-get is not there to install it")
+        pytest.skip("SLURM is not installed, and there is no apt-get to install it")
     with Path(tempfile.gettempdir(), "scalegan_tests_of_slurm.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""What tests ask of SLURM, and of runs that are submitted to it."""
+"""Helpers for tests of SLURM and of runs submitted to it."""
 
 import subprocess
 from pathlib import Path
@@ -29,7 +29,7 @@ class Cluster:
         return next(word.partition("=")[2] for word in said.split() if word.startswith(f"{name}="))
 
     def await_report(self, run: Path, after_images: int = -1) -> str:
-        """Returns the job's id once its run has reported more than so many images."""
+        """Waits for a report of more than `after_images` images and returns the job's id."""
         job = read_job(run).id
         harness.wait_until(lambda: self.state(job) in ENDED or (
             (run / "metrics.jsonl").exists() and any(row["images"] > after_images for row in harness.reports(run))),
@@ -43,7 +43,7 @@ class Cluster:
         assert self.state(job.id) == state, self.logs(run)
 
     def await_start(self, run: Path, restart: int) -> None:
-        """Returns when the run's job has started for that many times more."""
+        """Waits until the run's job has restarted `restart` times."""
         job = read_job(run).id
 
         def started() -> bool:

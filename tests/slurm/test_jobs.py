@@ -1,4 +1,4 @@
-"""Runs on a real SLURM: whatever happens to a job, its run goes on by itself, with the bits of a straight one."""
+"""Runs on a real SLURM: whatever happens to a job, its run resumes by itself, bit-identical to an uninterrupted one."""
 
 import json
 import re
@@ -18,7 +18,7 @@ LONG = ("total_images=16000", "checkpoint.every_images=2000")
 
 @pytest.fixture(scope="module")
 def straight(tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run that nothing happens to, without SLURM, on two ranks."""
+    """An uninterrupted run on two ranks, without SLURM."""
     run = tmp_path_factory.mktemp("straight") / "run"
     launch(2, f"recipe={tiny_recipe}", f"run_dir={run}", *LONG)
     return run
@@ -42,7 +42,7 @@ def test_two_nodes_are_one_group(slurm: Cluster, tiny_recipe: Path, finished_run
     for line in (f"job {job.id}", job.log, f"tail -F {job.log}", f"scalegan status {run}", f"scalegan stop {run}"):
         assert line in said
     refused = slurm.submit(f"recipe={tiny_recipe}", f"run_dir={run}", "nodes=2", code=1)
-    assert f"{run} has a job already: {job.id}" in refused.stderr
+    assert f"{run} already has a job: {job.id}" in refused.stderr
     slurm.await_report(run)
     live = json.loads(cli("status", "--json", run).stdout)
     assert (live["state"], live["nodes"], live["job"]) == ("running", "node[1-2]", job.id)
@@ -55,7 +55,7 @@ def test_two_nodes_are_one_group(slurm: Cluster, tiny_recipe: Path, finished_run
 
 
 def test_preempted_requeued_and_a_node_lost(slurm: Cluster, tiny_recipe: Path, straight: Path, tmp_path: Path) -> None:
-    """One run through three misfortunes; none of the polite ones costs an image."""
+    """One run through preemption, requeue and lost nodes; an announced stop loses no image."""
     run = tmp_path / "run"
     slurm.submit(f"recipe={tiny_recipe}", f"run_dir={run}", "nodes=2", *LONG)
     job = slurm.await_report(run)
@@ -79,7 +79,7 @@ def test_preempted_requeued_and_a_node_lost(slurm: Cluster, tiny_recipe: Path, s
     assert events == [("started", None), ("stopped", "SIGTERM"), ("started", None), ("stopped", "SIGTERM"),
                       ("started", None)]
     first, last = re.findall(r"\d", slurm.fact(job, "NodeList"))
-    cluster.kill_slurmd(int(first))  # its tasks live on, and hear of it from those of the other node
+    cluster.kill_slurmd(int(first))  # its tasks survive, and stop with those of the other node
     slurm.command("scontrol", "update", f"NodeName=node{first}", "State=DOWN", "Reason=silent")  # without the wait
     slurm.await_start(run, 3)
     cluster.start_node(int(first))
@@ -105,7 +105,7 @@ def test_time_limit(slurm: Cluster, tiny_recipe: Path, straight: Path, tmp_path:
     stop, again = history(run, job)[1:3]
     assert (stop["event"], stop["signal"], again["event"], again["because"]) == ("stopped", "SIGUSR2", "requeued",
                                                                                  "timed out")
-    assert again["images"] % 2000  # at no checkpoint that was due
+    assert again["images"] % 2000  # not at a scheduled checkpoint
     slurm.await_report(run, again["images"])
     assert resumed_at(slurm, run)[0] == again["images"]
     assert cli("stop", run).returncode == 0
@@ -119,7 +119,7 @@ def test_time_limit(slurm: Cluster, tiny_recipe: Path, straight: Path, tmp_path:
 
 
 def test_elastic_requeue(slurm: Cluster, tiny_recipe: Path, straight: Path, tmp_path: Path) -> None:
-    """On two nodes, with a third task too many; then on one, as the others are taken."""
+    """On two ranks, with a third task to spare; then on one, as the other nodes are taken."""
     run = tmp_path / "run"
     slurm.submit(f"recipe={tiny_recipe}", f"run_dir={run}", "nodes=1-3", *LONG)
     job = slurm.await_report(run)
@@ -135,7 +135,7 @@ def test_elastic_requeue(slurm: Cluster, tiny_recipe: Path, straight: Path, tmp_
 
 
 @pytest.mark.parametrize("command", ["scancel", "stop"])
-def test_what_is_cancelled_stays_so(command: str, slurm: Cluster, tiny_recipe: Path, tmp_path: Path) -> None:
+def test_a_cancelled_job_is_not_requeued(command: str, slurm: Cluster, tiny_recipe: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     slurm.submit(f"recipe={tiny_recipe}", f"run_dir={run}", "nodes=2", "total_images=1_000_000")
     job = slurm.await_report(run)
@@ -150,8 +150,8 @@ def test_what_is_cancelled_stays_so(command: str, slurm: Cluster, tiny_recipe: P
     assert saved_images(run) > 0 and "stopped at" in slurm.logs(run)
 
 
-def test_own_faults_are_not_requeued(slurm: Cluster, tiny_recipe: Path, tmp_path: Path) -> None:
-    """One names its fault; another loses a rank again and again, without a word."""
+def test_failures_of_the_run_are_not_requeued_forever(slurm: Cluster, tiny_recipe: Path, tmp_path: Path) -> None:
+    """One run reports an error; another loses ranks again and again without reporting one."""
     named, silent = tmp_path / "named", tmp_path / "silent"
     slurm.submit(f"recipe={tiny_recipe}", f"run_dir={named}", "data.path=/nowhere")
     slurm.await_end(named, "FAILED")

@@ -1,4 +1,4 @@
-"""Preparation as an array, `accelerate launch` under SLURM, and profiles for machines without any."""
+"""Preparation as an array, `accelerate launch` under SLURM, and profiles for machines without SLURM."""
 
 import json
 import os
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_prepare_as_an_array(slurm: Cluster, tmp_path: Path) -> None:
-    """Three tasks make the set that one call makes."""
+    """Three tasks write the same set as one call."""
     photos, alone, shared = tmp_path / "photos", tmp_path / "alone", tmp_path / "shared"
     photos.mkdir()
     for number in range(160):
@@ -30,7 +30,7 @@ def test_prepare_as_an_array(slurm: Cluster, tmp_path: Path) -> None:
     job = read_job(Path(f"{shared}.job"))
     assert f"array {job.id} of 3 jobs" in said
     refused = slurm.submit("prepare", photos, shared, *options, "tasks=3", code=1)
-    assert "has a job already" in refused.stderr
+    assert "already has a job" in refused.stderr
     wait_until(lambda: job.state() is None, "the array has ended")
     assert Manifest.load(shared) == Manifest.load(alone), slurm.logs(Path(f"{shared}.job"))
     assert cli("prepare", shared, "--verify").returncode == 0
@@ -53,12 +53,12 @@ def test_accelerate_launch_over_two_nodes(slurm: Cluster, tiny_recipe: Path, fin
 
 
 def test_in_the_background_of_this_machine(tiny_recipe: Path, finished_run: Path, tmp_path: Path) -> None:
-    """Two ranks by Submitit's local executor; stopped and submitted anew."""
+    """Two ranks with Submitit's local executor; stopped and resubmitted."""
     run = tmp_path / "run"
     command = ["submit", "profile=local", "profile.gres=null", "gpus_per_node=2", f"recipe={tiny_recipe}",
                f"run_dir={run}"]
     assert cli(*command).returncode == 0
-    assert "has a job already" in cli(*command).stderr
+    assert "already has a job" in cli(*command).stderr
     wait_until(lambda: (run / "metrics.jsonl").exists() and reports(run), "it reports")
     assert cli("stop", run).stdout.startswith(f"{run}: stopped at ")
     stopped_at = saved_images(run)
@@ -72,7 +72,7 @@ def test_in_the_background_of_this_machine(tiny_recipe: Path, finished_run: Path
     assert json.loads(cli("status", "--json", run).stdout)["state"] == "finished"
 
 
-def test_in_this_very_process(tiny_recipe: Path, tmp_path: Path) -> None:
+def test_in_this_process(tiny_recipe: Path, tmp_path: Path) -> None:
     done = cli("submit", "profile=debug", f"recipe={tiny_recipe}", f"run_dir={tmp_path / 'run'}", "total_images=128")
     assert done.returncode == 0, done.stderr
     assert "finished at 128 images" in done.stdout and saved_images(tmp_path / "run") == 128

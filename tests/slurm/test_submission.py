@@ -1,4 +1,4 @@
-"""What needs no SLURM: sweeps, profiles, job scripts, verdicts, and how soon a login node answers."""
+"""What needs no SLURM: sweeps, profiles, job scripts, requeue decisions, and imports on a login node."""
 
 import contextlib
 import subprocess
@@ -38,14 +38,14 @@ def test_sweeps(arguments: list[str], runs: list[list[str]]) -> None:
     (["executor=slrm"], "executor=slrm: should be 'slurm', 'local' or 'debug'"),
     (["save_seconds=60", "signal_seconds=300"], "kill_seconds=30 leaves no time to stop"),
     (["signal_seconds=6"], "signal_seconds=6 leaves no time to stop"),
-    (["time_minutes=1", "signal_seconds=60"], "signal_seconds=60 is all of time_minutes=1"),
+    (["time_minutes=1", "signal_seconds=60"], "signal_seconds=60 takes up all of time_minutes=1"),
 ])
 def test_wrong_profiles(changes: list[str], words: str) -> None:
     with pytest.raises(RecipeError, match=words.replace("?", r"\?")):
         profiles.load("local_slurm", changes)
 
 
-def test_every_profile_that_ships_loads_and_survives_being_written(tmp_path: Path) -> None:
+def test_every_shipped_profile_loads_and_survives_a_round_trip(tmp_path: Path) -> None:
     assert {"local_slurm", "local", "debug"} < set(profiles.available())
     for name in profiles.available():
         profile = profiles.load(name, [])
@@ -73,7 +73,7 @@ def stopped(name: str) -> list[dict]:
     (140, [], True, "timed out"),
     (1, [], False, "lost ranks"),
 ])
-def test_verdicts(code: int, events: list[dict], out_of_time: bool, expected: str | None) -> None:
+def test_which_ends_are_requeued(code: int, events: list[dict], out_of_time: bool, expected: str | None) -> None:
     assert cause(code, events, lambda: out_of_time) == expected
 
 
@@ -90,7 +90,7 @@ def requeued(because: str, images: int) -> dict:
     ("lost ranks", [requeued("lost ranks", 7), requeued("lost ranks", 7)], True),
     ("preempted", [requeued("preempted", 7)] * 9, False),
 ])
-def test_budgets_are_counted_apart(because: str, before: list[dict], ends: bool) -> None:
+def test_requeue_limits_are_counted_separately(because: str, before: list[dict], ends: bool) -> None:
     assert bool(exhausted(because, before, PROFILE, 7)) == ends
 
 
@@ -112,20 +112,20 @@ def test_two_submissions_at_once(tmp_path: Path) -> None:
             "with claimed(Path(sys.argv[1])): pass"
     with claimed(run):
         done = subprocess.run([sys.executable, "-c", other, str(run)], capture_output=True, text=True)
-        assert "another `scalegan submit` is at work on" in done.stderr
+        assert "another `scalegan submit` is using" in done.stderr
     assert subprocess.run([sys.executable, "-c", other, str(run)]).returncode == 0
 
 
-def test_a_live_job_is_not_doubled_and_silence_is_no_death(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_live_job_blocks_another_and_silence_is_not_death(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "run"
     job_folder(run).mkdir(parents=True)
     write_job(run, Job("slurm", "7", "log"))
     answer = {"returncode": 0, "stdout": "RUNNING\n", "stderr": ""}
     monkeypatch.setattr(commands, "_run", lambda *command: subprocess.CompletedProcess(command, **answer))
-    with pytest.raises(UserError, match="has a job already: 7, running"), claimed(run):
+    with pytest.raises(UserError, match="already has a job: 7, running"), claimed(run):
         pass
     answer.update(returncode=1, stdout="", stderr="Unable to contact slurm controller")
-    with pytest.raises(UserError, match="does not say whether job 7 lives"), claimed(run):
+    with pytest.raises(UserError, match="cannot tell whether job 7 is still alive"), claimed(run):
         pass
     answer.update(stderr="slurm_load_jobs error: Invalid job id specified")
     with claimed(run):
@@ -154,9 +154,9 @@ def test_the_job_script(tmp_path: Path) -> None:
     (["recipe=quickstart", "profile=local_slurm", "nodes=4-2"], "nodes=4-2"),
     (["recipe=quickstart"], "profile=NAME"),
     (["recipe=quickstart", "profile=locl"], "there is no profile 'locl'; did you mean 'local'?"),
-    (["recipe=quickstart", "profile=local", "nodes=2"], "executor local has one"),
+    (["recipe=quickstart", "profile=local", "nodes=2"], "executor local runs on this machine only"),
 ])
-def test_mistakes_are_answered_before_there_is_a_job(arguments: list[str], words: str, tmp_path: Path) -> None:
+def test_mistakes_are_reported_before_submission(arguments: list[str], words: str, tmp_path: Path) -> None:
     done = cli("submit", *arguments, f"run_dir={tmp_path / 'run'}")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert words in done.stderr
@@ -167,24 +167,24 @@ def test_mistakes_are_answered_before_there_is_a_job(arguments: list[str], words
     ["--help"], ["recipes"], ["submit", "--help"], ["submit", "recipe=quickstart", "profile=local_slurm", "--dry-run"],
     ["submit", "recipe=quickstart", "profile=local_slurm", "sed=1"], ["status", "."], ["stop", "."]])
 def test_login_nodes_need_no_torch(arguments: list[str], tmp_path: Path) -> None:
-    """torch is not imported, and neither is anything that takes as long."""
-    door = "import sys; sys.modules['torch'] = sys.modules['accelerate'] = sys.modules['numpy'] = None\n" \
+    """Neither torch nor anything equally slow is imported."""
+    code = "import sys; sys.modules['torch'] = sys.modules['accelerate'] = sys.modules['numpy'] = None\n" \
            "from scalegan.cli import main; sys.argv[0] = 'scalegan'; sys.exit(main())"
-    done = subprocess.run([sys.executable, "-c", door, *arguments], cwd=tmp_path, env=environment(),
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, env=environment(),
                           capture_output=True, text=True, timeout=60)
     assert done.returncode in (0, 1, 2) and "Traceback" not in done.stderr, done.stderr
     assert "torch" not in done.stderr
 
 
-def test_the_thin_door() -> None:
+def test_submit_from_a_checkout() -> None:
     done = subprocess.run([sys.executable, str(ROOT / "slurm" / "submit.py"), "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and "profile.partition" in done.stdout
 
 
 @pytest.mark.parametrize("restart, own, ends", [(2, 0, False), (3, 0, True), (5, 3, False), (6, 3, True)])
-def test_preemptions_have_a_budget_of_their_own(restart: int, own: int, ends: bool, tmp_path: Path,
+def test_preemptions_have_their_own_limit(restart: int, own: int, ends: bool, tmp_path: Path,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of `restart` starts, `own` followed a requeue of ours, for the time limit or for lost ranks."""
+    """`own` of the `restart` restarts followed our own requeues, for the time limit or lost ranks."""
     job_folder(tmp_path).mkdir()
     (job_folder(tmp_path) / "profile.yaml").write_text(
         profiles.to_yaml(profiles.load("local_slurm", ["max_preemptions=2"])))
@@ -192,5 +192,5 @@ def test_preemptions_have_a_budget_of_their_own(restart: int, own: int, ends: bo
         note(tmp_path, "requeued", "7", number, because=("timed out", "lost ranks")[number % 2], images=5)
     for name, value in (("SUBMITIT_EXECUTOR", "slurm"), ("SLURM_JOB_ID", "7"), ("SLURM_RESTART_COUNT", str(restart))):
         monkeypatch.setenv(name, value)
-    with pytest.raises(SharedError, match="max_preemptions is 2") if ends else contextlib.nullcontext():
+    with pytest.raises(SharedError, match="max_preemptions=2") if ends else contextlib.nullcontext():
         Task(tmp_path).check_budget()

@@ -1,4 +1,4 @@
-"""Freed memory that stays in the process."""
+"""Freed memory stays in the process."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ import torch
 from scalegan.support.allocator import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
-for _ in range(10):     # the heap grows to what it will keep
+for _ in range(10):     # the heap grows to its final size
     torch.ones(20_000_000)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
@@ -23,14 +23,14 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def page_faults(how: str, **environment: str) -> int:
-    """Of 20 tensors of 80 MB, each freed before the next; glibc keeps those up to 32 MB by itself."""
+    """Page faults of 20 tensors of 80 MB, each freed before the next; glibc keeps blocks up to 32 MB by default."""
     done = subprocess.run([sys.executable, "-c", CHURN, how], env=os.environ | environment, check=True,
                           capture_output=True, text=True)
     return int(done.stdout)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library's allocator is left as it is")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries' allocators are left alone")
 def test_blocks_are_used_again_without_page_faults_unless_the_environment_decides() -> None:
     without = page_faults("leave")
     assert without > 0

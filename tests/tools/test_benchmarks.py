@@ -1,4 +1,4 @@
-"""Benchmarks run: what they measure moves on, and nothing else would notice when they no longer fit it."""
+"""Benchmarks run: nothing else would notice when the code that they measure changes under them."""
 
 import pytest
 

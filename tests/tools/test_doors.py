@@ -1,4 +1,4 @@
-"""What developers use stays out of the package, which people install."""
+"""Developer tools stay out of the installed package, and their scripts run from any folder."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Curves of losses beside the quality of samples, as tools/learning_curves.py draws them."""
+"""Curves of losses and of sample quality, as tools/learning_curves.py draws them."""
 
 import itertools
 import json
@@ -17,8 +17,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run whose critic's loss falls as kid does, and whose generator's rises; reports every 10 images, a second each,
-    and an evaluation every 50."""
+    """A run whose critic's loss falls with kid while its generator's loss rises; reports every 10 images, a minute
+    apart, and evaluations every 50."""
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "config.yaml").write_text("seed: 0\n")
@@ -58,4 +58,4 @@ def test_curves_are_over_minutes_and_end_where_asked(run: Path, tmp_path: Path) 
 def test_what_was_neither_reported_nor_evaluated_is_told(run: Path, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, TOOL, run, "--figures", "is", "--out", tmp_path / "picture.svg"],
                           capture_output=True, text=True, timeout=60)
-    assert done.returncode and "mine has no is, neither reported nor evaluated" in done.stderr
+    assert done.returncode and "mine has no is in metrics.jsonl or evaluations.jsonl" in done.stderr

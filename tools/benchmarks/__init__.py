@@ -1,1 +1,1 @@
-"""Benchmarks: every figure beside a peer's or a physical limit's, measured in the same run, alternating."""
+"""Benchmarks: every figure is measured alternately with a peer or a physical limit, in the same run."""

@@ -1,4 +1,4 @@
-"""Several processes, and their checkpoints: what a second process brings, what ZeRO costs, how long a save holds up."""
+"""Multi-process training and checkpoints: speed-up from a second process, cost of ZeRO, time that a save blocks."""
 
 import itertools
 import tempfile
@@ -25,34 +25,34 @@ _ZERO1 = config.Engine(name="deepspeed", zero_stage=1)
 
 
 def async_vs_sync_blocking() -> Result:
-    """How long an asynchronous save of 0.3 GB (DCGAN-64, twice as wide) holds 2 ranks up, beside a blocking one."""
+    """How long an asynchronous save of 0.3 GB (DCGAN-64, twice as wide) blocks 2 ranks, against a blocking save."""
     return _blocking("async_vs_sync_blocking", config.Engine())
 
 
 def async_vs_sync_blocking_zero1() -> Result:
-    """The same with the optimizers' state cut up by ZeRO-1."""
+    """The same with the optimizer state partitioned by ZeRO-1."""
     return _blocking("async_vs_sync_blocking_zero1", _ZERO1)
 
 
 def ddp2_vs_one_process() -> Result:
-    """Images per second of DCGAN-64 on 2 processes, beside one; a thread each, the same global batch, as a run that
-    moves to more ranks keeps it."""
+    """Images per second of DCGAN-64 on 2 processes against one, each with one thread. The global batch is the same, as
+    it is when a run moves to more ranks."""
     return _two_beside_one("ddp2_vs_one_process", _BATCH)
 
 
 def ddp2_vs_one_process_same_share() -> Result:
-    """The same with one process's batch on each of the two: exchange and optimizer weigh half as much."""
+    """The same with the single process's batch on each of the two: communication and optimizer count half as much."""
     return _two_beside_one("ddp2_vs_one_process_same_share", 2 * _BATCH)
 
 
 def ddp2_vs_two_alone() -> Result:
-    """Images per second of DCGAN-64 on 2 processes, beside 2 that train with half the batch each and never speak: the
-    cost of exchange and waiting, whatever the second core is worth."""
+    """Images per second of DCGAN-64 on 2 processes, against 2 that train on half the batch each without communicating:
+    the cost of communication and waiting, whatever the second core is worth."""
     with (Workers(2, _update, config.Engine(), _BATCH) as two,
           Workers(2, _update, config.Engine(), _BATCH // 2, group=False) as alone):
         value, reference = alternate(lambda: _BATCH / two.measure("update"), lambda: _BATCH / alone.measure("update"),
                                      rounds=9)
-    return faster("ddp2_vs_two_alone", "images/s", value, "2 processes that exchange nothing", reference)
+    return faster("ddp2_vs_two_alone", "images/s", value, "2 independent processes", reference)
 
 
 def _two_beside_one(name: str, batch: int) -> Result:
@@ -63,7 +63,7 @@ def _two_beside_one(name: str, batch: int) -> Result:
 
 
 def zero1_vs_ddp() -> Result:
-    """Images per second of DCGAN-64 under ZeRO-1 on 2 processes, beside DDP on 2."""
+    """Images per second of DCGAN-64 with ZeRO-1 on 2 processes, against DDP on 2."""
     with Workers(2, _update, _ZERO1) as zero, Workers(2, _update, config.Engine()) as ddp:
         value, reference = alternate(lambda: _BATCH / zero.measure("update"), lambda: _BATCH / ddp.measure("update"),
                                      rounds=9)
@@ -77,7 +77,7 @@ def _blocking(name: str, settings: config.Engine) -> Result:
 
 
 def _engine(ranks: Ranks, settings: config.Engine, width: int, batch: int = _BATCH) -> Engine:
-    """DCGAN of 64 px."""
+    """An engine for DCGAN at 64 px."""
     recipe = loading.parse({"run_dir": "-", "total_images": 1, "batch_size": batch, "data": {"path": "-"},
                             "model": {"name": "dcgan", "width": width}}, "benchmark")
     game = build.on_device(build.game(recipe, {"real": Spec("image", (3, 64, 64))}), ranks.device)
@@ -99,7 +99,7 @@ def _update(ranks: Ranks, settings: config.Engine, batch: int = _BATCH) -> dict[
 
 
 def _saves(ranks: Ranks, settings: config.Engine, folder: str) -> dict[str, Measure]:
-    """A save that goes on in the background, and one that is waited for."""
+    """A save that continues in the background, and one that blocks until it is done."""
     engine = _engine(ranks, settings, 128)
     tensors = {f"game/{name}": tensor for name, tensor in engine.game.state_dict().items()}
     tensors |= {f"ema/{name}": tensor.clone() for name, tensor in engine.game.G.state_dict().items()}

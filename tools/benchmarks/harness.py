@@ -1,4 +1,4 @@
-"""Alternating measurements, and how they are printed."""
+"""Alternating measurements and their output."""
 
 import statistics
 import time
@@ -18,7 +18,7 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Result:
-    """One figure beside its reference; the ratio is better when larger."""
+    """One figure and its reference; a larger ratio is better."""
 
     name: str
     value: float
@@ -29,7 +29,7 @@ class Result:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Wall time of one call, the GPU's work included."""
+    """Wall time of one call, including its work on the GPU."""
     _synchronise()
     start = time.perf_counter()
     work()
@@ -38,18 +38,18 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def alternate(ours: Callable[[], float], reference: Callable[[], float], rounds: int = ROUNDS) -> tuple[float, float]:
-    """Medians of both, taken in turn, so that a machine that slows down slows both; a first round does not count."""
+    """Medians of both, measured alternately so that a slower machine slows both; the first round is a warm-up."""
     pairs = [(ours(), reference()) for _ in range(rounds + 1)][1:]
     return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
 
 
 def faster(name: str, unit: str, value: float, reference: str, reference_value: float) -> Result:
-    """A figure that is better when larger."""
+    """The result for a figure that is better when larger."""
     return Result(name, value, unit, reference, reference_value, value / reference_value)
 
 
 def shorter(name: str, unit: str, value: float, reference: str, reference_value: float) -> Result:
-    """A figure that is better when smaller."""
+    """The result for a figure that is better when smaller."""
     return Result(name, value, unit, reference, reference_value, reference_value / value)
 
 

@@ -1,4 +1,4 @@
-"""Loaders beside bare decoding and beside their peers, and `prepare` beside its pictures' own work."""
+"""Loaders against bare decoding and against their peers, and `prepare` against the bare work on its pictures."""
 
 import itertools
 import multiprocessing
@@ -27,17 +27,17 @@ from tools.benchmarks import loaders, photos
 from tools.benchmarks.harness import ROUNDS, Result, alternate, faster
 from tools.benchmarks.loaders import BATCH, WORKERS, Batches
 
-_MANY_ROUNDS = 9            # where the machine's own ups and downs come near to what is asked for
+_MANY_ROUNDS = 9            # where the machine's noise is close to the difference measured
 _WARM_BATCHES = 16
 _MEASURED_BATCHES = {256: 64, 64: 512}
 _LIMIT_SECONDS = 2.0
-_LOOK_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 Loader = Callable[[int], Batches]
 Work = Callable[[int], object]
 
 
 def webdataset_256_vs_decode() -> Result:
-    """The WebDataset backend beside bare libjpeg-turbo decoding from memory in as many processes, 256 px."""
+    """The WebDataset backend against bare libjpeg-turbo decoding from memory in as many processes, 256 px."""
     return _beside_decoding("webdataset_256_vs_decode", 256)
 
 
@@ -69,14 +69,14 @@ def webdataset_vs_streaming() -> Result | None:
 
 
 def ffcv_vs_bare_ffcv() -> Result | None:
-    """The FFCV backend beside FFCV's own loader and decoder on the same file."""
+    """The FFCV backend against FFCV's own loader and decoder on the same file."""
     if not _ffcv_compiles("ffcv_vs_bare_ffcv"):
         return None
     return _beside("ffcv_vs_bare_ffcv", loaders.ffcv, loaders.bare_ffcv, "FFCV's own loader")
 
 
 def ffcv_raw_vs_bare_ffcv() -> Result | None:
-    """The same with pixels stored as they are, 64 px."""
+    """The same with raw pixels, 64 px."""
     if not _ffcv_compiles("ffcv_raw_vs_bare_ffcv"):
         return None
     return _beside("ffcv_raw_vs_bare_ffcv", partial(loaders.ffcv, encoding="raw"),
@@ -92,21 +92,21 @@ def ffcv_vs_webdataset() -> Result | None:
 def _left_out(name: str, module: str) -> bool:
     missing = find_spec(module) is None
     if missing:
-        print(f"left out: {name}: there is no {module}; pip install -e '.[bench]'", file=sys.stderr)
+        print(f"skipped {name}: {module} is not installed; run pip install -e '.[bench]'", file=sys.stderr)
     return missing
 
 
 def _ffcv_compiles(name: str) -> bool:
-    """Whether FFCV is there; says how long its code takes to compile, which no round counts."""
+    """Whether FFCV is installed; prints the time to its first batch, as compilation is not part of any round."""
     try:
         start = time.perf_counter()
         batches = loaders.ffcv(256)
         next(batches)
         batches.close()
-        print(f"{name}: {time.perf_counter() - start:.1f} s to the first batch, with compilation", file=sys.stderr)
+        print(f"{name}: {time.perf_counter() - start:.1f} s to the first batch, including compilation", file=sys.stderr)
         return True
     except UserError as error:
-        print(f"left out: {name}: {error}", file=sys.stderr)
+        print(f"skipped {name}: {error}", file=sys.stderr)
         return False
 
 
@@ -131,7 +131,7 @@ def _unit(size: int) -> str:
 
 
 def _rate(loader: Loader, size: int) -> float:
-    """Images per second once the pipeline is full; starting and ending are not counted."""
+    """Images per second once the pipeline is full; start-up and shutdown are not timed."""
     batches = loader(size)
     for _ in range(_WARM_BATCHES):
         next(batches)
@@ -165,8 +165,8 @@ def _repeat(pipe: Connection, work_of: Callable[[int], Work], number: int, ready
 
 
 def prepare_lsun() -> Result:
-    """`scalegan prepare` from an LMDB like LSUN's to 64 px beside its pictures' own work, from memory, in as many
-    processes: decode, crop, resize, encode."""
+    """`scalegan prepare` from an LMDB like LSUN's to 64 px, against the bare work on the same pictures (decode, crop,
+    resize, encode) from memory in as many processes."""
     lmdb, records = photos.lsun(), iter(range(1000))
     source = open_source("lsun", [lmdb])
     pictures = [entry.read() for entry in source.entries()]
@@ -185,13 +185,13 @@ def prepare_lsun() -> Result:
         return lambda k: job.encoded(part[k % len(part)])
 
     value, limit = alternate(ours, lambda: _limit(encode_part))
-    print(f"prepare_lsun: {statistics.median(usage.cores):.2f} cores busy from start to end, all processes together "
-          f"{usage.peak_bytes / 1e9:.2f} GB at most", file=sys.stderr)
-    return faster("prepare_lsun", f"images/s to 64 px, {WORKERS} processes", value, "the pictures' own work", limit)
+    print(f"prepare_lsun: {statistics.median(usage.cores):.2f} cores busy on average, peak memory of all processes "
+          f"{usage.peak_bytes / 1e9:.2f} GB", file=sys.stderr)
+    return faster("prepare_lsun", f"images/s to 64 px, {WORKERS} processes", value, "bare work on the pictures", limit)
 
 
 class _Usage:
-    """Runs a command and keeps what it used: cores on average in each run, and memory of all its processes at most."""
+    """Runs a command and records its usage: average cores per run, and peak memory of all its processes together."""
 
     def __init__(self) -> None:
         self.cores: list[float] = []
@@ -206,13 +206,13 @@ class _Usage:
         process.returncode = os.waitstatus_to_exitcode(status)
         watcher.join()
         if process.returncode:
-            raise UserError(f"{' '.join(command)} ended with {process.returncode}")
+            raise UserError(f"{' '.join(command)} failed with exit code {process.returncode}")
         self.cores.append((used.ru_utime + used.ru_stime) / (time.perf_counter() - start))
 
     def _watch(self, pid: int) -> None:
         while (found := sum(map(_memory, [pid, *_children(pid)]))) > 0:
             self.peak_bytes = max(self.peak_bytes, found)
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
 
 
 def _children(pid: int) -> list[int]:
@@ -223,7 +223,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _memory(pid: int) -> int:
-    """Proportional set size in bytes: memory that processes share counts once. 0 when the process is gone."""
+    """Proportional set size in bytes, which counts shared memory once; 0 when the process has exited."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024

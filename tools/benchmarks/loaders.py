@@ -1,6 +1,6 @@
-"""Loaders that deliver the same photos to the main process: ours and its peers, each as its authors mean it.
+"""Loaders that deliver the same photos to the main process: ours and its peers, each used as its authors intend.
 
-All give uint8 batches of 64, shuffled, from two workers. Each is a generator: leaving it ends its workers.
+All yield shuffled uint8 batches of 64 from two workers. Each is a generator; closing it ends its workers.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from scalegan.data.reading.webdataset import WebDatasetReader
 from tools.benchmarks import photos
 
 BATCH, WORKERS, LANES = 64, 2, 4
-_FORK = "fork"      # said to all, as litdata changes the default of the whole process
+_FORK = "fork"      # passed to all, as litdata changes the default for the whole process
 Batches = Iterator[Tensor]
 
 
@@ -69,7 +69,7 @@ def plain_webdataset(size: int) -> Batches:
 
 
 def litdata(size: int) -> Batches:
-    """litdata's streaming dataset of JPEGs, which it decodes with torchvision."""
+    """litdata's streaming dataset of JPEGs, decoded with torchvision."""
     from litdata import StreamingDataLoader, StreamingDataset
 
     dataset = StreamingDataset(str(_litdata_chunks(size)), shuffle=True, drop_last=True)
@@ -95,8 +95,8 @@ def _opened(path: str):
 
 
 def streaming(size: int) -> Batches:
-    """MosaicML streaming over MDS shards of JPEGs, decoded by libjpeg-turbo as ours are: its own decoder, Pillow, is
-    the slower one."""
+    """MosaicML streaming over MDS shards of JPEGs, decoded with libjpeg-turbo as ours are; its own decoder, Pillow, is
+    slower."""
     from streaming import StreamingDataset
     from streaming.base.util import clean_stale_shared_memory
 

@@ -1,4 +1,4 @@
-"""Evaluation: how much of the extractor's own speed is left of it, and how fast torch-fidelity is on the same files."""
+"""Evaluation speed against the extractor's bare forward passes, and against torch-fidelity on the same files."""
 
 import tempfile
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def fid_vs_forward() -> Result:
-    """Features' moments from PNG files (read, decoded, resized, summed) beside forwards of prepared batches."""
+    """Moments of features from PNG files (read, decoded, resized, summed) against bare forward passes."""
     with tempfile.TemporaryDirectory() as scratch:
         images = open_images(str(_pictures(Path(scratch) / "images")))
         extractor = extractors.load("inception", _weights(Path(scratch)), None, _DEVICE)
@@ -37,7 +37,7 @@ def fid_vs_forward() -> Result:
 
 
 def fid_vs_torch_fidelity() -> Result:
-    """The same beside torch-fidelity's extraction of the same files, with the same weights, batch and threads."""
+    """The same against torch-fidelity's extraction from the same files, with the same weights, batch and threads."""
     from torch_fidelity.datasets import ImagesPathDataset, TransformPILtoRGBTensor
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     from torch_fidelity.utils import get_featuresdict_from_dataset, glob_samples_paths
@@ -78,7 +78,7 @@ def _pictures(folder: Path) -> Path:
 
 
 def _weights(scratch: Path) -> Path:
-    """The official ones where they are named, else random ones: what the weights are costs nothing."""
+    """The official weights if they can be found, else random ones, which take as long."""
     found = extractors.inception.find_weights(None)
     if found is not None:
         return found
@@ -86,7 +86,7 @@ def _weights(scratch: Path) -> Path:
 
     class Untrained(FeatureExtractorInceptionV3):
         def load_state_dict(self, state: dict, **options: object) -> None:
-            """Keeps the weights that it was made with."""
+            """Keeps the initial weights."""
 
     path = scratch / "inception.pth"
     torch.save({}, path)

@@ -1,4 +1,4 @@
-"""The photos that loaders are measured on: prepared by `scalegan prepare` once, in a temporary folder."""
+"""The photos that loaders are measured on, prepared once by `scalegan prepare` in a temporary folder."""
 
 import atexit
 import hashlib
@@ -24,12 +24,12 @@ from scalegan.data.manifest import Index, Manifest
 
 USUAL = "lfw.zip"
 _SYNTHETIC, _SIDE = 3072, 250
-_LSUN_PHOTOS, _LSUN_RECORDS = 3000, 12_000      # enough that starting up does not count for much
+_LSUN_PHOTOS, _LSUN_RECORDS = 3000, 12_000      # enough for start-up to be negligible
 
 
 @cache
 def scratch() -> Path:
-    """A folder that goes with this process."""
+    """A folder that is removed when this process exits."""
     folder = Path(tempfile.mkdtemp(prefix="scalegan-benchmark-"))
     owner = os.getpid()
     atexit.register(lambda: shutil.rmtree(folder, ignore_errors=True) if os.getpid() == owner else None)
@@ -38,17 +38,17 @@ def scratch() -> Path:
 
 @cache
 def source() -> Path:
-    """A zip or folder of photos: that of --data, or lfw.zip of the test data, or made ones."""
-    said = os.environ.get("SCALEGAN_BENCHMARK_DATA")
-    if said:
-        return Path(said)
+    """A zip or folder of photos: the one in --data, lfw.zip in the test data, or synthetic pictures."""
+    given = os.environ.get("SCALEGAN_BENCHMARK_DATA")
+    if given:
+        return Path(given)
     root = Path(__file__).resolve().parents[2]
     usual = Path(os.environ.get("SCALEGAN_TEST_DATA") or root.parent / "shared" / "data") / USUAL
     return usual if usual.exists() else _synthesised()
 
 
 def _synthesised() -> Path:
-    print(f"no {USUAL} is there, and no --data given: {_SYNTHETIC} made pictures take the place of photos",
+    print(f"{USUAL} was not found: using {_SYNTHETIC} synthetic pictures; set --data to measure on photos",
           file=sys.stderr)
     path = scratch() / "made.zip"
     with zipfile.ZipFile(path, "w") as archive:
@@ -58,7 +58,7 @@ def _synthesised() -> Path:
 
 
 def _photo_like(number: int) -> bytes:
-    """Noise whose power falls with frequency, as in photos: octaves of random grids, each half as strong."""
+    """Noise whose power falls with frequency, as in photos: octaves of random grids, each with half the amplitude."""
     random = np.random.Generator(np.random.Philox(number))
     pixels = np.zeros((_SIDE, _SIDE, 3), np.float32)
     for octave in range(1, 8):
@@ -70,7 +70,7 @@ def _photo_like(number: int) -> bytes:
 
 @cache
 def shards(size: int, encoding: str = "jpeg") -> Path:
-    """The photos as shards of images of `size` px."""
+    """The photos as shards of `size` px images."""
     folder = scratch() / f"{encoding}{size}"
     _prepare([str(source()), str(folder), "--resolution", str(size), "--encoding", encoding, "--labels", "none",
               "--channels", "3"])
@@ -97,7 +97,7 @@ def stored(size: int) -> Iterator[bytes]:
 
 @cache
 def image_folder(size: int) -> Path:
-    """The same JPEGs as files, in one class."""
+    """The same JPEGs as files in one class folder."""
     folder = scratch() / f"files{size}" / "photos"
     folder.mkdir(parents=True)
     for number, data in enumerate(stored(size)):
@@ -107,7 +107,7 @@ def image_folder(size: int) -> Path:
 
 @cache
 def beton(size: int, encoding: str = "jpeg") -> Path:
-    """The folder of shards, with FFCV's file beside them."""
+    """The shard folder, with FFCV's file added to it."""
     from scalegan.data.beton_file import write_beton
 
     with redirect_stdout(sys.stderr):
@@ -117,7 +117,7 @@ def beton(size: int, encoding: str = "jpeg") -> Path:
 
 @cache
 def lsun() -> Path:
-    """An LMDB like LSUN's: keys are hashes in hexadecimal, values pictures whose shorter side is 256."""
+    """An LMDB like LSUN's: keys are hexadecimal hashes, values are pictures whose shorter side is 256 px."""
     folder = scratch() / "bedroom_train_lmdb"
     pictures = [_as_webp(data) for data in islice(stored(256), _LSUN_PHOTOS)]
     environment = lmdb.open(str(folder), map_size=1 << 34)

@@ -1,4 +1,4 @@
-"""Training steps: the trainer beside a bare loop, DCGAN beside the way it is usually written."""
+"""Training steps: the trainer against a bare loop, and DCGAN against the way it is usually written."""
 
 import itertools
 import tempfile
@@ -38,8 +38,8 @@ _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def trainer_vs_bare_loop() -> Result:
-    """The whole trainer (data from shards, keyed draws, EMA, reports) beside a plain loop with the same networks,
-    precision and memory layout, and its data in memory."""
+    """The whole trainer (data from shards, keyed draws, EMA, reports) against a plain loop with the same networks,
+    precision and memory layout, and data in memory."""
     with tempfile.TemporaryDirectory() as scratch:
         recipe = _recipe(Path(scratch))
         ranks = Ranks(0, 1, _DEVICE)
@@ -59,7 +59,7 @@ def trainer_vs_bare_loop() -> Result:
 
 
 def dcgan64_vs_examples() -> Result:
-    """A DCGAN-64 iteration of ours beside one written in the usual way: fp32, contiguous, BCE on a sigmoid."""
+    """Our DCGAN-64 iteration against one written the usual way: fp32, contiguous, BCE on a sigmoid."""
     update = one_update(_parse({"model": {"name": "dcgan", "norm_group": _BATCH}}))
     usual = _usual_dcgan()
     value, reference = alternate(lambda: _BATCH / seconds(update), lambda: _BATCH / seconds(usual), rounds=9)
@@ -67,18 +67,18 @@ def dcgan64_vs_examples() -> Result:
 
 
 def stylegan2_fraction_of_peak() -> Result:
-    """64 px, in the widths of the comparison with NVlabs/stylegan3."""
+    """64 px, with the widths used in the comparison with NVlabs/stylegan3."""
     model = {"name": "stylegan2", "channel_base": 8192, "channel_max": 128}
     return _fraction_of_peak("stylegan2", {"model": model, "batch_size": 16})
 
 
 def biggan_fraction_of_peak() -> Result:
-    """The CIFAR script's networks."""
+    """The networks of the CIFAR script."""
     return _fraction_of_peak("biggan", {"model": {"name": "biggan"}, "batch_size": 16, "data": _CIFAR})
 
 
 def r3gan_fraction_of_peak() -> Result:
-    """The published CIFAR-10 shape."""
+    """The published CIFAR-10 configuration."""
     return _fraction_of_peak("r3gan", {"model": {"name": "r3gan"}, "batch_size": 8, "data": _CIFAR})
 
 
@@ -88,7 +88,7 @@ def dcgan_fraction_of_peak() -> Result:
 
 
 def _fraction_of_peak(family: str, changes: dict) -> Result:
-    """Operations per second of one update of every phase, without penalties, beside those of the peak."""
+    """FLOP/s of one update of every phase, without penalties, against the device's measured peak."""
     recipe = _parse(changes)
     update = one_update(recipe)
     with FlopCounter() as counter:
@@ -99,7 +99,7 @@ def _fraction_of_peak(family: str, changes: dict) -> Result:
 
 
 def one_update(recipe: config.Recipe) -> Callable[[], None]:
-    """A function that runs one update of every phase of a recipe, on images in memory."""
+    """A function that runs one update of every phase of a recipe on images in memory."""
     specs = specs_of(recipe)
     game = build.on_device(build.game(recipe, specs), _DEVICE)
     precision = choose_precision(recipe.precision, _DEVICE)
@@ -125,7 +125,7 @@ def _parse(changes: dict) -> config.Recipe:
 
 
 def _recipe(scratch: Path) -> config.Recipe:
-    """DCGAN-64 on random images: what they show costs a step nothing."""
+    """DCGAN-64 on random images: their content does not affect the time of a step."""
     image = ImageFormat(64, 3, "jpeg", 90)
     noise = np.random.Generator(np.random.Philox(0))
     records = [Record(encode(noise.integers(0, 256, (64, 64, 3), np.uint8), image), None) for _ in range(512)]
@@ -169,7 +169,7 @@ def _bare_loop(recipe: config.Recipe, run: Run) -> Callable[[], None]:
 
 
 def _usual_dcgan() -> Callable[[], None]:
-    """DCGAN-64 as tutorials have it: BatchNorm2d, a sigmoid, BCELoss on labels, three backwards, fp32."""
+    """DCGAN-64 as in tutorials: BatchNorm2d, a sigmoid, BCELoss on labels, three backward passes, fp32."""
     widths = [512, 256, 128, 64]
     up: list[nn.Module] = [nn.ConvTranspose2d(100, 512, 4, 1, 0, bias=False), nn.BatchNorm2d(512), nn.ReLU(True)]
     down: list[nn.Module] = [nn.Conv2d(3, 64, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, True)]
@@ -203,7 +203,7 @@ BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (
 
 
 def time_configuration(arguments: list[str]) -> dict[str, object]:
-    """Seconds of one update of every phase of the configuration that `key=value` arguments describe."""
+    """Seconds for one update of every phase of the configuration described by `key=value` arguments."""
     import statistics
 
     from omegaconf import OmegaConf

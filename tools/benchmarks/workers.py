@@ -1,4 +1,4 @@
-"""Processes that are kept waiting between measurements, so that two numbers of them can be measured in turn."""
+"""Processes that stay alive between measurements, so that two groups can be measured alternately."""
 
 import os
 import socket
@@ -14,12 +14,12 @@ Measure = Callable[[], float]
 
 
 class Workers:
-    """Processes of one thread each; all measure at once.
+    """Single-threaded processes that all measure at the same time.
 
     Args:
-        count: how many.
-        build: called on each as build(ranks, *arguments); returns its measurements by name, each giving seconds.
-        group: whether they are ranks of one group, or each is alone.
+        count: number of processes.
+        build: called in each as build(ranks, *arguments); returns measurements by name, each of which returns seconds.
+        group: whether they are ranks of one process group, or independent.
     """
 
     def __init__(self, count: int, build: Callable[..., Mapping[str, Measure]], *arguments: object,
@@ -27,11 +27,11 @@ class Workers:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        places = [(number, count) if group else (0, 1) for number in range(count)]
-        self.workers = [Worker(_work, rank, world, port, build, arguments) for rank, world in places]
+        ranks = [(number, count) if group else (0, 1) for number in range(count)]
+        self.workers = [Worker(_work, rank, world, port, build, arguments) for rank, world in ranks]
 
     def measure(self, name: str) -> float:
-        """Seconds that the slowest takes."""
+        """Seconds taken by the slowest process."""
         for worker in self.workers:
             worker.pipe.send(name)
         return max(worker.receive() for worker in self.workers)

@@ -1,9 +1,9 @@
-"""A real SLURM on this machine, for trials and tests: `up` starts it, `down` ends it and leaves nothing behind.
+"""A real SLURM on this machine, for trials and tests: `up` starts it, `down` stops it and leaves nothing behind.
 
-One slurmctld and several slurmd, each a node of its own to SLURM. Partition `low` is the default one; a job of
-partition `high` preempts those of `low`, which are requeued. A job has its nodes to itself. Everything lies in one
-folder; beside it only /etc/slurm/slurm.conf (where there is none) and lines of /etc/hosts are written, and removed
-by `down`. Needs root; on Debian `up` installs slurm-wlm and munge where they are missing.
+It runs one slurmctld and several slurmd, each of which is a node to SLURM. Partition `low` is the default; jobs in
+partition `high` preempt those in `low`, which are requeued. Jobs get exclusive nodes. All files are in one folder,
+except /etc/slurm/slurm.conf (only if there is none) and some lines in /etc/hosts, which `down` removes. Needs root; on
+Debian, `up` installs slurm-wlm and munge if they are missing.
 """
 
 import argparse
@@ -23,7 +23,7 @@ FOLDER = Path("/tmp/scalegan_local_slurm")
 _PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun")
 _LINK, _HOSTS = Path("/etc/slurm/slurm.conf"), Path("/etc/hosts")
 _MARK = "# scalegan local_slurm"
-_VARIABLE = "SCALEGAN_LOCAL_SLURM"  # by which we know our daemons, and what they start
+_VARIABLE = "SCALEGAN_LOCAL_SLURM"  # marks our daemons and the processes they start
 _TIMEOUT_SECONDS = 60.0
 _CONF = """\
 ClusterName=scalegan
@@ -71,17 +71,18 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("what", choices=("up", "down"))
     parser.add_argument("--nodes", type=int, default=4, help="slurmd daemons to start (default 4)")
     parser.add_argument("--kill-wait", type=int, default=30, metavar="SECONDS",
-                        help="between SIGTERM and SIGKILL (default 30)")
+                        help="time between SIGTERM and SIGKILL (default 30)")
     parser.add_argument("--slurmd-timeout", type=int, default=10, metavar="SECONDS",
-                        help="after which a silent node is down and its jobs are requeued (default 10)")
+                        help="time after which a silent node is marked down and its jobs are requeued (default 10)")
     options = parser.parse_args(arguments)
     if os.geteuid() != 0:
-        raise UserError("a SLURM on this machine needs root: its daemons start processes for their users")
+        raise UserError("tools/local_slurm.py needs root, as SLURM's daemons start processes for other users; run it "
+                        "as root")
     if options.what == "down":
         down()
         return 0
     if options.nodes < 1:
-        raise UserError(f"--nodes {options.nodes}: at least 1")
+        raise UserError(f"--nodes {options.nodes}: use 1 or more")
     up(options.nodes, options.kill_wait, options.slurmd_timeout)
     print(f"SLURM is up: {options.nodes} nodes, partitions low and high; its folder is {FOLDER}")
     print(f"export SLURM_CONF={FOLDER}/slurm.conf   # where {_LINK} is another cluster's")
@@ -89,10 +90,10 @@ def main(arguments: list[str]) -> int:
 
 
 def up(nodes: int, kill_wait: int = 30, slurmd_timeout: int = 10) -> None:
-    """Starts the cluster and returns when all nodes are idle; one that was up is taken down first.
+    """Starts the cluster, after stopping any that is running, and returns when all nodes are idle.
 
     Raises:
-        UserError: where SLURM is not installed and cannot be, or a daemon does not start.
+        UserError: if SLURM is not installed and cannot be installed, or a daemon does not start.
     """
     _install()
     down()
@@ -113,23 +114,23 @@ def up(nodes: int, kill_wait: int = 30, slurmd_timeout: int = 10) -> None:
 
 
 def start_node(number: int) -> None:
-    """Starts one slurmd; also after it was killed."""
+    """Starts one slurmd, also after it was killed."""
     _start(f"node{number}", "slurmd", "-N", f"node{number}", "-f", str(_conf_file()))
 
 
 def kill_slurmd(number: int) -> None:
-    """SIGKILL to the slurmd alone; its steps and their tasks live on."""
+    """Sends SIGKILL to the slurmd alone; its steps and their tasks keep running."""
     os.kill(int((FOLDER / f"node{number}.pid").read_text()), signal.SIGKILL)
 
 
 def kill_node(number: int) -> None:
-    """As when a machine loses its power: SIGKILL to the slurmd, its steps and their tasks."""
+    """Simulates a power failure: SIGKILL to the slurmd, its steps and their tasks."""
     for pid in processes(f"node{number}"):
         os.kill(pid, signal.SIGKILL)
 
 
 def down() -> None:
-    """Cancels all jobs, ends all daemons and what they started, and removes every file."""
+    """Cancels all jobs, ends all daemons and the processes they started, and removes all files."""
     if FOLDER.exists():
         if _conf_file().exists():
             _cancel_all()
@@ -141,7 +142,7 @@ def down() -> None:
 
 
 def environment() -> dict[str, str]:
-    """This process's environment, with SLURM's programs directed to the cluster."""
+    """This process's environment, with SLURM's programs pointed at this cluster."""
     return {**os.environ, "SLURM_CONF": str(_conf_file())}
 
 
@@ -149,12 +150,12 @@ def _install() -> None:
     if all(shutil.which(program, path=search_path()) for program in _PROGRAMS):
         return
     if not shutil.which("apt-get"):
-        raise UserError("SLURM is not installed: slurmctld, slurmd, munged, sbatch and srun are needed")
+        raise UserError("SLURM is not installed; install slurmctld, slurmd, munged, sbatch and srun")
     print("installing slurm-wlm and munge", flush=True)
     quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
     for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", "slurm-wlm", "munge"]):
         if subprocess.run(["apt-get", *command], **quiet).returncode:
-            raise UserError("apt-get could not install slurm-wlm and munge")
+            raise UserError("apt-get could not install slurm-wlm and munge; install them by hand")
 
 
 def _conf_file() -> Path:
@@ -167,16 +168,16 @@ def _conf(nodes: int, kill_wait: int, slurmd_timeout: int) -> str:
     return _CONF.format(
         host=socket.gethostname(), folder=FOLDER, port=ports[0], first_port=ports[1], last_port=ports[-1], nodes=nodes,
         cpus=max(8, os.cpu_count() or 1), memory=memory, kill_wait=kill_wait, slurmd_timeout=slurmd_timeout,
-        requeue_seconds=10)  # a requeued job waits for its credential to expire: two minutes by default
+        requeue_seconds=10)  # a requeued job waits until its credential expires, by default two minutes
 
 
 def _free_ports(count: int) -> range:
-    """As many neighbouring ports that nobody listens on, below those that the kernel gives to clients."""
+    """`count` consecutive free ports, below the kernel's ephemeral range."""
     for first in range(17001, 30000, count):
         ports = range(first, first + count)
         if all(_is_free(port) for port in ports):
             return ports
-    raise UserError(f"there are no {count} free neighbouring ports")
+    raise UserError(f"found no {count} consecutive free ports from 17001 to 30000; use fewer --nodes")
 
 
 def _is_free(port: int) -> bool:
@@ -189,7 +190,7 @@ def _is_free(port: int) -> bool:
 
 
 def _name_hosts(nodes: int) -> None:
-    """Makes node1, node2, ... names of this machine, as they are in a cluster; none with 0."""
+    """Makes node1, node2, ... host names of this machine, as on a cluster; 0 removes them."""
     lines = [line for line in _HOSTS.read_text().splitlines() if not line.endswith(_MARK)]
     lines += [f"127.0.0.1 node{number} {_MARK}" for number in range(1, nodes + 1)]
     text = "\n".join(lines) + "\n"
@@ -207,36 +208,36 @@ def _start_munge() -> None:
 
 
 def _start(name: str, *command: str) -> None:
-    """Starts a daemon; returns when it has put itself into the background."""
+    """Starts a daemon; returns once it is in the background."""
     marked = {**environment(), "PATH": search_path(), _VARIABLE: f"{FOLDER}/{name}"}
-    said = FOLDER / "log" / "start.log"
-    with said.open("a") as log:
+    output = FOLDER / "log" / "start.log"
+    with output.open("a") as log:
         code = subprocess.run(command, env=marked, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                               cwd=FOLDER).returncode
     if code:
-        raise UserError(f"{command[0]} did not start (exit code {code}); {FOLDER / 'log'} says why: "
-                        f"{said.read_text().strip().splitlines()[-1:]}")
+        raise UserError(f"{command[0]} did not start (exit code {code}); see {FOLDER / 'log'}: "
+                        f"{output.read_text().strip().splitlines()[-1:]}")
 
 
 def search_path() -> str:
-    """PATH, and where Debian has the daemons, which not every shell looks through."""
+    """PATH with Debian's folders for the daemons, which are not in every user's PATH."""
     return os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 
 
 def _idle_nodes() -> int:
-    asked = subprocess.run(["sinfo", "--noheader", "--Node", "--partition=low", "--format=%T"], env=environment(),
-                           capture_output=True, text=True)
-    return asked.stdout.split().count("idle")
+    states = subprocess.run(["sinfo", "--noheader", "--Node", "--partition=low", "--format=%T"], env=environment(),
+                            capture_output=True, text=True)
+    return states.stdout.split().count("idle")
 
 
 def _cancel_all() -> None:
     subprocess.run(["scancel", "--user=root"], env=environment(), capture_output=True, timeout=30)
-    with contextlib.suppress(UserError):  # what does not heed it is killed
+    with contextlib.suppress(UserError):  # `down` kills any that remain
         _wait(lambda: not any(_is_step(pid) for pid in processes()), "jobs are gone", 5)
 
 
 def processes(daemon: str = "") -> set[int]:
-    """What a daemon of ours (`node2`, or any) is and has started, from /proc: itself, its steps and their tasks."""
+    """Pids of a daemon (`node2`; by default, of all) and of all it started: its steps and their tasks, from /proc."""
     parents: dict[int, int] = {}
     found = set()
     for entry in Path("/proc").iterdir():
@@ -259,16 +260,16 @@ def _is_step(pid: int) -> bool:
 
 def _end(pids: set[int]) -> None:
     for number, timeout in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
-        alive = [pid for pid in pids if _lives(pid)]
+        alive = [pid for pid in pids if _is_alive(pid)]
         for pid in alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
         until = time.monotonic() + timeout
-        while any(map(_lives, alive)) and time.monotonic() < until:
+        while any(map(_is_alive, alive)) and time.monotonic() < until:
             time.sleep(0.05)
 
 
-def _lives(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -279,5 +280,5 @@ def _wait(holds: Callable[[], bool], what: str, timeout: float = _TIMEOUT_SECOND
     until = time.monotonic() + timeout
     while not holds():
         if time.monotonic() > until:
-            raise UserError(f"gave up waiting until {what}; {FOLDER / 'log'} says more")
+            raise UserError(f"gave up waiting until {what}; see {FOLDER / 'log'}")
         time.sleep(0.1)

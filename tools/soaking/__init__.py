@@ -1,1 +1,1 @@
-"""A run that is killed again and again, and must end with the bits of a straight one."""
+"""The soak test: a run that is killed again and again must end with the same bits as an uninterrupted one."""

@@ -1,4 +1,4 @@
-"""Kills: who dies, at which point, when."""
+"""Kills: which process dies, at which point, and when."""
 
 import os
 import random
@@ -14,14 +14,14 @@ _LONGEST_DELAY_SECONDS = 1.5
 
 @dataclass(frozen=True)
 class Kill:
-    """Who dies, and when.
+    """Which process dies, and when.
 
     Args:
         victim: "rank", "launcher" or "all".
-        rank: the one that strikes, and that dies where victim is "rank".
+        rank: the rank that sends the signal, and that dies if `victim` is "rank".
         point: one of POINTS.
-        count: strikes when it comes to that point for the so-manieth time.
-        delay: and waits so many seconds before.
+        count: on which pass through that point to strike, from 1.
+        delay: seconds to wait there first.
     """
 
     victim: str
@@ -31,7 +31,7 @@ class Kill:
     delay: float = 0.0
 
     def arm(self) -> None:
-        """To be called in the rank that strikes, before it trains."""
+        """Installs the kill; call it in rank `rank` before training."""
         left = self.count
 
         def strike() -> None:
@@ -75,7 +75,7 @@ def _before_the_shards(strike: Strike) -> None:
 
 
 def _between_shards(strike: Strike) -> None:
-    """This rank's shard is there, others may not be."""
+    """This rank's shard has been written; others may not have been."""
     from scalegan.checkpoints import store
 
     write = store.HuggingFaceStorageWriter.write_data
@@ -87,12 +87,12 @@ def _between_shards(strike: Strike) -> None:
     store.HuggingFaceStorageWriter.write_data = watched
 
 
-def _before_a_rename_to(is_meant: Callable[[str], bool]) -> Callable[[Strike], None]:
+def _before_a_rename_to(matches: Callable[[str], bool]) -> Callable[[Strike], None]:
     def install(strike: Strike) -> None:
         rename = Path.rename
 
         def watched(self: Path, target: Path) -> Path:
-            if is_meant(Path(target).name):
+            if matches(Path(target).name):
                 strike()
             return rename(self, target)
         Path.rename = watched
@@ -127,11 +127,11 @@ POINTS: dict[str, Callable[[Strike], None]] = {
     "before COMPLETE": _before_a_rename_to("COMPLETE".__eq__), "before purge": _before_purge,
     "inside purge": _inside_purge,
 }
-OF_RANK_0 = ("before rename", "before COMPLETE", "before purge", "inside purge")  # which commits checkpoints
+OF_RANK_0 = ("before rename", "before COMPLETE", "before purge", "inside purge")  # only rank 0 commits checkpoints
 
 
 def draw(chance: random.Random, ranks: int) -> Kill:
-    """A kill of any kind."""
+    """A random kill, of any kind."""
     point = chance.choice(sorted(POINTS))
     victim = chance.choice(["rank", "launcher", "all"])
     rank = 0 if point in OF_RANK_0 else chance.randrange(ranks)

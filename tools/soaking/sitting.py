@@ -1,7 +1,7 @@
 """One start of a run on several ranks, which a kill may end.
 
-Ranks are forked from a process that has torch imported, by a parent that plays the launcher; a start takes about a
-second. Linux only.
+A parent that acts as the launcher forks the ranks from a process that has already imported torch, so a start takes
+about a second. Linux only.
 """
 
 import json
@@ -20,10 +20,10 @@ TIMEOUT_SECONDS = 120.0
 
 def sitting(arguments: list[str], ranks: int, log: Path, kill: Kill | None = None,
             timeout_seconds: float = TIMEOUT_SECONDS) -> list[int]:
-    """One start of a run on so many ranks: their exit codes, negative for a signal; waits until all have gone.
+    """Starts a run on `ranks` ranks, waits until all have exited, and returns their exit codes, negative for a signal.
 
     Raises:
-        TimeoutError: where one would not go in time; it is then killed.
+        TimeoutError: if a rank has not exited in time; all are then killed.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["scalegan.training.launch", "torch._dynamo"])
@@ -33,16 +33,16 @@ def sitting(arguments: list[str], ranks: int, log: Path, kill: Kill | None = Non
     group = launcher.pid
     until = time.monotonic() + timeout_seconds
     launcher.join(timeout_seconds)
-    while _lives(group):
+    while _has_processes(group):
         if time.monotonic() > until:
             os.killpg(group, signal.SIGKILL)
-            raise TimeoutError(f"a rank is still there {timeout_seconds:.0f} s after the start, see {log}")
+            raise TimeoutError(f"a rank is still running {timeout_seconds:.0f} s after the start; see {log}")
         time.sleep(0.05)
     return json.loads(codes.read_text()) if launcher.exitcode == 0 else [launcher.exitcode or 1] * ranks
 
 
-def _lives(group: int) -> bool:
-    """Whether a process of that group still runs; zombies do not."""
+def _has_processes(group: int) -> bool:
+    """Whether a process of that group is still running; zombies do not count."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, _, pgrp = stat.read_text().rpartition(")")[2].split()[:3]
@@ -54,8 +54,8 @@ def _lives(group: int) -> bool:
 
 
 def _launcher(arguments: list[str], ranks: int, log: str, kill: Kill | None) -> None:
-    """Forks the ranks into a process group of their own, and waits for them; as torchrun does, it sends SIGTERM to the
-    others when one fails, but it kills none."""
+    """Forks the ranks into a new process group and waits for them. Like torchrun, it sends SIGTERM to the others when
+    one fails; unlike torchrun, it never sends SIGKILL."""
     os.setpgid(0, 0)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

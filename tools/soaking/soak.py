@@ -1,5 +1,5 @@
-"""Kills a small run again and again, at moments drawn from a seeded generator, and checks that it ends with the bits of
-a straight one."""
+"""Kills a small run again and again, at times drawn from a seeded generator, and checks that it ends with the same bits
+as an uninterrupted run."""
 
 import argparse
 import json
@@ -33,7 +33,7 @@ checkpoint: {{every_images: 48}}
 
 
 def make_data(folder: Path) -> None:
-    """A set of 160 noisy squares in two classes."""
+    """Writes a data set of 160 noise images in two classes."""
     from scalegan.data.codec import encode
     from scalegan.data.manifest import ImageFormat, LabelSchema
     from scalegan.data.preparing.shards import Record, finish, write_shard
@@ -49,8 +49,8 @@ def make_data(folder: Path) -> None:
     finish(folder, [s for s, _ in parts], [i for _, i in parts], image, LabelSchema("class", ("a", "b")), "noise")
 
 
-def what_remains(run: Path) -> tuple[str, list[dict], dict[str, bytes]]:
-    """All that two equal runs have in common: digest, reports without times, pictures."""
+def result_of(run: Path) -> tuple[str, list[dict], dict[str, bytes]]:
+    """Everything that must be equal between two runs: digest, reports without times, pictures."""
     from scalegan.checkpoints import store
 
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -60,14 +60,14 @@ def what_remains(run: Path) -> tuple[str, list[dict], dict[str, bytes]]:
 
 
 def _newest(run: Path) -> int:
-    """Images of the newest checkpoint, or 0."""
+    """Images seen at the newest checkpoint, or 0."""
     from scalegan.checkpoints import store
 
     return max((int(path.name) for path in store.complete(run / "checkpoints")), default=0)
 
 
 def soak(cycles: int, ranks: int, seed: int, folder: Path) -> int:
-    """Runs the cycles, prints a line, and returns 0 where the killed run equals the straight one."""
+    """Runs the cycles, prints a line, and returns 0 if the killed run equals the uninterrupted one."""
     data, recipe, begun = folder / "data", folder / "soak.yaml", time.monotonic()
     make_data(data)
     recipe.write_text(RECIPE.format(data=data))
@@ -83,25 +83,25 @@ def soak(cycles: int, ranks: int, seed: int, folder: Path) -> int:
             workers = chance.choice([0, 0, 0, 1])
             codes = sit("killed", f"total_images={_ENDLESS}", f"data.workers={workers}", kill=kill)
             if not all(codes):
-                print(f"a rank ended well after {kill}: {codes}, see {folder}")
+                print(f"a rank exited with code 0 despite {kill}: {codes}; see {folder}")
                 return 1
             kills.add((kill.victim, kill.point))
             bar.advance(1, f"{kill.victim}, {kill.point}")
     total = f"total_images={_newest(folder / 'killed') + 160}"
     ends = [sit("killed", total), sit("straight", total, timeout_seconds=60 + 10 * cycles)]
-    equal = ends == [[0] * ranks] * 2 and what_remains(folder / "killed") == what_remains(folder / "straight")
+    equal = ends == [[0] * ranks] * 2 and result_of(folder / "killed") == result_of(folder / "straight")
     print(f"{cycles} cycles on {ranks} ranks, seed {seed}: kills of {len(kills)} kinds in {total.partition('=')[2]} "
           "images; the run "
-          + ("ends with the digest, reports and pictures of the straight one" if equal else
-             f"DIFFERS from the straight one, see {folder}") + f"; {time.monotonic() - begun:.0f} s", flush=True)
+          + ("has the digest, reports and pictures of an uninterrupted one" if equal else
+             f"DIFFERS from an uninterrupted one, see {folder}") + f"; {time.monotonic() - begun:.0f} s", flush=True)
     return 0 if equal else 1
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="tools/soak.py", description=__doc__)
-    parser.add_argument("--cycles", type=int, default=200, help="starts that are killed (200)")
-    parser.add_argument("--ranks", type=int, default=2, choices=(1, 2), help="ranks of the run (2)")
-    parser.add_argument("--seed", type=int, default=0, help="of the kills (0)")
+    parser.add_argument("--cycles", type=int, default=200, help="number of kills (default 200)")
+    parser.add_argument("--ranks", type=int, default=2, choices=(1, 2), help="ranks of the run (default 2)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the kills (default 0)")
     options = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="scalegan-soak-"))
     code = soak(options.cycles, options.ranks, options.seed, folder)

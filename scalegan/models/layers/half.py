@@ -1,13 +1,15 @@
-"""Half precision where a network says so, and nowhere else."""
+"""Half precision where a network asks for it, and nowhere else."""
 
 import contextlib
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
 
 def half_dtype(x: Tensor) -> torch.dtype | None:
-    """The type that autocast asks for on this tensor's device; None outside autocast."""
+    """The dtype of autocast on this tensor's device; None outside autocast."""
     kind = x.device.type
     if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
         return None
@@ -15,12 +17,35 @@ def half_dtype(x: Tensor) -> torch.dtype | None:
 
 
 def wide_dtype(weight: Tensor) -> torch.dtype:
-    """The type of the full-precision parts: fp32, or fp64 where the weights are (for checks of derivatives)."""
+    """The dtype of the full-precision parts: fp32, or fp64 if the weights are (for checks of derivatives)."""
     return torch.promote_types(weight.dtype, torch.float32)
 
 
 def without_autocast(x: Tensor) -> contextlib.AbstractContextManager:
-    """Inside, each tensor keeps the type that the network gave it: autocast would choose per operation."""
+    """A context in which tensors keep the dtype that the network gave them; autocast would choose one per operation."""
     kind = x.device.type
     available = torch.amp.is_autocast_available(kind)
     return torch.autocast(kind, enabled=False) if available else contextlib.nullcontext()
+
+
+def cast(tensors: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """The tensors in that type; copies are made together, on a GPU in one launch, and so are their gradients'."""
+    if torch.compiler.is_compiling() or all(tensor.dtype == dtype for tensor in tensors):
+        return tuple(tensor.to(dtype) for tensor in tensors)
+    return _Cast.apply(dtype, *tensors)
+
+
+class _Cast(Function):
+    @staticmethod
+    def forward(ctx, dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        ctx.dtype = tensors[0].dtype
+        copies = [torch.empty_like(tensor, dtype=dtype) for tensor in tensors]
+        torch._foreach_copy_(copies, list(tensors))
+        return tuple(copies)
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor | None) -> tuple:
+        there = [grad for grad in grads if grad is not None]
+        found = iter(cast(there, ctx.dtype) if there else ())
+        return None, *(None if grad is None else next(found) for grad in grads)
