@@ -12,6 +12,7 @@ from importlib.metadata import version
 from scalegan import __version__
 from scalegan.errors import UserError
 
+_LONGEST = 2000     # characters of a message
 VERBS = {
     "train": ("scalegan.train", "train a recipe, or go on with a run"),
     "recipes": ("scalegan.commands.recipes", "list the recipes"),
@@ -61,7 +62,8 @@ def run_verb(verb: Callable[[list[str]], int], arguments: list[str]) -> int:
     except UserError as error:
         rank = os.environ.get("RANK", "0")
         if rank == "0" or not error.shared:
-            print(f"scalegan: error: {'' if rank == '0' else f'rank {rank}: '}{error}", file=sys.stderr, flush=True)
+            where = "" if rank == "0" else f"rank {rank}: "
+            print(f"scalegan: error: {where}{_shortened(str(error))}", file=sys.stderr, flush=True)
         return error.exit_code
     except BrokenPipeError:     # as with `| head`: whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -75,3 +77,9 @@ def run_verb(verb: Callable[[list[str]], int], arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("scalegan: interrupted", file=sys.stderr, flush=True)
         return 128 + signal.SIGINT
+
+
+def _shortened(message: str) -> str:
+    """The message without the middle of what it quotes from a damaged file, which may be megabytes; the remedy stands
+    at its end."""
+    return message if len(message) <= _LONGEST else f"{message[:_LONGEST // 2]} ... {message[-_LONGEST // 4:]}"

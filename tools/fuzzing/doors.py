@@ -50,12 +50,16 @@ def _load(words: list[str]) -> int:
 
 
 def _images(words: list[str]) -> int:
-    """Reads a set as an evaluation does."""
+    """Reads a set as an evaluation does, which names the images that cannot be read."""
+    from scalegan.errors import UserError
     from scalegan.metrics.images import open_images
 
     images = open_images(words[0])
     for number in range(len(images)):
-        images.read(number)
+        try:
+            images.read(number)
+        except (ValueError, OSError) as error:
+            raise UserError(f"{images.name}: {images.file(number)}: {error}") from error
     return 0
 
 

@@ -92,7 +92,6 @@ class Fuzzer:
         fault = _fault(ending)
         if before is not None and victim.read_bytes() != before:
             fault = fault or "it changed a file outside that a link points to"
-        import sys; print(f"{ending.seconds:.1f} s {ending.peak >> 20} MB {case.kind} {command}", file=sys.stderr)
         return f"{'; '.join(damage)}; scalegan {command}", fault and f"{fault}\n{_shown(ending.output)}"
 
 
@@ -100,7 +99,8 @@ def _damage(kind: Kind, random: Random, note: Path) -> int:
     """Damages a file in the current folder, and notes how, and the command to run."""
     path = random.choice(sorted(path for pattern in kind.files for path in Path().glob(pattern)))
     command = random.choice(kind.commands)
-    how = random.choice(["bytes"] * 4 + ["own"] * (6 if kind.own else 0) + ["place"] * 2 + ["name"] * (2 if kind.names else 0))
+    ways = ["bytes"] * 4 + ["place"] * 2 + ["own"] * (6 if kind.own else 0) + ["name"] * (2 if kind.names else 0)
+    how = random.choice(ways)
     if how == "place":
         what = random.choice(list(places.PLACES))
         content = path.read_bytes()
@@ -166,7 +166,8 @@ def _prolix(message: str) -> str | None:
 
 def _shown(output: str) -> str:
     """The end of what a command printed, with long lines cut."""
-    return "\n".join(line if len(line) < 500 else f"{line[:300]} ... {line[-100:]}" for line in output.splitlines()[-40:])
+    lines = output.splitlines()[-40:]
+    return "\n".join(line if len(line) < 500 else f"{line[:300]} ... {line[-100:]}" for line in lines)
 
 
 def main(arguments: list[str]) -> int:

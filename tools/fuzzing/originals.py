@@ -7,6 +7,7 @@ import socket
 import tarfile
 import zipfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -167,7 +168,7 @@ def foreign(scalegan: Scalegan) -> None:
 
     made, channels = torch.Generator().manual_seed(0), (4, 8, 4, 3)
     state = {}
-    for layer, (before, after) in enumerate(zip(channels, channels[1:])):
+    for layer, (before, after) in enumerate(pairwise(channels)):
         state[f"main.{3 * layer}.weight"] = torch.randn(before, after, 4, 4, generator=made)
         if after != 3:
             state |= {f"main.{3 * layer + 1}.{leaf}": torch.rand(after, generator=made)

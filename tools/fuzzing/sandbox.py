@@ -5,6 +5,7 @@ its folder. Imports are shared with the parent, which must have no threads.
 """
 
 import faulthandler
+import io
 import os
 import resource
 import select
@@ -76,11 +77,12 @@ def _child(folder: Path, output: Path, notes: Path, function: Callable[[], int])
     code = 70
     try:
         os.setsid()
-        for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
-            opened = os.open(output if number else os.devnull, flags | (os.O_CREAT | os.O_APPEND if number else 0), 0o600)
-            os.dup2(opened, number)
-            os.close(opened)
-        sys.stdout, sys.stderr = (open(number, "w", 1, errors="backslashreplace", closefd=False) for number in (1, 2))
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 1)
+        os.dup2(1, 2)
+        sys.stdout, sys.stderr = (
+            io.TextIOWrapper(io.FileIO(number, "w", closefd=False), errors="backslashreplace", line_buffering=True,
+                             write_through=True) for number in (1, 2))
         faulthandler.enable()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_DATA, (_DATA_BYTES, _DATA_BYTES))
@@ -124,8 +126,9 @@ def _watcher(folder: str, notes: Path) -> Callable[[str, tuple], None]:
         elif event in _CHANGING:
             of = arguments[-1] if event in ("os.remove", "os.rmdir", "os.mkdir") else None
             paths = [place(arguments[number], of) for number in _CHANGING[event]]
-            found = next((p for p in (os.path.join(os.path.realpath(os.path.dirname(path) or "."), os.path.basename(path))
-                                      for path in paths) if not (p + os.sep).startswith(inside)), folder)
+            real = (os.path.join(os.path.realpath(os.path.dirname(path) or "."), os.path.basename(path))
+                    for path in paths)      # the name itself is changed, not what it may link to
+            found = next((path for path in real if not (path + os.sep).startswith(inside)), folder)
         else:
             return
         if not (found + os.sep).startswith(inside) and not found.startswith(_HARMLESS):

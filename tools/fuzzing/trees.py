@@ -10,13 +10,17 @@ from typing import Any
 
 #: Values to put in place of others, as JSON text.
 WORDS = {
-    "a null": "null", "true": "true", "a text": '"x"', "an empty text": '""', "a list": "[]", "a list of null": "[null]",
-    "an object": "{}", "an object with a key": '{"name": 1}', "zero": "0", "minus one": "-1", "a half": "0.5",
+    "a null": "null", "true": "true", "a text": '"x"', "an empty text": '""', "a list": "[]",
+    "a list of null": "[null]", "an object": "{}",
+    "an object with a key": '{"name": 1}', "zero": "0", "minus one": "-1", "a half": "0.5",
     "NaN": "NaN", "infinity": "Infinity", "minus infinity": "-Infinity", "1e400": "1e400", "1e308": "1e308",
-    "minus 1e308": "-1e308", "2^63": str(1 << 63), "2^64": str(1 << 64), "10^18": str(10**18), "10^5000": "1" + "0" * 5000,
-    "5,000 digits as text": '"' + "9" * 5000 + '"', "a number as text": '"7"', "digits of another script": '"\\u0663"',
-    "a lone surrogate": '"\\ud800"', "a zero byte": '"\\u0000"', "a line end": '"a\\nb"', "a path upwards": '"../../outside"',
-    "an absolute path": '"/proc/self/mem"', "a long text": '"' + "x" * 100_000 + '"',
+    "minus 1e308": "-1e308", "2^63": str(1 << 63), "2^64": str(1 << 64), "10^18": str(10**18),
+    "10^5000": "1" + "0" * 5000,
+    "5,000 digits as text": '"' + "9" * 5000 + '"', "a number as text": '"7"',
+    "digits of another script": '"\\u0663"',
+    "a lone surrogate": '"\\ud800"', "a zero byte": '"\\u0000"', "a line end": '"a\\nb"',
+    "a path upwards": '"../../outside"', "an absolute path": '"/proc/self/mem"',
+    "a long text": '"' + "x" * 100_000 + '"',
     "deep lists": "[" * 50_000 + "]" * 50_000, "deep objects": '{"a":' * 50_000 + "1" + "}" * 50_000,
     "lists 200 deep": "[" * 200 + "]" * 200, "a long list": "[" + "0," * 100_000 + "0]",
 }
