@@ -80,6 +80,8 @@ def run_verb(verb: Callable[[list[str]], int], arguments: list[str]) -> int:
 
 
 def _shortened(message: str) -> str:
-    """The message without the middle of what it quotes from a damaged file, which may be megabytes; the remedy stands
+    """One line: what a message quotes from a file or its name may hold line breaks, or be megabytes. The remedy stands
     at its end."""
-    return message if len(message) <= _LONGEST else f"{message[:_LONGEST // 2]} ... {message[-_LONGEST // 4:]}"
+    if len(message) > _LONGEST:
+        message = f"{message[:_LONGEST // 2]} ... {message[-_LONGEST // 4:]}"
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)

@@ -124,12 +124,12 @@ class Manifest:
             tree = read_json(path)
             if tree.get("version") != VERSION:
                 raise UserError(f"{path} has version {tree.get('version')!r}, not {VERSION}; prepare the data again")
-            return checked(tree, f"cannot read {path}", cls)
+            return checked(tree, path.name, cls)
         except FileNotFoundError:
             raise UserError(f"data.path={folder} has no manifest.json; create it with "
                             f"`scalegan prepare SOURCE {folder}`") from None
         except DamagedFile as error:
-            raise UserError(f"{error}; prepare the data again") from error
+            raise UserError(f"cannot read {path}: {error}; prepare the data again") from error
 
 
 def load_set(folder: Path) -> tuple[Manifest, Index]:

@@ -89,7 +89,7 @@ class Fuzzer:
         (around / "files.outside").unlink()
         command = damage.pop()
         ending = sandbox.run(folder, lambda: call(words_of(command)))
-        fault = _fault(ending)
+        fault = fault_of(ending)
         if before is not None and victim.read_bytes() != before:
             fault = fault or "it changed a file outside that a link points to"
         return f"{'; '.join(damage)}; scalegan {command}", fault and f"{fault}\n{_shown(ending.output)}"
@@ -135,7 +135,7 @@ def _seal(path: Path) -> None:
     seal.write_text(json.dumps(tree))
 
 
-def _fault(ending: Ending) -> str | None:
+def fault_of(ending: Ending) -> str | None:
     """What is wrong with how a command ended, or None."""
     errors = ending.output.count(_ERROR)
     if ending.code == -14:
@@ -161,7 +161,7 @@ def _prolix(message: str) -> str | None:
     lines = message.strip().splitlines()
     if len(message) > 3000:
         return f"its message has {len(message):,} characters"
-    return f"its message has {len(lines)} lines" if len(lines) > 1 and not lines[0].endswith("damaged:") else None
+    return f"its message has {len(lines)} lines" if len(lines) > 1 else None
 
 
 def _shown(output: str) -> str:
