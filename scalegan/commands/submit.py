@@ -8,9 +8,11 @@ folders named after what varies. `profile.KEY=value` overrides a key of the prof
 tasks of an array; use DEST.job as its run folder.
 """
 
+import re
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 
 from scalegan.cluster import profiles as profiles
 from scalegan.cluster.elastic import usable_ranks
@@ -91,6 +93,8 @@ def _submit_preparation(request: Request) -> int:
 def _submit(request: Request, works: list, home: Path, allocation: object) -> int:
     from scalegan.cluster import submission
 
+    for folder in (home, *(work.folder for work in works)):
+        submission.check_folder(folder)
     if request.dry_run:
         print(submission.script(works, home, request.profile, allocation))
         return 0
@@ -98,8 +102,8 @@ def _submit(request: Request, works: list, home: Path, allocation: object) -> in
     array = f"array {jobs[0].id.split('_')[0]} of {len(jobs)} jobs" if len(jobs) > 1 else f"job {jobs[0].id}"
     print(f"submitted {array}: {allocation}")
     for work, job in zip(works, jobs):
-        print(f"{work.folder}\n  log     {job.log}\n  follow  tail -F {job.log}")
-    runs = " ".join(dict.fromkeys(str(work.folder) for work in works))
+        print(f"{work.folder}\n  log     {job.log}\n  follow  tail -F {quote(job.log)}")
+    runs = " ".join(dict.fromkeys(quote(str(work.folder)) for work in works))
     print(f"status  scalegan status {runs}\nstop    scalegan stop {runs}\nresume  run the same command again "
           "once the job has ended; requeues are automatic")
     return 0
@@ -133,6 +137,6 @@ def _nodes(text: str) -> tuple[int, int]:
 
 
 def _count(key: str, text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
         raise RecipeError(f"{key}={text}: should be a positive number")
     return int(text)
