@@ -13,13 +13,13 @@ _STEEP = 40.0
 
 @dataclass(frozen=True)
 class Divergence:
-    """D_f(P || Q) = E_Q f(p / q), and its bound E_P g_f(v) - E_Q f*(g_f(v)) from below, for any logits v.
+    """D_f(P || Q) = E_Q f(p / q), and its lower bound E_P g_f(v) - E_Q f*(g_f(v)) for any logits v.
 
     Args:
         f: the convex function that generates it, of the ratio u = p / q.
-        activation: g_f, from logits onto the domain of f*; it rises with the belief that a sample is real.
-        conjugate: f*(g_f(v)), of logits: composed by hand, where one after the other would lose digits.
-        optimum: the logit at which the bound is tight, of u: g_f(optimum) = f'(u).
+        activation: g_f, from logits onto the domain of f*; increases with the belief that a sample is real.
+        conjugate: f*(g_f(v)) of logits, composed by hand because applying both in turn would lose digits.
+        optimum: the logit at which the bound is tight, as a function of u: g_f(optimum) = f'(u).
     """
 
     f: Callable[[Tensor], Tensor]
@@ -29,7 +29,7 @@ class Divergence:
 
 
 def _exp(v: Tensor) -> Tensor:
-    """exp(v); beyond v = 40 its tangent there, so that a logit gone astray makes no infinity."""
+    """exp(v), continued by its tangent beyond v = 40, so that an outlying logit does not overflow."""
     below = v.clamp(max=_STEEP)
     return below.exp() * (1 + v - below)
 

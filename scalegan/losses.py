@@ -1,4 +1,4 @@
-"""Adversarial losses: for each, a pair of pure functions of logits [N], returning named terms (means over samples).
+"""Adversarial losses: pairs of pure functions of logits [N] that return named terms (means over samples).
 
 The discriminator minimises the sum of `discriminator`'s terms, the generator that of `generator`'s. `real` and `fake`
 are D's logits for real and generated images; sigmoid(logit) is the probability of being real.
@@ -17,11 +17,11 @@ Terms = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class AdversarialLoss:
-    """A named pair.
+    """The discriminator's and the generator's loss.
 
     Args:
-        needs_reals: the generator's loss takes logits of reals as well.
-        paired: each fake is compared with one real, so that both need the same condition.
+        needs_reals: the generator's loss takes the logits of reals as well.
+        paired: each fake is compared with one real, so both need the same condition.
     """
 
     discriminator: Callable[[Tensor, Tensor], Terms]
@@ -58,7 +58,7 @@ def _linear_g(fake: Tensor, real: Tensor | None = None) -> Terms:
 
 
 def _relativistic_d(real: Tensor, fake: Tensor) -> Terms:
-    """Fakes and reals are compared pair by pair."""
+    """Compares fakes and reals pair by pair."""
     return {"pair": softplus(fake - real).mean()}
 
 
@@ -78,7 +78,7 @@ def least_squares(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> Adversarial
 
 
 def energy_based(margin: float = 1.0) -> AdversarialLoss:
-    """Zhao, Mathieu & LeCun (2017), eq. 1 and 2, with the logit as minus the energy D(x):
+    """Zhao, Mathieu & LeCun (2017), eq. 1 and 2, where the logit is minus the energy D(x):
     L_D = D(x) + max(0, m - D(G(z))), L_G = D(G(z)).
     """
     def discriminator(real: Tensor, fake: Tensor) -> Terms:
@@ -99,8 +99,8 @@ def f_gan(divergence: Divergence) -> AdversarialLoss:
 
 
 def smoothed(loss: AdversarialLoss, target: float = 0.9) -> AdversarialLoss:
-    """One-sided label smoothing (Salimans et al., 2016, section 3.4): D takes a real for real with probability
-    `target` only, under any loss; cross-entropy and least squares then have `target` for the label of reals.
+    """One-sided label smoothing (Salimans et al., 2016, section 3.4) for any loss: D treats a real as real only with
+    probability `target`. With cross-entropy and least squares, `target` thereby becomes the label of reals.
     """
     def discriminator(real: Tensor, fake: Tensor) -> Terms:
         terms, mistaken = loss.discriminator(real, fake), loss.discriminator(fake, real)

@@ -1,4 +1,4 @@
-"""Regularisers, free to combine with any loss and any network."""
+"""Regularisers that combine with any loss and any network."""
 
 from collections.abc import Sequence
 
@@ -6,29 +6,29 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-# The inner gradient is taken of logits scaled by a power of two, and divided by it in fp32: in fp16 the small
-# gradients of single pixels would be flushed to zero, elsewhere the scaling is exact.
+# The inner gradient is that of logits scaled by a power of two, divided out again in fp32: in fp16, the small gradients
+# of single pixels would otherwise be flushed to zero. In other dtypes the scaling is exact.
 _INNER_SCALE = 2.0**8
 
 
 def squared_gradient_norm(logits: Tensor, inputs: Tensor) -> Tensor:
     """|d logits / d inputs|^2 of each sample [N], summed over all its elements, differentiable once more.
 
-    `inputs` [N, ...] must require a gradient, and `logits` [N] depend on each sample's own inputs.
+    `inputs` [N, ...] must require grad, and each of the `logits` [N] must depend on its own sample's inputs alone.
     """
     square, = squared_gradient_norms(logits, (inputs,))
     return square
 
 
 def squared_gradient_norms(logits: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """The same for several inputs of one pass, such as reals and fakes, each of which only its own logits depend on."""
+    """The same for several inputs of one pass, such as reals and fakes, each with logits that depend on it alone."""
     gradients = torch.autograd.grad(logits.sum() * _INNER_SCALE, list(inputs), create_graph=True)
     wide = (g if g.dtype == torch.float64 else g.float() for g in gradients)
     return [(g / _INNER_SCALE).square().flatten(1).sum(1) for g in wide]
 
 
 def r1(logits: Tensor, reals: Tensor, gamma: float) -> Tensor:
-    """gamma / 2 * E |grad D(x)|^2 at real x (Mescheder et al., 2018, eq. 9). A scalar. At fakes it is their R2."""
+    """gamma / 2 * E |grad D(x)|^2 at real x (Mescheder et al., 2018, eq. 9). A scalar. At fakes it is R2."""
     return gamma / 2 * squared_gradient_norm(logits, reals).mean()
 
 
@@ -39,20 +39,20 @@ def gradient_penalty(logits: Tensor, between: Tensor, weight: float = 10.0) -> T
 
 def one_lipschitz(squares: Tensor, weight: float) -> Tensor:
     """lambda E (norm - 1)^2 of squared norms [n]."""
-    # Where the gradient vanishes the root has no derivative; there the penalty pulls nowhere.
+    # The square root has no derivative at zero; clamping makes the penalty's gradient zero there.
     return weight * (squares.clamp(min=1e-20).sqrt() - 1).square().mean()
 
 
 def between(reals: Tensor, fakes: Tensor, share: Tensor) -> Tensor:
-    """Points on the lines from fakes to reals, share [n] of the way: where WGAN-GP samples its gradients."""
+    """Points on the lines from fakes to reals, a fraction `share` [n] of the way: where WGAN-GP takes its gradients."""
     share = share.view(-1, *[1] * (reals.dim() - 1))
     return (fakes + share * (reals - fakes)).detach().requires_grad_(True)
 
 
 def pull_away(encodings: Tensor, group: int) -> Tensor:
-    """Mean squared cosine over the pairs i != j of a group (Zhao et al., 2017, eq. 4). A scalar, the groups' mean.
+    """Mean squared cosine over the pairs i != j of a group (Zhao et al., 2017, eq. 4). A scalar, averaged over groups.
 
-    Defined per group of `group` consecutive samples: over the whole batch it would be no mean over samples.
+    Defined per group of `group` consecutive samples: over the whole batch it would not be a mean over samples.
     """
     units = normalize(in_groups(encodings.flatten(1), group), dim=2)  # [n / group, group, features]
     squares = (units @ units.transpose(1, 2)).square()
@@ -65,10 +65,10 @@ def feature_matching(of_fakes: Tensor, of_reals: Tensor, group: int) -> Tensor:
 
     Defined per group of `group` consecutive samples, whose means it compares.
     """
-    apart = in_groups(of_fakes.flatten(1), group).mean(1) - in_groups(of_reals.flatten(1), group).mean(1)
-    return apart.square().mean()
+    difference = in_groups(of_fakes.flatten(1), group).mean(1) - in_groups(of_reals.flatten(1), group).mean(1)
+    return difference.square().mean()
 
 
 def in_groups(values: Tensor, group: int) -> Tensor:
-    """[n, features] as [n / group, group, features]; fewer samples than a group are one."""
+    """[n, features] as [n / group, group, features]; fewer than `group` samples form one group."""
     return values.unflatten(0, (-1, min(group, len(values))))

@@ -1,4 +1,4 @@
-"""Values that move with the images seen."""
+"""Values that change with the number of images seen."""
 
 import math
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Moving(Protocol):
-    """A schedule as a recipe gives it; see `scalegan.config.Schedule`."""
+    """A schedule as written in a recipe; see `scalegan.config.Schedule`."""
 
     kind: str
     start: float
@@ -17,7 +17,7 @@ class Moving(Protocol):
 
 
 def at(value: float | Moving, images: int) -> float:
-    """A number as it is; a schedule's value at that many images."""
+    """The value after `images` images: a number as it is, or that of a schedule."""
     if isinstance(value, int | float):
         return value
     if value.kind == "step":

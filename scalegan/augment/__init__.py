@@ -6,12 +6,12 @@ from scalegan.randomness import Draws
 
 
 class Augment(nn.Module):
-    """The identity, and what every augmentation can do. Differentiable any number of times."""
+    """Base class of augmentations, and the identity. Differentiable any number of times."""
 
     def forward(self, images: Tensor, draws: Draws, seen: int) -> Tensor:
-        """Images [n, C, H, W] as D sees them, after `seen` images of the run; each by its own draws alone."""
+        """Images [n, C, H, W] as D sees them after `seen` images of the run; each depends on its own draws alone."""
         return images
 
     def watch(self, real_logits: Tensor, seen: int) -> dict[str, Tensor]:
-        """Told what D says of augmented reals, [n], in its main phase; returns figures for the log."""
+        """Takes D's logits of augmented reals, [n], in its main phase; returns figures for the log."""
         return {}

@@ -1,5 +1,5 @@
 """Adaptive discriminator augmentation (Karras et al., 2020, "Training Generative Adversarial Networks with Limited
-Data", section 3 and appendix B), with probabilities in images seen."""
+Data", section 3 and appendix B)."""
 
 from collections.abc import Mapping
 
@@ -17,18 +17,18 @@ from scalegan.models.layers.tracked import Tracked
 from scalegan.randomness import Draws
 from scalegan.schedules import at
 
-# In the order in which they are applied.
+# In order of application.
 GROUPS = {"blit": blit, "geometry": geometry, "colour": colour, "filter": amplify, "noise": noise, "cutout": cutout}
-MAX_P = 0.85  # near 1, augmentations leak into what G makes
-INTERVAL = 4  # updates of D between two steps of p
+MAX_P = 0.85  # near 1, augmentations leak into G's images
+INTERVAL = 4  # updates of D per step of p
 
 
 class Ada(Augment):
-    """Transformations of every group, each with probability p times the group's share.
+    """Applies the transformations of every group, each with probability p times the group's share.
 
     Args:
-        shares: by group, in [0, 1]; groups without one are left out.
-        probability: where p comes from.
+        shares: share by group, in [0, 1]; groups with 0 are left out.
+        probability: module that returns p.
     """
 
     def __init__(self, shares: Mapping[str, float], probability: "Given | Adaptive") -> None:
@@ -38,7 +38,7 @@ class Ada(Augment):
 
     def forward(self, images: Tensor, draws: Draws, seen: int) -> Tensor:
         p = self.probability(seen)
-        if not p.is_cuda and p == 0:  # the groups would give the same; on CUDA, asking would make the host wait
+        if not p.is_cuda and p == 0:  # a shortcut; on CUDA, checking p would synchronise
             return images
         with torch.autocast(images.device.type, enabled=False):
             changed = images if images.dtype == torch.float64 else images.float()
@@ -63,18 +63,18 @@ class Given(torch.nn.Module):
         return torch.tensor(min(at(self.p, seen), MAX_P))
 
     def learn(self, sign: Tensor) -> None:
-        """Nothing: p does not depend on D."""
+        """Does nothing: p does not depend on D."""
 
 
 class Adaptive(Tracked):
     """p rises while D is too sure of the reals, and falls otherwise.
 
-    The measure of overfitting is r_t = E[sign(D(x))] over augmented reals of the last four updates, over all ranks.
+    Overfitting is measured by r_t = E[sign(D(x))] over augmented reals of the last four updates, on all ranks.
 
     Args:
-        start: p at the beginning.
-        target: of r_t.
-        step: by how much p moves per update.
+        start: initial p.
+        target: target for r_t.
+        step: change of p per update.
     """
 
     def __init__(self, start: float, target: float, step: float) -> None:
@@ -82,7 +82,7 @@ class Adaptive(Tracked):
         self.target, self.step = target, step
         self.statistics = {"sign": ()}
         self.register_buffer("p", torch.tensor(float(start)))
-        self.register_buffer("signs", torch.zeros(()))    # summed since p last moved
+        self.register_buffer("signs", torch.zeros(()))    # sum since p last changed
         self.register_buffer("updates", torch.zeros(()))
 
     def forward(self, seen: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Image-space filtering: four frequency bands, amplified one by one."""
+"""Image-space filtering: four frequency bands, each amplified independently."""
 
 import numpy as np
 import torch
@@ -7,8 +7,8 @@ from torch import Tensor
 from scalegan.augment.reflection import constant, convolution, separably
 from scalegan.randomness import Draws
 
-STRENGTH = 1.0                         # standard deviation of log2
-POWER = (10 / 13, 1 / 13, 1 / 13, 1 / 13)  # of natural images, expected in each band (they fall off as 1 / f)
+STRENGTH = 1.0                         # standard deviation of a gain's log2
+POWER = (10 / 13, 1 / 13, 1 / 13, 1 / 13)  # expected power of natural images in each band (it falls off as 1 / f)
 
 # Symlet 2 (Daubechies, 1992).
 SYM2 = (-0.12940952255092145, 0.22414386804185735, 0.836516303737469, 0.48296291314469025)
@@ -21,7 +21,7 @@ def filters() -> np.ndarray:
     low, high = np.convolve(low, low[::-1]) / 2, np.convolve(high, high[::-1]) / 2
     bands = [np.ones(1)]
     for _ in range(3):
-        # What was split so far moves into the lower half of the spectrum; the upper half is a band of its own.
+        # The bands so far move into the lower half of the spectrum; the upper half becomes a new band.
         spread = [np.convolve(np.insert(band, range(1, len(band)), 0.0), low) for band in bands]
         bands = [*spread, np.pad(high, (len(spread[0]) - len(high)) // 2)]
     return np.stack(bands)
@@ -31,7 +31,7 @@ _BANDS = tuple(tuple(band) for band in filters())
 
 
 def amplify(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
-    """Scales each band, with probability p, by 2^N(0, 1), and all bands then so that the expected power stays."""
+    """Scales each band by 2^N(0, 1) with probability p, then all bands so that the expected power is unchanged."""
     chosen = draws.uniform("bands", 4) < p
     gains = torch.where(chosen, (draws.normal("bands", 4) * STRENGTH).exp2(), 1)
     power = torch.ones_like(gains[:, 0])

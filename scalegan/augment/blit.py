@@ -1,4 +1,4 @@
-"""Pixel blitting: flips, quarter turns and whole-pixel shifts move pixels and change none."""
+"""Pixel blitting: flips, quarter turns and whole-pixel shifts, which move pixels without changing their values."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch import Tensor
 from scalegan.augment.reflection import fold
 from scalegan.randomness import Draws
 
-SHIFT = 0.125  # of the side, at most, either way
+SHIFT = 0.125  # maximum in either direction, as a fraction of the side
 
 
 def blit(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
@@ -22,13 +22,13 @@ def blit(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
 
 
 def flip_and_shift(images: Tensor, draws: Draws, pixels: int) -> Tensor:
-    """Each image mirrored with probability one half, and moved by up to so many whole pixels either way."""
+    """Flips each image with probability 1/2, and shifts it by up to `pixels` whole pixels in either direction."""
     images = torch.where(_each(draws.integers("flip", 2).bool()), images.flip(3), images)
     return shift(images, *(draws.integers("shift", 2 * pixels + 1, 2) - pixels).T)
 
 
 def shift(images: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
-    """Images [n, C, H, W] moved by whole pixels [n] to the right and down, their mirror images moving in."""
+    """Shifts images [n, C, H, W] right and down by whole pixels [n], filling in by reflection."""
     n, channels, height, width = images.shape
     row = fold(torch.arange(height, device=images.device) - dy[:, None], height)
     column = fold(torch.arange(width, device=images.device) - dx[:, None], width)

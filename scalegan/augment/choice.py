@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def augment_of(recipe: "Recipe") -> Augment:
-    """What the recipe does to images before D sees them."""
+    """The recipe's augmentation, followed by its instance noise."""
     noise = getattr(getattr(recipe.game, "tricks", None), "instance_noise", 0.0)
     return InstanceNoise(_chosen(recipe), noise) if noise else _chosen(recipe)
 

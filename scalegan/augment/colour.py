@@ -8,14 +8,14 @@ from torch import Tensor
 from scalegan.randomness import Draws
 
 BRIGHTNESS = 0.2                 # standard deviation
-CONTRAST, SATURATION = 0.5, 1.0  # standard deviations of log2
+CONTRAST, SATURATION = 0.5, 1.0  # standard deviations of the factors' log2
 
 
 def colour(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
     """Brightness, contrast, luma flip, hue rotation, saturation; each with probability p.
 
-    A colour is its grey part, along v = (1, 1, 1) / sqrt(3), and what stands at right angles to it. All five keep the
-    two apart: they shift and scale the one, and turn and scale the other. (One channel is all grey.)
+    A colour is the sum of its grey part, along v = (1, 1, 1) / sqrt(3), and a part orthogonal to it. None of the five
+    mixes the two: they shift and scale the former, and rotate and scale the latter. (One channel is all grey.)
     """
     chance = draws.uniform("colour", 7)
     bright, contrast, flip, turn, saturate = (chance[:, :5] < p).unbind(1)
@@ -31,7 +31,7 @@ def colour(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
 
     grey = images.mean(1, keepdim=True)
     across = images - grey
-    turned = (images.roll(1, 1) - images.roll(-1, 1)) / math.sqrt(3)  # v x (the colour)
+    turned = (images.roll(1, 1) - images.roll(-1, 1)) / math.sqrt(3)  # cross product of v and the colour
     mapped = (grey + level) * gain * luma + (across * angle.cos() + turned * angle.sin()) * gain * purity
     return torch.where(touched[:, None, None, None], mapped, images)
 

@@ -6,18 +6,18 @@ from torch import Tensor
 from scalegan.randomness import Draws
 
 NOISE = 0.1   # standard deviation of the noise's standard deviation
-HOLE = 0.5    # side of the cut-out square, of the image's
+HOLE = 0.5    # side of the cut-out square, as a fraction of the image's
 
 
 def noise(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
-    """Adds, with probability p, white noise of a standard deviation that is itself |N(0, 0.1)|."""
+    """Adds white noise with probability p; its standard deviation is itself random, |N(0, 0.1)|."""
     level = torch.where(draws.uniform("noise") < p, draws.normal("noise/level").abs() * NOISE, 0)
     white = draws.normal("noise", *images.shape[1:])
     return images + (level[:, None, None, None] * white).to(images.dtype)
 
 
 def cutout(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
-    """Blackens to 0, with probability p, a square whose centre lies anywhere in the image."""
+    """Sets a square centred anywhere in the image to 0, with probability p."""
     chance, x, y = draws.uniform("cutout", 3).unbind(1)
     along = (torch.arange(images.shape[3], device=images.device) + 0.5) / images.shape[3]
     column = (along - x[:, None]).abs() < HOLE / 2

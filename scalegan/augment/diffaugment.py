@@ -6,15 +6,15 @@ from torch import Tensor
 from scalegan.augment import Augment
 from scalegan.randomness import Draws
 
-SHIFT = 1 / 8   # of the side, at most, either way
-HOLE = 1 / 2    # side of the cut-out square, of the image's
+SHIFT = 1 / 8   # maximum in either direction, as a fraction of the side
+HOLE = 1 / 2    # side of the cut-out square, as a fraction of the image's
 
 
 class DiffAugment(Augment):
-    """Every image is changed, at full strength, in colour, place, and by a hole (the paper's policies).
+    """Applies the paper's policies to every image, at full strength.
 
     Args:
-        policies: some of color, translation, cutout.
+        policies: any of color, translation, cutout.
     """
 
     def __init__(self, policies: tuple[str, ...] = ("color", "translation", "cutout")) -> None:
@@ -41,7 +41,7 @@ def color(images: Tensor, draws: Draws) -> Tensor:
 
 
 def translation(images: Tensor, draws: Draws) -> Tensor:
-    """Moves by up to an eighth of the side in whole pixels; zeros move in."""
+    """Shifts by whole pixels, up to an eighth of the side, filling in zeros."""
     n, channels, height, width = images.shape
     across, down = int(width * SHIFT + 0.5), int(height * SHIFT + 0.5)
     dx = draws.integers("shift/x", 2 * across + 1) - across
@@ -55,7 +55,7 @@ def translation(images: Tensor, draws: Draws) -> Tensor:
 
 
 def cutout(images: Tensor, draws: Draws) -> Tensor:
-    """Zeros in a square of half the side, around a pixel anywhere in the image."""
+    """Zeroes a square of half the side, centred on any pixel of the image."""
     column = _hole(draws.uniform("hole/x"), images.shape[3])
     row = _hole(draws.uniform("hole/y"), images.shape[2])
     return torch.where((row[:, :, None] & column[:, None, :])[:, None], 0, images)
@@ -66,7 +66,7 @@ def _within(index: Tensor, size: int) -> Tensor:
 
 
 def _hole(place: Tensor, size: int) -> Tensor:
-    """Which pixels [n, size] of an axis lie in the hole, for places [n] in [0, 1)."""
+    """Mask [n, size] of the pixels along an axis that lie in the hole, for places [n] in [0, 1)."""
     width = int(size * HOLE + 0.5)
     first = (place * (size + 1 - width % 2)).long() - width // 2
     along = torch.arange(size, device=place.device)

@@ -1,4 +1,4 @@
-"""Instance noise (Sonderby et al., 2017; Arjovsky & Bottou, 2017): reals and fakes blurred until they overlap."""
+"""Instance noise (Sonderby et al., 2017; Arjovsky & Bottou, 2017), which makes reals and fakes overlap."""
 
 from torch import Tensor
 
@@ -9,11 +9,11 @@ from scalegan.schedules import at
 
 
 class InstanceNoise(Augment):
-    """Gaussian noise on reals and fakes, behind another augmentation.
+    """Adds Gaussian noise to reals and fakes, after another augmentation.
 
     Args:
-        before: what is done to images first.
-        deviation: of the noise; a schedule anneals it in images.
+        before: the augmentation that is applied first.
+        deviation: standard deviation of the noise; a schedule anneals it.
     """
 
     def __init__(self, before: Augment, deviation: float | Schedule) -> None:

@@ -1,4 +1,4 @@
-"""Filters and index maps of images that go on beyond their borders as their mirror images (c b a b c)."""
+"""Filters and index maps for images extended by reflection (c b a b c)."""
 
 import functools
 from collections.abc import Callable
@@ -11,16 +11,16 @@ Taps = tuple[float, ...]
 
 
 def fold(index: Tensor, size: int) -> Tensor:
-    """The pixel 0 ... size - 1 that lies at each index, whole or fractional, of the mirrored image."""
+    """The pixel 0 ... size - 1 at each index, integer or fractional, of the reflected image."""
     period = 2 * (size - 1)
-    if index.is_floating_point():  # the distance to the nearest pixel 0
+    if index.is_floating_point():  # the distance to the nearest copy of pixel 0
         return (index - (index / period).round() * period).abs()
     index = index.remainder(period)
     return torch.minimum(index, period - index)
 
 
 def convolution(taps: Taps, size: int) -> np.ndarray:
-    """The matrix [size, size] of a convolution with a filter of odd length, centred, over one axis."""
+    """The matrix [size, size] of a convolution along one axis with a centred filter of odd length."""
     matrix = np.zeros((size, size))
     for pixel in range(size):
         for tap, value in enumerate(taps):
@@ -34,7 +34,7 @@ def _folded(index: int, size: int) -> int:
 
 
 def doubling(taps: Taps, size: int) -> np.ndarray:
-    """The matrix [2 size, size] that puts zeros between pixels and filters; `taps` are of even length."""
+    """The matrix [2 size, size] that inserts zeros between pixels and filters; `taps` has even length."""
     matrix = np.zeros((2 * size, size))
     half = len(taps) // 2
     for fine in range(2 * size):
@@ -46,8 +46,8 @@ def doubling(taps: Taps, size: int) -> np.ndarray:
 
 
 def halving(taps: Taps, size: int) -> np.ndarray:
-    """The matrix [size, 2 size + len(taps) - 2], the adjoint of an unbounded `doubling`: of pixels -(len(taps) / 2 - 1)
-    to 2 size + len(taps) / 2 - 2 of the fine grid."""
+    """The matrix [size, 2 size + len(taps) - 2], the adjoint of an unbounded `doubling`; its columns are pixels
+    -(len(taps) / 2 - 1) to 2 size + len(taps) / 2 - 2 of the fine grid."""
     matrix = np.zeros((size, 2 * size + len(taps) - 2))
     for pixel in range(size):
         matrix[pixel, 2 * pixel : 2 * pixel + len(taps)] = taps
@@ -57,7 +57,7 @@ def halving(taps: Taps, size: int) -> np.ndarray:
 @functools.lru_cache(maxsize=64)
 def constant(make: Callable[..., np.ndarray], taps: Taps, size: int, dtype: torch.dtype,
              device: torch.device) -> Tensor:
-    """One of the matrices above as a tensor, made once."""
+    """One of the matrices above as a tensor, cached."""
     with torch.inference_mode(False):
         return torch.from_numpy(make(taps, size)).to(dtype=dtype, device=device)
 

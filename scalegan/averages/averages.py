@@ -1,4 +1,4 @@
-"""All moving averages of a run: of every player that an export wants averaged, in every length that is asked for."""
+"""All moving averages of a run: every player with an averaged export, in every length the recipe asks for."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ MAIN = "ema"        # the group of the recipe's `ema`
 
 
 def group_of(ema: str | None) -> str:
-    """Where the average of that name lies among a checkpoint's tensors; None for the recipe's main one."""
+    """The group of an average among a checkpoint's tensors; None means the recipe's main one."""
     return MAIN if ema is None else f"emas/{ema}"
 
 
@@ -23,7 +23,7 @@ def power_group(sigma: float) -> str:
 
 
 def prefix_of(group: str, player: str, first: str) -> str:
-    """Of the names of a player's average: the first averaged player's stand directly in the group."""
+    """The prefix of a player's tensors in a group; those of the first averaged player are directly in the group."""
     return f"{group}/" if player == first else f"{group}/{player}/"
 
 
@@ -31,8 +31,8 @@ class Averages:
     """The averages, by group and player.
 
     Args:
-        recipe: says how long they are.
-        players: that are averaged, the first of them the default export's.
+        recipe: gives the lengths.
+        players: to average, by name; the default export's comes first.
     """
 
     def __init__(self, recipe: config.Recipe, players: Mapping[str, nn.Module]) -> None:
@@ -46,22 +46,22 @@ class Averages:
             self.groups[power_group(sigma)] = {name: PowerEma(player, sigma) for name, player in players.items()}
 
     def update(self, taken: int, images: int) -> None:
-        """Follows the players after `taken` images more, `images` in all."""
+        """Updates the averages after `taken` more images, `images` in all."""
         for averages in self.groups.values():
             for ema in averages.values():
                 ema.update(taken, images)
 
     def networks(self) -> dict[str, nn.Module]:
-        """The recipe's main average of each averaged player."""
+        """The main average of each averaged player."""
         return {name: ema.average for name, ema in self.groups[MAIN].items()}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Their tensors, as a checkpoint names them."""
+        """Tensors of all averages, by their names in a checkpoint."""
         return {f"{prefix_of(group, player, self.first)}{name}": tensor for group, averages in self.groups.items()
                 for player, ema in averages.items() for name, tensor in ema.average.state_dict().items()}
 
     def store_snapshot(self, folder: Path, images: int) -> None:
-        """Writes the power-function averages, of which others are made after training."""
+        """Writes the power-function averages, from which others can be reconstructed after training."""
         power_ema.store(folder, images, {sigma: {prefix_of("", player, self.first)[1:]: ema for player, ema in
                                                  self.groups[power_group(sigma)].items()}
                                          for sigma in self._power.sigma_rel})

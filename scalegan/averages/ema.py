@@ -10,13 +10,13 @@ from scalegan.schedules import at
 
 
 class Ema:
-    """A frozen fp32 copy of a network that follows it: weights averaged, buffers copied.
+    """A frozen fp32 copy that tracks a network: weights are averaged, buffers copied.
 
     Args:
-        network: what is followed.
-        half_life_images: images after which a weight's share has halved; 0 copies.
+        network: to track.
+        half_life_images: images after which a weight's share has halved; 0 copies the weights.
         ramp_up: the half-life is at most this fraction of the images seen (Karras et al., 2020, ADA, appendix B);
-            None for none.
+            None for no limit.
     """
 
     def __init__(self, network: nn.Module, half_life_images: float | Schedule, ramp_up: float | None = None) -> None:
@@ -25,7 +25,7 @@ class Ema:
         self.half_life_images, self.ramp_up = half_life_images, ramp_up
 
     def decay(self, taken: int, images: int) -> float:
-        """The weight kept when `taken` images were consumed since the last update, of `images` in all."""
+        """The factor of the old average after `taken` images since the last update, `images` in all."""
         half_life = at(self.half_life_images, images)
         if self.ramp_up is not None:
             half_life = min(half_life, images * self.ramp_up)

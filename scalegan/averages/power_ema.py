@@ -1,10 +1,10 @@
 """Moving averages whose length is chosen after training (Karras et al., 2024, "Analyzing and Improving the Training
 Dynamics of Diffusion Models", section 3 and appendix C).
 
-A power-function average at t weighs the weights of time s by a multiple of s^gamma: its length is a fixed share of the
-run so far, told by sigma_rel, the standard deviation of that density over t. Snapshots of two such averages, stored
-throughout the run, suffice to make the average of about any other length afterwards, of the run up to any of its
-checkpoints, by least squares.
+A power-function average at t weights the parameters of time s in proportion to s^gamma. Its length is a fixed share of
+the run so far, given by sigma_rel, the standard deviation of that density divided by t. Snapshots of two such averages,
+stored throughout the run, are enough to reconstruct the average of almost any other length at any checkpoint, by least
+squares.
 """
 
 import json
@@ -30,7 +30,7 @@ _EDGES = 20_000
 def gamma_of(sigma_rel: float) -> float:
     """The exponent of a density s^gamma on [0, 1] whose standard deviation is sigma_rel.
 
-    sigma_rel^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)) is a cubic equation; its one real root above -1.
+    The one real root above -1 of the cubic equation sigma_rel^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)).
     """
     inverse = sigma_rel**-2
     return float(np.roots([1, 7, 16 - inverse, 12 - inverse]).real.max())
@@ -40,8 +40,8 @@ class PowerEma(Ema):
     """A power-function average.
 
     Args:
-        network: what is followed.
-        sigma_rel: its length relative to the run so far, in (0, 0.28).
+        network: to track.
+        sigma_rel: length relative to the run so far, in (0, 0.28).
     """
 
     def __init__(self, network: nn.Module, sigma_rel: float) -> None:
@@ -49,13 +49,13 @@ class PowerEma(Ema):
         self.gamma = gamma_of(sigma_rel)
 
     def decay(self, taken: int, images: int) -> float:
-        """(1 - taken / images)^(gamma + 1): each share of all weights then is as the density has it, at any batch."""
+        """(1 - taken / images)^(gamma + 1), which gives all weights the shares of the density, at any batch size."""
         return (1 - taken / images) ** (self.gamma + 1)
 
 
 def store(folder: Path, images: int, averages: Mapping[float, Mapping[str, Ema]]) -> None:
-    """Writes `<folder>/averages/<images>.safetensors`: the parameters of every average, by sigma_rel, then by a prefix
-    of their names that tells the network."""
+    """Writes `<folder>/averages/<images>.safetensors`: the parameters of all averages, by sigma_rel, then by a name
+    prefix per network."""
     path = folder / FOLDER / f"{images:012d}.safetensors"
     path.parent.mkdir(exist_ok=True)
     tensors = {f"{sigma}/{prefix}{name}": tensor.contiguous() for sigma, networks in averages.items()
@@ -65,7 +65,7 @@ def store(folder: Path, images: int, averages: Mapping[float, Mapping[str, Ema]]
 
 
 def forget_after(folder: Path, images: int) -> None:
-    """Removes the snapshots of a future that a resumed run has yet to see."""
+    """Removes snapshots from after `images`, which a resumed run will write again."""
     for path in (folder / FOLDER).glob("*.safetensors"):
         if int(path.stem) > images:
             path.unlink()
@@ -73,15 +73,15 @@ def forget_after(folder: Path, images: int) -> None:
 
 def reconstruct(folder: Path, images: int, iterations: int, sigma_rel: float,
                 newest: Mapping[float, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The parameters of the average of length sigma_rel at a checkpoint, from what is stored up to there.
+    """Reconstructs the parameters of the average of length sigma_rel at a checkpoint, from the snapshots before it.
 
     Args:
-        folder: the run's.
+        folder: the run folder.
         images, iterations: of the checkpoint.
-        newest: the checkpoint's own power-function averages, by their sigma_rel.
+        newest: the checkpoint's own power-function averages, by sigma_rel.
 
     Raises:
-        SafetensorError: where a snapshot is damaged.
+        SafetensorError: if a snapshot is damaged.
     """
     files = [path for path in sorted((folder / FOLDER).glob("*.safetensors")) if int(path.stem) < images]
     stored = [(int(path.stem), sigma, path) for path in files for sigma in _lengths(path)]
@@ -99,12 +99,12 @@ def reconstruct(folder: Path, images: int, iterations: int, sigma_rel: float,
 
 
 def coefficients(known: Sequence[tuple[int, float]], wanted: tuple[int, float], iterations: int) -> np.ndarray:
-    """What the known averages, each (images, sigma_rel), are to be multiplied by to give the wanted one.
+    """Coefficients that combine the known averages, each (images, sigma_rel), into the wanted one.
 
-    Of densities that sum to 1, least squares between their distribution functions, (s / t)^(gamma + 1): the error of
-    the average is the sum of their differences times the steps that the weights took. (The paper fits the densities;
-    for weights that wander this is up to twice as exact, for weights that drift a thousand times.) It is exact for
-    `iterations` equal steps; many of them are taken together.
+    They sum to 1 and are the least-squares fit of the distribution functions (s / t)^(gamma + 1), because the error of
+    the average is the sum of their differences times the steps of the weights. (The paper fits the densities; this fit
+    is up to twice as accurate for weights in a random walk, and a thousand times for weights that drift.) Exact for
+    `iterations` equal steps, which are grouped if there are many.
     """
     edges = np.arange(iterations + 1) * (wanted[0] / iterations)
     edges = edges[np.unique(np.linspace(0, iterations, min(iterations, _EDGES) + 1).round().astype(int))]

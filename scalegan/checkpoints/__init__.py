@@ -1,1 +1,1 @@
-"""A run's state on disk, and the networks that leave it."""
+"""Checkpoints of a run, and the networks exported from it."""

@@ -1,4 +1,4 @@
-"""Trained networks: from a run, a checkpoint or an export to a module, and back into one file."""
+"""Loads trained networks from a run, a checkpoint or an export, and saves them to one file."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -37,44 +37,44 @@ _RECIPE = TypeAdapter(Recipe)
 
 def load(path: str | Path, network: str | None = None, ema: str | None = None,
          sigma_rel: float | None = None) -> nn.Module:
-    """A network of a run folder, a checkpoint or an export, in eval mode.
+    """Loads a network from a run folder, a checkpoint or an export, in eval mode.
 
-    Its attribute `about` tells the recipe's model, what samples are (`spec`), what it takes and gives, and the images
-    it was trained on.
+    Its attribute `about` holds the recipe's `model`, the `spec` of its samples, its inputs and outputs (`export`), and
+    the `images` it was trained on.
 
     Args:
-        network: one of the game's exports, by name; the usual one where it is not given: the generator.
+        network: one of the game's exports, by name; by default the game's usual one, such as the generator.
         ema: one of the recipe's `emas` instead of the main average.
-        sigma_rel: the power-function average of that length instead, made from the run's snapshots.
+        sigma_rel: the power-function average of that length instead, reconstructed from the run's snapshots.
 
     Raises:
-        UserError: where there is no such network at `path`, a damaged one, or no such average.
+        UserError: if `path` has no such network or average, or is damaged.
     """
     return load_all(path, ema, sigma_rel, only=network or "")[network or ""]
 
 
 def load_generator(path: str | Path, network: str | None = None, ema: str | None = None) -> nn.Module:
-    """A network that makes samples of z.
+    """Loads a network that makes samples from z.
 
     Raises:
-        UserError: as `load`, and for a network that takes something else.
+        UserError: as `load`, and for a network with another input.
     """
     loaded = load(path, network, ema)
     inputs = loaded.about["export"]["inputs"]
     if inputs[0] != "z":
-        raise UserError(f"network '{loaded.about['network']}' of {path} takes {', '.join(inputs)}, and draws nothing "
-                        "of seeds; name another with --network")
+        raise UserError(f"network '{loaded.about['network']}' of {path} takes {', '.join(inputs)}, not seeds; "
+                        "name another with --network")
     return loaded
 
 
 def fakes_of(path: str | Path, ema: str | None, generator: nn.Module) -> Callable[[Preview], Tensor] | None:
-    """How the game of a loaded generator makes samples; None where that is by the generator alone."""
+    """The function by which a loaded generator's game makes samples; None if that takes the generator alone."""
     about = generator.about
     kind = game_of(about["recipe"]["game"]["name"])
     if kind.fakes is Game.fakes:
         return None
     recipe = _RECIPE.validate_python(plain(about["recipe"]))
-    with torch.device("meta"):      # for its settings; the networks are those that were loaded
+    with torch.device("meta"):      # only for the game's settings; its networks are the loaded ones
         game = kind.make(recipe, {stream: Spec.of(spec) for stream, spec in about["specs"].items()})
     device = next(generator.parameters()).device
     networks = {name: network.to(device) for name, network in load_all(path, ema).items()}
@@ -83,10 +83,10 @@ def fakes_of(path: str | Path, ema: str | None, generator: nn.Module) -> Callabl
 
 def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None = None,
              only: str | None = None) -> dict[str, nn.Module]:
-    """Every network of a run folder, a checkpoint or an export, by name; the usual one first.
+    """Loads every network of a run folder, a checkpoint or an export, by name; the default one first.
 
     Args:
-        only: one name; empty for the usual one, which is then called so.
+        only: load only this one; empty for the default one, which is then returned under the empty name.
 
     Raises:
         UserError: as `load`.
@@ -94,7 +94,7 @@ def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None =
     path = Path(path)
     if path.is_file():
         if ema is not None or sigma_rel is not None:
-            raise UserError(f"{path} is an export, which holds one average; name its run instead")
+            raise UserError(f"{path} is an export, which holds one average; use its run folder instead")
         about, weights = _read_export(path)
     else:
         path = newest(path)
@@ -107,7 +107,7 @@ def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None =
     try:
         recipe = _RECIPE.validate_python(plain(about["recipe"]))
     except ValidationError as error:
-        raise UserError(f"{path} is of a recipe that this version of ScaleGAN cannot read: "
+        raise UserError(f"{path} has a recipe that this version of ScaleGAN cannot read: "
                         f"{explain(error, about['recipe'])}") from error
     if not path.is_file():
         _check_average(path, about, recipe, chosen, ema, sigma_rel)
@@ -126,7 +126,7 @@ def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None =
         try:
             module.load_state_dict(own)
         except RuntimeError as error:
-            raise UserError(f"{path} does not fit its own description: "
+            raise UserError(f"the weights in {path} do not match the recipe stored with them: "
                             f"{str(error).splitlines()[-1].strip()}") from error
     loaded = {}
     for name, export in exports.items():
@@ -137,8 +137,8 @@ def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None =
 
 
 def save(networks: Mapping[str, nn.Module] | nn.Module, path: Path) -> None:
-    """Writes loaded networks to one safetensors file, with what they are in the header. Players that several of them
-    share are written once."""
+    """Writes loaded networks to one safetensors file, described in its header. Players shared by several networks are
+    written once."""
     if isinstance(networks, nn.Module):
         networks = {networks.about["network"]: networks}
     first = next(iter(networks.values())).about
@@ -153,12 +153,12 @@ def save(networks: Mapping[str, nn.Module] | nn.Module, path: Path) -> None:
 
 
 def newest(path: Path) -> Path:
-    """The newest whole checkpoint of a run folder, or `path` itself where it is one."""
+    """The newest undamaged checkpoint of a run folder, or `path` itself if it is a checkpoint."""
     if (path / "COMPLETE").is_file():
         return path
     whole = store.complete(path / "checkpoints")
     if not whole:
-        raise UserError(f"{path} is no run folder with a whole checkpoint, no checkpoint, and no exported generator")
+        raise UserError(f"{path} is not a run folder with a complete checkpoint, a checkpoint or an export")
     for candidate in reversed(whole):
         if store.verify(candidate) is None:
             return candidate
@@ -167,7 +167,7 @@ def newest(path: Path) -> Path:
 
 def described(recipe: Mapping[str, Any], specs: Mapping[str, Spec], game: type[Game] | Game, **further: Any,
               ) -> dict[str, Any]:
-    """What says all of a game's networks; of a game's class, whose exports do not depend on the recipe, too."""
+    """Describes all networks of a game; a class will do if its exports do not depend on the recipe."""
     made = isinstance(game, Game)
     places = {id(module): name for name, module in game.named_modules()} if made else {}
     return {"format": store.FORMAT, "recipe": dict(recipe), "specs": {name: asdict(s) for name, s in specs.items()},
@@ -178,7 +178,7 @@ def described(recipe: Mapping[str, Any], specs: Mapping[str, Spec], game: type[G
 
 
 def attach(network: nn.Module, parts: Mapping[str, nn.Module], about: Mapping[str, Any], name: str) -> nn.Module:
-    """The network with what it is in `about`, and in `parts` the players that it is made of, as files name them."""
+    """Sets the network's `about`, and its `parts`: the players it is made of, by the names that files use."""
     specs = {stream: dict(spec) for stream, spec in about["specs"].items()}
     network.parts = dict(parts)
     network.about = {**about, "network": name, "export": about["networks"][name], "model": about["recipe"]["model"],
@@ -191,7 +191,7 @@ def _export(tree: Mapping[str, Any]) -> Export:
 
 
 def _about_run(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint's networks are."""
+    """Describes a checkpoint's networks."""
     recipe = completed(metadata["recipe"])
     shared = {"images": metadata["images"], "seed": recipe["seed"]}
     if "networks" in metadata:
@@ -200,14 +200,14 @@ def _about_run(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parts(about: Mapping[str, Any], export: Export) -> list[str]:
-    """What a network is made of, as files name it: players, marked where another network has the average of one."""
+    """The players of a network, by the names that files use; `.live` marks live weights of one that others average."""
     return [player if export.averaged or player not in about["averaged"] else f"{player}{_LIVE}"
             for player in export.players]
 
 
 def _from_checkpoint(path: Path, metadata: Mapping[str, Any], about: Mapping[str, Any], part: str, module: nn.Module,
                      ema: str | None, sigma_rel: float | None) -> dict[str, Tensor]:
-    """A player's weights, or those of its average, as `<part>/<name>`."""
+    """A player's live or averaged weights, as `<part>/<name>`."""
     averaged, player = about["averaged"], part.removesuffix(_LIVE)
     if part not in averaged:
         return _group(path, f"game/{about['prefixes'][player]}.", part)
@@ -218,16 +218,16 @@ def _from_checkpoint(path: Path, metadata: Mapping[str, Any], about: Mapping[str
 
 def _check_average(path: Path, about: Mapping[str, Any], recipe: Recipe, networks: list[str], ema: str | None,
                    sigma_rel: float | None) -> None:
-    """Raises UserError for an average that was asked for and that there is not."""
+    """Raises UserError if the requested average does not exist."""
     if ema is not None and ema not in recipe.emas:
-        has = ", ".join(recipe.emas) or "none but the main one"
+        has = ", ".join(recipe.emas) or "only the main one"
         raise UserError(f"{path} has no average '{ema}'; it has {has}")
     if not any(about["networks"][name]["averaged"] for name in networks) and (ema is not None or sigma_rel is not None):
-        raise UserError(f"{path} keeps no averages of network '{networks[0]}'; ask for it without one")
+        raise UserError(f"{path} has no averages of network '{networks[0]}'; load it without ema or sigma_rel")
 
 
 def _group(path: Path, prefix: str, player: str) -> dict[str, Tensor]:
-    """Tensors that lie directly under a prefix, as `<player>/<name>`."""
+    """Tensors directly under a prefix, as `<player>/<name>`."""
     found = store.read(path, prefix)
     return {f"{player}/{rest}": tensor for name, tensor in found.items()
             if "/" not in (rest := name.removeprefix(prefix))}
@@ -235,13 +235,14 @@ def _group(path: Path, prefix: str, player: str) -> dict[str, Tensor]:
 
 def _reconstructed(path: Path, metadata: Mapping[str, Any], player: str, module: nn.Module, first: str,
                    sigma_rel: float) -> dict[str, Tensor]:
-    """Parameters of a player's average of that length, and the buffers of the checkpoint."""
+    """The parameters of a player's average of length `sigma_rel`, with the checkpoint's buffers."""
     lengths = (metadata["recipe"].get("power_ema") or {}).get("sigma_rel")
     if not lengths:
-        raise UserError(f"{path} has no power-function averages to make others of; train with power_ema.every_images=N")
+        raise UserError(f"{path} has no power-function averages to reconstruct one from; train with "
+                        "power_ema.every_images=N")
     if not 0 < sigma_rel < power_ema.LONGEST:
-        raise UserError(f"sigma_rel={sigma_rel}: a length lies between 0 and {power_ema.LONGEST:.3f}, best not far "
-                        f"from the run's {lengths[0]} and {lengths[1]}")
+        raise UserError(f"sigma_rel={sigma_rel} is out of range; choose a value between 0 and {power_ema.LONGEST:.3f}, "
+                        f"preferably near the run's {lengths[0]} and {lengths[1]}")
     prefix, run = prefix_of("", player, first)[1:], path.resolve().parent.parent
     averages = {sigma: _group(path, prefix_of(power_group(sigma), player, first), player) for sigma in lengths}
     newest_ones = {sigma: {f"{prefix}{name}": found[f"{player}/{name}"] for name, _ in module.named_parameters()}
@@ -249,7 +250,7 @@ def _reconstructed(path: Path, metadata: Mapping[str, Any], player: str, module:
     try:
         made = power_ema.reconstruct(run, metadata["images"], metadata["iterations"], sigma_rel, newest_ones)
     except (SafetensorError, KeyError) as error:
-        raise UserError(f"cannot read a snapshot in {run / power_ema.FOLDER}: {error}; remove the damaged one, the "
+        raise UserError(f"cannot read a snapshot in {run / power_ema.FOLDER}: {error}; delete the damaged one, the "
                         "others may suffice") from error
     return averages[lengths[0]] | {f"{player}/{name.removeprefix(prefix)}": tensor for name, tensor in made.items()}
 
@@ -266,7 +267,7 @@ def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             for tree in about["specs"].values():
                 Spec.of(tree)
             return about, weights
-        recipe = {**_SMALLEST, "model": about["model"], "seed": about.get("seed", 0)}       # format 1: one generator
+        recipe = {**_MINIMAL_RECIPE, "model": about["model"], "seed": about.get("seed", 0)}  # format 1: one generator
         described_as = described(completed(recipe), {REAL: Spec.of(about["task"])}, game_of("gan"),
                                  images=about["images"], seed=about.get("seed", 0))
         return described_as, {f"G/{name}": tensor for name, tensor in weights.items()}
@@ -274,21 +275,21 @@ def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise UserError(f"{path} is not a generator that `scalegan export` wrote ({error})") from error
 
 
-# What a recipe must have besides a model, for a network that came without one.
-_SMALLEST = {"run_dir": "-", "total_images": 1, "data": {"path": "-"}}
+# What a recipe needs besides a model, for networks that come without one.
+_MINIMAL_RECIPE = {"run_dir": "-", "total_images": 1, "data": {"path": "-"}}
 
 
 def of_model(generator: nn.Module, model: Mapping[str, Any], spec: Spec, images: int) -> nn.Module:
-    """A generator that came without a recipe, described by its `model` keys: ready to be saved."""
-    about = described(completed({**_SMALLEST, "model": dict(model)}), {REAL: spec}, game_of("gan"), images=images,
+    """Describes a generator that comes without a recipe by its `model` keys, so that it can be saved."""
+    about = described(completed({**_MINIMAL_RECIPE, "model": dict(model)}), {REAL: spec}, game_of("gan"), images=images,
                       seed=0)
     return attach(generator, {"G": generator}, about, "G")
 
 
 @torch.no_grad()
 def sample(generator: nn.Module, seeds: list[int], labels: Tensor | None, psi: float, batch: int = 32) -> Tensor:
-    """Images [N, C, H, W], one per seed: a seed gives the same image in whatever company it is drawn.
+    """Images [N, C, H, W], one per seed; a seed's image does not depend on the other seeds.
 
-    A style-based generator takes its constant noise.
+    A style-based generator uses its constant noise.
     """
     return one_batch_at_a_time(generator, Draws(0, 0, "sample", torch.tensor(seeds)), labels, psi, batch)

@@ -11,10 +11,10 @@ from scalegan.errors import UserError
 
 
 def check_replicas(tensors: Mapping[str, Tensor], group: dist.ProcessGroup | None) -> None:
-    """Compares every tensor (on the CPU, contiguous) over the ranks of a group; None where there is one rank.
+    """Compares every tensor (on the CPU, contiguous) across the ranks of a group; None if there is one rank.
 
     Raises:
-        UserError: naming the first tensor that differs, on all ranks.
+        UserError: on all ranks, naming the first tensor that differs.
     """
     if group is None:
         return

@@ -1,9 +1,9 @@
 """Checkpoints: safetensors through torch.distributed.checkpoint, written in the background, committed by rename.
 
 A checkpoint is a folder named by images seen, with `*.safetensors` shards (each rank writes its part), `state.json`
-(progress, recipe, versions) and, last of all, `COMPLETE` with every file's size and SHA-256. Nothing is ever
-unpickled. What is interrupted at any point leaves a temporary folder or one without COMPLETE; both are ignored, and
-removed by the next run.
+(progress, recipe, versions) and, written last, `COMPLETE` with every file's size and SHA-256. Nothing is ever
+unpickled. An interrupted save leaves a temporary folder or one without COMPLETE; both are ignored, and removed by the
+next run.
 """
 
 import hashlib
@@ -30,12 +30,12 @@ from scalegan.engines.ranks import Ranks
 from scalegan.errors import SharedError, UserError
 from scalegan.support.files import sync, write_whole
 
-# DCP announces, for every save and load, details that no user of ours can act on.
+# DCP warns at every save and load about details that users cannot act on.
 warnings.filterwarnings("ignore", module=r"torch\.distributed\.checkpoint.*")
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")
 
 
-FORMAT = 2      # of checkpoints and exports; 1 knew one stream, one averaged network, and said no number
+FORMAT = 2      # of checkpoints and exports; 1 had one stream, one averaged network, and did not state its number
 
 
 class Checkpoints:
@@ -43,9 +43,9 @@ class Checkpoints:
 
     Args:
         folder: `<run>/checkpoints`.
-        ranks: who saves together.
-        keep: whole checkpoints that are kept, the newest.
-        say: shows a line to the user (on rank 0).
+        ranks: the processes that save together.
+        keep: how many of the newest complete checkpoints to keep.
+        say: prints a line for the user (on rank 0).
     """
 
     def __init__(self, folder: Path, ranks: Ranks, keep: int, say: Callable[[str], None] = print) -> None:
@@ -59,7 +59,7 @@ class Checkpoints:
                     shutil.rmtree(path)
 
     def newest(self) -> Path | None:
-        """The newest whole checkpoint; rank 0 looks, and tells the others. Damaged ones are skipped with a warning."""
+        """The newest undamaged checkpoint, as rank 0 finds it. Damaged ones are skipped with a warning."""
         chosen = None
         for path in reversed(complete(self.folder)) if self.ranks.first else ():
             damage = verify(path)
@@ -72,11 +72,11 @@ class Checkpoints:
 
     def save(self, images: int, tensors: Mapping[str, Tensor | Partitioned], metadata: Mapping[str, Any],
              wait: bool = False) -> None:
-        """Begins to write a checkpoint; returns once the tensors are copied, or, with `wait`, when it is whole.
+        """Starts writing a checkpoint; returns once the tensors are copied or, with `wait`, once it is complete.
 
         Raises:
-            SharedError: where the previous save, or with `wait` this one, failed, or a tensor that all ranks hold
-                differs on one; on all ranks.
+            SharedError: on all ranks, if the previous save failed, or with `wait` this one; saving also fails if a
+                replicated tensor differs on one rank.
         """
         self.finish()
         name = f"{images:012d}"
@@ -93,7 +93,7 @@ class Checkpoints:
             self.finish()
 
     def finish(self) -> None:
-        """Waits for the save in flight. Raises SharedError on every rank where it failed on any."""
+        """Waits for the save in flight. Raises SharedError on every rank if it failed on any."""
         if self._pending is None:
             return
         pending, self._pending = self._pending, None
@@ -102,11 +102,11 @@ class Checkpoints:
         if failures:
             whole = complete(self.folder)
             raise SharedError(f"a checkpoint could not be written to {self.folder}: {failures[0]}; "
-                            + (f"{whole[-1].name} is whole" if whole else "there is none yet")
-                            + ". Mend that and run the same command again")
+                            + (f"{whole[-1].name} is intact" if whole else "there is no earlier one")
+                            + ". Fix this and run the same command again")
 
     def _write(self, tensors: Mapping[str, Tensor | Partitioned], temporary: Path) -> None:
-        """Writes this rank's share of the tensors, once the ranks have proved to hold the same; on all ranks."""
+        """Writes this rank's share of the tensors, after checking that replicas are equal; runs on all ranks."""
         group = self.ranks.saver
         parts = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, Partitioned)}
         whole = {name: tensor for name, tensor in tensors.items() if name not in parts}
@@ -117,7 +117,7 @@ class Checkpoints:
                  no_dist=group is None)
 
     def _commit(self, tensors: Mapping[str, Tensor | Partitioned], temporary: Path, name: str, metadata: str) -> None:
-        """Writes, and makes the checkpoint whole: state, sync, rename, COMPLETE, and only then old ones go."""
+        """Writes and commits the checkpoint: state, sync, rename, COMPLETE; only then deletes old ones."""
         final = self.folder / name
         try:
             self._write(tensors, temporary)
@@ -137,14 +137,14 @@ class Checkpoints:
                 shutil.rmtree(final, ignore_errors=True)
             raise
         whole = complete(self.folder)
-        good = [path for path in whole if metadata_of(path).get("good")][-1:]  # where a rollback would go
+        good = [path for path in whole if metadata_of(path).get("good")][-1:]  # kept for a rollback
         best = self._link_best(json.loads(metadata).get("best", {}))
         for old in whole[: -self.keep]:
             if old not in good and old.name not in best:
                 discard(old)
 
     def _link_best(self, best: Mapping[str, Mapping[str, Any]]) -> set[str]:
-        """Points `best-<metric>` at the best checkpoint of each metric; their names."""
+        """Points `best-<metric>` at the best checkpoint of each metric, and returns the names of those checkpoints."""
         names = {metric: f"{entry['images']:012d}" for metric, entry in best.items()}
         for metric, name in names.items():
             link = self.folder / f".best-{metric}"
@@ -155,27 +155,27 @@ class Checkpoints:
 
 
 def complete(folder: Path) -> list[Path]:
-    """Whole checkpoints of a folder, oldest first."""
+    """Complete checkpoints of a folder, oldest first."""
     if not folder.is_dir():
         return []
     return sorted(p for p in folder.iterdir() if p.name.isdigit() and (p / "COMPLETE").is_file())
 
 
 def discard(path: Path) -> None:
-    """Removes a checkpoint; interrupted at any point, what is left does not pass for a whole one."""
+    """Removes a checkpoint; if interrupted, what is left does not count as complete."""
     (path / "COMPLETE").unlink(missing_ok=True)
     shutil.rmtree(path)
 
 
 def verify(path: Path) -> str | None:
-    """What is wrong with a checkpoint, or None: every file's size and SHA-256 against COMPLETE."""
+    """Checks every file's size and SHA-256 against COMPLETE; returns what is wrong, or None."""
     try:
         files = json.loads((path / "COMPLETE").read_text())
         for name, expected in files.items():
             if not (path / name).is_file():
                 return f"{name} is missing"
             if _fingerprint(path / name) != expected:
-                return f"{name} is not as it was written"
+                return f"{name} has changed since it was written"
         if "state.json" not in files:
             return "COMPLETE does not list state.json"
     except (OSError, ValueError, AttributeError) as error:
@@ -187,7 +187,7 @@ def metadata_of(path: Path) -> dict[str, Any]:
     """A checkpoint's state.json: progress, recipe, versions.
 
     Raises:
-        UserError: where it cannot be read, or is of a newer format than this code knows.
+        UserError: if it cannot be read, or has a newer format than this code supports.
     """
     try:
         metadata = json.loads((path / "state.json").read_text())
@@ -198,26 +198,26 @@ def metadata_of(path: Path) -> dict[str, Any]:
 
 
 def check_format(path: Path, found: int) -> None:
-    """Raises UserError for a checkpoint or export of a newer format than this code knows."""
+    """Raises UserError for a checkpoint or export of a newer format than this code supports."""
     if not isinstance(found, int) or found > FORMAT:
-        raise UserError(f"{path} is of format {found}, and this version of ScaleGAN reads up to {FORMAT}; install a "
-                        "newer one: pip install --upgrade scalegan")
+        raise UserError(f"{path} has format {found}, but this version of ScaleGAN reads up to {FORMAT}; upgrade it "
+                        "with pip install --upgrade scalegan")
 
 
 def load_into(path: Path, tensors: Mapping[str, Tensor | Partitioned]) -> None:
     """Fills tensors in place, on any number of ranks.
 
     Raises:
-        UserError: where names, shapes or types are not exactly those of the checkpoint.
+        UserError: if names, shapes or types are not exactly those of the checkpoint.
     """
     stored = _stored(path)
     for name in sorted(stored.keys() | tensors.keys()):
         if name not in stored or name not in tensors:
-            where = "lacks" if name in tensors else "has, unlike the recipe's run,"
-            raise UserError(f"{path} {where} {name}: it is of another recipe")
+            problem = "lacks" if name in tensors else "has an unexpected"
+            raise UserError(f"{path} {problem} {name}: it belongs to another recipe")
         expected, found = tensors[name], stored[name]
         if expected.shape != found.shape or expected.dtype != found.dtype:
-            raise UserError(f"{path}: {name} is {list(found.shape)} {found.dtype}, and the recipe makes it "
+            raise UserError(f"{path}: {name} is {list(found.shape)} {found.dtype}, but the recipe makes it "
                             f"{list(expected.shape)} {expected.dtype}")
     _load(path, stored)
     with torch.no_grad():
@@ -226,10 +226,10 @@ def load_into(path: Path, tensors: Mapping[str, Tensor | Partitioned]) -> None:
 
 
 def read(path: Path, prefix: str = "") -> dict[str, Tensor]:
-    """Every tensor of a checkpoint whose name begins so, whole, on the CPU.
+    """Reads all tensors of a checkpoint whose names start with `prefix`, unpartitioned, to the CPU.
 
     Raises:
-        UserError: where the files cannot be read.
+        UserError: if the files cannot be read.
     """
     tensors = {name: tensor for name, tensor in _stored(path).items() if name.startswith(prefix)}
     _load(path, tensors)
@@ -247,7 +247,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _stored(path: Path) -> dict[str, Tensor]:
-    """Empty tensors of the names, shapes and types that the shards hold."""
+    """Empty tensors with the names, shapes and types stored in the shards."""
     try:
         metadata = HuggingFaceStorageReader(str(path)).read_metadata().state_dict_metadata
     except (OSError, ValueError, KeyError, SafetensorError) as error:
@@ -256,7 +256,7 @@ def _stored(path: Path) -> dict[str, Tensor]:
 
 
 def _on_host(tensors: Mapping[str, Tensor | Partitioned]) -> dict[str, Tensor | Partitioned]:
-    """Copies in the host's memory, whole rows first to last; from a GPU they travel together."""
+    """Contiguous copies in host memory; waits once for all copies from a GPU."""
     held = {name: tensor.to_host() if isinstance(tensor, Partitioned) else partitioned.to_host(tensor)
             for name, tensor in tensors.items()}
     if torch.cuda.is_available():
@@ -274,7 +274,7 @@ def _fingerprint(path: Path) -> dict[str, Any]:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause, in a line."""
+    """The innermost cause, in one line."""
     failures = getattr(error, "failures", None)  # DCP's CheckpointException: by rank, (exception, stack)
     if failures:
         rank, failure = next(iter(failures.items()))

@@ -1,4 +1,4 @@
-"""How ranks share the writing of a checkpoint: each an equal part of the bytes, whatever the tensors' sizes."""
+"""Divides the writing of a checkpoint among ranks, in equal parts of the bytes whatever the tensors' sizes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,21 +15,21 @@ from torch.distributed.checkpoint.planner import (
     WriteItemType,
 )
 
-_HEADER = 120  # bytes that a tensor costs beside its own and twice its name, about
+_HEADER = 120  # approximate bytes per tensor besides its data and twice its name
 
 
 def slices_by_rank(tensors: Mapping[str, Tensor], world: int) -> list[dict[str, tuple[int, int]]]:
-    """By rank, the slices [first, last) along its longest axis of each tensor that the rank writes.
+    """For each rank, the slice [first, last) of each tensor that the rank writes, along the tensor's longest axis.
 
-    All slices of all tensors, end to end by name, are cut into `world` parts of equal bytes; so a rank has at most one
-    run of a tensor.
+    All slices of all tensors, concatenated by name, are cut into `world` parts of equal bytes, so that a rank has at
+    most one contiguous slice of a tensor.
     """
     costs = {name: tensors[name].nbytes + _HEADER + 2 * len(name) for name in sorted(tensors)}
     total, done = sum(costs.values()), 0
     parts: list[dict[str, tuple[int, int]]] = [{} for _ in range(world)]
     for name, cost in costs.items():
         count = tensors[name].shape[_axis(tensors[name])] if tensors[name].dim() else 1
-        count = count if tensors[name].numel() else 1  # an empty tensor goes as one
+        count = count if tensors[name].numel() else 1  # an empty tensor counts as one slice
         first = 0
         for rank, part in enumerate(parts):
             # Slices whose middle lies before the rank's end.
@@ -43,7 +43,7 @@ def slices_by_rank(tensors: Mapping[str, Tensor], world: int) -> list[dict[str, 
 
 
 class SlicePlanner(SavePlanner):
-    """Has torch.distributed.checkpoint write this rank's slices; `mine` as `slices_by_rank` gives it."""
+    """Makes torch.distributed.checkpoint write this rank's slices; `mine` is one entry of `slices_by_rank`."""
 
     def __init__(self, mine: Mapping[str, tuple[int, int]]) -> None:
         self.mine = mine

@@ -1,1 +1,1 @@
-"""How a phase's update is made on one rank or many: micro-batches, precision, reduction, optimizers."""
+"""Runs a phase's update on one rank or many: micro-batches, precision, reduction, optimizers."""

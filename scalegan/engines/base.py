@@ -1,4 +1,4 @@
-"""What every engine does: freezes who does not move, runs micro-batches, and makes no update of what is not finite."""
+"""The base of all engines: freezes players that do not move, runs micro-batches, skips updates that are not finite."""
 
 import contextlib
 from abc import ABC, abstractmethod
@@ -19,19 +19,19 @@ from scalegan.engines.spanning import span_norm_groups
 from scalegan.games.base import Batch, Game, Phase
 from scalegan.models.layers.tracked import Tracked, tracked_modules
 
-# What a micro-batch gives, by ("gradient", index), ("observed", index of module, name), ("term", name) or
+# Results of a micro-batch, by ("gradient", index), ("observed", index of module, name), ("term", name) or
 # ("figure", name).
 Outputs = dict[tuple, Tensor]
 
 
 @dataclass(frozen=True)
 class Pending:
-    """An update whose gradients are taken, and which is not made yet.
+    """An update whose gradients are computed but not yet applied.
 
     Args:
-        means: of the loss's terms and figures and of what was observed, over the global batch.
-        norms: of each mover's gradient.
-        kept: what tracked modules kept of this rank's samples, by module and name, a tensor a micro-batch.
+        means: of the loss's terms and figures and of observations, over the global batch.
+        norms: of each moving player's gradient.
+        kept: what tracked modules kept of this rank's samples, by module and name, one tensor per micro-batch.
     """
 
     phase: Phase
@@ -68,20 +68,20 @@ class Engine(ABC):
     def update(self, phase: Phase, batch: Batch) -> dict[str, Tensor]:
         """One update of the phase's players from this rank's share of the batch.
 
-        Where a term of the loss or a gradient is not finite on any rank, weights, optimizers and tracked modules
-        stay as they were on every rank, and `health` counts it; the host is not asked.
+        If a term of the loss or a gradient is not finite on any rank, weights, optimizers and tracked modules stay
+        unchanged on every rank, and `health` counts it, without synchronising with the device.
 
         Returns:
-            The means of the loss's terms and figures over the global batch, and the norm of each mover's gradient as
-            `grad_norm/<player>`, as tensors on the device.
+            The means of the loss's terms and figures over the global batch, and the norm of each moving player's
+            gradient as `grad_norm/<player>`, as tensors on the device.
         """
         return self.step(self.differentiate(phase, batch))
 
     def differentiate(self, phase: Phase, batch: Batch) -> Pending:
-        """The first half of an update: its gradients, which stay with the players until `step`. Other phases of other
-        players may be differentiated in between: those all see the weights from before."""
+        """The first half of an update: its gradients, which the players keep until `step`. Phases of other players may
+        be differentiated in between; all of them see the weights from before the step."""
         self._kept = {}
-        with self._only(phase.players):
+        with self._frozen_except(phase.players):
             means = self._accumulate(phase, batch)
         norms = {player: means.pop(("norm", player)) for player in self._movers(phase)}
         return Pending(phase, means, norms, self._kept)
@@ -98,11 +98,11 @@ class Engine(ABC):
         return figures | {f"grad_norm/{player}": norm for player, norm in norms.items()}
 
     def gradients(self, phase: Phase, batch: Batch) -> dict[str, Tensor]:
-        """The gradients that `update` would step along, whole on every rank, as `<player>.<parameter>`; moves nothing.
+        """The gradients that `update` would apply, in full on every rank, as `<player>.<parameter>`; changes nothing.
 
-        For tests, and for whoever wants to compare engines.
+        For tests and for comparing engines.
         """
-        with self._only(phase.players):
+        with self._frozen_except(phase.players):
             self._accumulate(phase, batch)
         found = {}
         for player in self._movers(phase):
@@ -111,7 +111,7 @@ class Engine(ABC):
         return found
 
     def optimizer_state(self) -> dict[str, Tensor | Partitioned]:
-        """Every tensor of the optimizers' state, where it lives, as `optimizer/<player>/<parameter>/<key>`."""
+        """Every tensor of the optimizers' state, not copied, as `optimizer/<player>/<parameter>/<key>`."""
         found: dict[str, Tensor | Partitioned] = {}
         for player, optimizer in self.optimizers.items():
             for name, parameter in self.game.players[player].named_parameters():
@@ -120,11 +120,11 @@ class Engine(ABC):
         return found
 
     def state(self) -> dict[str, Any]:
-        """What is saved beside tensors, as JSON: loss scales (empty but with fp16) and counters."""
+        """The state saved beside tensors, as JSON: loss scales (empty except in fp16) and counters."""
         return {"scalers": {name: scale.state() for name, scale in self.scales.items()}, "health": self.health.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes up what `state` gave, by any engine; to be called when the tensors have been loaded."""
+        """Restores what `state` of any engine returned; to be called after the tensors have been loaded."""
         for phase in self.game.phases if self.scales else ():
             known = state["scalers"].get(phase.name) or state["scalers"].get(phase.players[0])  # format 1: by player
             if known:
@@ -133,18 +133,18 @@ class Engine(ABC):
 
     @abstractmethod
     def _accumulate(self, phase: Phase, batch: Batch) -> Outputs:
-        """Runs all micro-batches, and leaves the movers' mean gradients, not scaled, where `_step` finds them.
+        """Runs all micro-batches, and leaves the moving players' mean gradients, unscaled, where `_step` finds them.
 
-        Returns the means over all ranks of what was observed, terms and figures, and ("norm", player) of gradients.
+        Returns the means over all ranks of observations, terms and figures, and ("norm", player) of gradients.
         """
 
     @abstractmethod
     def _step(self, player: str) -> None:
-        """Steps along the gradients, and forgets them."""
+        """Steps along the gradients and clears them."""
 
     @abstractmethod
     def _take_gradients(self, player: str) -> list[Tensor]:
-        """The gradients of all the player's parameters, whole; and forgets them."""
+        """Returns the gradients of all the player's parameters, in full, and clears them."""
 
     def _forward(self, phase: Phase, batch: Batch) -> tuple[Tensor, Outputs]:
         """A micro-batch's loss, to be differentiated, and its observations, terms and figures."""
@@ -153,7 +153,7 @@ class Engine(ABC):
             module.drain_kept()
         with autocast(self.precision, self.device):
             terms = phase.loss(batch)
-            total = torch.stack([term.to(_wide(term)) for term in terms.values()]).sum()
+            total = torch.stack([term.to(_sum_dtype(term)) for term in terms.values()]).sum()
         if self.scales:
             total = total * self.scales[phase.name].scale
         outputs: Outputs = {}
@@ -164,16 +164,16 @@ class Engine(ABC):
         outputs |= {("term", name): value.detach() for name, value in terms.items()}
         return total, outputs | {("figure", name): value.detach() for name, value in batch.figures.items()}
 
-    def _grains(self, batch: Batch) -> int:
+    def _num_micro_batches(self, batch: Batch) -> int:
         return len(batch) // self.micro_batch
 
-    def _grain(self, batch: Batch, index: int) -> Batch:
+    def _micro_batch_at(self, batch: Batch, index: int) -> Batch:
         return batch[index * self.micro_batch : (index + 1) * self.micro_batch]
 
     def _skips(self, phase: Phase, means: Outputs, norms: Mapping[str, Tensor]) -> Tensor:
-        """Whether to skip the update, bool [], counted. Equal on all ranks, as means and norms are.
+        """Whether to skip the update, bool []; counts it in `health`. Equal on all ranks, as means and norms are.
 
-        In fp16 a gradient that is not finite is the loss scale's fault, for as long as it can still be lowered.
+        In fp16, a gradient that is not finite is put down to the loss scale as long as that can still be lowered.
         """
         finite_loss = torch.stack([v.float() for key, v in means.items() if key[0] == "term"]).isfinite().all()
         finite_gradient = torch.stack([norm.float() for norm in norms.values()]).isfinite().all()
@@ -187,21 +187,21 @@ class Engine(ABC):
         return skip
 
     def _advance(self, pending: Pending, skip: Tensor) -> None:
-        """State outside the optimizers moves once per update, by means over the whole batch, or by its samples."""
+        """Advances state outside the optimizers, once per update, by means over the whole batch or by its samples."""
         modules, means = self._tracked[pending.phase.players], pending.means
-        whole = {index: {name: self._over_ranks(torch.cat(parts)) for name, parts in kept.items()}
+        whole = {index: {name: self._gather_samples(torch.cat(parts)) for name, parts in kept.items()}
                  for index, kept in pending.kept.items()}
         with undone_where(skip, [buffer for module in modules for buffer in module.buffers(recurse=False)]):
             for index, module in enumerate(modules):
                 observed = {name: means["observed", index, name] for name in module.statistics
                             if ("observed", index, name) in means}
-                if len(observed) == len(module.statistics):  # it took part; one that observes nothing always advances
+                if len(observed) == len(module.statistics):  # it was used; one without statistics always advances
                     module.advance(**observed)
                 if index in whole:
                     module.commit(**whole[index])
 
-    def _over_ranks(self, samples: Tensor) -> Tensor:
-        """What ranks have of each of their samples, in the order of the global batch."""
+    def _gather_samples(self, samples: Tensor) -> Tensor:
+        """Gathers per-sample values from all ranks, in the order of the global batch."""
         if self.ranks.world == 1:
             return samples
         parts = [torch.empty_like(samples) for _ in range(self.ranks.world)]
@@ -209,32 +209,32 @@ class Engine(ABC):
         return torch.cat(parts)
 
     def _movers(self, phase: Phase) -> list[str]:
-        """The phase's players that have anything to move."""
+        """The phase's players that have parameters."""
         return [player for player in phase.players if self._parameters[player]]
 
     def _tracked_by(self, players: tuple[str, ...]) -> list[Tracked]:
-        """The modules whose state advances with these players: their own, and those of nobody, such as a penalty's."""
+        """Modules whose state advances with these players: their own, and those of no player, such as a penalty's."""
         moving = [m for player in players for m in tracked_modules(self.game.players[player])]
         owned = {id(m) for player in self.game.players.values() for m in tracked_modules(player)}
         return moving + [m for m in tracked_modules(self.game) if id(m) not in owned]
 
     @contextlib.contextmanager
-    def _only(self, players: tuple[str, ...]) -> Iterator[None]:
-        """Freezes everyone but `players`: no gradient is computed, or kept, for those who do not move."""
-        still = [p for name, parameters in self._parameters.items() if name not in players for p in parameters]
-        for parameter in still:
+    def _frozen_except(self, players: tuple[str, ...]) -> Iterator[None]:
+        """Freezes all players but these: no gradient is computed or kept for the others."""
+        frozen = [p for name, parameters in self._parameters.items() if name not in players for p in parameters]
+        for parameter in frozen:
             parameter.requires_grad_(False)
         try:
             yield
         finally:
-            for parameter in still:
+            for parameter in frozen:
                 parameter.requires_grad_(True)
 
 
 def norm_of(tensors: list[Tensor]) -> Tensor:
-    """The Euclidean norm of all elements together, []."""
+    """The Euclidean norm over the elements of all tensors, []."""
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
 
 
-def _wide(tensor: Tensor) -> torch.dtype:
+def _sum_dtype(tensor: Tensor) -> torch.dtype:
     return torch.float32 if tensor.dtype in (torch.bfloat16, torch.float16) else tensor.dtype

@@ -1,8 +1,8 @@
-"""Data-parallel training: every rank holds all weights, gradients are summed over micro-batches and ranks.
+"""Data-parallel training: every rank holds all weights; gradients are summed over micro-batches and ranks.
 
 torch's DistributedDataParallel is not used: it leaves penalty-only backwards unsynchronised and rebuilds its buckets
-after the first step, which makes a resumed run differ. One vector per update does the same work, and carries what
-tracked modules observed and the terms of the loss along.
+after the first step, which makes a resumed run differ. One vector per update does the same work, and also carries the
+observations of tracked modules and the terms of the loss.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from scalegan.games.base import Batch, Game, Phase
 
 
 class DDPEngine(Engine):
-    """All weights and all optimizer state on every rank.
+    """Keeps all weights and all optimizer state on every rank.
 
     Args:
         tree: sum micro-batches in a fixed binary tree, for the same bits on 1, 2, 4, ... ranks.
@@ -31,7 +31,7 @@ class DDPEngine(Engine):
     def _accumulate(self, phase: Phase, batch: Batch) -> Outputs:
         moving = [parameter for player in phase.players for parameter in self._parameters[player]]
         means = self._summed(phase, batch, moving)
-        torch._foreach_mul_(list(means.values()), 1 / (self._grains(batch) * self.ranks.world))
+        torch._foreach_mul_(list(means.values()), 1 / (self._num_micro_batches(batch) * self.ranks.world))
         gradients = [means.pop(("gradient", index)) for index in range(len(moving))]
         if self.scales:
             torch._foreach_mul_(gradients, 1 / self.scales[phase.name].scale)
@@ -55,11 +55,11 @@ class DDPEngine(Engine):
         outputs: Outputs = {}
 
         def vector(index: int) -> Tensor:
-            outputs.update(self._differentiated(phase, self._grain(batch, index), moving))
+            outputs.update(self._differentiated(phase, self._micro_batch_at(batch, index), moving))
             values = list(outputs.values())
-            return torch.cat([_as_it_lies(value).to(values[0].dtype) for value in values])
+            return torch.cat([_in_memory_order(value).to(values[0].dtype) for value in values])
 
-        count = self._grains(batch)
+        count = self._num_micro_batches(batch)
         if self.ranks.world == 1 and count == 1:
             return self._differentiated(phase, batch, moving)
         total = reduction.local_tree(vector, 0, count)
@@ -68,7 +68,7 @@ class DDPEngine(Engine):
         else:
             total = reduction.fast(total, self.ranks.world)
         pieces = total.split([value.numel() for value in outputs.values()])
-        return {key: _shaped(piece, value) for (key, value), piece in zip(outputs.items(), pieces)}
+        return {key: _view_like(piece, value) for (key, value), piece in zip(outputs.items(), pieces)}
 
     def _differentiated(self, phase: Phase, batch: Batch, moving: list[nn.Parameter]) -> Outputs:
         """A micro-batch's gradients, observations, terms and figures."""
@@ -81,17 +81,17 @@ class DDPEngine(Engine):
         return gradients | outputs
 
 
-def _as_it_lies(tensor: Tensor) -> Tensor:
-    """All elements [n] in the order of memory, so that nothing is copied."""
-    return tensor.permute(_order(tensor)).reshape(-1)
+def _in_memory_order(tensor: Tensor) -> Tensor:
+    """All elements [n] in memory order, so that nothing is copied."""
+    return tensor.permute(_axes_by_stride(tensor)).reshape(-1)
 
 
-def _shaped(elements: Tensor, like: Tensor) -> Tensor:
-    """Undoes `_as_it_lies`: a view in the layout of `like`, as fused optimizers walk gradient and parameter alike."""
-    order = _order(like)
-    lying = elements.to(like.dtype).view([like.shape[axis] for axis in order])
-    return lying.permute([order.index(axis) for axis in range(like.dim())])
+def _view_like(elements: Tensor, like: Tensor) -> Tensor:
+    """Undoes `_in_memory_order`: a view with the layout of `like`, as fused optimizers need equal layouts."""
+    order = _axes_by_stride(like)
+    stored = elements.to(like.dtype).view([like.shape[axis] for axis in order])
+    return stored.permute([order.index(axis) for axis in range(like.dim())])
 
 
-def _order(tensor: Tensor) -> list[int]:
+def _axes_by_stride(tensor: Tensor) -> list[int]:
     return sorted(range(tensor.dim()), key=tensor.stride, reverse=True)

@@ -1,10 +1,10 @@
-"""DeepSpeed's ZeRO: each rank keeps its part of the optimizers' state (stage 1), and of the gradients (stage 2).
+"""DeepSpeed's ZeRO: each rank keeps its part of the optimizers' state (stage 1) and of the gradients (stage 2).
 
-One DeepSpeed engine per player. What makes it exact with several players and with penalties:
-- who does not move in a phase is frozen, otherwise its gradients are reduced, silently, with the mover's;
-- forwards call the networks themselves: through DeepSpeed's wrapper a second derivative fails, or is wrong;
+One DeepSpeed engine per player. To be exact with several players and with penalties:
+- players that a phase does not move are frozen, otherwise their gradients are silently reduced with the movers';
+- forwards call the networks directly: through DeepSpeed's wrapper, second derivatives fail or are wrong;
 - DeepSpeed is told where accumulation ends, as every phase counts its own micro-batches;
-- precision is ours (autocast, and a loss scale per phase for fp16): DeepSpeed sees weights and gradients in fp32.
+- precision is handled here (autocast, and a loss scale per phase for fp16): DeepSpeed sees fp32 weights and gradients.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from scalegan.engines.ranks import Ranks
 from scalegan.errors import UserError
 from scalegan.games.base import Batch, Game, Phase
 
-_BUCKET = 2**24  # elements that are reduced together; DeepSpeed's default would take 2 GB per player
+_BUCKET = 2**24  # elements reduced at once; DeepSpeed's default would take 2 GB per player
 
 
 class DeepSpeedEngine(Engine):
@@ -37,7 +37,7 @@ class DeepSpeedEngine(Engine):
         zero_stage: 0, 1 or 2.
 
     Raises:
-        UserError: where deepspeed is not installed.
+        UserError: if deepspeed is not installed.
     """
 
     def __init__(self, game: Game, optimizers: Mapping[str, torch.optim.Optimizer], ranks: Ranks, micro_batch: int,
@@ -66,16 +66,16 @@ class DeepSpeedEngine(Engine):
         super().restore(state)
         if self.zero_stage:
             for engine in self._engines.values():
-                engine.optimizer.refresh_fp32_params()  # the masters, from the weights that were loaded
+                engine.optimizer.refresh_fp32_params()  # master weights, from the loaded weights
 
     def _accumulate(self, phase: Phase, batch: Batch) -> Outputs:
         engines = [self._engines[player] for player in self._movers(phase)]
-        count, sums = self._grains(batch), {}
+        count, sums = self._num_micro_batches(batch), {}
         for index in range(count):
             for engine in engines:
                 engine.set_gradient_accumulation_boundary(index == count - 1)
-            total, outputs = self._forward(phase, self._grain(batch, index))
-            total.backward()  # as large as with DDP: a loss scale is to mean the same
+            total, outputs = self._forward(phase, self._micro_batch_at(batch, index))
+            total.backward()  # not divided by `count`, so that loss scales mean the same as with DDP
             for engine in engines:
                 engine.allreduce_gradients()
             sums = {key: sums[key] + value if sums else value for key, value in outputs.items()}
@@ -89,19 +89,19 @@ class DeepSpeedEngine(Engine):
         return self._means(sums, count)
 
     def _means(self, sums: Outputs, count: int) -> Outputs:
-        """Over the micro-batches of all ranks; norms, which come squared, of all parts together."""
+        """Means over the micro-batches of all ranks; norms, passed in squared, are combined over all parts."""
         total = reduction.fast(torch.cat([value.reshape(-1).float() for value in sums.values()]), self.ranks.world)
         means = {}
         for (key, value), piece in zip(sums.items(), total.split([value.numel() for value in sums.values()])):
             whole = piece.view(value.shape)
             if key[0] != "norm":
                 means[key] = whole / (count * self.ranks.world)
-            else:  # in stage 0 every rank has them all
+            else:  # in stage 0 every rank has all gradients
                 means[key] = (whole if self.zero_stage else whole / self.ranks.world).sqrt()
         return means
 
     def _own_gradients(self, player: str) -> list[Tensor]:
-        """The mean gradients that this rank holds: all, or its part of them."""
+        """The mean gradients that this rank holds: all of them, or its part."""
         if self.zero_stage == 0:
             return [parameter.grad for parameter in self._parameters[player]]
         return self._engines[player].optimizer.averaged_gradients[0]
@@ -129,24 +129,24 @@ class DeepSpeedEngine(Engine):
 
 
 def _import(device: torch.device) -> ModuleType:
-    """deepspeed, for this device, and without the lines it would print."""
+    """Imports deepspeed for this device, without the lines it would print."""
     os.environ["DS_ACCELERATOR"] = device.type
     try:
         import deepspeed
-        with _without_compiler():  # which this optimizer, looked for though unused, would take seconds to load
+        with _without_compiler():  # it would take seconds to load, for an optimizer that is not used
             import deepspeed.runtime.zero.muon.muon_optimizer
     except ImportError as error:
         raise UserError(f"engine.name=deepspeed: {error}; install it with pip install 'scalegan[deepspeed]'") from error
     deepspeed.utils.logger.setLevel("ERROR")
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
-    # None of its compiled operations is used; to look for them it would start compilers.
+    # None of its compiled operations is used, and looking for them would start compilers.
     deepspeed.ops.__compatible_ops__ = defaultdict(bool)
     return deepspeed
 
 
 @contextlib.contextmanager
 def _without_compiler() -> Iterator[None]:
-    """torch.compile does nothing inside."""
+    """Disables torch.compile inside the context."""
     before = os.environ.get("TORCHDYNAMO_DISABLE")
     os.environ["TORCHDYNAMO_DISABLE"] = "1"
     try:
@@ -159,11 +159,11 @@ def _without_compiler() -> Iterator[None]:
 
 def _initialise(library: ModuleType, player: nn.Module, optimizer: torch.optim.Optimizer, stage: int,
                 ranks: Ranks) -> Any:
-    """A DeepSpeed engine around a player and its optimizer, whose state is made anew for the part that stays here."""
+    """Wraps a player and its optimizer in a DeepSpeed engine; recreates the optimizer's state for this rank's part."""
     settings = {
         "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1, "gradient_clipping": 0.0,
         "torch_adam": True, "zero_allow_untested_optimizer": True, "steps_per_print": None,
-        "timers": {"throughput": {"enabled": False}},  # it would wait for the device at each step
+        "timers": {"throughput": {"enabled": False}},  # would wait for the device at each step
     }
     if stage:
         size = min(_BUCKET, sum(parameter.numel() for parameter in player.parameters()))
@@ -171,7 +171,7 @@ def _initialise(library: ModuleType, player: nn.Module, optimizer: torch.optim.O
             "stage": stage, "reduce_bucket_size": size, "allgather_bucket_size": size + size % 2,
             "overlap_comm": False, "compute_grad_norm": False}
     os.environ.setdefault("LOCAL_RANK", str(ranks.device.index or 0))
-    # Ranks begin with the same weights; this mark keeps DeepSpeed from sending them round, which fails for scalars.
+    # Ranks start with equal weights; this attribute keeps DeepSpeed from broadcasting them, which fails for scalars.
     for parameter in player.parameters():
         parameter.ds_optim_param = True
     engine, *_ = library.initialize(model=player, optimizer=optimizer, config=settings, dist_init_required=False)

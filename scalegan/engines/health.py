@@ -1,6 +1,6 @@
-"""Updates that were not made because a loss or a gradient was not finite: decided, counted and undone on the device.
+"""Skips updates whose loss or gradient is not finite: decided, counted and undone on the device.
 
-The host never asks in a quiet update. It reads the counters where it reads everything else, at reports and saves.
+An update never waits for the device. The counters are read with everything else, at reports and saves.
 """
 
 import contextlib
@@ -15,55 +15,55 @@ class Health:
     """How many updates of each phase were skipped.
 
     Args:
-        phases: their names.
-        device: where the counters lie.
+        phases: names of the phases.
+        device: of the counters.
 
     Attributes:
         skipped: by phase, the updates skipped because something was not finite; int64 [].
-        overflows: by phase, those skipped because fp16's loss scale was too large, which is nothing to worry about.
+        overflows: by phase, those skipped because fp16's loss scale was too large, which is harmless.
     """
 
     def __init__(self, phases: Sequence[str], device: torch.device) -> None:
-        self.skipped, self.overflows, self._rows = (
+        self.skipped, self.overflows, self._in_a_row = (
             {name: torch.zeros((), dtype=torch.int64, device=device) for name in phases} for _ in range(3))
 
     @property
     def in_a_row(self) -> Tensor:
-        """The longest run of skipped updates that lasts, int64 []. A good update ends that of its own phase alone: a
-        discriminator that sees nothing but NaN is not excused by a generator that trains on."""
-        return torch.stack(list(self._rows.values())).amax()
+        """The longest current run of skipped updates, int64 []. A good update ends only its own phase's run, so that
+        a generator that still trains does not hide a discriminator that sees nothing but NaN."""
+        return torch.stack(list(self._in_a_row.values())).amax()
 
     def note(self, phase: str, bad: Tensor, overflow: Tensor) -> None:
         """Counts an update, good unless `bad` or `overflow` (bool [])."""
         self.skipped[phase] += bad
         self.overflows[phase] += overflow
-        row = self._rows[phase]
-        row.copy_(torch.where(overflow, row, (row + 1) * bad))
+        count = self._in_a_row[phase]
+        count.copy_(torch.where(overflow, count, (count + 1) * bad))
 
     def state(self) -> dict[str, dict[str, int]]:
-        """The counters, as JSON keeps them."""
+        """The counters, for JSON."""
         return {phase: {"skipped": int(self.skipped[phase]), "overflows": int(self.overflows[phase]),
-                        "in_a_row": int(self._rows[phase])} for phase in self.skipped}
+                        "in_a_row": int(self._in_a_row[phase])} for phase in self.skipped}
 
     def restore(self, state: Mapping[str, Mapping[str, Any]]) -> None:
-        """Takes up what `state` gave; a phase it does not know begins at 0."""
-        for name, counters in (("skipped", self.skipped), ("overflows", self.overflows), ("in_a_row", self._rows)):
+        """Restores what `state` returned; phases missing from it start at 0."""
+        for name, counters in (("skipped", self.skipped), ("overflows", self.overflows), ("in_a_row", self._in_a_row)):
             for phase, counter in counters.items():
                 counter.fill_(state.get(phase, {}).get(name, 0))
 
 
 @contextlib.contextmanager
 def undone_where(skip: Tensor, tensors: Sequence[Tensor]) -> Iterator[None]:
-    """Undoes what the block does to `tensors` where `skip` (bool []) holds."""
+    """Undoes what the block does to `tensors` if `skip` (bool []) is true."""
     kept = _copies(tensors)
     yield
-    _bring_back(skip, kept)
+    _restore_if(skip, kept)
 
 
 @contextlib.contextmanager
 def stepping_unless(skip: Tensor, optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """Within the block, a step of `optimizer` leaves weights and state as they were where `skip` (bool []) holds."""
-    if getattr(optimizer, "_step_supports_amp_scaling", False):  # a fused one looks at the flag itself
+    """Within the block, a step of `optimizer` leaves weights and state unchanged if `skip` (bool []) is true."""
+    if getattr(optimizer, "_step_supports_amp_scaling", False):  # fused optimizers check the flag themselves
         optimizer.found_inf = skip.float()
         try:
             yield
@@ -71,8 +71,8 @@ def stepping_unless(skip: Tensor, optimizer: torch.optim.Optimizer) -> Iterator[
             del optimizer.found_inf
         return
     kept: list[tuple[Tensor, Tensor]] = []
-    handles = [optimizer.register_step_pre_hook(lambda *_: kept.extend(_copies(_moved_by(optimizer)))),
-               optimizer.register_step_post_hook(lambda *_: _bring_back(skip, kept))]
+    handles = [optimizer.register_step_pre_hook(lambda *_: kept.extend(_copies(_weights_and_state(optimizer)))),
+               optimizer.register_step_post_hook(lambda *_: _restore_if(skip, kept))]
     try:
         yield
     finally:
@@ -80,8 +80,7 @@ def stepping_unless(skip: Tensor, optimizer: torch.optim.Optimizer) -> Iterator[
             handle.remove()
 
 
-def _moved_by(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """Weights and state."""
+def _weights_and_state(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     return parameters + [value for p in parameters for value in optimizer.state[p].values()
                          if isinstance(value, Tensor)]
@@ -93,6 +92,6 @@ def _copies(tensors: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
 
 
 @torch.no_grad()
-def _bring_back(skip: Tensor, kept: Sequence[tuple[Tensor, Tensor]]) -> None:
+def _restore_if(skip: Tensor, kept: Sequence[tuple[Tensor, Tensor]]) -> None:
     for tensor, old in kept:
         tensor.copy_(torch.where(skip, old, tensor))

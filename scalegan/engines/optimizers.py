@@ -14,20 +14,20 @@ Optimizers = dict[str, torch.optim.Optimizer]
 
 
 def make(settings: Mapping[str, config.Optimizer], game: Game) -> Optimizers:
-    """One per player that has parameters, its state made at once, so that a checkpoint has a place for everything."""
+    """Makes an optimizer for each player with parameters, its state allocated for checkpoints to load into."""
     made = {name: _make(settings[name], player) for name, player in game.players.items()
             if any(True for _ in player.parameters())}
     for name, bound in game.bounds.items():
-        made[name].register_step_post_hook(partial(_cut_back, bound=bound))
+        made[name].register_step_post_hook(partial(_clip_weights, bound=bound))
     schedule(made, settings, game, 0)
     return made
 
 
 def schedule(optimizers: Optimizers, settings: Mapping[str, config.Optimizer], game: Game, images: int,
              lr_factor: float = 1.0) -> None:
-    """Sets learning rates, times `lr_factor`, and betas for that many images.
+    """Sets learning rates, times `lr_factor`, and betas at `images` images seen.
 
-    With a lazy penalty every k updates both are corrected by c = k / (k + 1) (Karras et al., 2020, appendix B).
+    With a lazy penalty every k updates, both are corrected by c = k / (k + 1) (Karras et al., 2020, appendix B).
     """
     for name, optimizer in optimizers.items():
         every = max((phase.every for phase in game.phases if name in phase.players), default=1)
@@ -39,8 +39,8 @@ def schedule(optimizers: Optimizers, settings: Mapping[str, config.Optimizer], g
 
 
 @torch.no_grad()
-def _cut_back(optimizer: torch.optim.Optimizer, *_: object, bound: float) -> None:
-    """Weight clipping, right behind the step: so it meets what the optimizer holds, a shard of master weights too."""
+def _clip_weights(optimizer: torch.optim.Optimizer, *_: object, bound: float) -> None:
+    """Clips weights right after the step, and so whatever the optimizer holds, such as a shard of master weights."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             parameter.clamp_(-bound, bound)
@@ -60,7 +60,7 @@ def _make(settings: config.Optimizer, player: nn.Module) -> torch.optim.Optimize
 
 @torch.no_grad()
 def materialise(optimizer: torch.optim.Optimizer) -> None:
-    """Makes the state that the first step would make, all zeros as then; the weights stay."""
+    """Allocates the state that the first step would, all zeros; leaves the weights unchanged."""
     parameters = optimizer.param_groups[0]["params"]
     kept = [p.clone() for p in parameters]
     for parameter in parameters:

@@ -1,4 +1,4 @@
-"""Tensors that lie in parts on several ranks, as ZeRO leaves an optimizer's state."""
+"""Tensors partitioned over ranks, as ZeRO keeps an optimizer's state."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,13 +10,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Partitioned:
-    """A tensor of which each rank holds a run of elements, counted row by row.
+    """A tensor of which each rank holds a contiguous run of elements, in row-major order.
 
     Args:
         shape: of the whole tensor.
-        part: this rank's elements [n], where they live; n may be 0.
-        runs: by rank, its first element and the one after its last.
-        rank: this one.
+        part: this rank's elements [n], not copied; n may be 0.
+        runs: for each rank, its first element and the one after its last.
+        rank: this process's.
     """
 
     shape: torch.Size
@@ -29,23 +29,23 @@ class Partitioned:
         return self.part.dtype
 
     def to_host(self) -> "Partitioned":
-        """A copy in the host's memory."""
+        """A copy in host memory."""
         return replace(self, part=to_host(self.part))
 
     def fill(self, whole: Tensor) -> None:
-        """Takes this rank's elements of the whole tensor."""
+        """Copies this rank's elements from the whole tensor."""
         first, last = self.runs[self.rank]
         self.part.copy_(whole.reshape(-1)[first:last])
 
 
 def to_host(tensor: Tensor) -> Tensor:
-    """A contiguous copy in the host's memory; one of a GPU's is there when the device has been waited for."""
+    """A contiguous copy in host memory; from a GPU, it is complete once the device has been synchronised."""
     cuda = tensor.device.type == "cuda"
     return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=cuda).copy_(tensor.detach(), non_blocking=cuda)
 
 
 def split(flat_part: Tensor, shapes: Mapping[str, torch.Size], rank: int, world: int) -> dict[str, Partitioned]:
-    """The tensors that lie end to end in a vector of which each rank holds an equal part, this one `flat_part` [n]."""
+    """Splits a vector of concatenated tensors, of which each rank holds an equal part, this rank `flat_part` [n]."""
     size, found, first = len(flat_part), {}, 0
     for name, shape in shapes.items():
         last = first + shape.numel()
@@ -58,7 +58,7 @@ def split(flat_part: Tensor, shapes: Mapping[str, torch.Size], rank: int, world:
 
 
 def gather(tensors: Mapping[str, Partitioned], group: dist.ProcessGroup | None = None) -> dict[str, Tensor]:
-    """Every tensor whole, on every rank; all of a type travel together."""
+    """Every whole tensor, on every rank; one exchange per dtype."""
     wholes: dict[str, Tensor] = {}
     for dtype in sorted({tensor.dtype for tensor in tensors.values()}, key=str):
         wholes |= _gather_alike({name: t for name, t in tensors.items() if t.dtype == dtype}, group)
@@ -84,7 +84,7 @@ def _held(tensors: Sequence[Partitioned], rank: int) -> int:
 
 
 def _exchange(mine: Tensor, sizes: list[int], group: dist.ProcessGroup | None) -> list[Tensor]:
-    """Every rank's vector; they are padded to one length, as gloo wants them."""
+    """Every rank's vector, padded to one length, as gloo requires."""
     padded = mine.new_zeros(max(sizes))
     padded[: len(mine)] = mine
     parts = [torch.empty_like(padded) for _ in sizes]

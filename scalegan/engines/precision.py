@@ -1,4 +1,4 @@
-"""The arithmetic of a run."""
+"""The arithmetic precision of a run."""
 
 import contextlib
 
@@ -8,7 +8,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_precision(asked: str, device: torch.device) -> str:
-    """`auto` is bf16 where the device computes it natively, and fp32 elsewhere."""
+    """Resolves `auto`: bf16 if the device computes it natively, else fp32."""
     if asked != "auto":
         return asked
     if device.type == "cuda":
@@ -17,5 +17,5 @@ def choose_precision(asked: str, device: torch.device) -> str:
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager:
-    """What networks run in: nothing for fp32, torch's autocast for bf16 and fp16."""
+    """The context that networks run in: none for fp32, torch's autocast for bf16 and fp16."""
     return contextlib.nullcontext() if precision == "fp32" else torch.autocast(device.type, DTYPES[precision])

@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among its peers; in a group of one, nothing below communicates.
+    """This process and its peers; with one rank, no method communicates.
 
-    `control` and `saver` are CPU groups beside the one that gradients use: a checkpoint written in the background
-    on that one would wait for training, and training for it.
+    `control` and `saver` are CPU groups, separate from the one for gradients: if they shared it, background checkpoints
+    and training would wait for each other.
     """
 
     rank: int
@@ -52,10 +52,10 @@ class Ranks:
         return values
 
     def together(self, work: Callable[[], T]) -> T:
-        """What `work` gives here; where it fails on one rank it fails on all.
+        """Returns `work()`, or raises on all ranks if it fails on one.
 
         Raises:
-            SharedError: the first rank's UserError.
+            SharedError: with the UserError of the first rank that failed.
         """
         result, error = None, None
         try:
@@ -68,14 +68,14 @@ class Ranks:
         return result
 
     def wait(self) -> None:
-        """Returns when every rank has come here."""
+        """Returns once every rank has called it."""
         if self.world > 1:
             dist.barrier(group=self.control)
 
 
 def take_part(lanes: int) -> bool:
-    """Whether this process is among those that train: the largest number that divides `lanes`. To be asked before
-    `join`; the others are to leave, and are not waited for."""
+    """Whether this process is among those that train: the largest number of ranks that divides `lanes`. Call it before
+    `join`; the other processes should exit, and are not waited for."""
     world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     used = max(n for n in range(1, world + 1) if lanes % n == 0)
     if used < world:
@@ -91,17 +91,17 @@ def join(threads: int = 0) -> Ranks:
     """Forms the group that the launcher's environment describes: NCCL on GPUs, gloo on CPUs.
 
     Raises:
-        UserError: where processes would train apart.
+        UserError: if processes would train separately.
     """
     tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))      # SLURM_NTASKS is set in a batch script too
     if tasks > 1 and "WORLD_SIZE" not in os.environ:
-        raise UserError(f"SLURM started {tasks} tasks, but none knows of the others: submit with `scalegan submit`, or "
+        raise UserError(f"SLURM started {tasks} tasks that do not know each other; submit with `scalegan submit`, or "
                         "start each task through `accelerate launch` or torchrun")
     state = PartialState(cpu=not torch.cuda.is_available())
     expected = int(os.environ.get("WORLD_SIZE", 1))
     if state.num_processes != expected:
-        raise UserError(f"the launcher started {expected} processes, but {state.num_processes} came together; "
-                        "they would train apart")
+        raise UserError(f"the launcher set WORLD_SIZE={expected}, but {state.num_processes} processes joined; start "
+                        "all of them through `accelerate launch` or torchrun")
     if threads:
         torch.set_num_threads(threads)
     if state.device.type == "cpu":
@@ -113,19 +113,19 @@ def join(threads: int = 0) -> Ranks:
 
 
 def leave() -> None:
-    """Ends the process group, where there is one."""
+    """Ends the process group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def end_with(code: int) -> None:
-    """Has this process, when it comes to its end, end at once with `code` where it was one of several.
+    """Makes this process, if it is one of several, end at once with `code` when it exits.
 
-    The threads of gloo's groups outlive them. One that still wants to free a tensor when the interpreter tears itself
-    down is made to exit inside of C++, which aborts the process: `terminate called without an active exception`.
+    The threads of gloo's groups outlive them. One that still has to free a tensor while the interpreter shuts down is
+    made to exit inside C++, which aborts the process: `terminate called without an active exception`.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        atexit.register(_end, code)     # the last registered is the first called
+        atexit.register(_end, code)     # handlers run last in, first out
 
 
 def _end(code: int) -> None:

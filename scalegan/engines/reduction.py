@@ -1,7 +1,7 @@
-"""How the vectors of all micro-batches become one: fast, or in an order that no number of ranks changes.
+"""Sums the vectors of all micro-batches: fast, or in an order that does not depend on the number of ranks.
 
-A micro-batch's vector holds its gradients, then what tracked modules observed, then the terms of the loss, so that one
-exchange serves all three.
+A micro-batch's vector holds its gradients, then the observations of tracked modules, then the terms of the loss, so
+that one exchange serves all three.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,8 @@ def fast(vector: Tensor, world: int) -> Tensor:
 
 
 def local_tree(leaf: Callable[[int], Tensor], low: int, high: int) -> Tensor:
-    """Leaves low ... high - 1, computed in order and summed as a balanced binary tree; keeps log2 of them in memory."""
+    """Computes leaves low ... high - 1 in order and sums them in a balanced binary tree; at most log2 of their number
+    are in memory at once."""
     if high - low == 1:
         return leaf(low)
     middle = low + (high - low + 1) // 2
@@ -28,9 +29,9 @@ def local_tree(leaf: Callable[[int], Tensor], low: int, high: int) -> Tensor:
 
 
 def tree_over_ranks(vector: Tensor, rank: int, world: int) -> Tensor:
-    """Continues the tree over a power of two of ranks: log2(world) exchanges with the rank one bit away.
+    """Continues the tree over ranks, a power of two: log2(world) exchanges, each with the rank that differs in one bit.
 
-    Both partners add left + right; addition of two floats commutes exactly, so all ranks end with the same bits.
+    Both partners add left and right; adding two floats commutes exactly, so all ranks end with the same bits.
     """
     distance = 1
     while distance < world:

@@ -11,10 +11,10 @@ _GROWTH_INTERVAL = 2000
 
 
 class LossScale:
-    """What a phase's loss is multiplied by, so that small gradients do not vanish in fp16.
+    """The factor by which a phase's loss is multiplied, so that small gradients do not vanish in fp16.
 
-    Halved by an overflow, doubled after 2,000 updates without one: torch's GradScaler, whose numbers and names of
-    state these are, but it asks the device at each step of an optimizer that is not fused, and belongs to DDP alone.
+    Halved after an overflow, doubled after 2,000 updates without one. Constants and state keys are those of torch's
+    GradScaler, which waits for the device at each step of an optimizer that is not fused, and works with DDP only.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -22,7 +22,7 @@ class LossScale:
         self._growth_tracker = torch.zeros((), dtype=torch.int32, device=device)
 
     def advance(self, overflow: Tensor) -> None:
-        """After an update whose gradients did, or did not, overflow (bool [])."""
+        """Adapts the scale after an update; `overflow` (bool []) says whether its gradients overflowed."""
         good = self._growth_tracker + 1
         grown = good >= _GROWTH_INTERVAL
         larger = torch.where(grown & (self.scale * 2).isfinite(), self.scale * 2, self.scale)

@@ -1,4 +1,4 @@
-"""Norm groups larger than what a rank holds: neighbouring ranks share their sums."""
+"""Norm groups larger than a micro-batch: neighbouring ranks share their sums."""
 
 import torch
 import torch.distributed as dist
@@ -10,7 +10,7 @@ from scalegan.models.layers.batchnorm import GroupedBatchNorm
 
 
 class _SumOverRanks(torch.autograd.Function):
-    """All-reduce whose backward is itself, and so is differentiable any number of times."""
+    """All-reduce that is its own backward, and so can be differentiated any number of times."""
 
     @staticmethod
     def forward(ctx: object, value: Tensor, group: dist.ProcessGroup) -> Tensor:
@@ -25,14 +25,14 @@ class _SumOverRanks(torch.autograd.Function):
 
 
 def span_norm_groups(game: Game, ranks: Ranks, micro_batch: int) -> None:
-    """Where a norm group is larger than a micro-batch, lets the neighbouring ranks that hold the rest share it."""
+    """Lets neighbouring ranks share each norm group that is larger than a micro-batch."""
     norms = [m for m in game.modules() if isinstance(m, GroupedBatchNorm)]
     batch = micro_batch * ranks.world
     sizes = {batch if m.norm_group == "batch" else m.norm_group for m in norms}
     groups: dict[int, dist.ProcessGroup] = {}
     for size in sorted(s for s in sizes if s > micro_batch and ranks.world > 1):
         count = size // micro_batch
-        for first in range(0, ranks.world, count):  # every rank takes part in making every group
+        for first in range(0, ranks.world, count):  # every rank must take part in creating every group
             members = list(range(first, first + count))
             group = dist.new_group(members)
             if ranks.rank in members:

@@ -1,1 +1,1 @@
-"""Games: who plays, what each minimises, in which order. A folder for each, and a line in `table`."""
+"""Games: the players, what each minimises, and in which order. One folder per game, and one line in `table`."""

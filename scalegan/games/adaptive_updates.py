@@ -1,4 +1,4 @@
-"""The adaptive rule: more updates for the phase whose loss is overwhelmingly higher."""
+"""More updates per iteration for the phase whose loss is far higher."""
 
 from collections.abc import Sequence
 
@@ -10,16 +10,17 @@ from scalegan.losses import Terms
 
 
 class AdaptiveUpdates(nn.Module):
-    """Of two phases, the one whose last loss L is positive and above `ratio` times the other's size moves `updates`
-    times.
+    """Gives one of two phases `updates` updates if its last loss is positive and more than `ratio` times the magnitude
+    of the other's.
 
-    Both losses are the last update's, over the global batch, and saved. Until both are known nobody is ahead.
+    Both losses are those of the last update, over the global batch, and are saved. Until both are known, neither phase
+    gets more.
 
     Args:
-        ratio: what overwhelmingly means.
-        updates: per iteration, of the phase that lags.
-        phases: the two, by name.
-        terms: of their losses, those that are weighed: the game itself, without penalties.
+        ratio: how much higher a loss must be.
+        updates: updates per iteration of the phase that lags behind.
+        phases: names of the two phases.
+        terms: terms of their losses that are compared: the game itself, without penalties.
     """
 
     def __init__(self, ratio: float = 3.0, updates: int = 5, phases: tuple[str, str] = ("G", "D"),
@@ -29,7 +30,7 @@ class AdaptiveUpdates(nn.Module):
         self.register_buffer("losses", torch.full((2,), torch.nan))
 
     def repeats(self, phase: Phase) -> int:
-        """How often a phase moves in this iteration."""
+        """Number of updates of a phase in this iteration."""
         if phase.name not in self.phases:
             return phase.updates
         losses = self.losses.tolist()
@@ -38,7 +39,7 @@ class AdaptiveUpdates(nn.Module):
 
     @torch.no_grad()
     def after(self, phase: Phase, figures: Terms) -> None:
-        """To be told of every update."""
+        """Records the loss; to be called after every update."""
         if phase.name in self.phases:
             loss = sum(figures[name] for name in self.terms if name in figures)
             self.losses[self.phases.index(phase.name)] = loss.to(self.losses.dtype)

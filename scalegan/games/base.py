@@ -1,4 +1,4 @@
-"""What a game is made of: players, phases, the batch that a phase's loss is given, and what leaves the game."""
+"""Building blocks of a game: players, phases, the batch passed to a phase's loss, and exports."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ from scalegan.randomness import Draws
 if TYPE_CHECKING:
     from scalegan.config import Recipe
 
-_TRIES = 8      # draws for a condition that differs
+_TRIES = 8      # draws in which to find a condition that differs
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Sample:
 
     Args:
         data: images [n, C, H, W] in [-1, 1], or points [n, 2].
-        condition: classes [n], attributes [n, K] or vectors [n, dim] of each; or None.
-        record: number of each in its set, int64 [n] on the CPU; or None.
+        condition: classes [n], attributes [n, K] or vectors [n, dim]; or None.
+        record: index of each sample in its dataset, int64 [n] on the CPU; or None.
     """
 
     data: Tensor
@@ -46,12 +46,12 @@ class Batch:
     """The samples of one micro-batch, as a phase sees them.
 
     Args:
-        streams: samples by stream, the game's first first.
-        draws: random numbers of the micro-batch, keyed by phase and position.
-        tables: by stream, the conditions of all its records.
+        streams: samples by stream, in the game's order.
+        draws: random numbers for the micro-batch, keyed by phase and position.
+        tables: conditions of all records, by stream.
         images: real images taken before this batch, for schedules.
-        figures: what a loss wants to see in the log beside its terms; means over the micro-batch.
-        given: by stream, conditions that `condition` returns in place of drawn ones.
+        figures: further figures that a loss adds to the log; means over the micro-batch.
+        given: conditions by stream that `condition` returns instead of drawing them.
     """
 
     streams: Mapping[str, Sample]
@@ -64,7 +64,7 @@ class Batch:
     @classmethod
     def of(cls, reals: Tensor, draws: Draws, condition: Tensor | None = None, fake_condition: Tensor | None = None,
            images: int = 0) -> "Batch":
-        """The batch of a game with one stream, `real`."""
+        """A batch for a game with a single stream, `real`."""
         given = {} if fake_condition is None else {"real": fake_condition}
         return cls({"real": Sample(reals, condition)}, draws, images=images, given=given)
 
@@ -83,20 +83,20 @@ class Batch:
 
     @property
     def reals(self) -> Tensor:
-        """Samples of the first stream."""
+        """Data of the first stream."""
         return self.streams[self.first].data
 
     @property
     def labels(self) -> Tensor | None:
-        """Their conditions."""
+        """Conditions of the first stream."""
         return self.streams[self.first].condition
 
     def condition(self, stream: str | None = None, different: bool = False) -> Tensor | None:
-        """Conditions for fakes, [n] or [n, K]: those of records drawn at random, so from the data's own distribution.
+        """Conditions for fakes, [n] or [n, K], taken from random records and so from the data's own distribution.
 
         Args:
-            stream: whose; the first one's by default.
-            different: each is to differ from its sample's own, as far as eight draws find one that does.
+            stream: the stream to take them from; the first by default.
+            different: make each differ from its sample's own condition, if one of eight draws does.
         """
         stream = stream or self.first
         if stream in self.given:
@@ -115,21 +115,21 @@ class Batch:
 
 @dataclass(frozen=True)
 class Phase:
-    """One move of the game: `players` minimise the sum of what `loss` returns, all others are frozen.
+    """One move of the game: `players` minimise the sum of the terms that `loss` returns; all others are frozen.
 
     Args:
-        name: prefix of its figures in the log, and key of its draws: "D", "D.r1", "G".
-        players: who moves.
-        loss: named scalar terms of a batch, each a mean over the samples.
+        name: prefix of its figures in the log and key of its draws, such as "D", "D.r1" or "G".
+        players: the players that move.
+        loss: function from a batch to named scalar terms, each a mean over the samples.
         updates: updates per iteration.
-        fresh_batch: take a batch from the streams for each update, or share the last one.
-        every: of a lazy penalty: moves once per `every` updates of its player's main phase.
-        main_updates: of a lazy penalty: the main phase's updates per iteration, as `scalegan plan` is to take them.
-        main: of a lazy penalty: the main phase's name; what stands before the dot of its own by default.
-        step_with: a later phase of the iteration, of other players: gradients of both are taken before either steps.
-            It has one update an iteration, whatever `repeats` says.
-        between: (start, end) in images: it moves from `start` on, until `end`; an end of None never comes.
-        draws: another phase, whose last update's draws this one sees: its latents and codes.
+        fresh_batch: take a new batch from the streams for each update instead of reusing the last one.
+        every: for a lazy penalty: moves once per `every` updates of its main phase.
+        main_updates: for a lazy penalty: the main phase's updates per iteration, as `scalegan plan` assumes them.
+        main: for a lazy penalty: the main phase's name; by default the part of `name` before the dot.
+        step_with: a later phase of the iteration, with other players: both compute their gradients before either
+            steps. A phase with `step_with` has one update per iteration, whatever `repeats` returns.
+        between: (start, end) in images: the phase moves from `start` until `end`, or for ever if `end` is None.
+        draws: another phase, whose last update's draws (latents, codes) this one reuses.
     """
 
     name: str
@@ -145,12 +145,12 @@ class Phase:
     draws: str = ""
 
     def due(self, images: int, before: int, now: int) -> bool:
-        """Whether it moves in this iteration.
+        """Whether the phase moves in this iteration.
 
         Args:
-            images: taken before this iteration.
-            before, now: of a lazy penalty: updates of the main phase before this iteration, and by now. One that was
-                skipped because something was not finite counts, as it does for the draws.
+            images: real images taken before this iteration.
+            before, now: for a lazy penalty: updates of the main phase before this iteration, and so far. An update
+                that was skipped because a value was not finite counts, as it does for the draws.
         """
         start, end = self.between
         if images < start or (end is not None and images >= end):
@@ -159,19 +159,19 @@ class Phase:
 
     @property
     def of(self) -> str:
-        """The main phase of a lazy penalty; itself otherwise."""
+        """Name of a lazy penalty's main phase; otherwise the phase's own name."""
         return self.main or (self.name.partition(".")[0] if self.every > 1 else self.name)
 
 
 @dataclass(frozen=True)
 class Export:
-    """A network that leaves the game: for `export`, `load`, and commands.
+    """A network that a game offers to `scalegan export`, `scalegan.load` and other commands.
 
     Args:
-        players: whose weights it has; of several, composed in this order.
-        inputs: what it takes, in order: "z", "condition", "image", "grey", "low", ...
-        output: what it gives: "image", "volume", "points", "vector" or "logits".
-        averaged: with the moving averages of these weights.
+        players: players it consists of; several are composed in this order.
+        inputs: its inputs, in order: "z", "condition", "image", "grey", "low", ...
+        output: its output: "image", "volume", "points", "vector" or "logits".
+        averaged: use the moving averages of the weights.
     """
 
     players: tuple[str, ...]
@@ -182,15 +182,15 @@ class Export:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a picture, or a figure over held-out data, is made of.
+    """Inputs for a picture, or for a figure over held-out data.
 
     Args:
-        draws: of `count` samples.
-        conditions: by stream; where there are classes and nothing else was asked for, column i shows class i.
-        columns: that the picture has.
-        real: gives `count` samples of every stream, as the networks see them; only asked where they are needed.
+        draws: random numbers for `count` samples.
+        conditions: conditions by stream; for classes, unless others were requested, column i shows class i.
+        columns: columns of the picture.
+        real: returns `count` samples of every stream, as the networks see them; called only if they are needed.
         psi: truncation.
-        noise: of style-based generators: "const", or "random" from the draws.
+        noise: for style-based generators: "const", or "random" from the draws.
     """
 
     draws: Draws
@@ -215,17 +215,17 @@ class Preview:
 
 
 class Game(nn.Module):
-    """The players, their phases, and what leaves the game. Knows no device, rank, precision or file.
+    """The players, their phases and the exports; independent of device, rank, precision and files.
 
-    A subclass is made by `make`, and sets, in __init__, its networks as attributes and:
+    Subclasses are built by `make`. Their __init__ sets the networks as attributes, and:
         players: networks by player; they partition the parameters, and each has an optimizer.
         phases: the moves of an iteration, in order; the first takes a fresh batch.
-        compiled: the players as they are called where nothing is differentiated twice: themselves, or compiled.
-        exports: networks that leave the game, by name.
-        default: the export that `scalegan.load` gives where none is named.
-        target: the stream that `fakes` are held against; the first one where it is empty.
-        fixed: frozen networks that losses use; never in a checkpoint, their digests are part of the run's identity.
-        bounds: of players whose weights are cut back to [-bound, bound] after each of their updates.
+        compiled: what to call for each player if nothing is differentiated twice: the network, or a compiled version.
+        exports: exported networks, by name.
+        default: the export that `scalegan.load` returns if none is named.
+        target: the stream that `fakes` are compared with; the first if empty.
+        fixed: frozen networks that losses use; not in checkpoints, but their digests are part of the run's identity.
+        bounds: bound by player: its weights are clipped to [-bound, bound] after each of its updates.
     """
 
     players: dict[str, nn.Module]
@@ -239,21 +239,21 @@ class Game(nn.Module):
 
     @classmethod
     def make(cls, recipe: "Recipe", specs: Mapping[str, Spec]) -> "Game":
-        """The whole game of a recipe over streams of these samples.
+        """Builds a recipe's game for streams with these specs.
 
         Raises:
-            RecipeError: where the recipe's networks do not fit each other or the samples.
+            RecipeError: if the recipe's networks do not fit each other or the samples.
         """
-        raise TypeError(f"{cls.__name__} does not say how it is made of a recipe")
+        raise TypeError(f"{cls.__name__} must implement make()")
 
     @classmethod
     def player(cls, recipe: "Recipe", specs: Mapping[str, Spec], name: str) -> nn.Module:
-        """One player alone, for `load`."""
+        """Builds a single player, for `scalegan.load`."""
         return cls.make(recipe, specs).players[name]
 
     @classmethod
     def compose(cls, export: Export, parts: Sequence[nn.Module]) -> nn.Module:
-        """The network of an export from its players': each takes what the one before it gives."""
+        """Composes an export from its players' networks: each takes the output of the one before."""
         return parts[0] if len(parts) == 1 else nn.Sequential(*parts)
 
     @property
@@ -264,31 +264,31 @@ class Game(nn.Module):
 
     @torch.no_grad()
     def draw(self, networks: Mapping[str, nn.Module], preview: Preview) -> Mapping[str, Tensor]:
-        """The run's picture, by column: images [count, C, H, W] or points [count, 2]; a grid where there is but one.
+        """The run's picture, by column: images [count, C, H, W] or points [count, 2]; a single column makes a grid.
 
         Args:
-            networks: by export.
+            networks: networks by export.
         """
         return {"samples": self.fakes(networks, preview)}
 
     @torch.no_grad()
     def fakes(self, networks: Mapping[str, nn.Module], preview: Preview) -> Tensor:
-        """What evaluations measure, [count, ...]: samples of the default export."""
+        """Samples for evaluation, [count, ...], from the default export."""
         return generate(networks[self.default], preview.draws, preview.condition, preview.psi, preview.noise)
 
     def decode(self, images: Tensor) -> Tensor:
-        """Pictures of what the game makes, where that is latents."""
+        """Decodes what the game generates to images, for games that generate latents."""
         return images
 
     def repeats(self, phase: Phase) -> int:
-        """How often a phase moves in this iteration; the same on all ranks."""
+        """Number of updates of a phase in this iteration; the same on all ranks."""
         return phase.updates
 
     def after(self, phase: Phase, figures: Terms) -> None:
-        """Told of each update, with its terms and figures as means over the global batch."""
+        """Called after each update, with its terms and figures as means over the global batch."""
 
     def _apply(self, fn: Callable, recurse: bool = True) -> Any:
-        """Moves frozen networks too, which are no modules of the game's."""
+        """Includes the frozen networks, which are not registered as submodules."""
         for network in self.fixed.values():
             network._apply(fn, recurse)
         return super()._apply(fn, recurse)

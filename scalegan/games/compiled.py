@@ -1,4 +1,4 @@
-"""Networks as compiled code (torch.compile), for passes that are differentiated at most once.
+"""Compiled networks (torch.compile), for passes that are differentiated at most once.
 
 AOTAutograd cannot differentiate twice, so gradient penalties call the network itself.
 """
@@ -16,14 +16,14 @@ from torch import nn
 from scalegan.errors import RecipeError
 from scalegan.models.layers.tracked import tracked_modules
 
-warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`")  # of constants
+warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`")  # caches only constants
 
 
 class Compiled:
-    """Calls `network`, or any module of its, as compiled code; everything else about it is the network's own.
+    """Calls `network`, or any of its submodules, as compiled code; all other attributes are the network's own.
 
-    It is no module: names, parameters and state stay those of the network, and so does a checkpoint. Shapes are
-    static, for a resumed run must meet the same code: a micro-batch always has the same samples.
+    It is not an nn.Module: names, parameters, state and checkpoints stay those of the network. Shapes are static,
+    because a resumed run must execute the same code; micro-batches always have the same size.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -40,7 +40,7 @@ class Compiled:
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         if self._run is None:
             self._run = torch.compile(self._network, dynamic=False)
-        # Compiled for modules that have observed nothing, it would be compiled again for those that have.
+        # Tracked modules enter empty on every call: once they had observed something, Dynamo would recompile.
         before = [module.take() for module in self._tracked]
         try:
             return self._run(*inputs, **options)
@@ -50,11 +50,11 @@ class Compiled:
 
 
 def check_compiler(device: torch.device) -> None:
-    """Raises RecipeError where torch.compile would find nothing to compile with."""
+    """Raises RecipeError if torch.compile would not find a compiler."""
     if device.type == "cpu":
         name = os.environ.get("CXX", "g++")
         if shutil.which(name) is None:
-            raise RecipeError(f"engine.compile=true needs a C++ compiler, and there is no {name}: install g++, name "
-                            "another in the environment variable CXX, or set engine.compile=false")
+            raise RecipeError(f"engine.compile=true needs a C++ compiler, but {name} was not found: install g++, set "
+                              "the environment variable CXX to another, or set engine.compile=false")
     elif find_spec("triton") is None:
         raise RecipeError("engine.compile=true needs triton on a GPU: pip install triton, or set engine.compile=false")

@@ -1,4 +1,4 @@
-"""How a game makes fakes from keyed draws."""
+"""Fakes from keyed draws."""
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,8 @@ class StyledFakes:
     """Fakes of a style-based G: mixed styles and keyed noise (Karras et al., 2019, sections 3.1 and 3.2).
 
     Args:
-        mixing: probability that a sample takes its styles, from a random layer on, from a second latent. It is drawn
-            for each sample; the published code draws it once for the samples of a GPU.
+        mixing: probability that a sample takes its styles from a second latent, from a random layer on. It is drawn
+            per sample; the published code draws it once per GPU.
     """
 
     def __init__(self, mixing: float) -> None:
@@ -40,7 +40,7 @@ class StyledFakes:
 
     @staticmethod
     def noise(generator: nn.Module, batch: Batch):
-        """What a synthesis layer asks for its noise: (name, shape [n, 1, H, W]) -> Tensor."""
+        """The synthesis layers' source of noise: (name, shape [n, 1, H, W]) -> Tensor."""
         planes = {name: batch.draws.normal(f"noise/{name}", *shape)
                   for name, shape in generator.synthesis.noise_shapes().items()}
         return lambda name, shape: planes[name]

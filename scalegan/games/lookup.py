@@ -1,4 +1,4 @@
-"""A game's class by the name of its folder."""
+"""Looks up a game's class by the name of its folder."""
 
 from importlib import import_module
 

@@ -10,17 +10,17 @@ _KEEP, _SWAP = -1, 0.5
 
 
 class Pool(Tracked):
-    """Shows D fakes of the past among those of today.
+    """Mixes past fakes into those that D sees.
 
-    Until it is full every fake goes in and is shown itself. Then each fake is, by a draw of one half, shown itself, or
-    takes the place of one from the pool, which is shown instead. Places are those that were filled before the update,
-    so that a sample's fate depends on its own draws and its place in the global batch alone; of two fakes that take the
-    same place the later one stays. What goes in is committed once the update was made, on all ranks alike.
+    Until the pool is full, every fake is stored and also returned itself. After that, each fake is with probability 1/2
+    returned itself, or else swapped with a stored one, which is returned instead. Swaps use the pool as it was before
+    the update, so a sample's outcome depends only on its own draws and its position in the global batch; if two fakes
+    go to the same slot, the later one stays. New fakes are committed after the update, identically on all ranks.
 
     Args:
-        size: places, over all lanes; 0 shows every fake itself.
-        shape: of a fake, such as [C, H, W].
-        batch_size: global.
+        size: number of fakes it holds, over all lanes; 0 returns every fake itself.
+        shape: shape of a fake, such as [C, H, W].
+        batch_size: global batch size.
     """
 
     def __init__(self, size: int, shape: tuple[int, ...], batch_size: int) -> None:
@@ -30,13 +30,13 @@ class Pool(Tracked):
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
 
     def exchange(self, batch: Batch, fakes: Tensor, name: str = "pool") -> Tensor:
-        """Fakes [n, ...] of a micro-batch to those that D is to see, without a gradient.
+        """Exchanges a micro-batch's fakes [n, ...] for those that D is to see, detached.
 
-        Once for each micro-batch.
+        Call it once per micro-batch.
 
         Args:
-            batch: whose draws decide.
-            name: of the draws, where a loss asks several pools.
+            batch: the micro-batch, whose draws decide.
+            name: prefix of the draws' names, for a loss that uses several pools.
         """
         fakes = fakes.detach()
         if not self.size:
@@ -51,12 +51,12 @@ class Pool(Tracked):
         return torch.where(swaps.view(-1, *[1] * (fakes.dim() - 1)), old, fakes)
 
     def advance(self) -> None:
-        """Its state moves in `commit`."""
+        """Does nothing; `commit` updates the state."""
 
     @torch.no_grad()
     def commit(self, fakes: Tensor, into: Tensor) -> None:
         taken = into >= 0
-        # Of several for one place the last: its number is the largest that names the place.
+        # If several fakes go to one slot, the last wins: the largest index that names the slot.
         order = torch.arange(len(into), device=into.device)
         last = torch.full((self.size,), -1, device=into.device).scatter_reduce(
             0, into.clamp(min=0), torch.where(taken, order, -1), "amax")

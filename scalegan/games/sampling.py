@@ -1,4 +1,4 @@
-"""From draws to samples, for any generator: each network tells how its latents are distributed."""
+"""Samples from draws, for any generator: each network declares the distribution of its latents."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from scalegan.randomness import Draws
 
 
 def latents(generator: nn.Module, draws: Draws) -> Tensor:
-    """z [n, latent_dim] of the distribution that the generator names in `latent`: "normal", "uniform" in [-1, 1], or a
+    """z [n, latent_dim] from the distribution in the generator's `latent`: "normal", "uniform" in [-1, 1], or a
     function of draws."""
     if callable(generator.latent):
         return generator.latent(draws)
@@ -30,7 +30,7 @@ def style_of(generator: nn.Module, psi: float = 1.0) -> dict[str, Any]:
 
 def generate(generator: nn.Module, draws: Draws, condition: Tensor | None, psi: float = 1.0,
              noise: str = "const") -> Tensor:
-    """Samples [n, ...], each of its own draws alone; `noise` of a style-based generator is "const", or "random" from
+    """Samples [n, ...], each from its own draws alone; `noise` of a style-based generator is "const", or "random" from
     the draws."""
     z = latents(generator, draws)
     if noise == "random" and is_styled(generator):
@@ -40,7 +40,7 @@ def generate(generator: nn.Module, draws: Draws, condition: Tensor | None, psi: 
 
 
 def one_batch_at_a_time(generator: nn.Module, draws: Draws, condition: Tensor | None, psi: float, batch: int) -> Tensor:
-    """The same, for many."""
+    """`generate` in batches of `batch` samples."""
     parts = []
     for first in range(0, len(draws), batch):
         part = slice(first, first + batch)

@@ -1,5 +1,5 @@
-"""The table of games. A game's line in `GAMES` is all that the rest of the house knows of it: its folder has its keys
-(`settings.py`, a dataclass whose `name` is the folder's) and its players and phases (`game.py`, a `Game`).
+"""The table of games. A line in `GAMES` is all that registers a game; its folder holds its keys (`settings.py`, a
+dataclass whose `name` is the folder's) and its players and phases (`game.py`, a `Game`).
 """
 
 from dataclasses import is_dataclass
@@ -16,12 +16,12 @@ GAMES = (
 
 
 def settings_of(name: str) -> type:
-    """The dataclass of a game's keys; imports no torch."""
+    """The dataclass of a game's keys; does not import torch."""
     return own_class(import_module(f"scalegan.games.{name}.settings"), is_dataclass)
 
 
 def own_class(module: Any, fits: Any) -> type:
-    """The last class that a module defines itself and that fits."""
+    """The last of the module's own classes that satisfies `fits`."""
     found = [kind for kind in vars(module).values()
              if isinstance(kind, type) and kind.__module__ == module.__name__ and fits(kind)]
     return found[-1]
@@ -32,4 +32,4 @@ def _named(value: Any) -> Any:
 
 
 _SETTINGS = tuple(settings_of(name) for name in GAMES)
-Game = Annotated[Union[_SETTINGS], Field(discriminator="name"), BeforeValidator(_named)]  # noqa: UP007 -- of a tuple
+Game = Annotated[Union[_SETTINGS], Field(discriminator="name"), BeforeValidator(_named)]  # noqa: UP007 -- from a tuple

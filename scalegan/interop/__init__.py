@@ -1,8 +1,8 @@
-"""Public reference implementations' weights in our networks.
+"""Loads the weights of public reference implementations into our networks.
 
-Each function takes a state dict of plain tensors and returns our module in eval mode, whose outputs are those of the
-reference. Shapes tell the architecture; what they do not tell is a keyword. Nothing is drawn, and nothing is shared
-with the state dict. Meta tensors give a model on the meta device.
+Each function takes a state dict of plain tensors and returns our module in eval mode, with the same outputs as the
+reference. The architecture follows from the shapes; what they do not determine is a keyword argument. No random numbers
+are drawn, and no memory is shared with the state dict. Meta tensors give a model on the meta device.
 """
 
 from scalegan.interop.biggan import biggan_discriminator, biggan_generator

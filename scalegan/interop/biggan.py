@@ -20,7 +20,7 @@ _NAMES = (
     (r"^to_rgb\.", "output_layer.2."),
     (r"^embedding\.", "embed."),
 )
-# Spectral values and further singular vectors do not enter the outputs.
+# The outputs do not depend on singular values, nor on further singular vectors.
 _IGNORED = r"\.(sv\d+|u[1-9]\d*|num_batches_tracked|accumulation_counter)$"
 
 
@@ -28,7 +28,7 @@ def biggan_generator(state_dict: State, *, bn_eps: float = 1e-5, sn_eps: float =
     """From the `Generator` of ajbrock/BigGAN-PyTorch (BigGAN.py).
 
     bn_eps is `BN_eps` (1e-5; 1e-4 in the weights converted from TF-Hub), sn_eps is `SN_eps`. Standing statistics are
-    taken where they were accumulated. Synchronised BatchNorm computes, in eval mode, what it does in training.
+    used if they were accumulated. Synchronised BatchNorm computes, in eval mode, what it does in training.
     """
     reference = Reference(state_dict, "ajbrock/BigGAN-PyTorch's Generator", ignored=_IGNORED)
     blocks = reference.count(r"blocks\.(\d+)\.0\.conv1\.weight")
@@ -85,8 +85,8 @@ def _tensor(reference: Reference, name: str) -> Tensor:
         return reference.take(other).flatten()
     if not leaf.startswith("running_"):
         return reference.take(other)
-    stored = leaf.replace("running", "stored")              # by its own norm, or by torch's synchronised one
+    stored = leaf.replace("running", "stored")              # from its own norm, or torch's synchronised one
     value = reference.take(f"{owner}.{stored}", f"{owner}.bn.{stored}", f"{owner}.bn.{leaf}")
-    # Standing statistics are kept as sums over this many forwards.
+    # Standing statistics are stored as sums over this many forward passes.
     sums = reference.tensors.get(f"{owner}.bn.accumulation_counter")
     return value if sums is None or sums.is_meta or sums == 0 else value / sums

@@ -1,6 +1,6 @@
-"""Other implementations' checkpoint files, read without running anything that they carry.
+"""Reads other implementations' checkpoint files without running any code in them.
 
-`.safetensors` and torch's own files hold tensors. NVIDIA's pickles hold networks, whose classes come along as source
+`.safetensors` and torch's own files hold tensors. NVIDIA's pickles hold networks together with their classes' source
 text: here they become inert records of parameters and buffers, and every other global is refused.
 """
 
@@ -18,25 +18,25 @@ from torch import Tensor
 
 from scalegan.errors import UserError
 
-#: Where a file has several networks, in the order of preference: averages before what was trained.
+#: Keys to look for in a file with several networks, in order of preference: averaged weights first.
 GENERATORS = ("G_ema", "g_ema", "ema", "params_ema", "generator_ema", "netG_ema", "G", "g", "netG", "generator", "gen",
               "state_dict", "model", "params")
 
 
 class Record:
-    """What a pickle says about an object, as data. Nothing of the object's own class is imported or run."""
+    """The state of a pickled object, as data. The object's own class is neither imported nor run."""
 
     state: Mapping[str, Any] = {}
 
     def __init__(self, *arguments: object, **keywords: object) -> None:
-        """Whatever the class was called with says nothing."""
+        """Ignores the arguments that the class was called with."""
 
     def __setstate__(self, state: Any) -> None:
         attributes, slots = state if isinstance(state, tuple) and len(state) == 2 else (state, None)
         self.state = {**(attributes or {}), **(slots or {})}
 
     def tensors(self, prefix: str = "") -> dict[str, Tensor]:
-        """The state dict of the module that this was."""
+        """The state dict of the pickled module."""
         found: dict[str, Tensor] = {}
         unsaved = self.state.get("_non_persistent_buffers_set", ())
         for group in ("_parameters", "_buffers"):
@@ -48,14 +48,14 @@ class Record:
 
 
 class PlainDict(dict):
-    """NVIDIA's EasyDict: a dict, whose attributes are its items."""
+    """NVIDIA's EasyDict: a dict whose items are also its attributes."""
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self.update(state)
 
 
 def _persistent(meta: Mapping[str, Any]) -> Record:
-    """In place of `torch_utils.persistence._reconstruct_persistent_obj`, which would run meta["module_src"]."""
+    """Replaces `torch_utils.persistence._reconstruct_persistent_obj`, which would run meta["module_src"]."""
     record = Record()
     record.__setstate__(meta["state"])
     return record
@@ -66,7 +66,7 @@ def _storage(data: bytes) -> Any:
 
 
 def _bytes(text: str, encoding: str) -> bytes:
-    """How bytes are written for Python 2."""
+    """Decodes bytes that were pickled for Python 2."""
     return text.encode("latin1")
 
 
@@ -92,27 +92,27 @@ _ADMITTED: dict[tuple[str, str], Callable] = {
 
 
 class NetworkUnpickler(pickle.Unpickler):
-    """Admits tensors, storages, plain containers, and modules as inert records."""
+    """Admits only tensors, storages, plain containers, and modules as inert records."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _ADMITTED:
             return _ADMITTED[module, name]
         if module == "torch" and isinstance(found := vars(torch).get(name), torch.dtype):
             return found
-        # Modules without source text, in the order of their definition: torch's own, and R3GAN's inner networks.
+        # Modules that come without source text: torch's own, and R3GAN's inner networks.
         if module.startswith("torch.nn.modules.") or module.split(".")[0] == "R3GAN":
             return type(name, (Record,), {})
         raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is neither a tensor nor a container")
 
 
 def read(path: Path) -> Any:
-    """What is in the file: tensors in nested dictionaries.
+    """The file's content: tensors in nested dictionaries.
 
     Raises:
-        UserError: where it cannot be read, or holds what could run.
+        UserError: if the file cannot be read, or holds anything that could run.
     """
     if not path.is_file():
-        raise UserError(f"there is no file {path}")
+        raise UserError(f"{path} does not exist, or is not a file")
     readers = {".safetensors": load_file, ".pkl": _unpickled}
     try:
         return readers.get(path.suffix, _torch_file)(path)
@@ -131,7 +131,7 @@ def _torch_file(path: Path) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """One line of it. torch's is a page, whose first lines advise to load without the safety."""
+    """One line of the message. torch's is a page long, and starts by advising to turn off weights_only."""
     text = str(error)
     if isinstance(error, pickle.UnpicklingError) and "WeightsUnpickler error:" in text:
         text = text.split("WeightsUnpickler error:")[1].strip()
@@ -142,26 +142,26 @@ def state_dict(content: Any, key: str | None = None) -> dict[str, Tensor]:
     """The generator's tensors.
 
     Args:
-        content: of `read`.
-        key: of the network in it, such as `G_ema` or `state_dict.netG`; its last parts may be a prefix of names.
+        content: what `read` returned.
+        key: key of the network, such as `G_ema` or `state_dict.netG`; its last parts may be a prefix of tensor names.
 
     Raises:
-        UserError: where there is no such key, or none that is known.
+        UserError: if there is no such key, or no known one.
     """
     parts = key.split(".") if key else []
     while True:
         if isinstance(content, Record):
             content = content.tensors()
         if not isinstance(content, Mapping):
-            raise UserError(f"there is a {type(content).__name__} where a state dict should be; choose with --key")
+            raise UserError(f"found a {type(content).__name__} instead of a state dict; name another key with --key")
         if any(isinstance(value, Tensor) for value in content.values()):
             return _below(dict(content), ".".join(parts))
         known = (name for key in GENERATORS for name in (key, f"{key}_state_dict") if name in content)
         chosen = parts.pop(0) if parts else next(known, None)
         if chosen not in content:
-            missing = f"no '{chosen}'" if chosen else "no generator of a known key"
-            raise UserError(f"there is {missing} in it, but {', '.join(map(str, content)) or 'nothing'}; "
-                            "choose with --key")
+            missing = f"key '{chosen}'" if chosen else "known generator key"
+            raise UserError(f"the file has no {missing} (its keys: {', '.join(map(str, content)) or 'none'}); "
+                            "choose one with --key")
         content = content[chosen]
 
 
@@ -171,5 +171,5 @@ def _below(tensors: dict[str, Any], prefix: str) -> dict[str, Tensor]:
         return tensors
     found = {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
     if not found:
-        raise UserError(f"no tensor's name starts with '{prefix}.'; the first is {next(iter(tensors))}")
+        raise UserError(f"no tensor name starts with '{prefix}.' (the first is {next(iter(tensors))}); change --key")
     return found

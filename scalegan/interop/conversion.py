@@ -1,4 +1,4 @@
-"""From another implementation's state dict to a generator that an export can describe."""
+"""Converts another implementation's state dict to a generator that can be exported."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,10 +16,10 @@ from scalegan.models.biggan import G_CHANNELS
 
 def convert(tensors: dict, family: str,
             settings: dict[str, Any] | None = None) -> tuple[nn.Module, dict[str, Any], Spec]:
-    """Our generator of a reference's state dict, the `model` keys that rebuild it, and what it makes.
+    """Our generator with a reference's weights, the `model` keys that rebuild it, and the spec of its samples.
 
     Raises:
-        UserError: where the tensors are not those of the family, or need what recipes do not have.
+        UserError: if the tensors are not those of the family, or need something that recipes cannot express.
     """
     settings = settings or {}
     try:
@@ -37,7 +37,7 @@ def convert(tensors: dict, family: str,
     return generator, described, spec
 
 
-# What a generator is, from its own shapes: channels and side of its images, and the model's keys in a recipe.
+# Read from a generator's shapes: channels and side of its images, and its `model` keys in a recipe.
 Description = tuple[int, int, dict[str, Any]]
 
 

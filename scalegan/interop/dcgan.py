@@ -10,7 +10,7 @@ from scalegan.models import dcgan
 
 
 def dcgan_generator(state_dict: State) -> dcgan.Generator:
-    """From the `Generator` of pytorch/examples/dcgan, or one with another number of such layers."""
+    """From the `Generator` of pytorch/examples/dcgan, or a variant with more or fewer such layers."""
     reference = Reference(_by_number(state_dict), "pytorch/examples' DCGAN generator",
                            ignored="num_batches_tracked$")
     kernels = [name for name, value in reference.tensors.items() if value.dim() == 4]
@@ -23,7 +23,7 @@ def dcgan_generator(state_dict: State) -> dcgan.Generator:
 
 
 def dcgan_discriminator(state_dict: State) -> dcgan.Discriminator:
-    """From the `Discriminator` of pytorch/examples/dcgan; ours gives the logit, which theirs puts through a sigmoid."""
+    """From the `Discriminator` of pytorch/examples/dcgan; ours returns the logit, theirs its sigmoid."""
     reference = Reference(_by_number(state_dict), "pytorch/examples' DCGAN discriminator",
                            ignored="num_batches_tracked$")
     kernels = [name for name, value in reference.tensors.items() if value.dim() == 4]
@@ -35,7 +35,7 @@ def dcgan_discriminator(state_dict: State) -> dcgan.Discriminator:
 
 
 def _by_number(state: State) -> State:
-    """The state in the order of its layers' numbers, where all have one: a safetensors file keeps no order."""
+    """The state dict sorted by layer number, if all names have one: safetensors files do not keep the order."""
     found = {name: re.fullmatch(r".*?(\d+)\.(\w+)", name) for name in state}
     if not all(found.values()):
         return state
@@ -46,7 +46,7 @@ def _by_number(state: State) -> State:
 
 
 def _in_order(reference: Reference, build: Callable[[], nn.Module]) -> nn.Module:
-    """Both networks hold the same tensors in the same order, whatever their names."""
+    """Fills our network in order: both hold the same tensors in the same order, whatever their names."""
     theirs = iter([name for name in reference.tensors if name in reference.left])
 
     def following(name: str) -> Tensor:

@@ -77,7 +77,7 @@ def _reference(state_dict: State, what: str) -> Reference:
         if name.endswith(".Resampler.Kernel") and not value.is_meta:
             value = value.detach().cpu().float()
             if value.shape != (4, 4) or not torch.allclose(value, torch.outer(taps, taps)):
-                raise ValueError(f"{what}: {name!r} is another resampling filter than [1, 2, 1]")
+                raise ValueError(f"{what}: {name!r} is not the resampling filter [1, 2, 1], the only one supported")
     return reference
 
 

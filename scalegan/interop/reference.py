@@ -10,14 +10,14 @@ State = Mapping[str, Tensor]
 
 
 class Reference:
-    """A state dict that is read by name, and notices what nobody asked for."""
+    """A state dict that is read by name and keeps track of unused tensors."""
 
     def __init__(self, state: State, what: str, wrappers: Iterable[str] = ("module.",), ignored: str = "$^") -> None:
         self.what, self.tensors = what, dict(state)
         for name, value in self.tensors.items():
             if not isinstance(value, Tensor):
                 raise ValueError(f"{what}: {name!r} is a {type(value).__name__}, not a tensor; "
-                                 "give the network's own state dict")
+                                 "pass the network's own state dict")
         for wrapper in wrappers:
             if self.tensors and all(name.startswith(wrapper) for name in self.tensors):
                 self.tensors = {name.removeprefix(wrapper): value for name, value in self.tensors.items()}
@@ -27,7 +27,7 @@ class Reference:
         return name in self.tensors
 
     def take(self, *names: str) -> Tensor:
-        """The first of these that is there."""
+        """The first of these tensors that exists."""
         for name in names:
             if name in self.tensors:
                 self.left.discard(name)
@@ -43,12 +43,12 @@ class Reference:
         return shape
 
     def indices(self, pattern: str) -> list[int]:
-        """The numbers that stand for the group in names of this pattern, in order."""
+        """The numbers that the pattern's group matches in names, sorted."""
         found = {int(match[1]) for name in self.tensors if (match := re.fullmatch(pattern, name))}
         return sorted(found)
 
     def count(self, pattern: str) -> int:
-        """How many there are of something that is numbered from 0."""
+        """The number of items with names of this pattern, which must be numbered from 0 without gaps."""
         found = self.indices(pattern)
         if not found or found != list(range(len(found))):
             first = pattern.replace(r"(\d+)", "0").replace("\\", "")
@@ -56,7 +56,7 @@ class Reference:
         return len(found)
 
     def fill(self, build: Callable[[], nn.Module], tensor_for: Callable[[str], Tensor]) -> nn.Module:
-        """The model with, for each name of its state dict, the reference's tensor; in eval mode."""
+        """Builds the model and gives each name of its state dict the reference's tensor; in eval mode."""
         with torch.device("meta"):              # no weights are drawn, and every buffer comes from the reference
             model = build()
         values = {}
@@ -68,14 +68,14 @@ class Reference:
             wide = torch.promote_types(value.dtype, torch.float32)
             values[name] = value.detach().to(wide, copy=True).contiguous()
         if self.left:
-            raise ValueError(f"{self.what}: {min(self.left)!r} has no place in our network "
+            raise ValueError(f"{self.what}: {min(self.left)!r} has no counterpart in our network "
                              f"({len(self.left)} such tensors)")
         model.load_state_dict(values, assign=True)
         return model.eval()
 
 
 def renamed(name: str, rules: Iterable[tuple[str, str]]) -> str:
-    """Our name in the reference's words: every rule in turn, a pattern and its replacement."""
+    """The reference's name for ours: applies every rule, a pattern and its replacement, in turn."""
     for pattern, replacement in rules:
         name = re.sub(pattern, replacement, name)
     return name

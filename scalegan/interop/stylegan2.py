@@ -1,7 +1,7 @@
 """StyleGAN2 from the weights of the official PyTorch versions (NVlabs/stylegan3, NVlabs/stylegan2-ada-pytorch).
 
-Widths, depths, resolution and conditioning follow from the tensors' names and shapes. What these do not tell is a
-keyword of our networks' with the reference's default: `conv_clamp=256` (None in stylegan2-ada-pytorch without fp16),
+Widths, depths, resolution and conditioning follow from the tensors' names and shapes. What these do not determine is a
+keyword of our networks, with the reference's default: `conv_clamp=256` (None in stylegan2-ada-pytorch without fp16),
 `mapping_lr_multiplier=0.01`, `num_half_res=4`, `w_avg_beta=0.998`; for the discriminator also `mbstd_group=4`.
 """
 
@@ -16,7 +16,7 @@ from scalegan.models.stylegan2 import Discriminator, Generator
 
 State = Mapping[str, Tensor]
 
-#: The reference's names, as patterns, and ours. The first that matches is used.
+#: Patterns for the reference's names, and our replacements. The first match is used.
 GENERATOR_NAMES = (
     (r"mapping\.w_avg", r"mapping.w_avg"),
     (r"mapping\.embed\.", r"mapping.network.embed."),
@@ -33,8 +33,8 @@ DISCRIMINATOR_NAMES = (
 )
 
 
-def stylegan2_generator(state_dict: State, **what_it_does_not_tell) -> Generator:
-    """The reference's `Generator` as ours, in eval mode."""
+def stylegan2_generator(state_dict: State, **options) -> Generator:
+    """Our generator with the weights of the reference's `Generator`, in eval mode."""
     state, what = _without_filters(state_dict), "a StyleGAN2 generator's"
     width = _widths(state, r"synthesis\.b(\d+)\.conv1\.weight", what)
     layers = _count(state, r"mapping\.fc(\d+)\.weight")
@@ -45,12 +45,12 @@ def stylegan2_generator(state_dict: State, **what_it_does_not_tell) -> Generator
             resolution=max(width), channels=_shape(state, f"synthesis.b{max(width)}.torgb.weight", what)[0],
             latent_dim=_shape(state, "mapping.fc0.weight", what)[1] - (0 if embed is None else embed.shape[0]),
             num_classes=0 if embed is None else embed.shape[1], w_dim=w_dim, mapping_layers=layers,
-            **_base_and_max(width), **what_it_does_not_tell)
+            **_base_and_max(width), **options)
     return _filled(generator, state, GENERATOR_NAMES, what)
 
 
-def stylegan2_discriminator(state_dict: State, mbstd_group: int = 4, **what_it_does_not_tell) -> Discriminator:
-    """The reference's `Discriminator` as ours, in eval mode."""
+def stylegan2_discriminator(state_dict: State, mbstd_group: int = 4, **options) -> Discriminator:
+    """Our discriminator with the weights of the reference's `Discriminator`, in eval mode."""
     state, what = _without_filters(state_dict), "a StyleGAN2 discriminator's"
     if _count(state, r"b(\d+)\.fromrgb\.weight") > 1:
         raise ValueError("the weights are those of a discriminator with input skips; only the residual and the "
@@ -66,12 +66,12 @@ def stylegan2_discriminator(state_dict: State, mbstd_group: int = 4, **what_it_d
             architecture="resnet" if any(".skip." in name for name in state) else "orig",
             cmap_dim=None if embed is None else _shape(state, "b4.out.weight", what)[0],
             mapping_layers=_count(state, r"mapping\.fc(\d+)\.weight"), mbstd_group=mbstd_group,
-            mbstd_channels=inner - out, **_base_and_max(width), **what_it_does_not_tell)
+            mbstd_channels=inner - out, **_base_and_max(width), **options)
     return _filled(discriminator, state, DISCRIMINATOR_NAMES, what)
 
 
 def _without_filters(state: State) -> dict[str, Tensor]:
-    """The state without its constant filters, which must be the binomial one."""
+    """The state dict without its constant filters, which must be binomial."""
     taps = torch.tensor(TAPS, dtype=torch.float64)
     expected = torch.outer(taps, taps) / taps.sum() ** 2
     for name, value in state.items():
@@ -85,7 +85,7 @@ def _widths(state: State, pattern: str, what: str) -> dict[int, int]:
     """Input channels of the weights whose name matches, by the resolution in that name."""
     found = {int(m[1]): value.shape[1] for name, value in state.items() if (m := re.fullmatch(pattern, name))}
     if not found:
-        raise ValueError(f"this state dict is not {what}: nothing in it is named like {pattern}")
+        raise ValueError(f"this state dict is not {what}: no name in it matches {pattern}")
     return found
 
 
@@ -117,7 +117,7 @@ def _filled(model: nn.Module, state: State, names: tuple[tuple[str, str], ...], 
               for name, value in state.items()}
     own = model.state_dict()
     wrong = ([f"lacks {name}" for name in own.keys() - copies.keys()]
-             + [f"has {name}, which is not known" for name in copies.keys() - own.keys()]
+             + [f"has {name}, which our network lacks" for name in copies.keys() - own.keys()]
              + [f"holds {name} as {list(copies[name].shape)}, not {list(own[name].shape)}"
                 for name in own.keys() & copies.keys() if own[name].shape != copies[name].shape])
     if wrong:

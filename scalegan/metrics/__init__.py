@@ -1,1 +1,1 @@
-"""What samples are worth: features, distances, and the sets that they are taken of."""
+"""Evaluation metrics: features, distances, and the image sets that they compare."""

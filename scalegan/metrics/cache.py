@@ -1,4 +1,4 @@
-"""Features of real sets, kept on disk: under their content, extractor, resize and count, so never of anything else."""
+"""A disk cache of real sets' features, keyed by content, extractor, resize and count."""
 
 from pathlib import Path
 
@@ -17,13 +17,13 @@ _LAYOUT = 1
 
 
 def path_of(content: str, extractor: Extractor, count: int) -> Path:
-    """In the folder `features` of the cache."""
+    """Path of the cached features, in the cache's folder `features`."""
     key = key_of("features", _LAYOUT, content, extractor.name, extractor.sha256, extractor.resize, count)
     return cache_root() / "features" / f"{extractor.name}-{key:016x}.safetensors"
 
 
 def read(path: Path, with_vectors: bool) -> SetFeatures | None:
-    """What was stored there; None where there is nothing, or nothing whole, or no vectors although they are needed."""
+    """The cached features; None if they are missing, damaged, or lack vectors that are needed."""
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError):
@@ -37,7 +37,7 @@ def read(path: Path, with_vectors: bool) -> SetFeatures | None:
 
 
 def write(path: Path, features: SetFeatures) -> None:
-    """Writes beside the place and renames, so that a half-written file is never read."""
+    """Writes to a temporary file and renames it, so that a half-written file is never read."""
     tensors = {"moments": features.moments.packed(), "dim": torch.tensor(features.moments.dim),
                "vectors": features.vectors, "logits": features.logits, "numbers": torch.from_numpy(features.numbers)}
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""One evaluation: samples against real images, on all ranks together, with one result on all of them."""
+"""One evaluation of samples against real images, by all ranks together, with the same result on each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,22 +25,22 @@ METRICS = ("fid", "kid", "is", "prc", "prdc", "ms_ssim", "ppl", "class_fid")
 WITHOUT_REALS = ("is", "ms_ssim", "ppl")
 MS_SSIM_PAIRS = 1000
 _ALIASES = {"fd": "fid", "class_fd": "class_fid", "isc": "is"}
-_MAX_LISTED = 20        # unreadable files that a result names
+_MAX_LISTED = 20        # unreadable files that a result lists
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is asked for.
+    """Settings of an evaluation.
 
     Args:
-        metrics: of METRICS.
-        num_samples: samples of a generator, or at most this many images of a folder; None for all.
-        num_reals: at most this many real images; None for all.
-        batch_size: images that the extractor takes at once.
+        metrics: names from METRICS.
+        num_samples: number of samples of a generator, or maximum number of images of a folder; None for all.
+        num_reals: maximum number of real images; None for all.
+        batch_size: the extractor's batch size.
         kid_subset: images in each of KID's subsets.
         bootstrap: resamples for error bars; 0 for none.
-        nearest: where the picture of nearest real images goes, or None.
-        perceptual: what turns images into vectors whose squared distance is LPIPS, or None.
+        nearest: where to save the picture of nearest real images, or None.
+        perceptual: maps images to vectors whose squared distance is LPIPS, or None.
     """
 
     metrics: tuple[str, ...]
@@ -54,7 +54,7 @@ class Settings:
 
     @property
     def keep(self) -> bool:
-        """Whether single features are needed, beside their moments."""
+        """Whether the features themselves are needed, besides their moments."""
         over_samples = {"kid", "is", "prc", "prdc", "class_fid"} & set(self.metrics)
         return bool(over_samples or self.bootstrap or self.nearest)
 
@@ -64,26 +64,26 @@ class Settings:
 
 
 def parse(names: str | tuple[str, ...]) -> tuple[str, ...]:
-    """'fid,kid' to ('fid', 'kid'). Raises UserError for a metric that there is not."""
+    """'fid,kid' to ('fid', 'kid'). Raises UserError for an unknown metric."""
     asked = [name.strip() for name in (names.split(",") if isinstance(names, str) else names) if name.strip()]
     asked = [_ALIASES.get(name, name) for name in asked]
     for name in asked:
         if name not in METRICS:
-            raise UserError(f"there is no metric '{name}': take some of {', '.join(METRICS)}")
+            raise UserError(f"there is no metric '{name}'; choose from {', '.join(METRICS)}")
     return tuple(dict.fromkeys(asked))
 
 
 def evaluate(fakes: Images | Samples, reals: Images | None, extractor: Extractor, settings: Settings, ranks: Ranks,
              show: bool = True) -> dict[str, Any]:
-    """The result, as `scalegan evaluate` prints it, on every rank.
+    """Returns the result, as `scalegan evaluate` prints it, on every rank.
 
     Args:
-        fakes: samples, or images in their place.
-        reals: what they are held against; None where no metric needs them.
+        fakes: a generator's samples, or a set of images.
+        reals: the real images to compare with; None if no metric needs them.
         show: draw progress bars on rank 0.
 
     Raises:
-        UserError: where the sets do not fit each other, or a metric does not fit them.
+        UserError: if the sets do not match each other, or a metric does not apply to them.
     """
     numbers = chosen(len(fakes), settings.num_samples, "samples")
     if reals is not None:
@@ -107,7 +107,7 @@ def evaluate(fakes: Images | Samples, reals: Images | None, extractor: Extractor
 
 
 def real_features(reals: Images, extractor: Extractor, settings: Settings, ranks: Ranks, show: bool) -> SetFeatures:
-    """The real set's features, from the cache where they are; complete on rank 0 alone."""
+    """The real set's features, from the cache if possible; complete on rank 0 only."""
     numbers = chosen(len(reals), settings.num_reals, "reals")
     path = cache.path_of(reals.content, extractor, len(numbers))
     found = cache.read(path, settings.keep) if ranks.first else None
@@ -123,25 +123,25 @@ def real_features(reals: Images, extractor: Extractor, settings: Settings, ranks
 def _check(fakes: Images | Samples, reals: Images | None, count: int, settings: Settings) -> None:
     asked = set(settings.metrics)
     if reals is None and settings.need_reals:
-        raise UserError(f"{', '.join(sorted(asked - set(WITHOUT_REALS)) or ['--nearest'])} needs real images; name "
-                        "them by --data")
+        raise UserError(f"{', '.join(sorted(asked - set(WITHOUT_REALS)) or ['--nearest'])} needs real images; "
+                        "name them with --data")
     if "ppl" in asked and not (isinstance(fakes, Samples) and fakes.style_based):
-        raise UserError(f"ppl is defined for style-based generators, and {fakes.name} is none; leave it out")
+        raise UserError(f"ppl is defined for style-based generators, which {fakes.name} is not; leave it out")
     if "ms_ssim" in asked and min(fakes.shape[1:]) < 11:
         raise UserError(f"ms_ssim needs images of 11 px or more, not {fakes.shape[2]} x {fakes.shape[1]}; leave it out")
     least = max(2, manifold.PRC_NEIGHBOURS + 1 if "prc" in asked else 0, SPLITS if "is" in asked else 0,
                 manifold.PRDC_NEIGHBOURS + 1 if "prdc" in asked else 0)
     for what, many in (("samples", count), ("real images", least if reals is None else len(reals))):
         if many < least:
-            raise UserError(f"{', '.join(settings.metrics)} needs {least} {what} at least, and there are {many}")
+            raise UserError(f"{', '.join(settings.metrics)} needs at least {least} {what}, but there are only {many}")
 
 
 def _result(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images | None, of_reals: SetFeatures | None,
             extractor: Extractor, settings: Settings) -> dict[str, Any]:
-    """What features tell; rank 0 computes it."""
+    """The part of the result that comes from features; computed on rank 0."""
     asked = settings.metrics
     if "is" in asked and of_fakes.logits is None:
-        raise UserError(f"the inception score needs class scores, which {extractor.name} does not give; leave out is")
+        raise UserError(f"the inception score needs class scores, which {extractor.name} does not have; leave out 'is'")
     on_device = [one if one is None else _moved(one, extractor.device) for one in (of_fakes, of_reals)]
     found = figures.of_features(asked, *on_device, settings.kid_subset)
     result: dict[str, Any] = {
@@ -156,7 +156,7 @@ def _result(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images | None
         found["class_fid"] = float(np.mean(list(result["by_class"].values())))
     if settings.bootstrap:
         result["standard_errors"] = figures.standard_errors(asked, *on_device, settings.kid_subset, settings.bootstrap)
-    if not extractor.official:      # a distance of other features is not the FID
+    if not extractor.official:      # a Fréchet distance of other features is not FID
         for key in {"metrics", "standard_errors"} & result.keys():
             result[key] = {name.replace("fid", "fd"): value for name, value in result[key].items()}
     for what, one in (("samples", of_fakes), ("data", of_reals)):
@@ -179,17 +179,17 @@ def _by_class(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images, of_
     def classes(source: Images | Samples, numbers: np.ndarray) -> np.ndarray:
         table = source.classes_of(numbers)
         if table is None:
-            raise UserError(f"class_fid needs classes, and {source.name} has none; leave it out")
+            raise UserError(f"class_fid needs classes, but {source.name} has none; leave it out")
         return table
 
     found = figures.by_class(of_fakes, classes(fakes, of_fakes.numbers), of_reals, classes(reals, of_reals.numbers))
     if not found:
-        raise UserError(f"no class of {fakes.name} and {reals.name} has two images in both; leave out class_fid")
+        raise UserError(f"no class has two images in both {fakes.name} and {reals.name}; leave out class_fid")
     return {reals.classes[number] if reals.classes else str(number): value for number, value in found.items()}
 
 
 def _ms_ssim(source: Images | Samples, numbers: np.ndarray, settings: Settings, ranks: Ranks) -> float:
-    """Of random pairs, of the same class where there are classes."""
+    """MS-SSIM of random pairs, each within one class if there are classes."""
     generator = np.random.Generator(np.random.Philox(key=key_of("evaluate", "ms_ssim")))
     shuffled = generator.permutation(numbers)[: 2 * MS_SSIM_PAIRS]
     classes = source.classes_of(shuffled)
@@ -216,7 +216,7 @@ def _path_length(samples: Samples, numbers: np.ndarray, extractor: Extractor, se
 
 
 def spread(count: int, work: Callable[[np.ndarray], Tensor], batch_size: int, ranks: Ranks) -> Tensor:
-    """`work` over 0 ... count - 1 in batches dealt to the ranks: its values [count], float64, on every rank."""
+    """Runs `work` on 0 ... count - 1 in batches spread over the ranks; its values [count], float64, on every rank."""
     values = torch.zeros(count, dtype=torch.float64)
 
     def share() -> None:
@@ -235,7 +235,7 @@ def _images(source: Images | Samples, numbers: np.ndarray) -> Tensor:
 
 
 class _bar:
-    """A progress bar on rank 0, as a function that advances it; nothing elsewhere."""
+    """A progress bar on rank 0, as a function that advances it; a no-op elsewhere."""
 
     def __init__(self, what: str, total: int, ranks: Ranks, show: bool) -> None:
         self.bar = Bar(what, total) if ranks.first and show else None

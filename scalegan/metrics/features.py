@@ -1,7 +1,7 @@
-"""Features of a set, computed by all ranks together, each image once, in memory that does not grow with the set.
+"""Features of a set, computed once per image by all ranks together, in memory that does not grow with the set.
 
-A set is cut into batches of consecutive numbers, the last one filled up, and rank r of W takes batches r, r + W, ...;
-so an image's features depend neither on the number of ranks nor on the images beside it.
+A set is split into batches of consecutive numbers, the last one padded, and rank r of W takes batches r, r + W, ...; so
+an image's features depend neither on the number of ranks nor on the other images in its batch.
 """
 
 import os
@@ -23,21 +23,21 @@ from scalegan.metrics.images import Images
 from scalegan.metrics.samples import Samples
 from scalegan.support.keys import key_of
 
-# Vectors of a set that metrics over samples (all but the Fréchet distance) keep; 410 MB of 2,048 features.
+# Maximum number of vectors kept for metrics over samples (all but the Fréchet distance); 410 MB at 2,048 features.
 SAMPLE_BUDGET = 50_000
-_AHEAD = 3              # batches that threads prepare while the network works
+_AHEAD = 3              # batches that threads prepare while the network is busy
 
 
 @dataclass
 class SetFeatures:
-    """What is known of a set's features.
+    """Features of a set.
 
     Args:
-        moments: of all of it.
+        moments: moments over the whole set.
         vectors, logits: [n, d] and [n, classes] on the CPU, of at most SAMPLE_BUDGET images in order of their
-            numbers; None where no metric needs them. On rank 0 alone.
-        numbers: which images those are, int64 [n].
-        unreadable: images that could not be read, by number, and why.
+            numbers; None if no metric needs them. On rank 0 only.
+        numbers: the numbers of those images, int64 [n].
+        unreadable: why images could not be read, by number.
     """
 
     moments: Moments
@@ -49,13 +49,13 @@ class SetFeatures:
 
 @dataclass(frozen=True)
 class _Batch:
-    numbers: np.ndarray         # int64 [n]: of the images that are there
-    images: Tensor | None       # [batch_size, C, H, W], the first n of which are those; None where n = 0
+    numbers: np.ndarray         # int64 [n], of the images that could be read
+    images: Tensor | None       # [batch_size, C, H, W], starting with those n; None if n = 0
     problems: dict[int, str]
 
 
 def chosen(total: int, count: int | None, purpose: str) -> np.ndarray:
-    """`count` of `total` numbers, drawn at random and sorted, the same ones always; all, where that is fewer."""
+    """`count` of `total` numbers, drawn at random but always the same, sorted; all of them if there are fewer."""
     if count is None or count >= total:
         return np.arange(total)
     generator = np.random.Generator(np.random.Philox(key=key_of("evaluate", purpose)))
@@ -67,11 +67,11 @@ def collect(source: Images | Samples, numbers: np.ndarray, extractor: Extractor,
     """The features of the images `numbers` of a set.
 
     Args:
-        keep: keep vectors and logits beside the moments.
-        advance: called with the number of images that all ranks have done since the last call, about.
+        keep: keep vectors and logits besides the moments.
+        advance: called with about the number of images that all ranks have finished since the last call.
 
     Raises:
-        UserError: where no image could be read; where images of a folder differ in shape.
+        UserError: if no image could be read, or images of a folder differ in shape.
     """
     kept = numbers[chosen(len(numbers), SAMPLE_BUDGET if keep else 0, "kept")]
     starts = range(ranks.rank * batch_size, len(numbers), ranks.world * batch_size)
@@ -105,7 +105,7 @@ class _Part(NamedTuple):
 
 def _joined(moments: Moments | None, parts: list[_Part], problems: dict[int, str], name: str,
             ranks: Ranks) -> SetFeatures:
-    """What all ranks have together: one reduction for the moments, one gathering for what is kept."""
+    """Combines all ranks' results: one reduction for the moments, one gather for what is kept."""
     dims = [dim for dim in ranks.gather(moments.dim if moments else 0) if dim]
     if not dims:
         raise SharedError(f"{name}: none of its images can be read")
@@ -145,8 +145,7 @@ def _gathered(parts: list[Tensor], ranks: Ranks, order: np.ndarray) -> Tensor | 
 
 def _loaded(source: Images | Samples, batches: list[np.ndarray], extractor: Extractor,
             batch_size: int) -> Iterator[_Batch]:
-    """Batches of full size; threads read and resize ahead of the network. Pillow, libjpeg and torch let go of the
-    interpreter while they work."""
+    """Full-size batches; threads read and resize ahead of the network. Pillow, libjpeg and torch release the GIL."""
     with ThreadPoolExecutor(min(16, max(2, os.cpu_count() or 2))) as pool:
         if isinstance(source, Samples):
             for numbers in batches:

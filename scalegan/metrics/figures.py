@@ -1,4 +1,4 @@
-"""Figures from the features of two sets, by the name under which they are asked for."""
+"""Figures from the features of two sets, by metric name."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,7 +15,7 @@ Figures = dict[str, float]
 
 
 def constants(asked: tuple[str, ...], kid_subset: int) -> dict[str, str]:
-    """What a figure depends on beside the images and their features."""
+    """What a figure depends on besides the images and their features."""
     known = {"kid": f"cubic kernel, {kernel.SUBSETS} subsets of {kid_subset}, seed {kernel.SEED}",
              "is": f"{inception_score.SPLITS} splits, seed {inception_score.SEED}",
              "prc": f"k = {manifold.PRC_NEIGHBOURS}, balls with their boundary",
@@ -50,8 +50,8 @@ OF_FEATURES: Mapping[str, Callable[[SetFeatures, SetFeatures | None], Figures]] 
 
 
 def of_features(asked: tuple[str, ...], fakes: SetFeatures, reals: SetFeatures | None, kid_subset: int) -> Figures:
-    """The figures of `asked`, those of other names left out. Where both prc and prdc are asked for, whose k differ, the
-    plain names `precision` and `recall` are prc's, and prdc's are called after it."""
+    """The figures of those `asked` metrics that features determine. If they include both prc and prdc, whose k differ,
+    `precision` and `recall` are prc's, and prdc's get the prefix `prdc_`."""
     found: Figures = {}
     for name, work in {**OF_FEATURES, "kid": partial(kid, subset=kid_subset)}.items():
         if name not in asked:
@@ -63,7 +63,7 @@ def of_features(asked: tuple[str, ...], fakes: SetFeatures, reals: SetFeatures |
 
 def by_class(fakes: SetFeatures, fake_classes: np.ndarray, reals: SetFeatures,
              real_classes: np.ndarray) -> dict[int, float]:
-    """The Fréchet distance within each class that both sets have twice or more (Miyato & Koyama's intra-FID, 2018)."""
+    """The Fréchet distance within each class with two or more images in both sets (intra-FID, Miyato & Koyama 2018)."""
     found = {}
     for number in np.intersect1d(fake_classes, real_classes).tolist():
         of_fakes, of_reals = np.flatnonzero(fake_classes == number), np.flatnonzero(real_classes == number)
@@ -74,7 +74,7 @@ def by_class(fakes: SetFeatures, fake_classes: np.ndarray, reals: SetFeatures,
 
 def standard_errors(asked: tuple[str, ...], fakes: SetFeatures, reals: SetFeatures | None, kid_subset: int,
                     resamples: int) -> Figures:
-    """Standard deviation of each figure over sets drawn from the two with replacement (Efron, 1979)."""
+    """Standard deviation of each figure over resamples of the two sets with replacement (Efron, 1979)."""
     generator = np.random.Generator(np.random.Philox(key=0))
     drawn: dict[str, list[float]] = {}
     for _ in range(resamples):
@@ -92,22 +92,21 @@ def _resampled(one: SetFeatures, generator: np.random.Generator) -> SetFeatures:
 
 
 def shortcomings(asked: tuple[str, ...], fakes: SetFeatures, reals: SetFeatures | None, kid_subset: int) -> list[str]:
-    """What there are too few images for."""
+    """Warnings about figures from too few images."""
     found = []
     sets = [("samples", fakes)] + ([("real images", reals)] if reals else [])
     for what, one in sets:
         count, dim = one.moments.count, one.moments.dim
         if {"fid", "class_fid"} & set(asked) and count < dim:
-            found.append(f"the Fréchet distance is of {count:,} {what}, fewer than the {dim:,} dimensions of the "
-                         "features: it is biased upwards, and to be compared with the same numbers only")
+            found.append(f"the Fréchet distance is over {count:,} {what}, fewer than the {dim:,} feature dimensions: "
+                         "it is biased upwards; compare it only at the same number of images")
         kept = len(one.vectors) if one.vectors is not None else count
         if kept < count:
-            found.append(f"metrics over samples take {kept:,} of the {count:,} {what}, drawn at random: that is what "
-                         "is kept in memory")
+            found.append(f"metrics over samples use {kept:,} of the {count:,} {what}, drawn at random, to limit memory")
     count, what = min((one.moments.count, what) for what, one in sets)
     if "kid" in asked and count < kid_subset:
-        found.append(f"KID's subsets hold {count:,} images, not {kid_subset:,}: there are no more {what}")
+        found.append(f"KID's subsets have {count:,} images, not {kid_subset:,}: there are no more {what}")
     if "is" in asked and fakes.logits is not None and fakes.moments.count < fakes.logits.shape[1]:
-        found.append(f"the inception score is of {fakes.moments.count:,} samples, fewer than the "
+        found.append(f"the inception score is over {fakes.moments.count:,} samples, fewer than the "
                      f"{fakes.logits.shape[1]:,} classes")
     return found

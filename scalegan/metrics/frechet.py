@@ -1,7 +1,7 @@
-"""The Fréchet distance of two Gaussians: FID where the features are the 2015 Inception's.
+"""The Fréchet distance of two Gaussians: FID if the features are those of the 2015 Inception.
 
 Heusel et al., "GANs trained by a two time-scale update rule converge to a local Nash equilibrium", NIPS 2017:
-|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), over the 2,048 features of the last pooling.
+|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), over the 2,048 features of the last pooling layer.
 """
 
 import torch
@@ -11,11 +11,11 @@ from scalegan.metrics.gaussian import Moments
 
 
 def frechet_distance(mean1: Tensor, covariance1: Tensor, mean2: Tensor, covariance2: Tensor) -> float:
-    """Of N(mean1, covariance1) and N(mean2, covariance2); means [d], covariances [d, d], float64.
+    """The distance of N(mean1, covariance1) and N(mean2, covariance2); means [d], covariances [d, d], float64.
 
-    With R R^T = C1, C1 C2 has the eigenvalues of the symmetric R^T C2 R, so that two symmetric decompositions give the
-    trace. R has a column for each eigenvalue of C1 that is more than rounding, no more than there were samples: the
-    roots of thousands of roundings would show in the sum.
+    With R R^T = C1, C1 C2 has the eigenvalues of the symmetric R^T C2 R, so two symmetric decompositions give the
+    trace. R has a column only for eigenvalues of C1 above rounding error, at most one per sample: the square roots of
+    thousands of rounding errors would be visible in the sum.
     """
     values, vectors = torch.linalg.eigh(covariance1)
     real = values > values[-1] * len(values) * torch.finfo(values.dtype).eps

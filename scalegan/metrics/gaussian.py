@@ -1,4 +1,4 @@
-"""Mean and covariance of features, from sums that take no more memory for more images."""
+"""Mean and covariance of features, from sums whose size does not depend on the number of images."""
 
 import torch
 from torch import Tensor
@@ -18,20 +18,20 @@ class Moments:
 
     @classmethod
     def of(cls, vectors: Tensor) -> "Moments":
-        """Of vectors [n, d]."""
+        """The moments of vectors [n, d]."""
         moments = cls(vectors.shape[1], vectors.device)
         moments.add(vectors)
         return moments
 
     def add(self, vectors: Tensor) -> None:
-        """Takes up vectors [n, d]."""
+        """Adds vectors [n, d]."""
         wide = vectors.double()
         self.count += len(wide)
         self.total += wide.sum(0)
         self.outer.addmm_(wide.T, wide)
 
     def packed(self) -> Tensor:
-        """All of it in one vector [1 + d + d * d] on the CPU, which sums over ranks."""
+        """Everything in one vector [1 + d + d * d] on the CPU, which can be summed over ranks."""
         count = torch.tensor([self.count], dtype=torch.float64)
         return torch.cat([count, self.total.cpu(), self.outer.cpu().flatten()])
 
@@ -53,6 +53,6 @@ class Moments:
 
     @property
     def covariance(self) -> Tensor:
-        """[d, d], with the divisor n - 1 that the published FID has."""
+        """[d, d], with the divisor n - 1 of the published FID."""
         centred = self.outer - torch.outer(self.total, self.mean)
         return centred / max(self.count - 1, 1)

@@ -1,4 +1,4 @@
-"""From a trained generator to what is evaluated of it."""
+"""Prepares trained generators for evaluation."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -17,10 +17,8 @@ from scalegan.models.layers.batchnorm import GroupedBatchNorm
 
 
 def with_standing_statistics(generator: nn.Module, batches: int, psi: float = 1.0) -> tuple[nn.Module, list[str]]:
-    """A copy whose BatchNorm has the statistics of the weights as they are; the generator itself where it has none.
-
-    Also what there is to say about it.
-    """
+    """A copy whose BatchNorm has the statistics of its current weights, or the generator itself if it has no BatchNorm;
+    and remarks about it."""
     if not any(isinstance(module, GroupedBatchNorm) for module in generator.modules()):
         return generator, []
     if generator.about["export"]["inputs"][0] != "z":
@@ -35,22 +33,22 @@ def with_standing_statistics(generator: nn.Module, batches: int, psi: float = 1.
 def samples_of(generator: nn.Module, count: int, reals: Images | None, psi: float = 1.0, name: str = "the generator",
                fakes: Callable[[Preview], Tensor] | None = None,
                inputs: Mapping[str, Images] | None = None) -> tuple[Samples, list[str]]:
-    """The generator's samples under the labels of the data, and what there is to say about them.
+    """The generator's samples, with the data's labels, and remarks about them.
 
     Args:
-        generator: with what it is in `about`.
-        fakes: how its game makes samples, where that is not by the generator alone.
-        inputs: what of, by stream, where the game translates images.
+        generator: has its description in `about`.
+        fakes: the game's sampling function, if samples do not come from the generator alone.
+        inputs: the input images by stream, if the game translates images.
 
     Raises:
-        UserError: where it makes no images, or its labels are not those of the data.
+        UserError: if it does not make images, or its labels do not match the data's.
     """
     spec, output = Spec.of(generator.about["spec"]), generator.about["export"]["output"]
     if output not in ("image", "points"):
-        raise UserError(f"network '{generator.about['network']}' of {name} gives {output}, not images; there is "
-                        "nothing to evaluate here")
+        raise UserError(f"network '{generator.about['network']}' of {name} outputs {output}; only images can be "
+                        "evaluated")
     if spec.kind == "points":
-        raise UserError(f"{name} makes 2-D points, not images; there is nothing to evaluate here")
+        raise UserError(f"{name} makes 2-D points; only images can be evaluated")
     if psi != 1 and not (is_styled(generator) or generator.about["model"]["name"] == "biggan"):
         raise UserError(f"--psi {psi}: {generator.about['model']['name']} has no truncation; leave it out")
     classes, remarks = spec.num_classes, []
@@ -58,12 +56,12 @@ def samples_of(generator: nn.Module, count: int, reals: Images | None, psi: floa
     if classes and labels is not None:
         fits = labels.dim() == 1 + spec.multilabel and classes == len(reals.classes)
         if not fits:
-            raise UserError(f"{name} is conditioned by {classes} {'attributes' if spec.multilabel else 'classes'}, "
-                            f"and {reals.name} has {len(reals.classes)} of kind "
-                            f"{'class' if labels.dim() == 1 else 'attributes'}; give the data that it learnt from")
+            raise UserError(f"{name} is conditioned on {classes} {'attributes' if spec.multilabel else 'classes'}, "
+                            f"but {reals.name} has {len(reals.classes)} "
+                            f"{'classes' if labels.dim() == 1 else 'attributes'}; use the data it was trained on")
     elif classes and spec.multilabel:
-        raise UserError(f"{name} is conditioned by attributes, and {reals.name if reals else 'there'} has none; give "
-                        "labelled data by --data")
+        raise UserError(f"{name} is conditioned on attributes, but {reals.name if reals else 'the data'} has "
+                        "none; name labelled data with --data")
     elif classes:
         remarks.append("samples have uniform classes: the data has no labels")
     stream = generator.about["target"] or next(iter(generator.about["specs"]))

@@ -1,4 +1,4 @@
-"""Sets of images that are evaluated: shards, or the files of a folder or zip; each read by number, from any thread."""
+"""Image sets for evaluation: shards, or the files of a folder or zip. Images are read by number, from any thread."""
 
 import hashlib
 import threading
@@ -20,7 +20,7 @@ from scalegan.data.reading.webdataset import WebDatasetReader
 from scalegan.errors import UserError
 
 _READERS = 8
-_LOOKED_AT = 64         # images that tell whether a set is grey
+_INSPECTED = 64         # images to inspect for whether a set is grey
 _CACHE_BYTES = 100_000_000_000
 
 
@@ -28,9 +28,9 @@ class Images(Protocol):
     """A set of images of one shape.
 
     Attributes:
-        name: how errors call it.
+        name: its name in error messages.
         shape: (channels, height, width).
-        content: hash of what is in it; evaluations against other content are not compared.
+        content: hash of its content; evaluations against different content are not compared.
         labels: class of each, int64 [N]; attributes, uint8 [N, K]; or None.
         classes: names of the classes, or empty.
     """
@@ -44,13 +44,13 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, number: int) -> np.ndarray:
-        """uint8 [H, W, C]. Raises ValueError or OSError where that image cannot be read."""
+        """uint8 [H, W, C]. Raises ValueError or OSError if the image cannot be read."""
 
     def file(self, number: int) -> str:
-        """What a message calls that image."""
+        """The image's name in messages."""
 
     def classes_of(self, numbers: np.ndarray) -> np.ndarray | None:
-        """Class of each, int64 [n], where there are classes."""
+        """Class of each, int64 [n], if there are classes."""
 
 
 class _Labelled:
@@ -117,7 +117,7 @@ class Reordered(_Labelled):
     """Images in another order.
 
     Args:
-        numbers: of `images`, int64 [N]: which stands at each place.
+        numbers: the number in `images` of each image in the new order, int64 [N].
     """
 
     def __init__(self, images: Images, numbers: np.ndarray) -> None:
@@ -136,9 +136,9 @@ class Reordered(_Labelled):
 
 
 class FileImages(_Labelled):
-    """The image files of a folder or zip as they are, in the order of their paths, which is torch-fidelity's.
+    """The image files of a folder or zip as they are, sorted by path as in torch-fidelity.
 
-    A class is a sub-folder, where all files lie in some. All must have the shape of the first that can be read.
+    If all files are in sub-folders, each sub-folder is a class. All must have the shape of the first readable image.
     """
 
     def __init__(self, path: Path) -> None:
@@ -160,15 +160,15 @@ class FileImages(_Labelled):
         return len(self._files)
 
     def read(self, number: int) -> np.ndarray:
-        """Raises UserError too, where the image has another shape than the set."""
+        """Also raises UserError if the image's shape differs from the set's."""
         pixels = read_picture(self._store.read(self._files[number]))
         channels, height, width = self.shape
         if pixels.shape[2] < channels:
             pixels = pixels.repeat(channels, axis=2)
         if pixels.shape != (height, width, channels):
-            raise UserError(f"{self.name}: {self._files[number]} is {described(pixels.transpose(2, 0, 1).shape)}, and "
-                            f"{self._files[self._first]} is {described(self.shape)}; bring all to one shape, as "
-                            "`scalegan prepare` does")
+            raise UserError(f"{self.name}: {self._files[number]} is {described(pixels.transpose(2, 0, 1).shape)}, but "
+                            f"{self._files[self._first]} is {described(self.shape)}; give all images the same shape, "
+                            "as `scalegan prepare` does")
         return pixels
 
     def file(self, number: int) -> str:
@@ -178,28 +178,28 @@ class FileImages(_Labelled):
         try:
             return digest_of(self._store.read(file))
         except (ValueError, OSError):
-            return 0        # `read` will say what is wrong with it
+            return 0        # `read` will report the problem
 
     def _shape(self) -> tuple[int, int, int]:
-        looked_at = []
+        pictures = []
         for number, file in enumerate(self._files):
             try:
                 pixels = read_picture(self._store.read(file))
             except (ValueError, OSError):
                 continue
-            if not looked_at:
+            if not pictures:
                 self._first = number
-            looked_at.append(pixels)
-            if len(looked_at) == _LOOKED_AT:
+            pictures.append(pixels)
+            if len(pictures) == _INSPECTED:
                 break
-        if not looked_at:
+        if not pictures:
             raise UserError(f"{self.name}: none of its {len(self._files)} images can be read")
-        height, width = looked_at[0].shape[:2]
-        return 1 if all_grey(looked_at) else 3, height, width
+        height, width = pictures[0].shape[:2]
+        return 1 if all_grey(pictures) else 3, height, width
 
 
 def open_images(path: str) -> Images:
-    """A shard set (folder or URL), or a folder or zip of images. Raises UserError where there is neither."""
+    """A shard set (folder or URL), or a folder or zip of images. Raises UserError if it does not exist."""
     if is_url(path) or (Path(path) / "manifest.json").is_file():
         return StoredImages(path)
     if not Path(path).exists():
@@ -214,7 +214,7 @@ def described(shape: tuple[int, ...]) -> str:
 
 
 def check_same_shape(fakes: "Images", reals: "Images") -> None:
-    """Raises UserError, which names both, where two sets differ in size or channels."""
+    """Raises a UserError that names both sets if they differ in size or channels."""
     if fakes.shape != reals.shape:
-        raise UserError(f"{fakes.name} has images of {described(fakes.shape)}, and {reals.name} of "
-                        f"{described(reals.shape)}; evaluate images of one shape")
+        raise UserError(f"{fakes.name} has images of {described(fakes.shape)}, but {reals.name} of "
+                        f"{described(reals.shape)}; use sets of the same shape")

@@ -1,4 +1,4 @@
-"""The evaluations of a run under way: every so many images, of the averaged generator, on all ranks together."""
+"""Evaluations during training: at fixed intervals, of the averaged generator, by all ranks together."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -21,26 +21,26 @@ STANDING_BATCHES = 16
 
 
 class InTraining:
-    """Evaluates a generator as `scalegan evaluate` would its checkpoint.
+    """Evaluates a generator as `scalegan evaluate` would evaluate its checkpoint.
 
     Args:
         settings: the recipe's `eval`.
-        game: whose samples are measured.
-        about: of its default export, what a loaded one says in its `about`.
-        reals: what its samples are held against: the run's data, or what is held out.
-        folder: the run's; results go to its evaluations.jsonl.
+        game: the game whose samples are measured.
+        about: the `about` that its default export would have once loaded.
+        reals: the images to compare with: the run's data, or held-out data.
+        folder: the run folder; results go to its evaluations.jsonl.
         inputs: images by stream, for a game that translates them.
 
     Raises:
-        UserError: where the extractor's weights are missing, or a metric does not fit the model or the data.
+        UserError: if the extractor's weights are missing, or a metric does not fit the model or the data.
     """
 
     def __init__(self, settings: config.Eval, game: Game, about: dict[str, Any], reals: Images, ranks: Ranks,
                  folder: Path, inputs: Mapping[str, Images] | None = None) -> None:
         spec = Spec.of(about["spec"])
         if spec.shape != reals.shape:
-            raise RecipeError(f"{reals.name} has images of {described(reals.shape)}, and the game makes "
-                              f"{described(spec.shape)}; give images of that shape as eval.data.path, or none")
+            raise RecipeError(f"{reals.name} has images of {described(reals.shape)}, but the game makes "
+                              f"{described(spec.shape)}; set eval.data.path to images of that shape, or leave it out")
         self.game, self.about, self.reals, self.inputs = game, about, reals, inputs
         self.ranks, self.folder = ranks, folder
         weights = Path(settings.weights) if settings.weights else None
@@ -50,7 +50,7 @@ class InTraining:
 
     @torch.no_grad()
     def __call__(self, networks: Mapping[str, nn.Module], images: int) -> dict[str, float]:
-        """The figures of the game's exports, by name; the same on every rank."""
+        """The figures by name, from networks by export; the same on every rank."""
         networks = dict(networks)
         networks[self.game.default].about = self.about
         generator, _ = with_standing_statistics(networks[self.game.default], STANDING_BATCHES)
@@ -63,8 +63,8 @@ class InTraining:
         return result["metrics"]
 
     def improved(self, best: dict[str, dict[str, Any]], figures: dict[str, float], images: int) -> bool:
-        """Enters the figures that are better than all before into `best`; whether there were any. What was measured
-        otherwise, in an earlier sitting, counts for nothing."""
+        """Enters figures that are better than all before into `best`; returns whether there were any. Figures that an
+        earlier session measured with other settings do not count."""
         found = {}
         for name, value in figures.items():
             known = best[name]["value"] if name in best and best[name]["measure"] == self.measure else None

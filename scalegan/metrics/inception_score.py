@@ -1,7 +1,7 @@
 """Inception score (Salimans et al., "Improved techniques for training GANs", NIPS 2016).
 
-exp of the mean KL divergence between p(y | x) and p(y), over 10 splits; shuffled as torch-fidelity does, whose classes
-are the logits without bias of the 2015 Inception.
+exp of the mean KL divergence between p(y | x) and p(y), over 10 splits; shuffled as in torch-fidelity, which uses the
+2015 Inception's logits without bias.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """Kernel inception distance (Bińkowski et al., "Demystifying MMD GANs", ICLR 2018).
 
 The squared maximum mean discrepancy under the polynomial kernel (x.y / d + 1)^3, by the unbiased estimator, averaged
-over 100 random subsets of 1,000 of each set. Subsets are drawn as torch-fidelity draws them.
+over 100 random subsets of 1,000 images of each set. Subsets are drawn as in torch-fidelity.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ def kernel_distance(fakes: Tensor, reals: Tensor, subsets: int = SUBSETS, subset
                     seed: int = SEED) -> tuple[float, float]:
     """Mean and standard deviation over subsets of the features [n, d] and [m, d].
 
-    The smaller set bounds the subsets' size; the caller says so where it does.
+    The smaller set limits the subset size; the caller warns about it.
     """
     size = min(subset_size, len(fakes), len(reals))
     generator = np.random.RandomState(seed)     # torch-fidelity's
@@ -30,7 +30,7 @@ def kernel_distance(fakes: Tensor, reals: Tensor, subsets: int = SUBSETS, subset
 
 
 def squared_mmd(x: Tensor, y: Tensor) -> float:
-    """The unbiased estimate from x [n, d] and y [m, d]; negative values are right, and mean 'alike'."""
+    """The unbiased estimate from x [n, d] and y [m, d]; it may be negative for sets that are alike."""
     n, m = len(x), len(y)
     xx, yy = _kernel(x, x), _kernel(y, y)
     within_x = (xx.sum() - xx.trace()) / (n * (n - 1))

@@ -1,17 +1,17 @@
-"""How far samples lie in the reals' manifold and the other way round, both as unions of nearest-neighbour balls."""
+"""How many samples lie in the reals' manifold and vice versa, with manifolds as unions of nearest-neighbour balls."""
 
 import torch
 from torch import Tensor
 
 PRC_NEIGHBOURS = 3
 PRDC_NEIGHBOURS = 5
-_ROWS = 1024            # of a block of distances; 50,000 columns of it take 400 MB
+_ROWS = 1024            # rows per block of distances; at 50,000 columns, a block takes 400 MB
 
 
 def precision_recall(fakes: Tensor, reals: Tensor, neighbours: int = PRC_NEIGHBOURS) -> dict[str, float]:
     """Improved precision and recall (Kynkäänniemi et al., NeurIPS 2019, equations 1 to 3; k = 3).
 
-    Precision: the share of fakes [n, d] inside, or on, some real's ball, whose radius is the distance to its k-th
+    Precision: the fraction of fakes [n, d] inside or on the ball of some real, whose radius is the distance to its k-th
     nearest real. Recall: the same with the roles exchanged.
     """
     fake_radii, real_radii = _radii(fakes, neighbours), _radii(reals, neighbours)
@@ -21,10 +21,11 @@ def precision_recall(fakes: Tensor, reals: Tensor, neighbours: int = PRC_NEIGHBO
 
 
 def prdc(fakes: Tensor, reals: Tensor, neighbours: int = PRDC_NEIGHBOURS) -> dict[str, float]:
-    """Precision, recall, density and coverage (Naeem et al., ICML 2020, equations 3 to 6; k = 5), as their package
-    `prdc` has them: balls without their boundary.
+    """Precision, recall, density and coverage (Naeem et al., ICML 2020, equations 3 to 6; k = 5), as in their package
+    `prdc`: balls without their boundary.
 
-    Density: how many reals' balls a fake lies in, over k. Coverage: the share of reals with a fake inside their ball.
+    Density: the number of reals' balls that a fake lies in, divided by k. Coverage: the fraction of reals with a fake
+    inside their ball.
     """
     fake_radii, real_radii = _radii(fakes, neighbours), _radii(reals, neighbours)
     inside = torch.zeros(len(fakes), dtype=torch.float64, device=fakes.device)
@@ -44,7 +45,7 @@ def nearest(queries: Tensor, among: Tensor, count: int) -> tuple[Tensor, Tensor]
 
 
 def _radii(points: Tensor, neighbours: int) -> Tensor:
-    """Distance of each point to its k-th nearest other one; the point itself is the first of k + 1."""
+    """Distance of each point to its k-th nearest other point; the point itself is the first of k + 1."""
     return torch.cat([block.kthvalue(neighbours + 1, dim=1).values for block in _distances(points, points)])
 
 

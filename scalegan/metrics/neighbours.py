@@ -1,4 +1,4 @@
-"""Samples beside the real images nearest to them in feature space: what a generator has memorised shows."""
+"""Samples next to their nearest real images in feature space, to reveal memorisation."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ NEAREST = 7
 
 def save_picture(path: Path, fakes: Images | Samples, of_fakes: SetFeatures, reals: Images,
                  of_reals: SetFeatures) -> None:
-    """A row per sample, for the first ten: the sample, then its seven nearest reals, the nearest first."""
+    """One row for each of the first ten samples: the sample, then its seven nearest reals, nearest first."""
     count = min(NEAREST, len(of_reals.vectors))
     _, found = manifold.nearest(of_fakes.vectors[:SHOWN], of_reals.vectors, count)
     rows = []

@@ -1,10 +1,10 @@
 """Perceptual path length of a style-based generator (Karras et al., "Analyzing and improving the image quality of
-StyleGAN", CVPR 2020): how far an image moves for a small step in w.
+StyleGAN", CVPR 2020): how much an image changes for a small step in w.
 
 Endpoints of segments in W, epsilon 1e-4, no crop, images above 256 px averaged down to 256; the mean of the squared
-distances over epsilon squared, without those below the 1st and above the 99th percentile. The distance is LPIPS of
-VGG16 from a TorchScript file, such as NVIDIA's vgg16.pt; then it is `ppl`. Without that file it is the squared distance
-of the extractor's features: `pl`, which no published figure compares with.
+distances divided by epsilon squared, without those below the 1st and above the 99th percentile. With VGG16's LPIPS from
+a TorchScript file, such as NVIDIA's vgg16.pt, the figure is called `ppl`. Without that file, the distance is that of
+the extractor's features, and the figure is called `pl`: it is not comparable to any published one.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def squared_distances(samples: Samples, numbers: np.ndarray, embed: Callable[[Te
 
 
 def mean_length(distances: Tensor) -> float:
-    """The mean without the outer percentiles, as NVIDIA's code has them."""
+    """The mean without the outer percentiles, as in NVIDIA's code."""
     values = distances.cpu().numpy()
     low = np.percentile(values, PERCENTILES[0], method="lower")
     high = np.percentile(values, PERCENTILES[1], method="higher")
@@ -48,7 +48,7 @@ def mean_length(distances: Tensor) -> float:
 
 
 def _pixels(images: Tensor) -> Tensor:
-    """[-1, 1] to 0 ... 255, not rounded: a step of epsilon is smaller than a level."""
+    """[-1, 1] to 0 ... 255, not rounded: a step of epsilon changes pixels by less than one level."""
     factor = images.shape[2] // LARGEST
     if factor > 1:
         images = F.avg_pool2d(images, factor)

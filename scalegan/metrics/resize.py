@@ -1,4 +1,4 @@
-"""The two ways in which images come to an extractor's size. FID depends on the choice (Parmar et al., CVPR 2022)."""
+"""The two ways to resize images for an extractor. FID depends on the choice (Parmar et al., CVPR 2022)."""
 
 from functools import lru_cache
 
@@ -12,7 +12,7 @@ CLEAN = "clean"
 
 
 def tf1_bilinear(images: Tensor, size: int) -> Tensor:
-    """Bilinear as TensorFlow 1 has it, in the graph of the published FID: corners aligned at the top left only, and no
+    """Bilinear as in TensorFlow 1, in the graph of the published FID: corners aligned at the top left only, and no
     antialiasing. [N, C, H, W] float to [N, C, size, size]."""
     rows, columns = (_tf1_weights(length, size, images.device) for length in images.shape[2:])
     return rows @ images @ columns.T
@@ -20,7 +20,7 @@ def tf1_bilinear(images: Tensor, size: int) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _tf1_weights(length: int, size: int, device: torch.device) -> Tensor:
-    """[size, length]: two neighbours' shares in each row. As a product this is several times faster than gathering."""
+    """[size, length]: two neighbours' weights in each row. A matrix product is several times faster than a gather."""
     where = torch.arange(size, dtype=torch.float32) * torch.tensor(length / size, dtype=torch.float32)
     low = where.long()
     share = (where - low)[:, None]
@@ -29,8 +29,8 @@ def _tf1_weights(length: int, size: int, device: torch.device) -> Tensor:
 
 
 def clean(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Antialiased bicubic, a channel at a time in float32 and not rounded to whole numbers again: Pillow's, as
-    clean-fid has it. uint8 [H, W, C] to float32 [size, size, C] in 0 ... 255."""
+    """Pillow's antialiased bicubic, one channel at a time in float32 without rounding back to integers, as in
+    clean-fid. uint8 [H, W, C] to float32 [size, size, C] in 0 ... 255."""
     channels = [Image.fromarray(np.ascontiguousarray(pixels[..., c], np.float32)).resize(
         (size, size), Image.Resampling.BICUBIC) for c in range(pixels.shape[2])]
     return np.stack(channels, axis=-1).clip(0, 255)

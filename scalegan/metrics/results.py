@@ -1,4 +1,4 @@
-"""What an evaluation found, and whether two evaluations may be held against each other."""
+"""Results of evaluations, and whether two of them can be compared."""
 
 import json
 from collections.abc import Mapping
@@ -8,19 +8,19 @@ from typing import Any
 from scalegan.support.files import write_whole
 
 FILE = "evaluations.jsonl"
-# Which way is better; of other figures none is.
+# Other figures have no better direction.
 LOWER_IS_BETTER = ("fid", "fd", "kid", "class_fid", "class_fd", "ppl", "pl")
 HIGHER_IS_BETTER = ("is", "precision", "recall", "density", "coverage")
 
 
 def comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
-    """Why two results must not be compared, in a line; None where they may be.
+    """Why two results must not be compared, in one line; None if they may be.
 
-    A distance has no meaning beside one of another extractor, resize, or set of real images; or beside one of another
-    number of samples, as all of them but KID are biased by it.
+    Distances are comparable only for the same extractor, resize and set of real images; and for the same number of
+    samples, which biases all of them except KID.
     """
     def differs(what: str, one: object, other: object) -> str:
-        return f"{what} differ: {one} and {other}; evaluate both alike"
+        return f"{what} differ: {one} and {other}; evaluate both the same way"
 
     one, other = a["extractor"], b["extractor"]
     if (one["name"], one["sha256"]) != (other["name"], other["sha256"]):
@@ -40,7 +40,7 @@ def comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
 
 
 def better(name: str, value: float, than: float | None) -> bool:
-    """Whether a figure is better than another, or than none; never of figures that have no better side."""
+    """Whether a figure is better than another, or than none; False for figures without a better direction."""
     if name not in LOWER_IS_BETTER + HIGHER_IS_BETTER or value != value:
         return False
     if than is None:
@@ -56,7 +56,7 @@ def read(run: Path) -> list[dict[str, Any]]:
 
 
 def append(run: Path, result: Mapping[str, Any]) -> None:
-    """Adds a result. One of a run under way replaces what an earlier, killed attempt found there and later."""
+    """Appends a result. One from training replaces those that a killed attempt left at the same point or later."""
     kept = read(run)
     if result.get("in_training"):
         kept = [row for row in kept if not row.get("in_training") or row["images"] < result["images"]]

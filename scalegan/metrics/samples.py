@@ -1,4 +1,4 @@
-"""The samples of a generator, by number: sample i is the same whatever rank, batch or other sample it is drawn with."""
+"""The samples of a generator, by number: sample i is the same on any rank and in any batch."""
 
 from collections.abc import Callable, Mapping
 
@@ -18,18 +18,18 @@ PURPOSE = "evaluate"
 
 
 class Samples:
-    """What a generator draws from latents, labels and noise that are keyed on a sample's number.
+    """A generator's samples, from latents, labels and noise that are keyed on a sample's number.
 
     Args:
         generator: in eval mode.
-        count: samples there are.
+        count: number of samples.
         shape: (channels, height, width) of a sample.
         labels: table of the data's labels, [N] or [N, K], from which labels are drawn; None for uniform classes.
-        num_classes: of a generator that is conditioned by classes; 0 for none.
-        name: how errors call it.
-        fakes: how its game makes samples of a preview, where that is not by the generator alone.
-        inputs: images by stream, which a game that translates makes its samples of.
-        stream: whose labels they are.
+        num_classes: number of classes that the generator is conditioned on; 0 for none.
+        name: its name in error messages.
+        fakes: the game's sampling function, if samples do not come from the generator alone.
+        inputs: the input images by stream, if the game translates images.
+        stream: the stream that the labels belong to.
     """
 
     def __init__(self, generator: nn.Module, count: int, shape: tuple[int, int, int], labels: Tensor | None = None,
@@ -57,7 +57,7 @@ class Samples:
         return to_uint8(generate(self.generator, draws, labels, self.psi, "random"))
 
     def _inputs(self, numbers: np.ndarray) -> dict[str, Sample]:
-        """The images of those numbers, counted round, of every stream."""
+        """The images with those numbers, modulo the size of the set, of every stream."""
         found = {}
         for name, images in self.inputs.items():
             pixels = np.stack([_read(images, int(number) % len(images)) for number in numbers])
@@ -67,8 +67,8 @@ class Samples:
         return found
 
     def styles(self, draws: Draws) -> tuple[Tensor, Tensor | None]:
-        """What the images are made of beside noise: w [n, num_ws, w_dim] of a style-based generator, else z; and
-        labels."""
+        """What images are made from, besides noise: (w [n, num_ws, w_dim], None) for a style-based generator, else
+        (z, labels)."""
         z, labels = latents(self.generator, draws), self.labels(draws)
         if self.style_based:
             return self.generator.mapping(z, labels, self.psi), None
@@ -85,7 +85,7 @@ class Samples:
         return is_styled(self.generator)
 
     def labels(self, draws: Draws) -> Tensor | None:
-        """From the data's own distribution, or uniform classes where that is not known."""
+        """Labels from the data's own distribution, or uniform classes if that is unknown."""
         if not self.num_classes:
             return None
         if self.label_table is None:
@@ -93,7 +93,7 @@ class Samples:
         return self.label_table[draws.integers("label", len(self.label_table))]
 
     def classes_of(self, numbers: np.ndarray) -> np.ndarray | None:
-        """Class of each sample, int64 [n], where there are classes."""
+        """Class of each sample, int64 [n], if there are classes."""
         labels = self.labels(self._draws(numbers))
         return labels.cpu().numpy() if labels is not None and labels.dim() == 1 else None
 

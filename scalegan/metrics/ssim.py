@@ -1,6 +1,6 @@
 """Diversity by MS-SSIM (Odena et al., "Conditional image synthesis with auxiliary classifier GANs", ICML 2017).
 
-The mean multi-scale structural similarity (Wang, Simoncelli & Bovik, 2003) of random pairs of samples: high where all
+The mean multi-scale structural similarity (Wang, Simoncelli & Bovik, 2003) of random pairs of samples: high if they all
 look alike. Constants: an 11 x 11 Gaussian window of sigma 1.5, K1 = 0.01, K2 = 0.03, L = 255, and the weights below.
 """
 
@@ -15,14 +15,13 @@ _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
 def scales_of(side: int) -> int:
-    """Scales whose images still hold the window: 5 from 176 px up, 3 at 64 px. Published figures of small images
-    differ in how they go about this; here the remaining weights are scaled to a sum of one."""
+    """Number of scales at which the window still fits: 5 from 176 px up, 3 at 64 px. Published figures of small images
+    handle this in different ways; here the remaining weights are rescaled to sum to one."""
     return max(sum(side >> scale >= _WINDOW for scale in range(len(WEIGHTS))), 1)
 
 
 def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
-    """Of pairs x, y [N, C, H, W] in 0 ... 255, at least 11 px: [N], mean over channels. Raises ValueError below that.
-    """
+    """MS-SSIM [N] of pairs x, y [N, C, H, W] in 0 ... 255, averaged over channels. Raises ValueError below 11 px."""
     if min(x.shape[2:]) < _WINDOW:
         raise ValueError(f"MS-SSIM needs images of {_WINDOW} px or more, not {x.shape[3]} x {x.shape[2]}")
     x, y = x.double(), y.double()
@@ -48,7 +47,7 @@ def _similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _blurred(images: Tensor) -> Tensor:
-    """Gaussian window, where it fits entirely."""
+    """Applies the Gaussian window where it fits entirely."""
     offsets = torch.arange(_WINDOW, dtype=images.dtype, device=images.device) - _WINDOW // 2
     window = (-offsets.square() / (2 * _SIGMA**2)).exp()
     window = window / window.sum()

@@ -1,6 +1,6 @@
-"""Standing statistics (Brock et al., 2019, appendix B): BatchNorm's averages taken anew of the generator as it is.
+"""Standing statistics (Brock et al., 2019, appendix B): BatchNorm statistics recomputed for the current weights.
 
-Running statistics lag behind the weights, and those of an averaged generator are of other weights altogether.
+Running statistics lag behind the weights, and an averaged generator's belong to different weights altogether.
 """
 
 import torch
@@ -16,26 +16,26 @@ from scalegan.randomness import Draws
 @torch.no_grad()
 def standing_statistics(generator: nn.Module, batches: int = 16, batch_size: int = 64, seed: int = 0,
                         psi: float = 1.0) -> None:
-    """Replaces the running statistics by their means over fresh latents and, where there are any, uniform classes.
+    """Replaces the running statistics with means over fresh latents and, for a conditional generator, uniform classes.
 
     Args:
-        generator: as `scalegan.load` gives it, with what it is in `about`; in eval mode afterwards.
-        batches, batch_size: what is averaged over; a norm sees its own `norm_group` of a batch.
-        seed: of the draws.
-        psi: truncation that the samples will have.
+        generator: as `scalegan.load` returns it, with its description in `about`; in eval mode afterwards.
+        batches, batch_size: number and size of the batches to average over; each norm splits them by `norm_group`.
+        seed: seed of the draws.
+        psi: the truncation that the samples will have.
 
     Raises:
-        ValueError: where the generator has no BatchNorm, or is conditioned by attributes.
+        ValueError: if the generator has no BatchNorm, or is conditioned on attributes.
     """
     norms = [module for module in generator.modules() if isinstance(module, GroupedBatchNorm)]
     spec, device = Spec.of(generator.about["spec"]), next(generator.parameters()).device
     if not norms:
-        raise ValueError("this generator has no BatchNorm, and so no standing statistics")
+        raise ValueError("this generator has no BatchNorm, so it has no standing statistics")
     if spec.multilabel:
-        raise ValueError("standing statistics draw uniform classes, but this generator is conditioned by attributes")
+        raise ValueError("standing statistics draw uniform classes, but this generator is conditioned on attributes")
     sums: list[dict[str, Tensor]] = [{} for _ in norms]
     generator.eval()
-    for norm in norms:                          # everything else stays as it will be in sampling
+    for norm in norms:                          # everything else stays in eval mode, as in sampling
         norm.train()
     for batch in range(batches):
         positions = torch.arange(batch * batch_size, (batch + 1) * batch_size, device=device)

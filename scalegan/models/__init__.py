@@ -1,1 +1,1 @@
-"""The networks, a file for each family beside its paper; `families` chooses among them."""
+"""The networks, one file per family; `families` builds them from a recipe."""

@@ -16,7 +16,7 @@ class AutoEncoder(nn.Module):
 
     Args:
         encoder, decoder: samples [N, ...] -> encodings [N, ...] -> samples.
-        gain: of the initial weights, N(0, gain^2 / fan_in); None for N(0, 0.02) as in DCGAN.
+        gain: initial weights are N(0, gain^2 / fan_in); None for N(0, 0.02) as in DCGAN.
     """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, gain: float | None) -> None:
@@ -28,8 +28,8 @@ class AutoEncoder(nn.Module):
         return self.encoder(x)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        apart = self.decoder(self.encode(x)) - x
-        return -apart.float().square().flatten(1).mean(1)
+        difference = self.decoder(self.encode(x)) - x
+        return -difference.float().square().flatten(1).mean(1)
 
     @torch.no_grad()
     def initialise(self, generator: Generators) -> None:
@@ -45,12 +45,13 @@ class AutoEncoder(nn.Module):
 
 
 def convolutional(resolution: int, channels: int, width: int, norm_group: int | str) -> AutoEncoder:
-    """The paper's for CelebA (appendix C): (w)4c2s-(2w)4c2s-(4w)4c2s, and back; w = 64 there.
+    """The paper's auto-encoder for CelebA (appendix C): (w)4c2s-(2w)4c2s-(4w)4c2s, and its mirror image; w = 64 there.
 
     Encodings are [N, 4w, R / 8, R / 8] of images [N, channels, R, R].
     """
     if resolution % 8:
-        raise ValueError(f"the auto-encoder halves images three times, and {resolution} px is no multiple of 8")
+        raise ValueError(f"the auto-encoder halves images three times, but {resolution} px is not a multiple of 8; "
+                         "set data.resolution to one")
     widths = [channels, width, 2 * width, 4 * width]
     encoder: list[nn.Module] = []
     for number, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
@@ -67,10 +68,10 @@ def convolutional(resolution: int, channels: int, width: int, norm_group: int | 
 def dense(shape: Sequence[int], hidden: int, layers: int, code: int) -> AutoEncoder:
     """Fully connected: `layers` hidden layers of `hidden` ReLU units on either side of encodings [N, code]."""
     size = math.prod(shape)
-    there, back = [size, *[hidden] * layers, code], [code, *[hidden] * layers, size]
+    inward, outward = [size, *[hidden] * layers, code], [code, *[hidden] * layers, size]
     output: list[nn.Module] = [nn.Tanh()] if len(shape) == 3 else []
-    encoder = nn.Sequential(nn.Flatten(), *_dense(there), nn.LeakyReLU(0.2))
-    return AutoEncoder(encoder, nn.Sequential(*_dense(back), *output, nn.Unflatten(1, tuple(shape))), math.sqrt(2))
+    encoder = nn.Sequential(nn.Flatten(), *_dense(inward), nn.LeakyReLU(0.2))
+    return AutoEncoder(encoder, nn.Sequential(*_dense(outward), *output, nn.Unflatten(1, tuple(shape))), math.sqrt(2))
 
 
 def _dense(widths: Sequence[int]) -> list[nn.Module]:

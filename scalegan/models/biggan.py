@@ -25,7 +25,7 @@ BOTTOM = 4                                              # pixels per side where 
 
 
 class Preset(NamedTuple):
-    """What the launch scripts, the TF-Hub models (256, 512) and the CIFAR script choose at a resolution."""
+    """Defaults at a resolution, from the launch scripts, the TF-Hub models (256, 512) and the CIFAR script."""
 
     width: int                                          # channels are multiples of it
     latent_dim: int
@@ -42,7 +42,7 @@ PRESETS = {
     512: Preset(96, 128, 128, True, (64,)),
 }
 
-# Multiples of the width: of the first map, then after each block. Every block doubles the resolution.
+# Channels in multiples of the width: of the first map, then after each block. Every block doubles the resolution.
 G_CHANNELS = {
     32: (4, 4, 4, 4),
     64: (16, 16, 8, 4, 2),
@@ -59,18 +59,18 @@ D_CHANNELS = {
 }
 D_DOWNSAMPLES = {resolution: (True,) * (len(table) - 1) + (False,) for resolution, table in D_CHANNELS.items()}
 D_DOWNSAMPLES[32] = (True, True, False, False)
-# By what an attention block of D is named: the resolution after the block. At 32 px the reference calls all of them 16.
+# Names of D's attention blocks: the resolution after the block. At 32 px the reference calls all of them 16.
 D_RESOLUTIONS = {resolution: tuple(max(resolution >> i, BOTTOM) for i in range(1, len(table) + 1))
                  for resolution, table in D_CHANNELS.items()}
 D_RESOLUTIONS[32] = (16, 16, 16, 16)
 
 
 def truncate(z: Tensor, psi: float) -> Tensor:
-    """z ~ N(0, I) with what lies beyond +-psi drawn again from within (the truncation trick, section 3.1).
+    """z ~ N(0, I) with values beyond +-psi resampled from within (the truncation trick, section 3.1).
 
-    The new value is a function of the old: how far |z| lies out in its tail, which is uniform, says how far the new
-    |z| lies out in the truncated normal; the sign stays. So the result has exactly the law of resampling, the same z
-    gives the same image, and z that is truncated already is left as it is.
+    The new value is a function of the old: the quantile of |z| within its tail, which is uniform, becomes the quantile
+    of the new |z| in the truncated normal; the sign stays. So the distribution is exactly that of resampling, the same
+    z gives the same image, and a z that is already truncated is unchanged.
     """
     if not psi > 0:
         raise ValueError(f"psi is BigGAN's truncation threshold and must be positive, not {psi}")
@@ -122,17 +122,17 @@ class Generator(nn.Module):
     """Latents and classes to images.
 
     Args:
-        resolution: 32, 64, 128, 256 or 512; it names the preset that arguments left at None come from.
+        resolution: 32, 64, 128, 256 or 512; selects the preset for arguments left at None.
         num_classes: 0 for an unconditional generator, whose norms then have plain gains.
         width: "ch"; channels are the multiples of `G_CHANNELS`.
-        latent_dim: rounded down to a multiple of the number of chunks where the latent is hierarchical.
-        shared_dim: of the class embedding that all norms share; 0 gives each norm gains and biases per class.
-        hierarchical: the first chunk of z makes the first map, the i-th one joins the condition of block i.
-        attention: resolutions after whose block there is self-attention.
+        latent_dim: rounded down to a multiple of the number of chunks if the latent is hierarchical.
+        shared_dim: size of the class embedding that all norms share; 0 gives each norm gains and biases per class.
+        hierarchical: the first chunk of z makes the first feature map, the i-th one joins the condition of block i.
+        attention: resolutions whose block is followed by self-attention.
         init: "orthogonal", or "normal" for N(0, 0.02).
-        spectral: normalise every weight but the embeddings'.
+        spectral: normalise every weight except the embeddings'.
         latent: the distribution z is drawn from in training, "normal" or "uniform".
-        bn_eps: of the conditional norms; that of the last is 1e-5 as in the reference.
+        bn_eps: eps of the conditional norms; the last norm uses 1e-5 as in the reference.
     """
 
     def __init__(self, resolution: int = 128, channels: int = 3, width: int | None = None, num_classes: int = 0,
@@ -151,7 +151,7 @@ class Generator(nn.Module):
         self.resolution, self.num_classes, self.latent_dim = resolution, num_classes, self.chunk_dim * chunks
         self.hierarchical, self.init, self.latent = hierarchical, init, latent
         if hierarchical and num_classes and not shared_dim:
-            raise ValueError("a hierarchical latent joins the shared class embedding; give shared_dim, or "
+            raise ValueError("a hierarchical latent needs the shared class embedding; set shared_dim, or "
                              "hierarchical=False")
 
         spectral_options = dict(spectral=spectral, eps=sn_eps)
@@ -184,8 +184,8 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, labels: Tensor | None = None, psi: float = 1.0) -> Tensor:
         """[N, latent_dim], [N] or [N, K] -> [N, C, H, W] in (-1, 1).
 
-        psi is the threshold that normal latents are truncated at (see `truncate`); 1 leaves z as it is, for that is
-        what psi = 1 means in every family.
+        psi is the threshold at which normal latents are truncated (see `truncate`); 1 leaves z unchanged, as it does in
+        every family.
         """
         if z.dim() != 2 or z.shape[1] != self.latent_dim:
             raise ValueError(f"latents must be [N, {self.latent_dim}], not {list(z.shape)}")
@@ -200,7 +200,7 @@ class Generator(nn.Module):
         return torch.tanh(_wide(self.to_rgb(F.relu(self.norm(h)))))
 
     def _conditions(self, z: Tensor, labels: Tensor | None) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
-        """What makes the first map, and the condition of each block: a tuple of one tensor, or of none."""
+        """The input of the first feature map, and the condition of each block: a tuple of one tensor, or of none."""
         shared = () if labels is None else (labels if self.shared is None else self.shared(labels),)
         if not self.hierarchical:
             return z, [shared] * len(self.blocks)
@@ -215,7 +215,7 @@ class Discriminator(nn.Module):
         resolution: 32, 64, 128 or 256 (the reference has no discriminator for 512).
         num_classes: 0 for an unconditional discriminator.
         width, attention, init, sn_eps: as the generator's.
-        wide_blocks: hidden width of a block as its output's, not as its input's.
+        wide_blocks: a block's hidden width is that of its output, not of its input.
     """
 
     per_sample = True  # a logit depends on its own image alone: reals and fakes may share a pass

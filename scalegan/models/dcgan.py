@@ -23,16 +23,16 @@ def _stages(resolution: int) -> int:
 class Generator(nn.Module):
     """Transposed convolutions from z [N, latent_dim] to images [N, C, R, R] in [-1, 1] (figure 1 of the paper).
 
-    At 64 px: 1 -> 4 -> 8 -> 16 -> 32 -> 64 px with 8w, 4w, 2w, w channels; further resolutions double the widest
-    stage. Labels, where the model has them, shift the channels behind the first norm: there z's share of the features
-    has unit variance, and no class can crowd it out. (Appended to z, they do: each class collapses to one image.)
+    At 64 px: 1 -> 4 -> 8 -> 16 -> 32 -> 64 px with 8w, 4w, 2w, w channels; higher resolutions double the widest stage.
+    Labels, if the model has them, shift the channels after the first norm: there z's part of the features has unit
+    variance, and no class can crowd it out. (Labels appended to z do: each class collapses to one image.)
 
     Args:
         resolution: 16, 32, 64, 128 or 256.
         num_classes: 0 for none; `multilabel` says that labels are 0/1 vectors [N, num_classes], not indices [N].
         latent: the distribution z is drawn from in training, "normal" or "uniform".
-        virtual: size of the reference batch of virtual batch normalisation, which then takes BatchNorm's place in the
-            generator; 0 for BatchNorm. The batch is of fixed latents, kept with the weights.
+        virtual: size of the reference batch of virtual batch normalisation, which then replaces BatchNorm in the
+            generator; 0 for BatchNorm. The batch consists of fixed latents, saved with the weights.
     """
 
     def __init__(self, resolution: int = 64, channels: int = 3, width: int = 64, latent_dim: int = 100,
@@ -40,7 +40,7 @@ class Generator(nn.Module):
                  latent: str = "normal", virtual: int = 0) -> None:
         super().__init__()
         if virtual and num_classes:
-            raise ValueError("virtual batch normalisation has a reference batch without labels; use data.labels=none")
+            raise ValueError("virtual batch normalisation has a reference batch without labels; set data.labels=none")
         stages = _stages(resolution)
         self.latent_dim, self.latent, self.virtual = latent_dim, latent, virtual
         if virtual:
@@ -81,7 +81,7 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Strided convolutions from images [N, C, R, R] to logits [N]; w, 2w, 4w, 8w channels at 64 px.
 
-    Labels, where the model has them, enter by projection: <e(y), h>, h the last features (Miyato & Koyama, 2018).
+    Labels, if the model has them, enter by projection: <e(y), h>, with h the last features (Miyato & Koyama, 2018).
     """
 
     def __init__(self, resolution: int = 64, channels: int = 3, width: int = 64, num_classes: int = 0,
@@ -106,7 +106,7 @@ class Discriminator(nn.Module):
         return self.features(x)
 
     def classify(self, h: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits [N] of the last features."""
+        """Logits [N] from the last features."""
         logits = self.head(h).flatten()
         if self.embed is not None:
             logits = logits + (self.embed(labels) * h.mean((2, 3))).sum(1)

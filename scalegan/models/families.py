@@ -1,4 +1,4 @@
-"""Networks of every family, from the recipe's `model`."""
+"""Builds the networks of every family from the recipe's `model`."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -18,7 +18,7 @@ def build(model: config.Model, spec: Spec) -> tuple[nn.Module, nn.Module]:
     """Generator and discriminator of the recipe's family.
 
     Raises:
-        RecipeError: for a resolution, labels or widths that the family does not have.
+        RecipeError: for a resolution, labels or widths that the family does not support.
     """
     try:
         generator, discriminator = _FAMILIES[model.name](model, spec)
@@ -28,10 +28,10 @@ def build(model: config.Model, spec: Spec) -> tuple[nn.Module, nn.Module]:
 
 
 def energy(model: config.Model, spec: Spec) -> nn.Module:
-    """The auto-encoder that energy-based GANs have for D, in the sizes of the recipe's family.
+    """The auto-encoder that energy-based GANs use as D, at the sizes of the recipe's family.
 
     Raises:
-        RecipeError: where the family has none.
+        RecipeError: if the family has none.
     """
     try:
         if model.name == "mlp":
@@ -45,7 +45,7 @@ def energy(model: config.Model, spec: Spec) -> nn.Module:
 
 
 def generator(model: config.Model, spec: Spec) -> nn.Module:
-    """The generator alone: a family may have sizes without a discriminator."""
+    """The generator alone: a family may support more sizes than it has discriminators for."""
     try:
         return _FAMILIES[model.name](model, spec)[0]()
     except ValueError as error:

@@ -61,7 +61,7 @@ class Discriminator(nn.Module):
         return self.layers[:-1](h)
 
     def classify(self, h: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits [N] of the last hidden layer."""
+        """Logits [N] from the last hidden layer."""
         return self.layers[-1](h).flatten()
 
     def initialise(self, generator: Generators) -> None:

@@ -9,7 +9,7 @@ Generator and discriminator mirror each other. The shapes of the published model
     ImageNet-32                     32  1536  1536  1536  1536
     ImageNet-64                     64  1536  1536  1536  1536  1536
 
-with two blocks at each resolution, whose grouped convolution has 96 groups (half of it where the width halves).
+with two blocks at each resolution, whose grouped convolution has 96 groups (halved where the width halves).
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from scalegan.models.layers.half import half_dtype, wide_dtype, without_autocast
 from scalegan.models.layers.initial import Generators, unseeded
 from scalegan.models.layers.resample import downsample, upsample
 
-#: Arguments of the published models; the conditional ones take num_classes besides.
+#: Arguments of the published models; the conditional ones also take num_classes.
 SHAPES = {
     "cifar10": dict(resolution=32),
     "ffhq64": dict(resolution=64),
@@ -37,7 +37,7 @@ SHAPES = {
 }
 
 SLOPE = 0.2                                             # of the leaky ReLU
-GAIN = math.sqrt(2 / (1 + SLOPE**2))                    # that keeps the variance through it
+GAIN = math.sqrt(2 / (1 + SLOPE**2))                    # keeps the variance through it
 
 
 def stage_widths(resolution: int, width: int, full_width_until: int) -> list[int]:
@@ -49,7 +49,7 @@ def stage_widths(resolution: int, width: int, full_width_until: int) -> list[int
 
 
 class _Layout:
-    """What both networks are made of, from 4 px up: widths, groups and blocks per stage."""
+    """The layout of both networks: widths, groups and blocks per stage, from 4 px up."""
 
     def __init__(self, resolution: int, width: int, full_width_until: int, cardinality: int,
                  widths: Sequence[int] | None, cardinalities: Sequence[int] | None, blocks: int | Sequence[int],
@@ -70,7 +70,7 @@ class _Layout:
 class Convolution(nn.Module):
     """A convolution that keeps the size, with N(0, gain^2 / fan-in) weights: [N, C, H, W] -> [N, O, H, W].
 
-    Its bias, where it has one, is that of the activation behind it: the networks have no others.
+    Its bias, if it has one, is that of the activation after it: the networks have no others.
     """
 
     def __init__(self, channels: int, out_channels: int, kernel: int = 1, groups: int = 1, gain: float = 1.0,
@@ -87,15 +87,15 @@ class Convolution(nn.Module):
 class ResidualBlock(nn.Module):
     """x + contract(act(mix(act(expand(x))))): 1x1, grouped 3x3, 1x1 (section 3.2 and figure 3 of the paper).
 
-    Instead of normalisation, weights shrink with the depth L of the network as Fixup has it (Zhang et al., 2019):
-    gain L^(-1/4) in the first two layers, and nothing in the last, so that every block starts as the identity.
+    Instead of normalisation, weights shrink with the depth L of the network as in Fixup (Zhang et al., 2019): gain
+    L^(-1/4) in the first two layers, and zero in the last, so that every block starts as the identity.
     """
 
     def __init__(self, channels: int, cardinality: int, expansion: int, kernel: int, depth: int) -> None:
         super().__init__()
         inner, gain = channels * expansion, GAIN * depth**-0.25
         if inner % cardinality:
-            raise ValueError(f"{inner} channels cannot be cut into {cardinality} groups")
+            raise ValueError(f"{inner} channels cannot be cut into {cardinality} groups; change model.cardinality")
         self.expand = Convolution(channels, inner, gain=gain, bias=True)
         self.mix = Convolution(inner, inner, kernel, groups=cardinality, gain=gain, bias=True)
         self.contract = Convolution(inner, channels, gain=0.0)
@@ -113,9 +113,9 @@ class Generator(nn.Module):
         num_classes: 0 for an unconditional generator.
         width, full_width_until, cardinality: see `stage_widths`; groups shrink as the width does.
         widths, cardinalities: per stage, from 4 px up, instead of those three.
-        blocks: per stage.
-        embedding_dim: of the class, next to z.
-        half_stages: how many of the highest resolutions follow autocast into half precision; the rest stays in full.
+        blocks: blocks per stage.
+        embedding_dim: size of the class embedding, which is concatenated with z.
+        half_stages: how many of the highest resolutions follow autocast into half precision; the others stay in full.
         latent: the distribution z is drawn from in training, "normal" or "uniform".
     """
 
@@ -170,8 +170,8 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Images and classes to logits; the generator's mirror image.
 
-    Args as the generator's, widths too from 4 px up. `embedding_dim`: features that the class is projected on, by
-    default as many as channels at 4 px.
+    Arguments as for the generator, with widths from 4 px up too. `embedding_dim` is the number of features that the
+    class is projected onto, by default the number of channels at 4 px.
     """
 
     per_sample = True  # a logit depends on its own image alone: reals and fakes may share a pass
@@ -201,7 +201,7 @@ class Discriminator(nn.Module):
 
     def initialise(self, generator: Generators) -> None:
         """Fills every parameter with the generator of its name."""
-        # The basis is a depthwise 4x4 convolution, of 16 inputs each; the projection keeps the variance of a feature.
+        # The basis is a depthwise 4x4 convolution with 16 inputs; the projection keeps the variance of a feature.
         _initialise(self, generator, basis_std=16**-0.5, embedding_gain=self.linear.shape[0] ** -0.5)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -245,6 +245,6 @@ def _normal(parameter: Tensor, std: float, generator: torch.Generator | None) ->
 
 
 def _stage_type(x: Tensor, half: bool) -> Tensor:
-    """x in the type that a stage computes in: autocast's for the high resolutions, the full one for the others."""
+    """x in the dtype that a stage computes in: autocast's for the high resolutions, full precision for the others."""
     asked = half_dtype(x) if half else None
     return x.to(asked or wide_dtype(x))

@@ -8,7 +8,7 @@ A resolution `res` has min(channel_base / res, channel_max) channels:
     channel_base 32768   512  512  512  512  512  256  128   64   32
     channel_base 16384   512  512  512  512  256  128   64   32   16
 
-What the published configurations say about the networks:
+Network settings of the published configurations:
 
     configuration               channel_base                mapping_layers  mbstd_group              D's architecture
     auto                        16384; 32768 from 512 px     2              min(batch per GPU, 4)    resnet
@@ -18,8 +18,8 @@ What the published configurations say about the networks:
     paper1024                   32768                        8              4                        resnet
     cifar                       32768                        2             32                        orig
 
-Under autocast the `num_half_res` highest resolutions (but none below 8 px) run in its type, and everything else
-in fp32; `conv_clamp` keeps their activations in range. All derivatives exist, of any order.
+Under autocast the `num_half_res` highest resolutions (but none below 8 px) run in its dtype, and everything else
+in fp32; `conv_clamp` keeps their activations in range. The networks are differentiable to any order.
 """
 
 import itertools
@@ -67,9 +67,9 @@ def half_resolutions(resolution: int, num_half_res: int) -> set[int]:
 
 
 def attributes(labels: Tensor | None, num_classes: int, like: Tensor) -> Tensor | None:
-    """Labels as the rows that get embedded: classes [N] one-hot, attributes [N, K] as they are -> [N, K], or None.
+    """Labels as rows to embed: classes [N] one-hot, attributes [N, K] as they are -> [N, K], or None.
 
-    On a GPU, a class out of range ends in a device-side assertion: looking at the values would make the host wait.
+    On a GPU, a class out of range ends in a device-side assertion: checking the values here would synchronise.
     """
     labels = check_labels(labels, num_classes, len(like))
     if labels is None:
@@ -83,7 +83,7 @@ def normalised(x: Tensor) -> Tensor:
 
 
 class LabelMapping(nn.Module):
-    """Labels, and a latent where there is one, to a style: (z [N, latent_dim], labels) -> [N, w_dim]."""
+    """Maps labels, and a latent if there is one, to a style: (z [N, latent_dim], labels) -> [N, w_dim]."""
 
     def __init__(self, latent_dim: int, num_classes: int, w_dim: int, num_layers: int, lr_multiplier: float) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class LabelMapping(nn.Module):
 class Mapping(Tracked):
     """z to styles, one per layer (section 2): (z [N, latent_dim], labels) -> ws [N, num_ws, w_dim].
 
-    `w_avg` follows the mean of w with `w_avg_beta` per update; `psi` below 1 moves styles towards it.
+    `w_avg` is a moving average of w with decay `w_avg_beta` per update; `psi` below 1 moves styles towards it.
     """
 
     def __init__(self, latent_dim: int, num_classes: int, w_dim: int, num_ws: int, num_layers: int,
@@ -162,7 +162,7 @@ class SynthesisBlock(nn.Module):
 class Synthesis(nn.Module):
     """Styles to images: ws [N, num_ws, w_dim] -> [N, channels, resolution, resolution].
 
-    A resolution has two styles for its convolutions (4 px: one); its ToRGB shares the next resolution's first.
+    A resolution has two styles for its convolutions (one at 4 px); its ToRGB shares the next resolution's first style.
     """
 
     def __init__(self, resolution: int, channels: int, w_dim: int, channel_base: int, channel_max: int,
@@ -180,7 +180,7 @@ class Synthesis(nn.Module):
         fill_normal(self.const, generator("const"))
 
     def noise_shapes(self) -> dict[str, tuple[int, int, int]]:
-        """Shape [1, H, W] of a sample's noise in each layer that has any, by the name that it is asked by."""
+        """Shape [1, H, W] of a sample's noise in each layer that has any, by layer name."""
         return {layer.name: (1, layer.resolution, layer.resolution) for layer in self.modules()
                 if isinstance(layer, SynthesisLayer)}
 
@@ -224,7 +224,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, labels: Tensor | None = None, psi: float = 1.0,
                 noise: NoiseSource | str = "random") -> Tensor:
-        """`noise`: "random", "const" (the same planes always), "none", or what draws it: (name, shape) -> Tensor."""
+        """`noise`: "random", "const" (the same planes always), "none", or a function (name, shape) -> Tensor."""
         return self.synthesis(self.mapping(z, labels, psi), noise)
 
 
@@ -249,7 +249,7 @@ class Discriminator(nn.Module):
     """Images [N, channels, resolution, resolution] (and labels) -> logits [N].
 
     With labels the logit is the inner product of the image's features and the labels' mapping (Miyato & Koyama, 2018).
-    The minibatch standard deviation is taken within the block given, in groups of `mbstd_group` samples.
+    The minibatch standard deviation is taken within the given samples, in groups of `mbstd_group`.
     """
 
     def __init__(self, resolution: int, channels: int = 3, num_classes: int = 0, architecture: str = "resnet",
@@ -289,13 +289,13 @@ class Discriminator(nn.Module):
             x = clamped_leaky_relu(self.fromrgb(x), self.clamp)
             for res, block in self.blocks.items():
                 x = block(x.to(half if half and int(res) in self.half_resolutions else wide))
-            return self._judge(x.to(wide), labels)
+            return self._logits(x.to(wide), labels)
 
-    def _judge(self, x: Tensor, labels: Tensor | None) -> Tensor:
+    def _logits(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """[N, C, 4, 4] -> [N], in full precision."""
         if self.mbstd_channels:
-            # In training a group is consecutive samples, so that it does not depend on how many are here.
-            whole = not self.training or len(x) % self.mbstd_group  # which is refused below
+            # In training, groups are consecutive samples, so that they do not depend on the micro-batch size.
+            whole = not self.training or len(x) % self.mbstd_group  # a remainder is refused below
             blocks = (x,) if whole else x.split(self.mbstd_group)
             x = torch.cat([minibatch_stddev(block, self.mbstd_group, self.mbstd_channels) for block in blocks])
         x = clamped_leaky_relu(self.conv(x), self.clamp)

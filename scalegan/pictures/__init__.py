@@ -1,1 +1,1 @@
-"""What a person looks at: grids, charts, pages."""
+"""Pictures for people to look at: grids, charts, pages."""

@@ -1,4 +1,4 @@
-"""Curves as SVG, by hand: a page that holds them needs nothing else."""
+"""Curves as hand-written SVG, so that a page with them needs no other files."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from html import escape
 
 Curve = Sequence[tuple[float, float]]
 
-# Distinguishable with any colour vision (Okabe & Ito, 2008).
+# Distinguishable with any type of colour vision (Okabe & Ito, 2008).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#b0a000")
 _DASHES = ("", "6 3", "2 2", "8 2 2 2")
 _WIDTH, _HEIGHT = 380, 230
@@ -15,13 +15,13 @@ _POINTS = 500
 
 
 def style(number: int) -> tuple[str, str]:
-    """(colour, dash pattern) of the n-th curve; no two of the first 32 are alike."""
+    """(colour, dash pattern) of curve `number`; the first 32 are all different."""
     return COLOURS[number % len(COLOURS)], _DASHES[number // len(COLOURS) % len(_DASHES)]
 
 
 def chart(title: str, curves: Mapping[int, Curve], axis: str = "images") -> str:
-    """An <svg> of curves of (x, value), by the number that `style` knows them by; without what is not finite. x is what
-    `axis` names, from 0."""
+    """An <svg> of curves of (x, value), by their number for `style`; values that are not finite are left out. The x
+    axis is labelled `axis` and starts at 0."""
     thinned = {number: thin([(x, y) for x, y in curve if math.isfinite(y)]) for number, curve in curves.items()}
     points = [point for curve in thinned.values() for point in curve]
     frame = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" role="img">',
@@ -55,7 +55,7 @@ def chart(title: str, curves: Mapping[int, Curve], axis: str = "images") -> str:
 
 
 def thin(curve: Curve) -> Curve:
-    """At most 500 points, each the mean of neighbours; the last one stays as it is."""
+    """Thins a curve to about 500 points, each the mean of neighbours; the last point stays as it is."""
     every = -(-len(curve) // _POINTS)
     if every <= 1:
         return curve
@@ -64,7 +64,7 @@ def thin(curve: Curve) -> Curve:
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers, evenly spaced, from at most `low` to at least `high`."""
+    """About `about` evenly spaced round numbers, from at most `low` to at least `high`."""
     if high <= low:
         low, high = low - (abs(low) or 1) / 10, high + (abs(high) or 1) / 10
     rough = (high - low) / about

@@ -1,4 +1,4 @@
-"""Pictures that a person looks at: grids of images, samples of 2-D points over the data."""
+"""Pictures of samples: grids of images, and 2-D points over the data."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +14,12 @@ from scalegan.support.files import replacing
 
 
 def pixels_of(images: Tensor) -> np.ndarray:
-    """[N, C, H, W] in [-1, 1] to uint8 [N, H, W, C], rounded and clamped."""
+    """Converts [N, C, H, W] in [-1, 1] to uint8 [N, H, W, C], rounded and clamped."""
     return to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def save_grid(path: Path, images: Tensor, columns: int) -> None:
-    """A PNG of [N, C, H, W] images in [-1, 1], row by row; small images are enlarged to be seen."""
+    """Saves [N, C, H, W] images in [-1, 1] as a PNG, row by row; small images are enlarged."""
     _save(_sheet(images, columns), path)
 
 
@@ -37,8 +37,8 @@ def _sheet(images: Tensor, columns: int) -> Image.Image:
 
 
 def save_columns(path: Path, columns: Mapping[str, Tensor]) -> None:
-    """A PNG with a column for each of several sets of [N, C, H, W] images in [-1, 1], under their names; sample i is
-    row i. Grey images stand beside coloured ones, and small ones are as large as the largest."""
+    """Saves a PNG with one named column for each set of [N, C, H, W] images in [-1, 1]; row i shows sample i. Grey and
+    coloured images can be mixed; all are enlarged to the size of the largest."""
     channels, *size = (max(images.shape[axis] for images in columns.values()) for axis in (1, 2, 3))
     rows = zip(*(F.interpolate(images, size, mode="nearest").expand(-1, channels, -1, -1)
                  for images in columns.values()))
@@ -53,13 +53,13 @@ def save_columns(path: Path, columns: Mapping[str, Tensor]) -> None:
 
 
 def save_image(path: Path, image: Tensor) -> None:
-    """One [C, H, W] image in [-1, 1] as PNG."""
+    """Saves one [C, H, W] image in [-1, 1] as a PNG."""
     pixels = pixels_of(image[None])[0]
     _save(Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0]), path)
 
 
 def save_animation(path: Path, frames: Tensor, seconds: float) -> None:
-    """A GIF of [N, C, H, W] images in [-1, 1] that plays for ever, `seconds` a frame; small images are enlarged."""
+    """Saves [N, C, H, W] images in [-1, 1] as a looping GIF, `seconds` per frame; small images are enlarged."""
     pixels = pixels_of(frames)
     enlarge = max(1, 128 // max(pixels.shape[1:3]))
     shown = [Image.fromarray((image if image.shape[-1] == 3 else image[..., 0]).repeat(enlarge, 0).repeat(enlarge, 1))
@@ -70,7 +70,7 @@ def save_animation(path: Path, frames: Tensor, seconds: float) -> None:
 
 
 def save_points(path: Path, samples: Tensor, data: Tensor, size: int = 512) -> None:
-    """2-D samples [N, 2] (orange) over data [M, 2] (grey), in a frame that fits the data."""
+    """Saves a picture of samples [N, 2] (orange) over data [M, 2] (grey), in a frame that fits the data."""
     reach = 1.3 * float(data.abs().max())
     picture = Image.new("RGB", (size, size), "white")
     draw = ImageDraw.Draw(picture)
@@ -86,6 +86,6 @@ def _save(picture: Image.Image, path: Path) -> None:
 
 
 def numbered(folder: Path, images: int) -> Path:
-    """`<folder>/<images, 12 digits>.png`."""
+    """The path `<folder>/<images, 12 digits>.png`; makes the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{images:012d}.png"

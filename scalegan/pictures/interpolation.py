@@ -1,7 +1,7 @@
-"""Walks between samples.
+"""Interpolates between samples.
 
-A style-based generator is walked through straight lines in w; others along great circles in z (Shoemake, 1985; White,
-2016), or straight lines where z is uniform.
+Style-based generators are interpolated along straight lines in w; others along great circles in z (Shoemake, 1985;
+White, 2016), or along straight lines if z is uniform.
 """
 
 from itertools import pairwise
@@ -15,11 +15,11 @@ _BATCH = 32
 
 def walk(generator: "nn.Module", seeds: list[int], steps: int, label: "Tensor | None" = None,
          psi: float = 1.0) -> "Tensor":
-    """Images [(len(seeds) - 1) * (steps + 1), C, H, W]: from each seed to the next, both ends among them.
+    """Images [(len(seeds) - 1) * (steps + 1), C, H, W] from each seed to the next, including both ends.
 
     Args:
         label: of all images: a class, [1], or attributes, [1, K].
-        psi: as the generator takes it.
+        psi: truncation, passed to the generator.
     """
     import torch
 
@@ -44,7 +44,7 @@ def walk(generator: "nn.Module", seeds: list[int], steps: int, label: "Tensor | 
 
 
 def slerp(a: "Tensor", b: "Tensor", share: float) -> "Tensor":
-    """From a to b, vectors of the same length, along a great circle: what lies between is as long as they are."""
+    """Interpolates from a to b, vectors of equal length, along a great circle, which preserves that length."""
     cosine = (a @ b) / (a.norm() * b.norm())
     angle = cosine.clamp(-1, 1).acos()
     if angle.sin() < 1e-6:

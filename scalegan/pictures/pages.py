@@ -1,4 +1,4 @@
-"""A page that holds runs beside each other: what they are, what they found, their curves and their last samples."""
+"""A page that compares runs: their recipes, evaluations, curves and last samples."""
 
 import base64
 import json
@@ -14,13 +14,13 @@ from scalegan.errors import UserError
 from scalegan.metrics import results
 from scalegan.pictures import charts
 
-# Of every report, but no figure to hold against another run's.
+# In every report, but not a figure to compare between runs.
 _NOT_CURVES = {"images", "seconds"}
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A run as its folder shows it."""
+    """What a page shows of a run, as read from its folder."""
 
     name: str
     recipe: dict[str, Any]
@@ -30,29 +30,29 @@ class Seen:
 
 
 def names(paths: Sequence[Path]) -> list[str]:
-    """The folders' own names where those differ, else the paths."""
+    """The folders' names if they are all different, else the paths."""
     own = [path.resolve().name for path in paths]
     return own if len(set(own)) == len(own) else [str(path) for path in paths]
 
 
 def read(path: Path, name: str) -> Seen:
-    """Raises UserError where there is no run at `path`."""
+    """Reads a run from its folder. Raises UserError if `path` is not one."""
     if not (path / "config.yaml").is_file():
-        raise UserError(f"{path} is no run folder: it has no config.yaml")
-    newest = max(path.glob("config*.yaml"), key=_since)
+        raise UserError(f"{path} is not a run folder: it has no config.yaml")
+    newest = max(path.glob("config*.yaml"), key=_first_images)
     pictures = sorted((path / "samples").glob("*.png"))
     return Seen(name, OmegaConf.to_container(OmegaConf.load(newest)), _reports(path / "metrics.jsonl"),
                 results.read(path), pictures[-1] if pictures else None)
 
 
-def _since(path: Path) -> int:
-    """The images from which a config.<images>.yaml holds."""
+def _first_images(path: Path) -> int:
+    """The images from which on a config.<images>.yaml applies; -1 for config.yaml."""
     part = path.name.split(".")[1]
     return int(part) if part.isdigit() else -1
 
 
 def _reports(path: Path) -> list[dict[str, float]]:
-    """The whole lines of metrics.jsonl; of a live run the last may be half there."""
+    """The complete lines of metrics.jsonl; while a run is writing, the last one may be incomplete."""
     rows = []
     for line in path.read_text().splitlines() if path.is_file() else ():
         try:
@@ -63,18 +63,18 @@ def _reports(path: Path) -> list[dict[str, float]]:
 
 
 def comparable_evaluations(runs: Sequence[Seen]) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
-    """By run: its newest evaluation that may stand beside the first evaluated run's newest; or why there is none."""
-    beside: dict[int, dict[str, Any]] = {}
+    """By run, its newest evaluation that is comparable with the first evaluated run's newest; or why there is none."""
+    chosen: dict[int, dict[str, Any]] = {}
     refused: dict[int, str] = {}
     for number, run in enumerate(runs):
-        first = next(iter(beside.items()), None)
+        first = next(iter(chosen.items()), None)
         for result in reversed(run.evaluations):
             reason = first and results.comparable(first[1], result)
             if reason is None:
-                beside[number] = result
+                chosen[number] = result
                 break
             refused.setdefault(number, f"{runs[first[0]].name} and {run.name}: {reason}")
-    return beside, {number: reason for number, reason in refused.items() if number not in beside}
+    return chosen, {number: reason for number, reason in refused.items() if number not in chosen}
 
 
 # --- the page -------------------------------------------------------------------------------------------------------
@@ -95,17 +95,17 @@ svg .grid { stroke: #e6e6e6; } svg polyline { fill: none; stroke-width: 1.6; }
 """
 
 
-def page(runs: Sequence[Seen], beside: dict[int, dict[str, Any]], refused: dict[int, str]) -> str:
-    """The HTML of everything."""
+def page(runs: Sequence[Seen], chosen: dict[int, dict[str, Any]], refused: dict[int, str]) -> str:
+    """The whole page as HTML."""
     title = ", ".join(run.name for run in runs)
-    sections = [_runs_table(runs), _evaluations(runs, beside, refused), _pictures(runs), _curves(runs, set(refused))]
+    sections = [_runs_table(runs), _evaluations(runs, chosen, refused), _pictures(runs), _curves(runs, set(refused))]
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
     body = "\n".join([f"<h1>{escape(title)}</h1>", *sections])
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>{body}</body></html>\n'
 
 
 def _runs_table(runs: Sequence[Seen]) -> str:
-    """How far each came, and every key of the recipes that is not the same in all."""
+    """How far each run has come, and every recipe key that differs between runs."""
     flat = [_flattened(run.recipe) for run in runs]
     keys = sorted({key for recipe in flat for key in recipe})
     keys = [key for key in keys if key != "run_dir" and len({str(recipe.get(key)) for recipe in flat}) > 1]
@@ -113,20 +113,20 @@ def _runs_table(runs: Sequence[Seen]) -> str:
     rows = [["images", *(f"{last['images']:,}" if last else "none" for last in lasts)],
             ["hours", *(f"{last['seconds'] / 3600:.2f}" if "seconds" in last else "" for last in lasts)]]
     rows += [[key, *(str(recipe.get(key, "")) for recipe in flat)] for key in keys]
-    return _table("Runs", ["", *_keyed(runs)], rows)
+    return _table("Runs", ["", *_legend(runs)], rows)
 
 
-def _evaluations(runs: Sequence[Seen], beside: dict[int, dict[str, Any]], refused: dict[int, str]) -> str:
-    if not beside:
+def _evaluations(runs: Sequence[Seen], chosen: dict[int, dict[str, Any]], refused: dict[int, str]) -> str:
+    if not chosen:
         return ""
-    shown = [runs[number] for number in beside]
-    figures = [_flattened(result["metrics"]) for result in beside.values()]
+    shown = [runs[number] for number in chosen]
+    figures = [_flattened(result["metrics"]) for result in chosen.values()]
     keys = dict.fromkeys(key for found in figures for key in found)
-    rows = [["images", *(f"{result['images']:,}" if "images" in result else "" for result in beside.values())]]
-    if any(result.get("ema") for result in beside.values()):
-        rows += [["average", *(result.get("ema") or "main" for result in beside.values())]]
+    rows = [["images", *(f"{result['images']:,}" if "images" in result else "" for result in chosen.values())]]
+    if any(result.get("ema") for result in chosen.values()):
+        rows += [["average", *(result.get("ema") or "main" for result in chosen.values())]]
     rows += [[key, *(_figure(found.get(key)) for found in figures)] for key in keys]
-    one = next(iter(beside.values()))
+    one = next(iter(chosen.values()))
     note = (f"{one['extractor']['name']}, resize {one['resize']}, {one['num_samples']:,} samples against "
             f"{one['data']['path']}")
     table = _table("Evaluations", ["", *(escape(run.name) for run in shown)], rows)
@@ -145,7 +145,7 @@ def _pictures(runs: Sequence[Seen]) -> str:
 
 
 def _curves(runs: Sequence[Seen], refused: set[int]) -> str:
-    """Every figure that all runs with reports have. Evaluations that must not be held against others are left out."""
+    """A chart for every figure that all reporting runs have; evaluations that are not comparable are left out."""
     reporting = {number: run for number, run in enumerate(runs) if run.reports}
     shared = None
     for run in reporting.values():
@@ -158,18 +158,18 @@ def _curves(runs: Sequence[Seen], refused: set[int]) -> str:
                                         for number, run in among.items()}))
     if not drawn:
         return ""
-    legend = " &nbsp; ".join(_keyed(runs))
+    legend = " &nbsp; ".join(_legend(runs))
     return f'<h2>Curves</h2><p>{legend}</p><div class="flow">{"".join(drawn)}</div>'
 
 
-def _keyed(runs: Sequence[Seen]) -> list[str]:
-    """Names behind a stroke of the curve's colour and dashes."""
-    keyed = []
+def _legend(runs: Sequence[Seen]) -> list[str]:
+    """The runs' names, each after a line in the colour and dashes of its curve."""
+    entries = []
     for number, run in enumerate(runs):
         colour, dash = charts.style(number)
-        keyed.append(f'<svg class="key" viewBox="0 0 22 8"><polyline points="0,4 22,4" stroke="{colour}" '
+        entries.append(f'<svg class="key" viewBox="0 0 22 8"><polyline points="0,4 22,4" stroke="{colour}" '
                      f'stroke-width="3" stroke-dasharray="{dash}"/></svg>{escape(run.name)}')
-    return keyed
+    return entries
 
 
 def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -180,7 +180,7 @@ def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> st
 
 
 def _flattened(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys to leaves."""
+    """Leaves of a tree, by dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, list):

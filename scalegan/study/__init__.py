@@ -1,1 +1,1 @@
-"""Studies: many small runs side by side, held against each other and against published figures."""
+"""Studies: many small runs, compared with each other and with published figures."""

@@ -23,7 +23,7 @@ def write(folder: Path, rows: Sequence[dict[str, Any]], samples: dict[tuple[str,
 
 
 def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """Medians over the seeds, and all seeds' modes; data without modes is in the picture alone."""
+    """Medians over the seeds, and the modes of each seed; data without modes is only in the picture."""
     lines = ["| objective | data | modes covered (median) | by seed | high quality (median) | reverse KL (median) |",
              "| --- | --- | --- | --- | --- | --- |"]
     for line in rows:
@@ -38,7 +38,7 @@ def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def picture(path: Path, samples: dict[tuple[str, str], Tensor]) -> None:
-    """A column per objective, a row per data set: samples of the first seed (orange) over data (grey)."""
+    """One column per objective, one row per data set: samples of the first seed (orange) over data (grey)."""
     objectives, data = (list(dict.fromkeys(cell[axis] for cell in samples)) for axis in (0, 1))
     sheet = Image.new("RGB", (len(objectives) * _TILE, _HEAD + len(data) * _TILE), "white")
     draw = ImageDraw.Draw(sheet)

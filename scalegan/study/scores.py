@@ -8,8 +8,8 @@ import math
 import torch
 from torch import Tensor
 
-_LEAST = 20    # a mode is covered from this many samples of high quality on
-_SIGMAS = 3.0  # a sample is of high quality within this many standard deviations of a mode
+_MIN_SAMPLES = 20  # of high quality, for a mode to count as covered
+_SIGMAS = 3.0      # a sample is of high quality within this many standard deviations of a mode
 
 
 def ring8() -> Tensor:
@@ -34,12 +34,12 @@ def score(samples: Tensor, centres: Tensor, sigma: float) -> dict[str, float]:
     Returns:
         modes_covered: modes with at least 20 samples within 3 sigma.
         high_quality: share of the samples within 3 sigma of a mode.
-        reverse_kl: KL(q || uniform), in nats, q the shares of the modes that samples are nearest to.
+        reverse_kl: KL(q || uniform), in nats; q is the share of samples nearest to each mode.
     """
     distance, nearest = torch.cdist(samples.double(), centres).min(dim=1)
     good = distance <= _SIGMAS * sigma
     counts = torch.bincount(nearest[good], minlength=len(centres))
     shares = torch.bincount(nearest, minlength=len(centres)).double() / len(samples)
-    return {"modes_covered": int((counts >= _LEAST).sum()),
+    return {"modes_covered": int((counts >= _MIN_SAMPLES).sum()),
             "high_quality": good.double().mean().item(),
             "reverse_kl": (torch.special.xlogy(shares, shares * len(centres))).sum().item()}

@@ -1,4 +1,4 @@
-"""What the toy study trains: one setting per data set, equal for all objectives, and what defines each objective."""
+"""The toy study's settings per data set, equal for all objectives, and the definition of each objective."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,14 @@ class Settings:
     """Networks and optimisation on one data set.
 
     Args:
-        hidden, layers: units and number of hidden layers, of G and D alike.
+        hidden, layers: width and number of hidden layers, of both G and D.
         frequency_g, frequency_d: of their first layers (see `Stack`).
-        spread: factor of the weights of G's last layer at the start; a small one starts all samples near one point.
+        spread: factor of the initial weights of G's last layer; if small, all samples start near one point.
         latent_dim: length of z, standard normal.
         batch_size: samples per update of a seed.
         updates: of G; D moves `critic` times before each.
-        lr_g, lr_d, betas: Adam's; learning rates fall linearly to 0 over the second half.
-        ema: decay of the average of G's weights, per update of G, that samples are taken from.
+        lr_g, lr_d, betas: of Adam; learning rates fall linearly to 0 over the second half.
+        ema: decay, per update of G, of the average of G's weights, which makes the samples.
     """
 
     hidden: int = 64
@@ -34,13 +34,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Objective:
-    """What defines an objective, with its paper's settings.
+    """Defines an objective, with its paper's settings.
 
     Args:
-        loss: of `scalegan.losses`.
+        loss: name in `scalegan.losses`.
         critic: updates of D per update of G.
         gradient_penalty: WGAN-GP's lambda.
-        clip: bound of D's weights, which then moves by RMSProp with `rmsprop_lr`.
+        clip: bound on D's weights; D then uses RMSProp with `rmsprop_lr`.
         unroll: steps of D that G looks ahead, of size `unroll_lr`, which falls with the learning rates.
         minibatch: kernels of minibatch discrimination.
         energy: D is an auto-encoder.

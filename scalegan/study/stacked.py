@@ -1,7 +1,7 @@
-"""Fully connected networks, one per seed, computed as one: batched matrix products over a stack of weights.
+"""Fully connected networks, one per seed, computed together by batched matrix products over a stack of weights.
 
 A seed's weights are one row of a matrix, so that an optimizer sees a single tensor, and no seed's arithmetic depends
-on who else is in the stack.
+on the other seeds in the stack.
 """
 
 import itertools
@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import leaky_relu
 
-_ALIGNED = 64  # a row's length is a multiple: elements then fall into vector registers alike, whatever the row
+_ALIGNED = 64  # row lengths are multiples of this, so that elements fill vector registers alike in every row
 
 
 class Stack:
-    """The shape of S networks of the same widths; weights [S, size] are given to each call.
+    """The architecture of S networks of equal widths; weights [S, size] are passed to each call.
 
     Args:
         widths: units of the input, of each hidden layer and of the output.
         slope: of leaky ReLU between them; 0 is ReLU.
-        frequency: of the first layer, which is sin(W x + b) with W from N(0, frequency^2): what lies close together
-            is told apart from the start (Tancik et al., 2020); 0 for a layer like the others.
+        frequency: of the first layer, which is sin(W x + b) with W from N(0, frequency^2), so that nearby points are
+            distinguished from the start (Tancik et al., 2020); 0 for a layer like the others.
     """
 
     def __init__(self, widths: Sequence[int], slope: float = 0.0, frequency: float = 0.0) -> None:
@@ -36,9 +36,9 @@ class Stack:
         return len(self.shapes)
 
     def initial(self, generators: Sequence[torch.Generator], last: float = 1.0) -> Tensor:
-        """Weights [S, size]: N(0, 2 / fan_in) (He et al., 2015), those of the last layer times `last`, zero biases.
+        """Initial weights [S, size]: N(0, 2 / fan_in) (He et al., 2015), the last layer's times `last`; zero biases.
 
-        A generator per seed.
+        Takes one generator per seed.
         """
         rows = []
         for generator in generators:
@@ -53,11 +53,11 @@ class Stack:
         return torch.stack(rows)
 
     def __call__(self, weights: Tensor, x: Tensor, first: int = 0, last: int | None = None) -> Tensor:
-        """Layers first ... last - 1 of x [S, n, inputs]; activations follow all but the network's output."""
+        """Applies layers first ... last - 1 to x [S, n, inputs]; activations follow all but the network's output."""
         parts = weights.split(self.sizes, dim=1)
         for layer in range(first, len(self) if last is None else last):
             matrix, bias = parts[2 * layer].unflatten(1, self.shapes[layer]), parts[2 * layer + 1][:, None]
-            if self.shapes[layer][1] == 1:  # a product with a vector is another routine for one network than for many
+            if self.shapes[layer][1] == 1:  # products with a vector use another routine for one network than for many
                 x = (x * matrix.mT).sum(2, keepdim=True) + bias
             else:
                 x = torch.baddbmm(bias, x, matrix)

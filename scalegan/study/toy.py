@@ -1,4 +1,4 @@
-"""The toy study: every objective on every 2-D data set, a process per core, a stack of seeds in each."""
+"""The toy study: every objective on every 2-D data set, in one process per core, each with a stack of seeds."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -22,7 +22,7 @@ Samples = dict[tuple[str, str], Tensor]
 
 def study(objectives: Sequence[str], data: Sequence[str], seeds: Sequence[int], workers: int,
           updates: int | None = None) -> tuple[list[dict[str, Any]], Samples]:
-    """Rows of the table, and the samples [seeds, 2500, 2] of each objective and data set."""
+    """Runs the study; returns rows of the table, and samples [seeds, 2500, 2] by objective and data set."""
     cells = [(objective, name) for name in data for objective in objectives]
     longest_first = sorted(cells, key=lambda cell: -cost(*cell))
     samples: Samples = {}
@@ -42,7 +42,7 @@ def study(objectives: Sequence[str], data: Sequence[str], seeds: Sequence[int], 
 
 
 def row(objective: str, data: str, seeds: Sequence[int], samples: Tensor) -> dict[str, Any]:
-    """A line of the table; data without modes has no scores."""
+    """One row of the table; data without modes has no scores."""
     line = {"objective": objective, "data": data, "seeds": list(seeds)}
     if data not in MODES:
         return {**line, "modes": None, "modes_covered": None, "high_quality": None, "reverse_kl": None}
@@ -52,14 +52,14 @@ def row(objective: str, data: str, seeds: Sequence[int], samples: Tensor) -> dic
 
 
 def cost(objective: str, data: str) -> float:
-    """Roughly how long a cell takes, relative to a plain game's update."""
+    """Rough duration of a cell, in updates of a plain game."""
     chosen = OBJECTIVES[objective]
     return SETTINGS[data].updates * (chosen.critic + chosen.unroll + bool(chosen.minibatch) + chosen.energy)
 
 
 def _cell(cell: tuple[str, str], report: worker_pool.Report, seeds: tuple[int, ...], updates: int | None) -> np.ndarray:
-    torch.set_num_threads(1)    # sums then have one order, whatever the machine
+    torch.set_num_threads(1)    # fixes the order of sums on any machine
     objective, data = cell
     settings = SETTINGS[data] if updates is None else replace(SETTINGS[data], updates=updates)
-    # As numbers: a tensor would travel as a handle on the worker's memory, fetched from it by a thread of its own.
+    # As an array: a tensor would be sent as a handle to the worker's memory, and fetched by a separate thread.
     return train(OBJECTIVES[objective], settings, data, seeds).numpy()

@@ -1,4 +1,4 @@
-"""Trains one objective on one toy data set, all seeds as one stack."""
+"""Trains one objective on one toy data set, with all seeds in one stack."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from scalegan.support.keys import key_of
 SAMPLES = 2500
 _GROUP = 16  # samples that minibatch discrimination and pull-away are defined over
 _KERNEL_DIM = 4
-_AHEAD = 50  # updates whose draws are made at once
+_UPDATES_AHEAD = 50  # whose draws are made at once
 
 
 class SeedDraws:
-    """A seed's random numbers in the order they are asked for: what data and latents are made of."""
+    """A seed's random numbers for data and latents, in the order of the calls."""
 
     def __init__(self, seed: int, purpose: str, count: int) -> None:
         self.generator = torch.Generator().manual_seed(key_of(seed, "study", purpose) & 0xFFFFFFFF)
@@ -39,7 +39,7 @@ class SeedDraws:
 
 @dataclass(frozen=True)
 class Stream:
-    """Batches [S, n, ...] for ever, each seed's from draws of its own."""
+    """Endless batches [S, n, ...], each seed's from its own draws."""
 
     seeds: Sequence[int]
     batch_size: int
@@ -54,21 +54,21 @@ class Stream:
         return self._batches(purpose, lambda draws: draws.uniform("u"))
 
     def _batches(self, purpose: str, make: Callable[[SeedDraws], Tensor]) -> Iterator[Tensor]:
-        draws = [SeedDraws(seed, purpose, self.batch_size * _AHEAD) for seed in self.seeds]
+        draws = [SeedDraws(seed, purpose, self.batch_size * _UPDATES_AHEAD) for seed in self.seeds]
         while True:
             ahead = torch.stack([make(one) for one in draws])
             yield from ahead.split(self.batch_size, dim=1)
 
 
 class Study:
-    """G and D of every seed under an objective; their losses are [S], one per seed."""
+    """G and D of every seed for one objective; losses are [S], one per seed."""
 
     def __init__(self, objective: Objective, settings: Settings, data: str, seeds: Sequence[int]) -> None:
         self.objective, self.settings, self.loss = objective, settings, LOSSES[objective.loss]
         hidden = [settings.hidden] * settings.layers
         self.G = Stack([settings.latent_dim, *hidden, 2], frequency=settings.frequency_g)
-        behind = [settings.latent_dim, *hidden, 2] if objective.energy else [1]
-        self.D = Stack([2, *hidden, *behind], slope=0.2, frequency=settings.frequency_d)
+        tail = [settings.latent_dim, *hidden, 2] if objective.energy else [1]
+        self.D = Stack([2, *hidden, *tail], slope=0.2, frequency=settings.frequency_d)
         self.encoding = settings.layers + 1 if objective.energy else settings.layers  # layers up to f(x)
         extra = settings.hidden * objective.minibatch * _KERNEL_DIM + objective.minibatch
         self.extra = extra + -extra % 64
@@ -84,7 +84,7 @@ class Study:
         self.shares = stream.uniform("share")
 
     def logits(self, d: Tensor, x: Tensor) -> Tensor:
-        """D(x) [S, n] of x [S, n, 2]; minus the energy where D is an auto-encoder."""
+        """D(x) [S, n] for x [S, n, 2]; minus the energy if D is an auto-encoder."""
         weights = d[:, : self.D.size]
         if self.objective.energy:
             return -(self.D(weights, x) - x).square().mean(2)
@@ -102,7 +102,7 @@ class Study:
     def discriminator_loss(self, d: Tensor, reals: Tensor, fakes: Tensor) -> Tensor:
         """D's loss [S]."""
         real, fake = self.logits(d, torch.cat([reals, fakes], dim=1)).chunk(2, dim=1)
-        return _each(self.loss.discriminator, real, fake)
+        return _per_seed(self.loss.discriminator, real, fake)
 
     def gradient_penalty(self, reals: Tensor, fakes: Tensor) -> Tensor:
         """The gradient penalty [S]."""
@@ -112,14 +112,14 @@ class Study:
         return torch.stack([penalties.one_lipschitz(one, self.objective.gradient_penalty) for one in squares])
 
     def generator_loss(self, reals: Tensor, pace: float) -> Tensor:
-        """G's loss [S]; `pace` is the share of their first values that learning rates are at."""
+        """G's loss [S]; `pace` is the current learning rate as a fraction of the initial one."""
         fakes, d = self.G(self.g, next(self.latents["G"])), self.d
         for _ in range(self.objective.unroll):
             d = d.detach().requires_grad_() if d is self.d else d
             step, = torch.autograd.grad(self.discriminator_loss(d, reals, fakes).sum(), d, create_graph=True)
             d = d - pace * self.objective.unroll_lr * step
         real = self.logits(d, reals) if self.loss.needs_reals else torch.zeros_like(fakes[..., 0])
-        loss = _each(self.loss.generator, self.logits(d, fakes), real)
+        loss = _per_seed(self.loss.generator, self.logits(d, fakes), real)
         if self.objective.pull_away:
             codes = self.D(self.d[:, : self.D.size], fakes, 0, self.encoding)
             loss = loss + self.objective.pull_away * torch.stack([penalties.pull_away(one, _GROUP) for one in codes])
@@ -129,7 +129,7 @@ class Study:
 def train(objective: Objective, settings: Settings, data: str, seeds: Sequence[int]) -> Tensor:
     """Samples [S, 2500, 2] of the averaged generators, one row per seed.
 
-    A seed's row is a function of (objective, settings, data, seed): it does not depend on the others.
+    A seed's row is a function of (objective, settings, data, seed): it does not depend on the other seeds.
     """
     study = Study(objective, settings, data, seeds)
     g = torch.optim.Adam([study.g], lr=settings.lr_g, betas=settings.betas, fused=True)
@@ -165,9 +165,9 @@ def _step(optimizer: torch.optim.Optimizer, weights: Tensor, loss: Tensor) -> No
     optimizer.step()
 
 
-def _each(loss: Callable[[Tensor, Tensor], Terms], first: Tensor, second: Tensor) -> Tensor:
-    """A loss of `scalegan.losses` for each seed: [S] of logits [S, n].
+def _per_seed(loss: Callable[[Tensor, Tensor], Terms], first: Tensor, second: Tensor) -> Tensor:
+    """Applies a loss of `scalegan.losses` to each seed: logits [S, n] to [S].
 
-    One after the other: exp and log of a row may end in other bits where it is one of many.
+    In a loop, because exp and log of a row may differ in the last bits when it is one of many.
     """
     return torch.stack([sum(loss(a, b).values()) for a, b in zip(first, second)])

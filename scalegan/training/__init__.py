@@ -1,1 +1,1 @@
-"""One run: its parts brought together, its loop, its folder, its reports, and how it ends."""
+"""A run: how it is assembled, its training loop, its folder, its reports, and how it ends."""

@@ -1,4 +1,4 @@
-"""From stored samples to the batch that a phase sees, on the device."""
+"""Turns stored samples into the batch that a phase sees, on the device."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from scalegan.randomness import Draws
 
 
 @cache
-def _copying(device: torch.device) -> torch.cuda.Stream:
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)
 
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """How a stream's samples come to the networks.
+    """How a stream's samples are prepared for the networks.
 
     Args:
         flip: mirror images by keyed draws.
-        conditions: every record's, on the device, from which those of fakes are drawn; or None.
-        flips_with: the stream whose draws say which are mirrored: itself, or its partner.
+        conditions: of all records, on the device, to draw the conditions of fakes from; None without conditions.
+        flips_with: the stream whose draws decide which images are mirrored, such as a partner; empty for its own.
     """
 
     flip: bool
@@ -38,10 +38,10 @@ class BatchLoader:
     """Moves, flips and scales samples on the device, and adds conditions and draws.
 
     Args:
-        seed, attempt: key the draws.
+        seed, attempt: part of every draw's key.
         batch_size: over all ranks.
         offset: index of this rank's first sample within the global batch.
-        streams: by name, the first first.
+        streams: settings by stream name; the game's first stream comes first.
     """
 
     seed: int
@@ -52,32 +52,32 @@ class BatchLoader:
     streams: Mapping[str, StreamSettings]
 
     def prepare(self, taken: Mapping[str, Reals]) -> dict[str, Sample]:
-        """Samples as the networks see them, on the device; phases that share a batch share the work."""
+        """Prepares samples on the device as the networks see them; phases that share a batch share the result."""
         found = {}
         for name, reals in taken.items():
             labelled = self.streams[name].conditions is not None and reals.labels is not None
-            found[name] = Sample(self._scaled(name, reals), self._moved(reals.labels) if labelled else None,
+            found[name] = Sample(self._scaled(name, reals), self._to_device(reals.labels) if labelled else None,
                                  reals.records)
         return found
 
     def batch(self, samples: Mapping[str, Sample], position: int, purpose: str, updates: int) -> Batch:
-        """The batch for the `updates`-th update of a phase, from prepared samples. Draws are keyed on the phase and its
-        count of samples, so that phases that share samples still draw latents of their own.
+        """Builds the batch for a phase's update number `updates` from prepared samples. Draws are keyed on the phase
+        and its sample count, so phases that share samples still draw their own latents.
 
         Args:
             position: images taken before the batch.
-            purpose: the phase by which draws are keyed.
+            purpose: the phase that keys the draws.
         """
         first = updates * self.batch_size + self.offset
         count = len(next(iter(samples.values())))
         tables = {name: stream.conditions for name, stream in self.streams.items() if stream.conditions is not None}
         return Batch(samples, self._draws(purpose, first, count), tables, position)
 
-    def _moved(self, tensor: Tensor) -> Tensor:
-        """On the device; to a GPU while it still computes what was asked of it before."""
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        """Copies a tensor to the device; a copy to a GPU overlaps with the work already queued there."""
         if self.device.type != "cuda":
             return tensor.to(self.device)
-        copying, computing = _copying(self.device), torch.cuda.current_stream(self.device)
+        copying, computing = _copy_stream(self.device), torch.cuda.current_stream(self.device)
         with torch.cuda.stream(copying):
             moved = tensor.to(self.device, non_blocking=True)
         computing.wait_stream(copying)
@@ -85,17 +85,17 @@ class BatchLoader:
         return moved
 
     def _scaled(self, stream: str, reals: Reals) -> Tensor:
-        samples = self._moved(reals.samples)
+        samples = self._to_device(reals.samples)
         if samples.dtype != torch.uint8:
             return samples
         if self.streams[stream].flip:
-            draws = self._draws(self._flips(stream), reals.position + self.offset, len(samples))
+            draws = self._draws(self._flip_purpose(stream), reals.position + self.offset, len(samples))
             mirrored = draws.integers("side", 2).bool()[:, None, None, None]
             samples = torch.where(mirrored, samples.flip(3), samples)
         return from_uint8(samples)
 
-    def _flips(self, stream: str) -> str:
-        """Whose draws mirror a stream: one for the first and those that belong to it."""
+    def _flip_purpose(self, stream: str) -> str:
+        """The purpose that keys a stream's flips; the first stream and its partners share one."""
         leader = self.streams[stream].flips_with or stream
         return "flip" if leader == next(iter(self.streams)) else f"flip/{leader}"
 

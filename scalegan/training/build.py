@@ -1,4 +1,4 @@
-"""From a recipe to the parts of a run."""
+"""Builds the parts of a run from a recipe."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -41,22 +41,22 @@ def game(recipe: config.Recipe, specs: Mapping[str, Spec]) -> Game:
 
 
 def _check_phases(phases: Sequence[Phase]) -> None:
-    """Raises ValueError for phases that could not wait for each other as they ask."""
+    """Raises ValueError if a phase cannot step together with the one that its `step_with` names."""
     names = [phase.name for phase in phases]
     for number, phase in enumerate(phases):
         if not phase.step_with:
             continue
         if phase.step_with not in names[number + 1:]:
-            raise ValueError(f"phase {phase.name} steps with {phase.step_with}, which is no later phase")
+            raise ValueError(f"phase {phase.name} steps with {phase.step_with}, which is not a later phase")
         last = names.index(phase.step_with)
         between = {player for other in phases[number + 1 : last + 1] for player in other.players}
         if between & set(phase.players) or phase.updates > 1 or phases[last].step_with:
-            raise ValueError(f"phase {phase.name} steps with {phase.step_with}: until then its players must move in no "
-                             f"other phase, it has one update, and {phase.step_with} waits for no other")
+            raise ValueError(f"phase {phase.name} steps with {phase.step_with}: its players must not move in a phase "
+                             f"in between, its `updates` must be 1, and {phase.step_with} must not have `step_with`")
 
 
 def on_device(played: Game, device: torch.device) -> Game:
-    """The game there, with tensors of four axes, such as convolutions' weights, in channels_last."""
+    """Moves the game to a device, with 4-D tensors such as convolution weights in channels_last."""
     return played._apply(lambda tensor: tensor.to(device, memory_format=torch.channels_last) if tensor.dim() == 4
                          else tensor.to(device))
 
@@ -68,7 +68,7 @@ def initialise(played: Game, seed: int) -> None:
 
 
 def digest_of(network: nn.Module) -> str:
-    """SHA-256 over names and bytes of a frozen network's state."""
+    """SHA-256 of the names, types, shapes and bytes of a frozen network's state."""
     hasher = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         hasher.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
@@ -77,14 +77,14 @@ def digest_of(network: nn.Module) -> str:
 
 
 def evaluation_path(recipe: config.Recipe, stream: str = "") -> str:
-    """Where a stream's held-out images are, or its own where none are."""
+    """Path of a stream's held-out images, or of its own images if it has none."""
     first = next(iter(streams_of(recipe)))
     held_out = recipe.eval.data if stream in ("", first) else recipe.eval.streams.get(stream)
     return held_out.path if held_out and held_out.path else settings_of(recipe, stream or first).path
 
 
 def make_evaluation_sets(recipe: config.Recipe, ranks: Ranks) -> None:
-    """Makes the embedded ones among a recipe's sets for evaluations, where they are not there yet."""
+    """Makes the embedded data sets that a recipe's evaluations use, unless they exist already."""
     for stream in streams_of(recipe):
         path, data = evaluation_path(recipe, stream), settings_of(recipe, stream)
         if is_embedded(path):
@@ -92,10 +92,10 @@ def make_evaluation_sets(recipe: config.Recipe, ranks: Ranks) -> None:
 
 
 def evaluation_images(recipe: config.Recipe, stream: str = ""):
-    """What a run's samples are held against: eval.data where that is given, else its own data, as it sees them.
+    """The images that a run's samples are compared with: eval.data if given, else the run's own data as it sees it.
 
     Raises:
-        UserError: where that is 2-D points, or the shards are gone.
+        UserError: if the data is 2-D points, or the shards do not exist.
     """
     from scalegan.metrics.images import RunImages, StoredImages
 
@@ -104,7 +104,7 @@ def evaluation_images(recipe: config.Recipe, stream: str = ""):
     key = "data" if stream in ("", first) else f"streams.{stream}"
     key = key if path == data.path else f"eval.{key}"
     if data.backend == "points":
-        raise RecipeError("data.backend=points makes 2-D points, which have no features to evaluate; leave eval out")
+        raise RecipeError("data.backend=points makes 2-D points, which have no features to evaluate; remove eval")
     if is_url(expanded(path, f"{key}.path")):
         return StoredImages(expanded(path))
     folder = data_folder(path, data.resolution, f"{key}.path")
@@ -114,7 +114,7 @@ def evaluation_images(recipe: config.Recipe, stream: str = ""):
 
 
 def evaluator(recipe: config.Recipe, played: Game, specs: Mapping[str, Spec], ranks: Ranks):
-    """What measures the averaged networks at `eval.every_images`; imported for those who ask for it alone."""
+    """Evaluates the averaged networks every `eval.every_images`; metrics are imported only by runs that use them."""
     from scalegan.metrics.in_training import InTraining
 
     export = played.exports[played.default]
@@ -126,7 +126,7 @@ def evaluator(recipe: config.Recipe, played: Game, specs: Mapping[str, Spec], ra
 
 
 def inputs_of(recipe: config.Recipe):
-    """Images of every stream, for games that make their samples of them; those of pairs in the same order."""
+    """Images of every stream, for games that make samples from images; paired streams in matching order."""
     from scalegan.metrics.images import Reordered
 
     found, readers, numbers = {}, {}, {}

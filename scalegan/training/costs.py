@@ -1,6 +1,6 @@
-"""What a recipe's updates cost: operations, and bytes alive at once. Measured by running them on tensors without data.
+"""The cost of a recipe's updates, in operations and peak bytes, measured by running them on tensors without data.
 
-Nothing is computed, so that neither data nor a GPU is needed; and on real tensors the same meter counts the same.
+Nothing is computed, so neither data nor a GPU is needed. On real tensors the same meter gives the same counts.
 """
 
 import contextlib
@@ -31,19 +31,20 @@ from scalegan.training import build
 
 
 class Meter(TorchDispatchMode):
-    """Counts what runs inside: operations by torch's formulas, and the bytes of tensors made there.
+    """Counts the operations that run inside, by torch's formulas, and the bytes of the tensors they create.
 
     Args:
-        known: tensors that were there before, and do not count.
+        known: tensors that existed before and are not counted.
 
     Attributes:
-        flops: operations so far; alive, peak: bytes that live now, and the most that ever did.
+        flops: operations so far.
+        alive, peak: bytes alive now, and the most alive at any time.
     """
 
     def __init__(self, known: Iterable[Tensor]) -> None:
         super().__init__()
         self.flops = self.alive = self.peak = 0
-        self._known = list(known)                       # kept, or their places in memory might be taken by others
+        self._known = list(known)                       # keeps new tensors from reusing their storage
         self._bytes = {tensor.untyped_storage()._cdata: 0 for tensor in self._known}
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
@@ -51,30 +52,30 @@ class Meter(TorchDispatchMode):
         self.flops += flops_of(function, args, kwargs or {}, result)
         for tensor in tree_iter(result):
             if isinstance(tensor, Tensor):
-                self._note(tensor.untyped_storage())
+                self._count(tensor.untyped_storage())
         return result
 
-    def _note(self, storage: torch.UntypedStorage) -> None:
+    def _count(self, storage: torch.UntypedStorage) -> None:
         place = storage._cdata
         if place not in self._bytes:
             self._bytes[place] = storage.nbytes()
             self.alive += storage.nbytes()
             self.peak = max(self.peak, self.alive)
-            weakref.finalize(storage, self._gone, place)
+            weakref.finalize(storage, self._forget, place)
 
-    def _gone(self, place: int) -> None:
+    def _forget(self, place: int) -> None:
         self.alive -= self._bytes.pop(place)
 
 
 @dataclass(frozen=True)
 class MicroBatchCost:
-    """What one micro-batch of a phase costs.
+    """The cost of one micro-batch of a phase.
 
     Args:
-        flops: of its forward and backward, penalties and all.
-        peak_bytes: the most that is alive at once beside weights and their like: activations, and gradients once made.
-        gradients: elements of the movers' gradients.
-        others: numbers that are exchanged beside them: observations, terms, figures.
+        flops: of its forward and backward, including penalties.
+        peak_bytes: most bytes alive at once, besides weights, buffers and the batch: activations and gradients.
+        gradients: number of elements in the gradients of the phase's players.
+        others: how many other numbers are exchanged: observations, terms, figures.
     """
 
     flops: int
@@ -85,7 +86,7 @@ class MicroBatchCost:
 
 @dataclass(frozen=True)
 class State:
-    """Bytes that a process holds from the first update to the last, undivided; a checkpoint is all of them."""
+    """Bytes that a process holds throughout a run, unpartitioned; a checkpoint stores all of them."""
 
     weights: int
     buffers: int
@@ -98,10 +99,10 @@ class State:
 
 
 def specs_of(recipe: config.Recipe, classes: int = 10) -> dict[str, Spec]:
-    """What the samples of a recipe's streams are, guessed without its data.
+    """Guesses the specs of a recipe's streams without reading its data.
 
     Args:
-        classes: labels that the data has, where the recipe is conditional.
+        classes: number of classes or attributes to assume if the recipe is conditional.
     """
     found = {}
     for name in streams_of(recipe):
@@ -117,8 +118,8 @@ class Costs:
     """The costs of a recipe's phases.
 
     Args:
-        recipe: whose augmentation is left out: it costs pixels, not networks.
-        specs: what the samples of its streams are.
+        recipe: its augmentation is left out, as its cost is in pixels, not in networks.
+        specs: of its streams, by name.
         precision: fp32, bf16 or fp16.
     """
 
@@ -136,28 +137,28 @@ class Costs:
         lengths = 1 + len(recipe.emas) + (len(recipe.power_ema.sigma_rel) if recipe.power_ema else 0)
         averages = lengths * sum(_bytes(self.game.players[name].state_dict().values()) for name in self.game.averaged)
         self.state = State(weights, _bytes(self.game.state_dict().values()) - weights, _bytes(held), averages)
-        self._of_grain: dict[tuple[str, int], MicroBatchCost] = {}
+        self._measured: dict[tuple[str, int], MicroBatchCost] = {}
 
     @property
     def sample_elements(self) -> int:
-        """Of one sample of every stream."""
+        """Elements in one sample of every stream together."""
         return sum(math.prod(spec.shape) for spec in self.specs.values())
 
     def micro_batch(self, phase: Phase, samples: int) -> MicroBatchCost:
-        """Forward and backward of that many samples."""
+        """The cost of a forward and backward over `samples` samples."""
         key = phase.name, samples
-        if key not in self._of_grain:
+        if key not in self._measured:
             with self._without_data():
                 draws = _NoDraws(0, 0, phase.name, torch.zeros(samples, dtype=torch.long))
                 streams = {name: Sample(spec.empty(samples), spec.empty_condition(samples))
                            for name, spec in self.specs.items()}
                 given = {name: sample.condition for name, sample in streams.items() if sample.condition is not None}
-                self._of_grain[key] = measure(self.game, phase, Batch(streams, draws, given=given), self.precision)
-        return self._of_grain[key]
+                self._measured[key] = measure(self.game, phase, Batch(streams, draws, given=given), self.precision)
+        return self._measured[key]
 
     @contextlib.contextmanager
     def _without_data(self) -> Iterator[None]:
-        resample._kernel.cache_clear()                  # what it keeps from outside has data, what from inside has none
+        resample._kernel.cache_clear()                  # kernels cached outside hold data, those cached inside do not
         try:
             with self._mode:
                 yield
@@ -166,7 +167,7 @@ class Costs:
 
 
 def measure(game: Game, phase: Phase, batch: Batch, precision: str) -> MicroBatchCost:
-    """The cost of one micro-batch, as the engines run it; all gradients are gone afterwards."""
+    """Measures one micro-batch, run as the engines run it; leaves no gradients behind."""
     moving = [p for name in phase.players for p in game.players[name].parameters()]
     game.requires_grad_(False)
     for parameter in moving:
@@ -189,14 +190,14 @@ def measure(game: Game, phase: Phase, batch: Batch, precision: str) -> MicroBatc
 
 
 def _observing(game: Game, phase: Phase) -> list[Tracked]:
-    """Whose observations a phase exchanges: its players' modules, and those of nobody."""
+    """The modules whose observations a phase exchanges: those of its players, and those that belong to no player."""
     others = {id(m) for name, player in game.players.items() if name not in phase.players
               for m in tracked_modules(player)}
     return [m for m in tracked_modules(game) if id(m) not in others]
 
 
 class _NoDraws(Draws):
-    """Draws of the right shapes and types."""
+    """Zeros with the shapes and types of real draws."""
 
     def uniform(self, name: str, *shape: int) -> Tensor:
         return torch.zeros(len(self), *shape)

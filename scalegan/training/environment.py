@@ -1,4 +1,4 @@
-"""Where a run computes: everything on which its bits may depend beside the recipe."""
+"""A run's environment: everything besides the recipe that its exact bits may depend on."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ from scalegan.engines.ranks import Ranks
 
 
 def record(ranks: Ranks, micro_batch: int, precision: str, engine: Engine) -> dict[str, Any]:
-    """Versions, processors, threads and flags, as plain values; to be called on all ranks."""
+    """Versions, processors, threads and flags, as plain values; must be called on all ranks."""
     cuda = ranks.device.type == "cuda"
     zero = engine.name == "deepspeed"
     devices = ranks.gather(torch.cuda.get_device_name(ranks.device) if cuda else _cpu())
@@ -39,12 +39,12 @@ def record(ranks: Ranks, micro_batch: int, precision: str, engine: Engine) -> di
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Why a run that goes on with records `now` may not get the bits that it would have got with `before`."""
-    before = {"data_order": 1, **before}    # which the first records do not name
+    """Reasons why a run resumed with records `now` may not reproduce the bits that it would have had with `before`."""
+    before = {"data_order": 1, **before}    # missing in the first records
     if "grain" in before:
         before["micro_batch"] = before.pop("grain")     # its name in the first records
     same_sum = {"ranks"} if before.get("reduction") == now["reduction"] == "tree" else set()
-    return [f"{key} was {before[key]} and is {now[key]}" for key in now
+    return [f"{key} was {before[key]} and is now {now[key]}" for key in now
             if key in before and before[key] != now[key] and key not in same_sum]
 
 
@@ -75,7 +75,7 @@ def _version(package: str) -> str | None:
 
 
 def _driver() -> str | None:
-    """Of NVIDIA's kernel module."""
+    """Version of NVIDIA's kernel module."""
     try:
         found = re.search(r"\d+\.\d+(\.\d+)?", Path("/proc/driver/nvidia/version").read_text())
     except OSError:

@@ -1,4 +1,4 @@
-"""The figures by which a GAN's health is judged, beside its losses."""
+"""Figures besides the losses that show the health of a GAN's training."""
 
 from collections.abc import Mapping
 
@@ -12,9 +12,9 @@ from scalegan.models.layers.spectral import SpectralWeight
 
 
 def health_figures(game: Game, health: Health, means: Mapping[str, float]) -> dict[str, float]:
-    """By name: `skipped/<phase>` and, in fp16, `overflows/<phase>`, updates not made in the whole run;
+    """Figures by name: `skipped/<phase>` and, in fp16, `overflows/<phase>`, updates skipped in the whole run;
     `logit_gap/<phase>`, the mean of D(real) - D(fake) since the last report; `sigma/<player>.<layer>`, the largest
-    singular value where spectral norm is used. Waits for the device."""
+    singular value of each layer with spectral norm. Synchronises with the device."""
     found: dict[str, float] = {}
     for phase, counters in health.state().items():
         found[f"skipped/{phase}"] = counters["skipped"]
@@ -33,6 +33,6 @@ def health_figures(game: Game, health: Health, means: Mapping[str, float]) -> di
 
 @torch.no_grad()
 def diversity(samples: Tensor) -> Tensor:
-    """Mean distance between two of the samples [N, ...], root mean square over their elements; float32 []."""
+    """Mean pairwise distance of the samples [N, ...], as a root mean square over their elements; float32 []."""
     flat = samples.detach().float().flatten(1)
     return F.pdist(flat).mean() / flat.shape[1] ** 0.5

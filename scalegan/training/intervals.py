@@ -1,11 +1,11 @@
-"""What an iteration leaves to be done."""
+"""What is due after an iteration."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Due:
-    """What is to be done after an iteration: `last` is the run's, `stop` was asked for."""
+    """What is due after an iteration: `last` marks the run's last one, `stop` a requested stop."""
 
     last: bool
     stop: bool
@@ -18,5 +18,5 @@ class Due:
 
 
 def crossed(every: int, before: int, now: int) -> bool:
-    """Whether a multiple of `every` images was reached; 0 means never."""
+    """Whether a multiple of `every` images was reached between `before` and `now`; 0 means never."""
     return bool(every) and now // every > before // every

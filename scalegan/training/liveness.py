@@ -1,8 +1,8 @@
-"""Notices ranks that died, and ends the others with a line that names them.
+"""Detects dead ranks, and ends the others with a message that names the dead one.
 
-Every rank keeps a connection to rank 0, on which both sides send a beat now and then from a thread of their own. A
-broken connection is noticed at once, a rank that hangs or a host that is gone after some silence. So collectives need
-no short time-outs, which would kill compilation and long evaluations.
+Every rank keeps a connection to rank 0, over which both sides regularly send a heartbeat from a separate thread. A
+broken connection is noticed at once, a hanging rank or a lost host after some missed beats. So collectives need no
+short time-outs, which would kill compilation and long evaluations.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ from scalegan.engines.ranks import Ranks
 from scalegan.errors import UserError
 
 BEAT_SECONDS = 2.5
-SILENT_BEATS = 8  # then a peer counts as dead; the launcher's own 30 s to end what is left still fit into a minute
+SILENT_BEATS = 8  # until a peer counts as dead; with the 30 s that launchers take to end the rest, under a minute
 _CONNECT_SECONDS = 60.0
 _VERDICT_SECONDS = 10.0
 
 
 @dataclass
 class _Peer:
-    """The other end of a connection, and what it said last."""
+    """The other end of a connection, and its last heartbeat."""
 
     writer: asyncio.StreamWriter
     beat: dict[str, Any] = field(default_factory=dict)
@@ -43,34 +43,34 @@ class _Peer:
 
 
 class Watch:
-    """Watches over the ranks while it is entered; with one rank there is nothing to watch.
+    """A context manager that watches the other ranks; with one rank it does nothing.
 
-    When a peer dies, this process says so, leaves `last_phase/<rank>.json` in the run folder, and exits with code 1,
-    whatever its main thread waits for. Leaving it orderly, or by an error that all ranks raise, tells the peers not to
-    worry; any other error ends them too.
+    When a peer dies, this process prints which one, writes `last_phase/<rank>.json` to the run folder, and exits with
+    code 1, whatever its main thread is waiting for. A rank that exits the context normally, or by an error that all
+    ranks raise, tells its peers that it has left; any other error ends them too.
 
     Raises:
-        SharedError: on entry, where a rank cannot reach rank 0.
+        SharedError: on entry, if a rank cannot reach rank 0.
     """
 
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
         self._folder: Path | None = None
-        self._where: Callable[[], dict[str, Any]] = dict
+        self._position: Callable[[], dict[str, Any]] = dict
         self._token = ""
-        self._own: socket.socket | None = None
+        self._socket: socket.socket | None = None
         self._peers: list[_Peer] = []
-        self._hearing: list[asyncio.Task] = []
+        self._listeners: list[asyncio.Task] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._left: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
 
     def follow(self, folder: Path, where: Callable[[], dict[str, Any]]) -> None:
-        """From now on the rank is where `where()` says: images, iterations, phase."""
-        self._folder, self._where = folder, where
+        """From now on, heartbeats hold `where()` (images, iterations, phase), and `folder` gets `last_phase`."""
+        self._folder, self._position = folder, where
 
     def wait_for_verdict(self) -> None:
-        """For a main thread that lost a peer: gives the watch time to find out who died, and to end this process."""
+        """Gives the watch time to find out which peer died and to end this process, after a collective has failed."""
         if self._thread is not None:
             self._thread.join(_VERDICT_SECONDS)
 
@@ -79,7 +79,7 @@ class Watch:
             return self
         listener = _listener(self.ranks.world) if self.ranks.first else None
         port, self._token = self.ranks.share((listener and listener.getsockname()[1], secrets.token_hex(8)))
-        self._own = self.ranks.together(lambda: listener or self._connected(port))
+        self._socket = self.ranks.together(lambda: listener or self._connected(port))
         os.register_at_fork(after_in_child=self._close_in_child)
         ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run(ready)), name="liveness", daemon=True)
@@ -96,11 +96,11 @@ class Watch:
         with contextlib.suppress(RuntimeError):  # the loop has ended: the other side left first
             self._loop.call_soon_threadsafe(self._leave, farewell)
         self._thread.join(_VERDICT_SECONDS)
-        self._own, self._peers = None, []
+        self._socket, self._peers = None, []
 
     def _close_in_child(self) -> None:
-        """A forked loader worker would hold the connections open past this rank's death."""
-        sockets = [self._own, *(peer.writer.get_extra_info("socket") for peer in self._peers)]
+        """Closes the connections in a forked loader worker, which would hold them open past this rank's death."""
+        sockets = [self._socket, *(peer.writer.get_extra_info("socket") for peer in self._peers)]
         for descriptor in {own.fileno() for own in sockets if own is not None} - {-1}:
             os.close(descriptor)
 
@@ -110,15 +110,15 @@ class Watch:
             return socket.create_connection((address, port), _CONNECT_SECONDS)
         except OSError as error:
             raise UserError(f"rank {self.ranks.rank} on {socket.gethostname()} cannot reach rank 0 at {address}, port "
-                            f"{port}: {error}; hosts that train together must reach each other on any port") from error
+                            f"{port}: {error}; all hosts of a run must be able to connect on any port") from error
 
     async def _run(self, ready: threading.Event) -> None:
         self._loop, self._left = asyncio.get_running_loop(), asyncio.Event()
         if self.ranks.first:
-            server = await asyncio.start_server(self._meet, sock=self._own, backlog=self.ranks.world)
+            server = await asyncio.start_server(self._accept, sock=self._socket, backlog=self.ranks.world)
         else:
-            reader, writer = await asyncio.open_connection(sock=self._own)
-            self._hearing.append(asyncio.create_task(self._listen(reader, self._greeted(writer))))
+            reader, writer = await asyncio.open_connection(sock=self._socket)
+            self._listeners.append(asyncio.create_task(self._listen(reader, self._add_peer(writer))))
         beats = asyncio.create_task(self._beat())
         ready.set()
         await self._left.wait()
@@ -127,11 +127,11 @@ class Watch:
             server.close()
         for peer in self._peers:
             peer.writer.close()
-        if self._hearing:
-            await asyncio.wait(self._hearing, timeout=1)  # each comes to the end of what it hears
+        if self._listeners:
+            await asyncio.wait(self._listeners, timeout=1)  # lets each read what is left
 
-    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Rank 0 takes in who knows the token."""
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Accepts connections that send the token; on rank 0."""
         try:
             beat = json.loads(await reader.readline())
             welcome = beat["token"] == self._token
@@ -140,19 +140,19 @@ class Watch:
         if not welcome:
             writer.close()
             return
-        self._hearing.append(asyncio.current_task())
-        peer = self._greeted(writer)
+        self._listeners.append(asyncio.current_task())
+        peer = self._add_peer(writer)
         peer.beat = beat
         await self._listen(reader, peer)
 
-    def _greeted(self, writer: asyncio.StreamWriter) -> _Peer:
+    def _add_peer(self, writer: asyncio.StreamWriter) -> _Peer:
         peer = _Peer(writer)
         self._peers.append(peer)
-        peer.send(self._beat_of_mine())
+        peer.send(self._own_beat())
         return peer
 
     async def _listen(self, reader: asyncio.StreamReader, peer: _Peer) -> None:
-        """Hears a peer out."""
+        """Reads a peer's messages until it leaves or its connection breaks."""
         with contextlib.suppress(OSError):
             async for line in reader:
                 message = json.loads(line)
@@ -164,60 +164,60 @@ class Watch:
                         self._left.set()
                     return
                 if "failed" in message:
-                    self._stop(peer, f"failed: {message['failed']}")
+                    self._peer_died(peer, f"failed: {message['failed']}")
                 if "reason" in message:
                     self._end(message["reason"])
                 peer.beat = message
         if not self._left.is_set():
-            self._stop(peer, "has died: its connection broke")
+            self._peer_died(peer, "has died: its connection broke")
 
     async def _beat(self) -> None:
-        """Counts its own beats, not seconds: after a pause of this machine nobody is held to have been silent."""
+        """Counts its own beats, not seconds, so that no peer seems silent after a pause of this machine."""
         while True:
             await asyncio.sleep(BEAT_SECONDS)
             for peer in self._peers:
                 if peer.silent >= SILENT_BEATS:
-                    self._stop(peer, f"has not been heard of for {SILENT_BEATS * BEAT_SECONDS:.0f} s")
+                    self._peer_died(peer, f"has not been heard from for {SILENT_BEATS * BEAT_SECONDS:.0f} s")
                 peer.silent += 1
-                peer.send(self._beat_of_mine())
+                peer.send(self._own_beat())
 
-    def _beat_of_mine(self) -> dict[str, Any]:
+    def _own_beat(self) -> dict[str, Any]:
         return {"token": self._token, "rank": self.ranks.rank, "host": socket.gethostname(), "pid": os.getpid(),
-                **self._where()}
+                **self._position()}
 
     def _leave(self, farewell: dict[str, Any]) -> None:
         for peer in self._peers:
-            peer.send({**self._beat_of_mine(), **farewell})
+            peer.send({**self._own_beat(), **farewell})
         self._left.set()
 
-    def _stop(self, peer: _Peer, what: str) -> None:
-        """A peer is dead: rank 0 tells the others, and everybody ends."""
+    def _peer_died(self, peer: _Peer, what: str) -> None:
+        """Ends this process because a peer died; rank 0 first tells the other ranks, which end too."""
         beat = peer.beat
         place = f" (process {beat['pid']} on {beat['host']})" if beat else ""
-        last = f"; its last word was from phase {beat['phase']}" if "phase" in beat else ""
+        last = f"; it was last in phase {beat['phase']}" if "phase" in beat else ""
         if "images" in beat:
             last += f" at {beat['images']:,} images"
         reason = f"rank {beat.get('rank', 0)}{place} {what}{last}"
         for other in self._peers:
             if other is not peer:
-                other.send({**self._beat_of_mine(), "reason": reason})
+                other.send({**self._own_beat(), "reason": reason})
         self._end(reason)
 
     def _end(self, reason: str) -> None:
         here = {"rank": self.ranks.rank, "host": socket.gethostname(), "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-                "reason": reason, **self._where()}
+                "reason": reason, **self._position()}
         if self._folder is not None:
             with contextlib.suppress(OSError):
                 folder = self._folder / "last_phase"
                 folder.mkdir(exist_ok=True)
                 (folder / f"{self.ranks.rank}.json").write_text(json.dumps(here, indent=1))
-        print(f"scalegan: error: rank {self.ranks.rank} stops: {reason}. The same command goes on from the last "
-              "checkpoint", file=sys.stderr, flush=True)
-        os._exit(1)  # the main thread may wait for ever in a collective
+        print(f"scalegan: error: rank {self.ranks.rank} stops: {reason}. Run the same command again to resume from the "
+              "last checkpoint", file=sys.stderr, flush=True)
+        os._exit(1)  # the main thread may be stuck in a collective
 
 
 def _listener(peers: int) -> socket.socket:
-    """On every address of this host, any port; with room for so many connections beside what this process has open."""
+    """Listens on every address of this host, on any free port, with the open-file limit raised by `peers`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = soft + peers if hard == resource.RLIM_INFINITY else min(soft + peers, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

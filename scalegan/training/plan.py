@@ -1,6 +1,6 @@
-"""What a recipe needs on a number of GPUs: memory, traffic, checkpoint bytes, loader images, hours.
+"""What a recipe needs on a given number of GPUs: memory, traffic, checkpoint bytes, loader images, hours.
 
-Computed from the costs that `costs` measures; docs/scaling.md says what is counted, and how it was checked.
+Computed from the costs that `costs` measures; docs/scaling.md says what is counted and how it was checked.
 """
 
 import math
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 ENGINES = ("ddp", "zero1", "zero2")
 PER_NODE = 8
 _FP32 = 4
-_BUCKET_BYTES = _FP32 * 2**24                           # that DeepSpeed sums together, see engines/deepspeed.py
+_BUCKET_BYTES = _FP32 * 2**24                           # that DeepSpeed reduces at once, see engines/deepspeed.py
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """Peaks of a GPU, from its maker's data sheet: without sparsity, traffic in one direction.
+    """Peak figures of a GPU from its data sheet: without sparsity, traffic in one direction.
 
     Args:
-        half, single: operations per second in bf16 or fp16, and of fp32 convolutions (TF32 where there is one).
+        half, single: operations per second in bf16 or fp16, and of fp32 convolutions (TF32 if available).
         memory: bytes.
-        node, network: bytes per second to GPUs of the same node, and of others.
+        node, network: bytes per second to GPUs of the same node, and of other nodes.
         bf16: whether it computes bf16 natively.
     """
 
@@ -50,18 +50,18 @@ GPUS = {
 
 @dataclass(frozen=True)
 class Row:
-    """A recipe on so many GPUs under one engine; bytes are those of one rank. Where `problem` is set the rest is 0.
+    """A recipe on a number of GPUs under one engine; bytes are per rank. If `problem` is set, the rest is 0.
 
     Args:
         micro_batch: samples per forward.
         state_bytes: weights, buffers, moving average, optimizer state (and, with ZeRO, fp32 master weights).
-        micro_batch_bytes: the most that a micro-batch's forward and backward hold at once.
-        exchange_bytes: gradients and vectors that are held beside them.
-        memory_bytes: the most at once.
+        micro_batch_bytes: peak of a micro-batch's forward and backward.
+        exchange_bytes: gradients and reduction vectors held at the same time.
+        memory_bytes: peak of everything together.
         traffic_bytes: sent per iteration (one update of every phase; lazy ones by their share).
         checkpoint_bytes: written per checkpoint.
-        loader_images_per_second: that keep the GPU busy.
-        flops_per_image: per real image taken, penalties and all.
+        loader_images_per_second: rate that keeps the GPU busy.
+        flops_per_image: per real image taken, including penalties.
         hours: for `total_images`.
     """
 
@@ -82,7 +82,7 @@ class Row:
 
 
 def plan(name: str, recipe: config.Recipe, costs: "Costs", engine: str, ranks: int, gpu: Gpu, mfu: float) -> Row:
-    """One row of the plan."""
+    """Computes one row of the plan."""
     try:
         micro_batch = check_world(recipe, ranks)
     except RecipeError as error:
@@ -112,26 +112,26 @@ def plan(name: str, recipe: config.Recipe, costs: "Costs", engine: str, ranks: i
 
 @dataclass(frozen=True)
 class Exchange:
-    """Bytes of gradients and vectors that a phase holds: beside a micro-batch that runs, and after the last one."""
+    """Bytes of gradients and vectors that a phase holds while a micro-batch runs, and after the last one."""
 
     beside_grain: int
     after: int
 
 
 def _share(phase: "Phase", total_images: int) -> float:
-    """The share of a run in which a phase moves."""
+    """The fraction of a run during which a phase is active."""
     start, end = phase.between
     return max(0, min(total_images if end is None else end, total_images) - start) / total_images
 
 
 def exchange(cost: "MicroBatchCost", engine: str, ranks: int, micro_batches: int) -> Exchange:
-    """What the engines hold of gradients, as `scalegan/engines` has them."""
+    """Bytes that an engine in `scalegan/engines` holds for gradients."""
     gradients = cost.gradients * _FP32
     if engine == "ddp":
         if ranks == micro_batches == 1:
             return Exchange(0, 0)
         vector = gradients + cost.others * _FP32
-        waiting = (micro_batches - 1).bit_length()  # partial sums of the tree, beside the last gradients
+        waiting = (micro_batches - 1).bit_length()  # partial sums of the tree, besides the last gradients
         return Exchange(waiting * vector + (gradients if micro_batches > 1 else 0), 3 * vector)
     part, bucket = -(-gradients // ranks), min(gradients, _BUCKET_BYTES)    # an upper bound: DeepSpeed frees early
     kept = gradients if engine == "zero1" else part
@@ -140,18 +140,18 @@ def exchange(cost: "MicroBatchCost", engine: str, ranks: int, micro_batches: int
 
 
 def traffic(cost: "MicroBatchCost", engine: str, ranks: int, micro_batches: int, reduction: str) -> float:
-    """Bytes that a rank sends for an update: by ring algorithms, or by the tree's exchange of whole vectors."""
+    """Bytes that a rank sends per update, by ring algorithms or by the tree's exchange of whole vectors."""
     ring = (ranks - 1) / ranks
     gradients, others = cost.gradients * _FP32, cost.others * _FP32
     if engine == "ddp":
         return (math.log2(ranks) if reduction == "tree" else 2 * ring) * (gradients + others)
-    sums = micro_batches if engine == "zero2" else 1    # stage 2 keeps no whole gradients, and sums each time
-    return ring * (2 * sums * gradients + 2 * others + gradients)   # the weights come back after the step
+    sums = micro_batches if engine == "zero2" else 1    # stage 2 keeps no whole gradients: it sums each time
+    return ring * (2 * sums * gradients + 2 * others + gradients)   # weights are gathered after the step
 
 
 def held_bytes(state: "State", engine: str, ranks: int) -> int:
-    """What a rank holds all the time."""
+    """Bytes that a rank holds throughout a run."""
     whole = state.weights + state.buffers + state.ema
     if engine == "ddp":
         return whole + state.optimizer
-    return whole + -(-(state.optimizer + 2 * state.weights) // ranks)   # beside moments: master weights, gradients
+    return whole + -(-(state.optimizer + 2 * state.weights) // ranks)   # besides moments: master weights, gradients

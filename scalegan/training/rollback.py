@@ -1,7 +1,7 @@
-"""Going back to the last good checkpoint when updates keep being skipped, with other draws and smaller steps.
+"""Rolls back to the last good checkpoint, with other draws and smaller steps, when updates keep being skipped.
 
-A rollback raises the run's `attempt`, which is part of every draw's key. `rollbacks.json` in the run folder says which
-attempt goes on from which checkpoint, so that a run killed right after a rollback goes on as if it had not been.
+A rollback raises the run's `attempt`, which is part of every draw's key. `rollbacks.json` in the run folder records
+which attempt continues from which checkpoint, so that a run killed right after a rollback resumes with that attempt.
 """
 
 import json
@@ -19,14 +19,14 @@ from scalegan.engines.ranks import Ranks
 from scalegan.errors import Diverged, UserError
 from scalegan.support.files import write_whole
 
-_GPU_ITERATIONS = 16  # between two looks at the counters on a GPU: a look waits until the device has caught up
+_GPU_ITERATIONS = 16  # between reads of the counters on a GPU, as each read waits for the device
 
 
 class Rollbacks:
-    """When a run goes back, whereto, and how often it has.
+    """Decides when a run rolls back and to which checkpoint, and records it.
 
     Args:
-        folder: the run's.
+        folder: the run folder.
         settings: the recipe's `health`.
     """
 
@@ -34,23 +34,23 @@ class Rollbacks:
         self.path, self.ranks, self.checkpoints, self.settings = folder / "rollbacks.json", ranks, checkpoints, settings
 
     def due(self, in_a_row: Tensor, iterations: int) -> bool:
-        """Whether enough updates in a row were skipped. The same on every rank, as the counter is."""
-        look = self.ranks.device.type == "cpu" or iterations % _GPU_ITERATIONS == 0
-        return look and bool(self.settings.rollback_after) and int(in_a_row) >= self.settings.rollback_after
+        """Whether enough updates in a row were skipped. Equal on all ranks, as the counter is."""
+        read = self.ranks.device.type == "cpu" or iterations % _GPU_ITERATIONS == 0
+        return read and bool(self.settings.rollback_after) and int(in_a_row) >= self.settings.rollback_after
 
     def go_back(self, images: int, attempt: int) -> Path:
-        """The last good checkpoint, from which `attempt` + 1 now goes on; what is newer is removed.
+        """Removes all checkpoints after the last good one and returns that, for `attempt` + 1 to continue from.
 
         Raises:
-            Diverged: where there is none, or there have been too many rollbacks; on all ranks.
+            Diverged: on all ranks, if there is no good checkpoint, or there have been too many rollbacks.
         """
         self.checkpoints.finish()
         target = self.ranks.share(self._last_good() if self.ranks.first else None)
         if target is None:
-            raise Diverged(f"{_complaint(images)}, and there is no good checkpoint to go back to. {_ADVICE}; "
+            raise Diverged(f"{_diverged_at(images)}, and there is no good checkpoint to go back to. {_ADVICE}; "
                            "set checkpoint.every_images")
         if attempt >= self.settings.max_rollbacks:
-            raise Diverged(f"{_complaint(images)}, after {attempt} rollbacks (health.max_rollbacks). {_ADVICE}")
+            raise Diverged(f"{_diverged_at(images)}, after {attempt} rollbacks (health.max_rollbacks). {_ADVICE}")
         if self.ranks.first:
             for newer in complete(target.parent):
                 if newer.name > target.name:
@@ -60,7 +60,7 @@ class Rollbacks:
         return target
 
     def attempt_at(self, images: int) -> int:
-        """The attempt that goes on from the checkpoint at so many images, where a rollback ended there; else 0."""
+        """The attempt that continues from the checkpoint at `images`, if a rollback went there; else 0."""
         rows = self.ranks.share(self.ranks.together(lambda: self._rows() if self.ranks.first else None))
         return max((row["attempt"] for row in rows if row["to"] == images), default=0)
 
@@ -74,7 +74,7 @@ class Rollbacks:
         try:
             return json.loads(self.path.read_text())
         except (OSError, ValueError) as error:
-            raise UserError(f"cannot read {self.path}: {error}; without it the run goes on as if it had never gone "
+            raise UserError(f"cannot read {self.path}: {error}; delete it to resume as if the run had never rolled "
                             "back") from error
 
     def _record(self, row: dict[str, int]) -> None:
@@ -82,7 +82,7 @@ class Rollbacks:
 
 
 def finite(tensors: Iterable[Tensor | Partitioned]) -> bool:
-    """Whether every element that this rank holds of floating-point tensors is finite; waits for the device once."""
+    """Whether all floating-point elements that this rank holds are finite; waits for the device once."""
     here = [t.part if isinstance(t, Partitioned) else t for t in tensors]
     floats = [t for t in here if t.is_floating_point() and t.numel()]
     if not floats:
@@ -95,5 +95,5 @@ _ADVICE = ("Try smaller learning rates (optimizer.<player>.lr, or health.lr_fact
            "precision=fp32, or a stronger penalty (game.penalties)")
 
 
-def _complaint(images: int) -> str:
+def _diverged_at(images: int) -> str:
     return f"training diverged at {images:,} images: losses or gradients are not finite"

@@ -1,4 +1,4 @@
-"""A run: its parts, and what is saved of them."""
+"""A run: its parts, and the state that is saved."""
 
 import contextlib
 import time
@@ -30,7 +30,7 @@ from scalegan.training.utilisation import Utilisation, peak_flops
 
 @dataclass
 class Progress:
-    """How far a run has come. With the tensors, this is its whole state."""
+    """How far a run has come. Together with the tensors, this is its whole state."""
 
     images: int = 0
     iterations: int = 0
@@ -40,7 +40,7 @@ class Progress:
 
 @dataclass
 class Run:
-    """The parts of a run, and what is saved of them."""
+    """The parts of a run, and the state that is saved."""
 
     recipe: Recipe
     folder: Path
@@ -53,16 +53,16 @@ class Run:
     open_streams: Callable[[int], Streams]
     checkpoints: Checkpoints
     constants: dict[str, Any]
-    draw_samples: Callable[[Mapping[str, nn.Module], Path], Tensor]  # of the game's exports
+    draw_samples: Callable[[Mapping[str, nn.Module], Path], Tensor]  # draws the game's exports
     lock: RunLock | None  # of the folder, on rank 0
-    schedule: Callable[[int, float], None] = lambda images, lr_factor: None  # sets what moves with the images seen
+    schedule: Callable[[int, float], None] = lambda images, lr_factor: None  # applies schedules over images seen
     progress: Progress = field(default_factory=Progress)
     means: Means = field(default_factory=Means)
-    begun: float = field(default_factory=time.monotonic)  # less the seconds of earlier sittings
-    evaluate: Any = None  # metrics.in_training.InTraining, where the recipe evaluates; not imported where it does not
-    best: dict[str, dict[str, Any]] = field(default_factory=dict)  # by metric: its value, and the images it was at
-    evaluation_due: bool = False    # at the checkpoint that it resumed from, which is saved before it is evaluated
-    phase: str = "start"  # what it is doing, for those who ask after a death
+    begun: float = field(default_factory=time.monotonic)  # minus the seconds before the last resume
+    evaluate: Any = None  # metrics.in_training.InTraining if the recipe evaluates, and only then imported
+    best: dict[str, dict[str, Any]] = field(default_factory=dict)  # by metric: its best value, and at how many images
+    evaluation_due: bool = False  # at the checkpoint it resumed from, which is saved before it is evaluated
+    phase: str = "start"  # what the run is doing, reported when a rank dies
     rollbacks: Rollbacks = field(init=False)
     utilisation: Utilisation = field(init=False)
     trace: UpdateTrace = field(init=False)
@@ -80,7 +80,7 @@ class Run:
 
     @contextlib.contextmanager
     def networks(self) -> Iterator[dict[str, nn.Module]]:
-        """The game's exports, with the moving averages of those that have them, in eval mode meanwhile."""
+        """The game's exports, in eval mode inside the context, with the moving averages of those that use them."""
         averaged, players = self.averages.networks(), self.game.players
         networks = {name: self.game.compose(export, [averaged[p] if export.averaged else players[p]
                                                      for p in export.players])
@@ -95,7 +95,7 @@ class Run:
                 module.training = True
 
     def metadata(self) -> dict[str, Any]:
-        """What is saved beside the tensors, as JSON."""
+        """The state that is saved beside the tensors, as JSON."""
         return {"format": store.FORMAT, **self.constants, **vars(self.progress), "means": self.means.state(),
                 **self.engine.state(), "best": self.best, "seconds": time.monotonic() - self.begun}
 
@@ -103,7 +103,7 @@ class Run:
         return {"images": self.progress.images, "iterations": self.progress.iterations, "phase": self.phase}
 
     def resume_from(self, path: Path) -> None:
-        """Goes on from a checkpoint, with the attempt that is due there."""
+        """Resumes from a checkpoint, with the attempt that continues from it."""
         self.ranks.together(lambda: store.load_into(path, self.tensors()))
         self.restore(store.metadata_of(path))
 

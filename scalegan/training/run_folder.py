@@ -1,4 +1,4 @@
-"""A run's folder: one run at a time in it, one folder for all ranks, and the recipe frozen beside the results."""
+"""The run folder: used by one run at a time, the same for all ranks, with the recipe frozen beside the results."""
 
 import socket
 import uuid
@@ -12,17 +12,17 @@ from scalegan.errors import RecipeError, SharedError
 from scalegan.support.files import write_whole
 from scalegan.training.run_lock import RunLock
 
-# What makes a run another run; anything else may change on resume, and is kept as config.<images>.yaml.
+# Keys whose change makes a different run; others may change on resume, which is recorded in config.<images>.yaml.
 IDENTITY = ("seed", "batch_size", "micro_batch_size", "lanes", "model", "game", "data.resolution", "data.labels",
             "augment.name", "data.flip", "data.block_records", "data.window_blocks", "data.content", "fixed")
-_OF_STREAMS = tuple(key.removeprefix("data.") for key in IDENTITY if key.startswith("data."))
+_STREAM_KEYS = tuple(key.removeprefix("data.") for key in IDENTITY if key.startswith("data."))
 
 
 def claim(folder: Path, ranks: Ranks) -> RunLock | None:
-    """Locks the folder for this run and proves that all ranks see the same one. Rank 0's lock is returned.
+    """Locks the folder for this run and checks that all ranks see the same one. Returns the lock on rank 0.
 
     Raises:
-        SharedError: where another run has it, or the ranks see different folders.
+        SharedError: if another run holds it, or the ranks see different folders.
     """
     lock = ranks.together(lambda: RunLock(folder) if ranks.first else None)
     if ranks.world > 1:
@@ -35,14 +35,14 @@ def claim(folder: Path, ranks: Ranks) -> RunLock | None:
         if ranks.first:
             (folder / token).unlink()
         if blind:
-            raise SharedError(f"the run folder {folder.resolve()} of rank 0 on {views[0][0]} is not there for "
-                              f"{', '.join(blind[:8])}; run_dir must lie on storage that all nodes share")
+            raise SharedError(f"the run folder {folder.resolve()} of rank 0 on {views[0][0]} is not visible to "
+                              f"{', '.join(blind[:8])}; set run_dir to storage that all nodes share")
     return lock
 
 
 def freeze(folder: Path, config: dict[str, Any], records: dict[str, Any], images: int,
            before: dict[str, Any] | None) -> list[str]:
-    """Writes config.yaml, or config.<images>.yaml where a resumed recipe differs; returns what changed."""
+    """Writes config.yaml, or config.<images>.yaml if the recipe changed on resume; returns the changed keys."""
     path = folder / "config.yaml"
     text = OmegaConf.to_yaml(OmegaConf.create({**config, "records": records}))
     changed = [] if before is None else differences(before, config)
@@ -54,18 +54,18 @@ def freeze(folder: Path, config: dict[str, Any], records: dict[str, Any], images
 
 
 def check_identity(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
-    """Refuses to go on as another run. Both hold the recipe as dictionaries, and data.content."""
+    """Raises RecipeError for a change that makes a different run. Both dictionaries hold recipe and data.content."""
     for key in differences(before, now):
-        if _identifies(key):
-            raise RecipeError(f"{folder} holds a run with {key}={look_up(before, key)}, and the recipe says "
-                              f"{look_up(now, key)}: that is another run. Choose another run_dir, or name the "
-                              "checkpoint in resume=PATH to go on all the same")
+        if _is_identity(key):
+            raise RecipeError(f"{folder} holds a run with {key}={look_up(before, key)}, but the recipe says "
+                              f"{look_up(now, key)}: that is a different run. Choose another run_dir, or name the "
+                              "checkpoint in resume=PATH to continue from it anyway")
 
 
-def _identifies(key: str) -> bool:
-    """Whether another value of this key makes a run another one; of streams the same keys do as of data."""
+def _is_identity(key: str) -> bool:
+    """Whether changing this key makes a different run; for streams, the same keys count as for data."""
     if key.startswith("streams."):
-        return key.rpartition(".")[2] in _OF_STREAMS or key.count(".") == 1
+        return key.rpartition(".")[2] in _STREAM_KEYS or key.count(".") == 1
     return any(key == own or key.startswith(own + ".") for own in IDENTITY)
 
 

@@ -1,4 +1,4 @@
-"""One run at a time in a folder: a POSIX lock, and a lease where hosts do not share their locks."""
+"""Keeps a folder to one run at a time: a POSIX lock, and a lease where hosts do not share locks."""
 
 import errno
 import fcntl
@@ -10,20 +10,20 @@ from pathlib import Path
 
 from scalegan.errors import UserError
 
-_PATIENCE_SECONDS = 10.0  # a killed predecessor may still be going
+_PATIENCE_SECONDS = 10.0  # a killed predecessor may take a while to exit
 _RENEWAL_SECONDS = 4.0
 _LEASE_SECONDS = 13.0
 
 
 class RunLock:
-    """Takes a folder for this process, until it is released or the process ends.
+    """Locks a folder for this process, until it is released or the process ends.
 
-    The lock goes with the process, and forked loader workers do not inherit it. Some network file systems lock on each
-    host for itself, or not at all; so the owner also renews `.lease`, and a start on another host than the last owner,
-    where that did not leave orderly, first watches whether it still is renewed.
+    The lock ends with the process, and forked loader workers do not inherit it. Some network file systems lock on each
+    host separately, or not at all; so the owner also renews `.lease`. Unless a lock already proves that the last owner
+    is gone, a start that finds a lease first watches whether it is still being renewed.
 
     Raises:
-        UserError: where another process has the folder, or it cannot be written to.
+        UserError: if another process holds the folder, or it cannot be written to.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,13 +46,13 @@ class RunLock:
         threading.Thread(target=self._keep_renewing, name="run-lease", daemon=True).start()
 
     def release(self) -> None:
-        """Leaves the folder to the next; a start elsewhere then need not wait."""
+        """Releases the folder; the next start on another host then need not wait."""
         self._released.set()
         self._lease.unlink(missing_ok=True)
         self._file.close()
 
     def _lock(self, folder: Path) -> bool:
-        """Whether there are locks here; if so, it is ours now."""
+        """Whether the file system has locks; if so, this process now holds the folder's."""
         until = time.monotonic() + _PATIENCE_SECONDS
         while True:
             try:
@@ -92,5 +92,5 @@ class RunLock:
             count += 1
             try:
                 self._renew(count)
-            except OSError:  # a full disk, say: those who write for the run will speak of it
+            except OSError:  # a full disk, say; the run's own writes will report it
                 continue

@@ -1,4 +1,4 @@
-"""Stopping politely: signals only set a flag, and all ranks act on it at the same step."""
+"""Graceful stops: signals only set a flag, and all ranks act on it at the same step."""
 
 import signal
 
@@ -11,25 +11,25 @@ from scalegan.support.signals import STOPPING
 
 
 class StopRequest:
-    """Set by a signal on any rank; `agreed` answers the same on every rank, at the same step. `signal` is then the
-    signal's number on all of them.
+    """A stop requested by a signal on any rank. `agreed` gives the same answer on all ranks at the same step; `signal`
+    is then the signal's number on all of them.
 
-    The question travels while the next iteration computes, so that asking costs a quiet step nothing: a signal is
-    acted upon one iteration later.
+    The ranks' flags are reduced while the next iteration computes, which costs no time; a signal therefore takes effect
+    one iteration later.
     """
 
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
         self.signal: int | None = None
         signals.asked = 0
-        self._asked: tuple[torch.Tensor, dist.Work] | None = None
+        self._pending: tuple[torch.Tensor, dist.Work] | None = None
         for number in STOPPING:
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:     # nohup stays nohup
-                signal.signal(number, self._note)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)  # a launcher may have held them back until now
+                signal.signal(number, self._record)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)  # a launcher may have blocked them until now
 
-    def _note(self, number: int, frame: object) -> None:
-        self.signal = max(number, self.signal or 0)  # SIGTERM, which is the end, outweighs SIGUSR2, the time limit
+    def _record(self, number: int, frame: object) -> None:
+        self.signal = max(number, self.signal or 0)  # SIGTERM, the end, outweighs SIGUSR2, the time limit
         signals.asked = self.signal
 
     def agreed(self) -> bool:
@@ -37,18 +37,18 @@ class StopRequest:
         if self.ranks.world == 1:
             return self.signal is not None
         stop = False
-        if self._asked is not None:
-            flag, work = self._asked
+        if self._pending is not None:
+            flag, work = self._pending
             work.wait()
             stop = bool(flag.item())
             if stop:
-                self._note(int(flag.item()), None)
+                self._record(int(flag.item()), None)
         flag = torch.tensor([self.signal or 0], dtype=torch.int32)
-        self._asked = (flag, dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self.ranks.control, async_op=True))
+        self._pending = (flag, dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self.ranks.control, async_op=True))
         return stop
 
     def settle(self) -> None:
-        """Waits for the question under way, so that the group can be used or left."""
-        if self._asked is not None:
-            self._asked[1].wait()
-            self._asked = None
+        """Waits for the reduction in flight, so that the group can be used or left."""
+        if self._pending is not None:
+            self._pending[1].wait()
+            self._pending = None

@@ -1,4 +1,4 @@
-"""A profiler's trace of a few updates, on request (`log.profile_updates`)."""
+"""A profiler trace of a few updates, on request (`log.profile_updates`)."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,19 +7,19 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-WARM_UP = 4                                             # updates before: they allocate, choose kernels, compile
+WARM_UP = 4                                             # untraced updates: they allocate, choose kernels, compile
 _ROWS = 20
 
 
 class UpdateTrace:
-    """Traces updates after the first few of a sitting, with everything in between them.
+    """Traces updates after the first few since the start or resume, with everything in between.
 
     Writes `profile/<images>.json`, for chrome://tracing or ui.perfetto.dev, and beside it `<images>.txt`, the operators
-    that took most time by themselves; images are those before the first update traced.
+    with the most time of their own; `<images>` were taken before the first traced update.
 
     Args:
-        folder: the run's.
-        updates: how many to trace, of whatever phases come; 0 for none.
+        folder: the run folder.
+        updates: how many to trace, of any phase; 0 for none.
     """
 
     def __init__(self, folder: Path, updates: int) -> None:
@@ -28,7 +28,7 @@ class UpdateTrace:
 
     @contextlib.contextmanager
     def update(self, phase: str, images: int) -> Iterator[None]:
-        """Around each update; `images` were taken before it."""
+        """Wraps each update; `images` were taken before it."""
         if self._seen == self._until:
             yield
             return
@@ -41,7 +41,7 @@ class UpdateTrace:
             self.close()
 
     def close(self) -> None:
-        """Writes what was traced, at the latest at the end of the run."""
+        """Writes what was traced; to be called at the end of the run."""
         if self._profiler is None:
             return
         self._profiler.stop()

@@ -1,4 +1,4 @@
-"""Model FLOPs utilisation (MFU): how much of what the device can do the updates do."""
+"""Model FLOPs utilisation (MFU): the share of the device's peak that the updates reach."""
 
 import contextlib
 import time
@@ -14,13 +14,13 @@ _CHANNELS = 128
 
 
 class Utilisation:
-    """Operations of this rank's updates beside the peak of its device.
+    """Relates the operations of this rank's updates to the peak of its device.
 
     Args:
         peak: operations per second, see `peak_flops`; None counts nothing.
 
     Attributes:
-        of_phases: operations of an update, by phase; counted at the first update of a phase that is not there.
+        of_phases: operations of an update, by phase; counted at a phase's first update unless set before.
     """
 
     def __init__(self, peak: float | None) -> None:
@@ -29,7 +29,7 @@ class Utilisation:
 
     @contextlib.contextmanager
     def update(self, phase: str) -> Iterator[None]:
-        """Around each update of a phase."""
+        """Wraps each update of a phase."""
         if self.peak is None or phase in self.of_phases:
             yield
         else:
@@ -39,7 +39,7 @@ class Utilisation:
         self._done += self.of_phases.get(phase, 0)
 
     def take_seconds(self) -> float | None:
-        """Seconds that the updates since the last call would have taken at the peak, where they are counted."""
+        """Seconds that the updates since the last call would have taken at peak speed; None if not counted."""
         done, self._done = self._done, 0
         return None if self.peak is None else done / self.peak
 
@@ -48,7 +48,7 @@ class Utilisation:
 def peak_flops(device: torch.device, precision: str) -> float:
     """Operations per second of a 3x3 convolution, 128 channels, channels_last, in this precision: the best of five.
 
-    Takes a fraction of a second, and none of the global random numbers.
+    Takes a fraction of a second and leaves the global random state alone.
     """
     samples, pixels = (128, 64) if device.type == "cuda" else (8, 32)
     dtype = DTYPES[precision]

@@ -1,4 +1,4 @@
-"""ADA's groups against computations written anew, sample by sample, on the same draws."""
+"""ADA's groups against independent implementations, sample by sample, on the same draws."""
 
 import math
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_without_probability_the_images_themselves_come_back() -> None:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_each_group_is_the_identity_at_p_0_bit_for_bit(group: str) -> None:
-    """As on CUDA, where nobody asks whether p is 0."""
+    """As on CUDA, where p is not checked for 0."""
     for channels in (1, 3):
         x = images(channels=channels)
         assert GROUPS[group](x, DRAWS, torch.zeros(())).equal(x)
@@ -59,8 +59,8 @@ def test_a_sample_does_not_depend_on_its_company(group: str) -> None:
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("p", [0.25, 0.6])
 def test_p_is_the_probability_of_a_transformation(group: str, p: float) -> None:
-    """Share of images that change: 1 - (1 - p)^k for k transformations, of which a flip is half a one, a turn three
-    quarters, a shift of an eighth of 8 pixels either way three quarters."""
+    """Fraction of images that change: 1 - (1 - p)^k for k transformations. A flip counts as 1/2, a turn as 3/4, and a
+    shift by up to an eighth of 8 pixels as 3/4."""
     count = 4000
     x = images(8, count=count) if group != "filter" else images(16, count=count)
     changed = (GROUPS[group](x, Draws(2, 0, "p", torch.arange(count)), p) != x).flatten(1).any(1).float().mean().item()
@@ -91,7 +91,7 @@ def test_blit_is_numpys_flip_rot90_and_pad(side: int) -> None:
 
 
 def dense_warp(image: np.ndarray, matrix: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """The same warp the long way: mirror far out, double, interpolate, halve, cut. [S, S] of one channel."""
+    """The same warp the long way: reflect far out, double, interpolate, halve, crop. [S, S] of one channel."""
     side, far = len(image), 3 * len(image)
     taps = np.array(SYM6) * math.sqrt(2)
     wide = np.pad(image, far, "reflect")
@@ -114,7 +114,7 @@ def rotation(angle: float) -> np.ndarray:
 
 
 def test_geometry_is_a_warp_between_doubled_images() -> None:
-    """Away from the border, where our mirror image is of the doubled image and SciPy's of the image."""
+    """Away from the border, where we reflect the doubled image and SciPy the image itself."""
     side = 24
     smooth = torch.nn.functional.avg_pool2d(images(side, 1, dtype=torch.float64), 3, 1, 1)
     chances = DRAWS.uniform("geometry", 7).double().numpy()
@@ -154,7 +154,7 @@ def test_warps_that_move_pixels_whole_move_them_exactly() -> None:
 
 
 def test_a_quarter_turn_is_rot90() -> None:
-    """On smooth images: Symlet 6 is not quite its own mirror image."""
+    """On smooth images, because Symlet 6 is not quite symmetric."""
     along = torch.linspace(-1, 1, 32, dtype=torch.float64)
     x = (along[:, None] * 2 + along.cos() * along[:, None].square())[None, None]
     turn = torch.from_numpy(rotation(math.pi / 2))[None]
@@ -210,7 +210,7 @@ def test_colour_of_grey_images_is_brightness_contrast_and_luma_flip() -> None:
 
 
 def test_bands_share_the_spectrum() -> None:
-    """They sum to the identity, and each lets through what the papers' products of H(z) say."""
+    """They sum to the identity, and the passband of each is that of the paper's products of H(z)."""
     bands = filters()
     assert bands.shape == (4, 43)
     np.testing.assert_allclose(bands.sum(0), np.eye(43)[21], atol=1e-12)
@@ -331,7 +331,7 @@ def test_p_rises_on_200_images(small: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_p_is_the_same_on_any_ranks_and_after_a_resume(small: Path, tmp_path: Path) -> None:
-    """From p = 0.4, with its sums between two steps at the resume."""
+    """From p = 0.4, resuming between two steps of p."""
     common = [f"recipe={small}", "augment.p=0.4", "total_images=320"]
     launch(1, *common, f"run_dir={tmp_path / 'straight'}")
     for ranks, run in ((2, "two"), (4, "four")):

@@ -72,7 +72,7 @@ def test_ranks_and_a_resume_change_no_bit(tiny_recipe: Path, tmp_path: Path) -> 
 
 
 def test_every_phase_sees_augmented_images_and_penalties_the_images_before() -> None:
-    """D is given what the augmentation made of both sides, in every phase, and R1's gradient reaches the reals."""
+    """D gets augmented reals and fakes in every phase, and R1's gradient reaches the reals."""
     from scalegan.augment import Augment
     from scalegan.games.base import Batch
     from scalegan.games.gan.game import GAN

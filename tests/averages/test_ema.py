@@ -86,7 +86,7 @@ def test_lengths_are_the_papers(sigma_rel: float, gamma: float) -> None:
 
 
 def test_a_power_average_weighs_images_alike_at_any_batch() -> None:
-    """Of weights that are the images seen, the average at t is t (gamma + 1) / (gamma + 2), up to half a batch."""
+    """If the weights equal the images seen, their average at t is t (gamma + 1) / (gamma + 2), up to half a batch."""
     for batch in (10, 50):
         net = network(0.0)
         ema = PowerEma(net, 0.1)
@@ -98,7 +98,7 @@ def test_a_power_average_weighs_images_alike_at_any_batch() -> None:
 
 
 def test_reconstruction_is_a_directly_tracked_average(tmp_path: Path) -> None:
-    """Of weights that wander and drift, at three quarters of a run and at its end, for lengths in and around those."""
+    """For weights that wander and drift, at 3/4 of a run and at its end, for lengths between and around the tracked."""
     batch, steps = 16, 600
     draws = np.random.default_rng(0)
     net = nn.Linear(40, 40)
@@ -121,14 +121,14 @@ def test_reconstruction_is_a_directly_tracked_average(tmp_path: Path) -> None:
                 assert (found - net.weight).norm() > 0.02 * net.weight.norm()
 
 
-def test_many_steps_are_taken_together() -> None:
-    """A run of a million steps needs no table of a million rows, and hardly other coefficients."""
+def test_many_steps_are_grouped() -> None:
+    """A run of a million steps needs no table of a million rows, and has nearly the same coefficients."""
     known = [(images, sigma) for images in range(100, 1001, 100) for sigma in (0.05, 0.1)]
     few, many = (coefficients(known, (1000, 0.08), steps) for steps in (2000, 1_000_000))
     assert few.sum() == pytest.approx(1) and many == pytest.approx(few, abs=2e-3)
 
 
-def test_a_future_that_is_to_come_again_is_forgotten(tmp_path: Path) -> None:
+def test_snapshots_after_the_resumed_checkpoint_are_removed(tmp_path: Path) -> None:
     for images in (100, 200, 300):
         store(tmp_path, images, {0.05: {"": PowerEma(network(1.0), 0.05)}})
     forget_after(tmp_path, 200)
@@ -151,8 +151,8 @@ def several(tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.mark.slow
-def test_averages_go_on_bit_for_bit_on_other_ranks(several: Path, tiny_recipe: Path, tmp_path: Path) -> None:
-    """Snapshots of a future that was seen before do not count."""
+def test_averages_resume_bit_for_bit_on_other_ranks(several: Path, tiny_recipe: Path, tmp_path: Path) -> None:
+    """Snapshots from after the checkpoint are ignored."""
     run = tmp_path / "run"
     launch(2, f"recipe={tiny_recipe}", f"run_dir={run}", *SEVERAL, "total_images=704")
     store(run, 1024, {0.05: {"": PowerEma(network(1.0), 0.05)}})
@@ -164,7 +164,7 @@ def test_averages_go_on_bit_for_bit_on_other_ranks(several: Path, tiny_recipe: P
 
 @pytest.mark.slow
 def test_a_run_reconstructs_what_another_tracked(several: Path, tiny_recipe: Path, tmp_path: Path) -> None:
-    """Averages change nothing of a run, so that two runs of a seed may keep different ones."""
+    """Averages do not affect training, so two runs of a seed may keep different ones."""
     launch(1, f"recipe={tiny_recipe}", f"run_dir={tmp_path}", *SEVERAL, "power_ema.sigma_rel=[0.07, 0.2]")
     for sigma in (0.07, 0.2):
         direct = checkpoint_store.read(checkpoint_store.complete(tmp_path / "checkpoints")[-1], f"power_ema/{sigma}/")
@@ -195,12 +195,12 @@ def test_averages_are_sampled_and_exported_by_name(several: Path, tmp_path: Path
     (sample, ["--ema", "shrot"], "no average 'shrot'; it has short, half"),
     (export, ["--ema-sigma-rel", "0.5"], "between 0 and 0.289"),
 ])
-def test_what_is_not_there_is_said(verb, chosen: list[str], says: str, several: Path, tmp_path: Path) -> None:
+def test_missing_averages_are_reported(verb, chosen: list[str], says: str, several: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=says):
         verb.main([str(several), *chosen, "--out", str(tmp_path / "x")])
 
 
-def test_a_run_without_snapshots_has_none_to_make_others_of(finished_run: Path, tmp_path: Path) -> None:
+def test_a_run_without_snapshots_cannot_reconstruct_averages(finished_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"power_ema\.every_images"):
         export.main([str(finished_run), "--ema-sigma-rel", "0.1", "--out", str(tmp_path / "x")])
     export.main([str(finished_run), "--out", str(tmp_path / "x")])

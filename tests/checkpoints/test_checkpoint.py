@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, exact, and never a way to run code."""
+"""Checkpoints: complete or absent, exact, and never a way to run code."""
 
 import contextlib
 import itertools
@@ -24,7 +24,7 @@ ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
 def some_tensors(offset: float = 0.0) -> dict[str, torch.Tensor]:
-    """Of many types and layouts, a scalar and an empty one among them."""
+    """Tensors of many types and layouts, including a scalar and an empty one."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(4, 3, 8, 8, generator=generator) + offset
     return {
@@ -47,7 +47,7 @@ def assert_equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tenso
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Checkpoints:
-    """Two whole checkpoints, at 100 and 200 images."""
+    """Two complete checkpoints, at 100 and 200 images."""
     checkpoints = Checkpoints(tmp_path / "checkpoints", ALONE, keep=2)
     checkpoints.save(100, some_tensors(1), {"images": 100}, wait=True)
     checkpoints.save(200, some_tensors(2), {"images": 200}, wait=True)
@@ -75,8 +75,8 @@ def test_layout_of_the_folder(saved: Checkpoints) -> None:
     assert json.loads((saved.newest() / "COMPLETE").read_text()).keys() == files - {"COMPLETE"}
 
 
-def test_saved_are_the_values_at_the_call(tmp_path: Path) -> None:
-    """Training goes on while the background writes."""
+def test_saves_the_values_at_the_call(tmp_path: Path) -> None:
+    """Training continues while a background thread writes."""
     tensors = {f"game/{i}": torch.full((512, 512), float(i)) for i in range(20)}
     checkpoints = Checkpoints(tmp_path, ALONE, keep=2)
     checkpoints.save(1, tensors, {})
@@ -109,13 +109,13 @@ def change_state(path: Path) -> None:
     (path / "state.json").write_text('{"images": 999}')
 
 
-def empty_the_seal(path: Path) -> None:
+def empty_the_complete_file(path: Path) -> None:
     (path / "COMPLETE").write_text("")
 
 
 @pytest.mark.parametrize("damage", [truncate_shard, flip_a_byte, remove_shard, remove_state, change_state,
-                                    empty_the_seal], ids=lambda f: f.__name__)
-def test_damaged_one_is_skipped_with_a_warning(damage: object, saved: Checkpoints) -> None:
+                                    empty_the_complete_file], ids=lambda f: f.__name__)
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(damage: object, saved: Checkpoints) -> None:
     damage(saved.newest())
     said: list[str] = []
     again = Checkpoints(saved.folder, ALONE, 2, said.append)
@@ -126,7 +126,7 @@ def test_damaged_one_is_skipped_with_a_warning(damage: object, saved: Checkpoint
     assert_equal(tensors, some_tensors(1))
 
 
-def test_unsealed_one_and_leftovers_are_removed(saved: Checkpoints) -> None:
+def test_incomplete_checkpoints_and_leftovers_are_removed(saved: Checkpoints) -> None:
     """What a kill at any moment of a save leaves behind."""
     (saved.folder / ".000000000300-abc").mkdir()
     (saved.folder / ".000000000300-abc" / "shard-00001.safetensors").write_bytes(b"half")
@@ -191,7 +191,7 @@ def test_a_planted_pickle_is_never_run(name: str, saved: Checkpoints, tmp_path: 
     newest = saved.newest()
     target = shard(newest) if name == "shard" else newest / name
     target.write_bytes(bomb)
-    # Straight at the readers, without the checksums' protection.
+    # Call the readers directly, without the protection of checksums.
     for use in (store.metadata_of, store.read,
                 lambda path: store.load_into(path, empty_like(some_tensors()))):
         with contextlib.suppress(UserError):
@@ -204,7 +204,7 @@ def test_a_planted_pickle_is_never_run(name: str, saved: Checkpoints, tmp_path: 
 
 
 def uneven_tensors() -> dict[str, torch.Tensor]:
-    """One that dominates, one of a single row, one much longer in its second axis, and many small ones."""
+    """One large tensor, one with a single row, one much longer in its second axis, and many small ones."""
     generator = torch.Generator().manual_seed(0)
     sizes = {"large": (1000, 50), "row": (1, 8000), "wide": (3, 5000), "wider": (7, 3, 2, 999)}
     found = {f"game/{name}": torch.randn(size, generator=generator) for name, size in sizes.items()}
@@ -212,7 +212,7 @@ def uneven_tensors() -> dict[str, torch.Tensor]:
 
 
 def save_together(ranks: Ranks, folder: str) -> tuple[Path, list[int]]:
-    """Saves tensors that all ranks hold, and parts of three that each holds a run of."""
+    """Saves replicated tensors, and three that are partitioned over the ranks."""
     checkpoints = Checkpoints(Path(folder), ranks, keep=2)
     flat = torch.arange(3000.0)
     shapes = {"adam/a": torch.Size([1000]), "adam/b": torch.Size([3, 7, 11]), "adam/c": torch.Size([])}
@@ -252,7 +252,7 @@ def test_shares_are_even_and_hold_everything_once(world: int) -> None:
     assert max(sizes) <= 1.2 * sum(sizes) / world
 
 
-def come_apart(ranks: Ranks, folder: str) -> str:
+def save_differing_replicas(ranks: Ranks, folder: str) -> str:
     tensors = uneven_tensors()
     if ranks.rank == 1:
         tensors["game/wide"][2, 17] += 1e-6
@@ -264,9 +264,9 @@ def come_apart(ranks: Ranks, folder: str) -> str:
     return str(caught.value)
 
 
-def test_ranks_that_come_apart_are_stopped_and_the_tensor_named(tmp_path: Path) -> None:
-    for said in spawn(2, come_apart, str(tmp_path)):
-        assert "game/wide on rank 1 is not what it is on rank 0" in said and "000000000100 is whole" in said
+def test_differing_replicas_stop_the_run_and_the_tensor_is_named(tmp_path: Path) -> None:
+    for said in spawn(2, save_differing_replicas, str(tmp_path)):
+        assert "game/wide on rank 1 is not what it is on rank 0" in said and "000000000100 is intact" in said
     assert [path.name for path in tmp_path.iterdir()] == ["000000000100"]
 
 
@@ -282,13 +282,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_full_disk_is_one_line_and_the_last_one_stays(small_disk: Path) -> None:
+def test_full_disk_is_a_one_line_error_and_the_last_checkpoint_stays(small_disk: Path) -> None:
     checkpoints = Checkpoints(small_disk / "checkpoints", ALONE, keep=2)
     checkpoints.save(100, {"game/a": torch.ones(1000)}, {"images": 100}, wait=True)
-    with pytest.raises(UserError, match=r"the disk is full.*000000000100 is whole") as caught:
+    with pytest.raises(UserError, match=r"the disk is full.*000000000100 is intact") as caught:
         checkpoints.save(200, {"game/a": torch.ones(1_000_000)}, {"images": 200}, wait=True)
     assert "\n" not in str(caught.value)
-    assert [p.name for p in (small_disk / "checkpoints").iterdir()] == ["000000000100"]  # and no rubble
+    assert [p.name for p in (small_disk / "checkpoints").iterdir()] == ["000000000100"]  # and no leftovers
     again = Checkpoints(small_disk / "checkpoints", ALONE, keep=2)
     assert torch.equal(store.read(again.newest())["game/a"], torch.ones(1000))
 

@@ -1,4 +1,4 @@
-"""Runs and exports of format 1, written by the last version that had it: they are read, and gone on with."""
+"""Runs and exports of format 1, written by the last version that used it, can be read and resumed."""
 
 import json
 import shutil
@@ -25,8 +25,8 @@ def old_run(tmp_path: Path) -> Path:
     return shutil.copytree(OLD / "run", tmp_path / "run")
 
 
-def test_a_run_of_format_1_goes_on_in_format_2(old_run: Path, tmp_path: Path) -> None:
-    """Keys that its recipe did not have are filled with their defaults, and make no other run of it."""
+def test_a_run_of_format_1_resumes_in_format_2(old_run: Path, tmp_path: Path) -> None:
+    """Keys that its recipe did not have take their defaults, and do not make it a different run."""
     before = store.read(store.complete(old_run / "checkpoints")[-1])
     two = shutil.copytree(old_run, tmp_path / "two")
     more = [f"recipe={old_run / 'config.yaml'}", "total_images=192"]
@@ -42,7 +42,7 @@ def test_a_run_of_format_1_goes_on_in_format_2(old_run: Path, tmp_path: Path) ->
     assert digest(two) == digest(old_run)
 
 
-def test_a_run_of_format_1_is_inspected(old_run: Path) -> None:
+def test_a_run_of_format_1_can_be_inspected(old_run: Path) -> None:
     done = cli("inspect", old_run, "--verify")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["groups"].keys() == {"game", "ema", "optimizer/D", "optimizer/G"}
@@ -59,7 +59,7 @@ def test_a_run_of_format_1_loads_as_its_export(old_run: Path) -> None:
     assert torch.equal(scalegan.load(old_run)(Z), scalegan.load(OLD / "points.safetensors")(Z))
 
 
-def test_an_export_of_format_1_is_sampled_and_written_again(tmp_path: Path) -> None:
+def test_an_export_of_format_1_can_be_sampled(tmp_path: Path) -> None:
     done = cli("sample", OLD / "images.safetensors", "--out", tmp_path / "drawn", "--seeds", "0-3")
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "drawn").glob("*.png"))) >= 4
@@ -67,28 +67,28 @@ def test_an_export_of_format_1_is_sampled_and_written_again(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("change", [{"format": "2"}, {"specs": {"real": {"kind": "image", "shape": [1], "smell": 1}}},
                                     {"networks": {"G": {"players": ["G"], "smell": 1}}}, {"networks": 3}])
-def test_a_header_that_is_not_ours_is_said_in_a_line(change: dict, old_run: Path, tmp_path: Path) -> None:
+def test_a_foreign_header_is_reported_in_one_line(change: dict, old_run: Path, tmp_path: Path) -> None:
     new = tmp_path / "new.safetensors"
     exports.save(scalegan.load(old_run), new)
     with safe_open(new, framework="pt") as file:
         about = json.loads(file.metadata()["scalegan"])
     save_file(load_file(new), new, {"scalegan": json.dumps({**about, **change})})
-    with pytest.raises(UserError, match=r"is not a generator that|is of format 2, and"):
+    with pytest.raises(UserError, match=r"is not a generator that|has format 2, but"):
         scalegan.load(new)
 
 
-def test_averages_that_are_not_there_are_said(old_run: Path) -> None:
-    with pytest.raises(UserError, match="has no average 'short'; it has none but the main one"):
+def test_missing_averages_are_reported(old_run: Path) -> None:
+    with pytest.raises(UserError, match="has no average 'short'; it has only the main one"):
         scalegan.load(old_run, ema="short")
 
 
-def test_formats_to_come_are_refused(old_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_future_formats_are_refused(old_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     new = tmp_path / "new.safetensors"
     with safe_open(OLD / "points.safetensors", framework="pt") as file:
         about = json.loads(file.metadata()["scalegan"])
     save_file(load_file(OLD / "points.safetensors"), new, {"scalegan": json.dumps({**about, "format": 3})})
-    with pytest.raises(UserError, match=f"{new} is of format 3, and this version of ScaleGAN reads up to 2"):
+    with pytest.raises(UserError, match=f"{new} has format 3, but this version of ScaleGAN reads up to 2"):
         scalegan.load(new)
     monkeypatch.setattr(store, "FORMAT", 0)
-    with pytest.raises(UserError, match="is of format 1, and this version of ScaleGAN reads up to 0"):
+    with pytest.raises(UserError, match="has format 1, but this version of ScaleGAN reads up to 0"):
         scalegan.load(old_run)

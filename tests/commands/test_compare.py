@@ -165,7 +165,7 @@ def test_a_live_run_and_infinities_do_no_harm(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is no run folder: it has no config\.yaml"):
+    with pytest.raises(UserError, match=r"is not a run folder: it has no config\.yaml"):
         main([str(tmp_path)])
 
 

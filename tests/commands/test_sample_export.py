@@ -40,7 +40,7 @@ def test_contents_of_a_run_folder(finished_run: Path) -> None:
 def test_another_identity_is_refused(finished_run: Path, tiny_recipe: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(finished_run, tmp_path / "run"))
     done = train(f"recipe={tiny_recipe}", f"run_dir={run}", "seed=1", code=2)
-    assert "seed=0" in done.stderr and "another run" in done.stderr
+    assert "seed=0" in done.stderr and "a different run" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -100,7 +100,7 @@ def test_errors_of_sample(arguments: list[str], says: str, finished_run: Path, t
 
 @pytest.mark.parametrize("verb", [sample, export, inspection], ids=lambda module: module.__name__)
 def test_a_folder_without_a_run_is_refused(verb: object, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no run folder with a whole checkpoint") as caught:
+    with pytest.raises(UserError, match="not a run folder with a complete checkpoint") as caught:
         verb.main([str(tmp_path)])
     assert "\n" not in str(caught.value)
 

@@ -53,7 +53,7 @@ def test_a_resolution_that_the_family_does_not_support(family, resolution, has, 
 
 @pytest.mark.parametrize("family, more, says", [
     ("biggan", ["model.attention=[7]"], "no block ends at the attention resolution 7"),
-    ("biggan", ["model.hierarchical=true", "data.labels=class"], "give shared_dim"),
+    ("biggan", ["model.hierarchical=true", "data.labels=class"], "set shared_dim"),
     ("r3gan", ["model.cardinality=5"], "cannot be cut into 5 groups"),
     ("r3gan", ["model.widths=[16,16]"], "need 4 stages"),
 ])
@@ -127,6 +127,6 @@ def test_a_checkpoint_of_another_shape(family: str, more: str, tmp_path: Path, i
         loading.load(arguments(family, tmp_path, images)), loading.load(arguments(family, tmp_path, images, more))))
     checkpoints = Checkpoints(tmp_path / "checkpoints", Ranks(0, 1, torch.device("cpu")), 2)
     checkpoints.save(0, one.state_dict(), {}, wait=True)
-    with pytest.raises(UserError, match=r"and the recipe makes it|it is of another recipe") as caught:
+    with pytest.raises(UserError, match=r"but the recipe makes it|it belongs to another recipe") as caught:
         load_into(checkpoints.newest(), other.state_dict())
     one_line(caught.value)

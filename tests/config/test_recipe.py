@@ -50,7 +50,7 @@ WRONG = {
     "resolution of DCGAN": ([QUICK, "data.resolution=48"], ["data.resolution=48", "16, 32, 64, 128, 256"]),
     "images of points": ([QUICK, "data.backend=points"], ["model.name=mlp"]),
     "the same player twice": ([QUICK, "game.order=[D,D]"], ["game.order"]),
-    "no batch to begin with": ([QUICK, "game.fresh_batch=[G]"], ["game.fresh_batch must hold D"]),
+    "no batch to begin with": ([QUICK, "game.fresh_batch=[G]"], ["game.fresh_batch must include D"]),
     "relativistic, bare": ([QUICK, "game.loss=relativistic"], ["game.penalties.r1.gamma"]),
     "no data": ([QUICK, "data.path=''"], ["data.path is not given"]),
     "unbalanced brackets": ([QUICK, "game.order=[D"], ["overrides"]),

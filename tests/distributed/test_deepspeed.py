@@ -1,4 +1,4 @@
-"""DeepSpeed's engine gives what DDP's gives, and what one process gives."""
+"""The DeepSpeed engine gives the results of the DDP engine, and of one process."""
 
 import importlib.util
 from dataclasses import replace
@@ -38,7 +38,7 @@ def my_share(batch: Batch, ranks: Ranks) -> Batch:
 
 def first_gradients(ranks: Ranks, settings: config.Engine, micro_batch: int, norm_group: int | str,
                     optimizer: str = "adam") -> dict[str, Tensor]:
-    """Of every phase of the first iteration, with the R1 penalty as a term of D's phase, and as a phase of its own."""
+    """Gradients of every phase of the first iteration, with R1 as a term of D's phase, and as a separate phase."""
     found = {}
     for r1_every in (1, 2):
         game = make_game(norm_group, torch.float32, r1_every)
@@ -52,7 +52,7 @@ def first_gradients(ranks: Ranks, settings: config.Engine, micro_batch: int, nor
 
 @pytest.fixture(scope="module")
 def expected() -> dict[str, Tensor]:
-    """Of one process, with all 64 samples in one micro-batch."""
+    """Gradients of one process, with all 64 samples in one micro-batch."""
     return first_gradients(ALONE, DDP, 64, 16)
 
 
@@ -108,7 +108,7 @@ def test_weights_after_5_updates(zero: config.Engine, optimizer: str) -> None:
 
 
 def two_movers(ranks: Ranks, settings: config.Engine, micro_batch: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """InfoGAN's phase that moves G and Q at once: its gradients, and the weights after three updates."""
+    """InfoGAN's phase that moves both G and Q: its gradients, and the weights after three updates."""
     game = infogan()
     for name, player in game.players.items():
         player.initialise(parameter_generators(0, name))
@@ -152,7 +152,7 @@ def in_half(ranks: Ranks, precision: str) -> list[tuple[dict[str, Tensor], dict]
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_and_its_loss_scales(precision: str) -> None:
-    """Masters stay in fp32; the scales are the same numbers in both engines, so that each reads the other's."""
+    """Master weights stay in fp32; both engines have the same loss scales, so that each can restore the other's."""
     full = weights_after(ALONE, DDP, 0, 64, torch.float32)
     first, second = spawn(2, in_half, precision)
     for (ddp, state), (zero, state_of_zero) in (first, second):

@@ -29,7 +29,7 @@ def fast_recipe(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def save_again(ranks: Ranks, *arguments: str) -> tuple[str, int, dict, list[int]]:
-    """Takes up a run's newest checkpoint and writes it anew, without an update between.
+    """Loads a run's newest checkpoint and writes it again, without an update in between.
 
     Returns digest, images, the saved state of engine and report, and the bytes of each rank's file."""
     parsed = loading.load(list(arguments))
@@ -74,7 +74,7 @@ def test_resumed_at_the_same_size_it_is_the_straight_run(engine: tuple[str, ...]
 @needs_deepspeed
 @pytest.mark.slow
 def test_it_starts_as_ddp_does_on_any_ranks_and_engine(fast_recipe: Path, tmp_path: Path) -> None:
-    """The same samples, draws and losses: only sums differ, in their last digits."""
+    """The same samples, draws and losses; only sums differ in their last digits."""
     common = (f"recipe={fast_recipe}", "log.every_images=64")
     launch(2, *common, f"run_dir={tmp_path / 'ddp'}", "total_images=256")
     for world, engine, total in ((2, ZERO[2], 128), (4, ZERO[1], 192), (1, ZERO[1], 256)):
@@ -107,7 +107,7 @@ def test_every_family_trains_under_zero_2(family: str, labels: str, tmp_path: Pa
 @needs_deepspeed
 @pytest.mark.slow
 def test_under_a_launcher_and_without_its_noise(fast_recipe: Path, tmp_path: Path) -> None:
-    """`accelerate launch --use_deepspeed` is a choice of engine; DeepSpeed says nothing of its own."""
+    """`accelerate launch --use_deepspeed` selects the engine; DeepSpeed prints nothing itself."""
     asked = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"}
     common = [f"recipe={fast_recipe}", "total_images=128"]
     done = train(*common, f"run_dir={tmp_path / 'launched'}", ranks=2, **asked)
@@ -123,7 +123,7 @@ def test_under_a_launcher_and_without_its_noise(fast_recipe: Path, tmp_path: Pat
     (ZERO[3], "engine.zero_stage=3"),
     ((*ZERO[1], "engine.reduction=tree", "micro_batch_size=16"), "engine.reduction=tree"),
     (("engine.zero_stage=4",), "engine.zero_stage=4"), (("engine.name=deepsped",), "did you mean 'deepspeed'")])
-def test_what_cannot_be_is_refused(settings: tuple[str, ...], says: str, fast_recipe: Path) -> None:
+def test_unsupported_settings_are_refused(settings: tuple[str, ...], says: str, fast_recipe: Path) -> None:
     done = train(f"recipe={fast_recipe}", "run_dir=none", *settings, code=2)
     assert says in done.stderr and done.stderr.count("\n") == 1 and not Path("none").exists()
 

@@ -44,7 +44,7 @@ def test_resumed_on_other_numbers_of_ranks(tiny_recipe: Path, finished_run: Path
     assert digest(run) == digest(finished_run)
 
 
-def test_another_grain_is_another_sum(tiny_recipe: Path, finished_run: Path, tmp_path: Path) -> None:
+def test_another_micro_batch_size_changes_the_sums(tiny_recipe: Path, finished_run: Path, tmp_path: Path) -> None:
     """Digests are equal because of the micro-batches, not because sums happened to be exact."""
     launch(1, *settings(tiny_recipe, tmp_path / "run", "fp32", 0), "micro_batch_size=32")
     assert digest(tmp_path / "run") != digest(finished_run)

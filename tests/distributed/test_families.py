@@ -1,4 +1,4 @@
-"""Every family, conditional and not, on the core's game, ranks and resume: with tree reduction, the same bits."""
+"""Every family, conditional or not, on any ranks and after a resume: with tree reduction, the same bits."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
 """Whatever is killed, filled up, flipped or planted: no run loses more than the images since its last checkpoint, none
-goes on from damaged state, and the end has the bits of a straight run."""
+resumes from damaged state, and the end has the bits of an uninterrupted run."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def straight(tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def newest(run: Path) -> int:
-    """Images of the newest checkpoint that is whole, undamaged."""
+    """Images of the newest complete, undamaged checkpoint."""
     whole = [path for path in store.complete(run / "checkpoints") if store.verify(path) is None]
     return int(whole[-1].name) if whole else 0
 
@@ -62,7 +62,7 @@ KILLS = [Kill("all", 1, "before the shards", 3), Kill("rank", 1, "before the sha
 
 @pytest.mark.slow
 def test_killed_at_every_named_point(tiny_recipe: Path, straight: Path, tmp_path: Path) -> None:
-    """One run of two ranks dies at each in turn."""
+    """One run on two ranks is killed at each point in turn."""
     run, log = tmp_path / "run", tmp_path / "run.log"
     arguments = [f"recipe={tiny_recipe}", f"run_dir={run}", *OFTEN]
     for kill in KILLS:
@@ -73,7 +73,7 @@ def test_killed_at_every_named_point(tiny_recipe: Path, straight: Path, tmp_path
     assert sitting(arguments, 2, log) == [0, 0], log.read_text()
     assert digest(run) == digest(straight)
     assert reports(run) == reports(straight)
-    assert all(path.name.isdigit() for path in (run / "checkpoints").iterdir())  # no rubble is left
+    assert all(path.name.isdigit() for path in (run / "checkpoints").iterdir())  # no leftovers
 
 
 @pytest.mark.slow
@@ -85,7 +85,7 @@ def test_soak_of_three_cycles() -> None:
 
 
 def rank_of(pid: int) -> int:
-    """The rank that a launcher made a process, or -1."""
+    """The rank that a launcher gave to a process, or -1."""
     try:
         pairs = dict(p.split("=", 1) for p in Path(f"/proc/{pid}/environ").read_text().split("\0") if "=" in p)
     except OSError:
@@ -130,7 +130,7 @@ def test_dead_rank_is_named_by_the_others(launcher: str, ranks: int, victim: int
 
 
 def stop_rank_1() -> None:
-    """Rank 1 is stopped, not killed, after some iterations; it is killed for good long after it should be missed."""
+    """Stops rank 1 (SIGSTOP) after some iterations, and kills it only long after it should have been missed."""
     liveness.BEAT_SECONDS = 1
     play, left = trainer.play_iteration, 5
 
@@ -151,7 +151,7 @@ def stop_rank_1() -> None:
 def test_hanging_rank_is_named_by_the_others(tiny_recipe: Path, tmp_path: Path) -> None:
     assert ends(2, f"recipe={tiny_recipe}", f"run_dir={tmp_path}", *OFTEN, before=stop_rank_1) == [(-1, "")] * 2
     record = json.loads((tmp_path / "last_phase" / "0.json").read_text())
-    assert record["reason"].startswith("rank 1 (process ") and "has not been heard of for 8 s" in record["reason"]
+    assert record["reason"].startswith("rank 1 (process ") and "has not been heard from for 8 s" in record["reason"]
 
 
 def fail_on_rank_1() -> None:
@@ -181,7 +181,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-def test_full_disk_ends_with_one_line_and_can_be_mended(small_disk: Path, tiny_recipe: Path, straight: Path) -> None:
+def test_full_disk_ends_with_one_line_and_the_run_resumes(small_disk: Path, tiny_recipe: Path, straight: Path) -> None:
     run = small_disk / "run"
     arguments = [f"recipe={tiny_recipe}", f"run_dir={run}", *OFTEN, "checkpoint.keep=1000"]
     done = train(*arguments, code=1)
@@ -193,8 +193,8 @@ def test_full_disk_ends_with_one_line_and_can_be_mended(small_disk: Path, tiny_r
 
 
 @pytest.mark.slow
-def test_damage_is_passed_over_and_nothing_else_is_lost(tiny_recipe: Path, straight: Path, tmp_path: Path) -> None:
-    """A byte flips in the newest checkpoint, a shard of the one before vanishes, and temporary folders lie about."""
+def test_damaged_checkpoints_are_skipped_without_other_loss(tiny_recipe: Path, straight: Path, tmp_path: Path) -> None:
+    """A byte flips in the newest checkpoint, a shard of the one before is lost, and temporary folders remain."""
     arguments = [f"recipe={tiny_recipe}", f"run_dir={tmp_path}", *OFTEN, "checkpoint.keep=3"]
     launch(2, *arguments, "total_images=1792")
     third, second, first = store.complete(tmp_path / "checkpoints")
@@ -231,7 +231,7 @@ def test_pickle_in_place_of_any_file_of_a_checkpoint_is_never_run(tiny_recipe: P
         (store.complete(run / "checkpoints")[-1] / name).write_bytes(bomb)
         with_seal = store.complete(run / "checkpoints")[-1] / "COMPLETE"
         files = json.loads(with_seal.read_text()) if name != "COMPLETE" else None
-        if files:  # whoever plants a file can mend the checksums too
+        if files:  # whoever plants a file can fix the checksums too
             files[name] = store._fingerprint(with_seal.parent / name)
             with_seal.write_text(json.dumps(files))
         for arguments in (["inspect", run, "--verify"], ["export", run, "--out", tmp_path / "out.safetensors"]):

@@ -1,4 +1,4 @@
-"""An update's gradient is that of the whole batch, however micro-batches and ranks share the work."""
+"""An update's gradient is that of the whole batch, however the work is split over micro-batches and ranks."""
 
 import copy
 
@@ -21,14 +21,14 @@ ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
 class Generator(dcgan.Generator):
-    """DCGAN's, that takes z in the precision of its weights."""
+    """DCGAN's generator, which casts z to the precision of its weights."""
 
     def forward(self, z: Tensor, labels: Tensor | None = None, psi: float = 1.0) -> Tensor:
         return super().forward(z.to(next(self.parameters()).dtype), labels, psi)
 
 
 class Witness(torch.optim.SGD):
-    """Notes the gradient that it is given, and leaves the weights as they are."""
+    """Records the gradients it is given, and leaves the weights unchanged."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__(network.parameters(), lr=0.0)
@@ -56,7 +56,7 @@ def make_batch(dtype: torch.dtype) -> Batch:
 
 def gradients(ranks: Ranks, phase_name: str, micro_batch: int, norm_group: int | str, dtype: torch.dtype,
               tree: bool = False, r1_every: int = 1) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-    """What one update of a phase gives on 64 samples: gradients, buffers, figures."""
+    """The results of one update of a phase on 64 samples: gradients, buffers, figures."""
     game = make_game(norm_group, dtype, r1_every)
     phase = next(p for p in game.phases if p.name == phase_name)
     witnesses = {name: Witness(player) for name, player in game.players.items()}
@@ -68,7 +68,7 @@ def gradients(ranks: Ranks, phase_name: str, micro_batch: int, norm_group: int |
 
 
 def r1_by_hand(norm_group: int | str) -> dict[str, Tensor]:
-    """The gradient of 2 / 2 * 2 * E |grad D|^2 over the joined batch, without engine or penalty of ours."""
+    """The gradient of 2 / 2 * 2 * E |grad D|^2 over the joined batch, without ScaleGAN's engine or penalty."""
     game, batch = make_game(norm_group, torch.float64, r1_every=2), make_batch(torch.float64)
     reals = batch.reals.requires_grad_(True)
     inner, = torch.autograd.grad(game.D(reals, batch.labels).sum(), reals, create_graph=True)
@@ -79,7 +79,7 @@ def r1_by_hand(norm_group: int | str) -> dict[str, Tensor]:
 
 
 def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float) -> None:
-    """Per tensor, the norm of the difference over the norm."""
+    """Compares, per tensor, the relative norm of the difference."""
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
         error = (found[name].double() - tensor.double()).norm()
@@ -88,12 +88,12 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor], toleranc
 
 @pytest.mark.parametrize("phase", ["D", "G"])
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.float64, 1e-12)], ids=["fp32", "fp64"])
-def test_four_grains_of_16_are_one_of_64(phase: str, dtype: torch.dtype, tolerance: float) -> None:
+def test_four_micro_batches_of_16_equal_one_of_64(phase: str, dtype: torch.dtype, tolerance: float) -> None:
     whole, buffers, figures = gradients(ALONE, phase, 64, 16, dtype)
-    micro_batches, buffers_of_grains, figures_of_grains = gradients(ALONE, phase, 16, 16, dtype)
-    assert_close(micro_batches, whole, tolerance)
-    assert_close(buffers_of_grains, buffers, tolerance)
-    assert_close(figures_of_grains, figures, tolerance)
+    split, split_buffers, split_figures = gradients(ALONE, phase, 16, 16, dtype)
+    assert_close(split, whole, tolerance)
+    assert_close(split_buffers, buffers, tolerance)
+    assert_close(split_figures, figures, tolerance)
     assert all(g.norm() > 0 for n, g in whole.items())
 
 
@@ -143,7 +143,7 @@ def test_statistics_of_other_groups_are_other_gradients() -> None:
     assert (small["head.weight"] - large["head.weight"]).norm() > 1e-3 * large["head.weight"].norm()
 
 
-def test_who_does_not_move_gets_no_gradient() -> None:
+def test_frozen_players_get_no_gradient() -> None:
     game = make_game(16, torch.float32)
     before = copy.deepcopy(game.state_dict())
     witnesses = {name: torch.optim.SGD(player.parameters(), 0.1) for name, player in game.players.items()}

@@ -1,5 +1,5 @@
-"""What a run does about updates that are not finite: skips and counts them, goes back, or gives up; the same on all
-ranks, and the same whether it was killed in between or not."""
+"""How a run handles updates that are not finite: it skips and counts them, rolls back, or gives up; alike on all ranks,
+and whether or not it was killed in between."""
 
 import functools
 import json
@@ -25,7 +25,7 @@ SHORT = ("total_images=1920", "checkpoint.every_images=320", "log.every_images=2
 
 
 def poison(first: int, last: int, attempts: int = 1) -> None:
-    """G's loss is NaN from `first` to `last` images, in that many attempts."""
+    """Makes G's loss NaN from `first` to `last` images, in the first `attempts` attempts."""
     loss = GAN.generator_loss
 
     def poisoned(self: GAN, batch: object) -> dict[str, torch.Tensor]:
@@ -35,7 +35,7 @@ def poison(first: int, last: int, attempts: int = 1) -> None:
 
 
 def poison_and_die(where: str, *arguments: int) -> None:
-    """Poisoned, and killed right behind the first call of that method of Rollbacks."""
+    """Poisons G's loss, and kills the process right after the first call of the method `where` of Rollbacks."""
     poison(*arguments)
     method = getattr(Rollbacks, where)
 
@@ -70,7 +70,7 @@ def test_a_skipped_update_is_counted_by_phase_and_training_goes_on(ranks: int, t
                          ids=["alone", "two ranks", "two ranks, ZeRO-2"])
 def test_rolled_back_and_killed_equals_rolled_back(ranks: int, engine: list[str], tiny_recipe: Path,
                                                    tmp_path: Path) -> None:
-    """The fault does not come again in a second sitting: the attempt must have been written down by then."""
+    """The fault does not recur after the restart, so the attempt must have been recorded before it."""
     run, straight = tmp_path / "run", tmp_path / "straight"
     policy = ("health.rollback_after=3", "health.lr_factor=0.5", *engine)
     sick = (1000, 5000)
@@ -90,7 +90,7 @@ def test_rolled_back_and_killed_equals_rolled_back(ranks: int, engine: list[str]
 
     launch(ranks, f"recipe={tiny_recipe}", f"run_dir={tmp_path / 'healthy'}", *SHORT, *engine)
     assert digest(tmp_path / "healthy") != digest(run)
-    assert reports(tmp_path / "healthy")[:4] == reports(run)[:4]  # up to where it went back
+    assert reports(tmp_path / "healthy")[:4] == reports(run)[:4]  # up to the rollback
 
 
 @pytest.mark.slow
@@ -115,9 +115,9 @@ def test_without_a_checkpoint_there_is_nothing_to_go_back_to(tiny_recipe: Path, 
 
 
 @pytest.mark.slow
-def test_rollback_passes_over_checkpoints_of_a_run_in_trouble(tiny_recipe: Path, tmp_path: Path) -> None:
-    """Saved while updates were being skipped, or because the run was stopped: such a one would change where a run
-    goes back to. The good one is kept beyond checkpoint.keep."""
+def test_rollback_skips_checkpoints_of_a_run_in_trouble(tiny_recipe: Path, tmp_path: Path) -> None:
+    """Checkpoints saved while updates were being skipped, or because the run was stopped, would change where a run
+    rolls back to. The good one is kept beyond checkpoint.keep."""
     arguments = (f"recipe={tiny_recipe}", f"run_dir={tmp_path}", *SHORT, "health.rollback_after=20",
                  "checkpoint.every_images=640")
     sick = functools.partial(poison, 700, 5000)

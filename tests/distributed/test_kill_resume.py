@@ -1,4 +1,4 @@
-"""A run that is killed and started again until it is done ends with the bits of a straight one."""
+"""A run that is killed and restarted until it is done ends with the bits of an uninterrupted one."""
 
 import os
 import random
@@ -29,7 +29,7 @@ from scalegan.checkpoints import store
 
 pytestmark = pytest.mark.slow
 
-# Reports, pictures and checkpoints at intervals that are no multiples of each other, nor of the batch of 64.
+# Reports, pictures and checkpoints at intervals that are not multiples of each other, nor of the batch of 64.
 OFTEN = ("checkpoint.every_images=96", "log.every_images=200", "snapshot.every_images=500", "data.workers=1",
          "total_images=3200")
 
@@ -39,7 +39,7 @@ def arguments(recipe: Path, run: Path, *others: str) -> list[str]:
 
 
 def newest_images(run: Path, committed: bool = True) -> int:
-    """Images of the newest whole checkpoint, or of the newest that was begun."""
+    """Images of the newest complete checkpoint, or of the newest that was started."""
     if committed:
         return max((int(path.name) for path in store.complete(run / "checkpoints")), default=-1)
     names = os.listdir(run / "checkpoints") if (run / "checkpoints").is_dir() else []
@@ -47,7 +47,7 @@ def newest_images(run: Path, committed: bool = True) -> int:
 
 
 def kill_tree(process: subprocess.Popen) -> None:
-    """SIGKILL to a process and everything below it."""
+    """Sends SIGKILL to a process and all its descendants."""
     doomed = {process.pid, *descendants(process.pid)}
     for pid in doomed:
         try:
@@ -59,7 +59,7 @@ def kill_tree(process: subprocess.Popen) -> None:
 
 
 def wait_for_report(run: Path, process: subprocess.Popen, after_images: int = 0) -> None:
-    """Returns when a run has reported more than so many images."""
+    """Waits until a run has reported more than `after_images` images."""
     def reported() -> bool:
         assert process.poll() is None, process.stdout.read()
         return (run / "metrics.jsonl").exists() and any(row["images"] > after_images for row in reports(run))
@@ -75,7 +75,7 @@ def assert_same_run(run: Path, straight: Path) -> None:
 @pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_killed_at_random_moments(ranks: int, precision: str, tiny_recipe: Path, tmp_path: Path) -> None:
-    """Also inside saves: every second kill comes as soon as a checkpoint's temporary folder is there."""
+    """Also during saves: every second kill comes as soon as a checkpoint's temporary folder exists."""
     straight, run = tmp_path / "straight", tmp_path / "run"
     launch(ranks, *arguments(tiny_recipe, straight, f"precision={precision}", *OFTEN))
     chance = random.Random(f"{ranks} {precision}")
@@ -93,7 +93,7 @@ def test_killed_at_random_moments(ranks: int, precision: str, tiny_recipe: Path,
 
 
 def test_stopped_by_each_signal(tiny_recipe: Path, finished_run: Path, tmp_path: Path) -> None:
-    """Exit code 75, and not one image is lost, though no checkpoint is due."""
+    """The exit code is 75, and not one image is lost although no checkpoint is due."""
     run, resumed_at = tmp_path / "run", 0
     quiet = arguments(tiny_recipe, run, "checkpoint.every_images=0", "data.workers=2")
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGUSR2, signal.SIGHUP):
@@ -136,7 +136,7 @@ def test_killing_the_launcher_leaves_no_trainer(launcher: str, number: signal.Si
         said, _ = process.communicate(timeout=PATIENCE_SECONDS)
     finally:
         kill_tree(process)
-    assert newest_images(run) >= 64, said  # they saved before they left
+    assert newest_images(run) >= 64, said  # the ranks saved before they exited
     images = newest_images(run)
     launch(2, *endless[:-1], f"total_images={images + 64}")
     launch(2, *arguments(tiny_recipe, tmp_path / "straight", *endless[2:-1], f"total_images={images + 64}"))
@@ -157,7 +157,7 @@ def test_second_run_in_the_same_folder_is_refused(tiny_recipe: Path, tmp_path: P
 
 
 def test_killed_loader_worker_ends_the_run_with_one_line(tiny_recipe: Path, tmp_path: Path) -> None:
-    """The kernel's out-of-memory killer likes them best. It strikes while the trainer waits, or while it computes."""
+    """The kernel's out-of-memory killer prefers loader workers, and strikes while the trainer waits or computes."""
     for attempt in range(4):
         run = tmp_path / str(attempt)
         process = start(*arguments(tiny_recipe, run, "total_images=10_000_000", "data.workers=2",

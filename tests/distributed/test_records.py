@@ -1,4 +1,4 @@
-"""What a run writes down about where it computes, and what it says when that has changed on a resume."""
+"""What a run records about its environment, and what it reports when that has changed on resume."""
 
 from pathlib import Path
 
@@ -26,11 +26,12 @@ def test_config_yaml_records_the_machine(finished_run: Path) -> None:
 
 
 @pytest.mark.parametrize("old, new, says", [
-    ({"torch": "2.0"}, {}, ["torch was 2.0 and is "]),
-    ({"threads_per_rank": "9"}, {}, ["threads_per_rank was 9 and is "]), ({"ranks": 2}, {}, ["ranks was 2 and is 1"]),
-    ({"data_order": 1}, {}, ["data_order was 1 and is 2"]),
+    ({"torch": "2.0"}, {}, ["torch was 2.0 and is now "]),
+    ({"threads_per_rank": "9"}, {}, ["threads_per_rank was 9 and is now "]),
+    ({"ranks": 2}, {}, ["ranks was 2 and is now 1"]),
+    ({"data_order": 1}, {}, ["data_order was 1 and is now 2"]),
     ({"ranks": 2, "reduction": "tree"}, {"reduction": "tree"}, []),
-    ({"device": "another (AVX2)"}, {}, ["device was another (AVX2) and is "]), ({}, {}, []),
+    ({"device": "another (AVX2)"}, {}, ["device was another (AVX2) and is now "]), ({}, {}, []),
     ({"something of the past": 1}, {"something new": 1}, [])])
 def test_changes_are_told_one_by_one(old: dict, new: dict, says: list[str]) -> None:
     records = environment.record(ALONE, 16, "fp32", Engine())
@@ -42,7 +43,7 @@ def test_changes_are_told_one_by_one(old: dict, new: dict, says: list[str]) -> N
 def test_resume_says_why_bits_may_differ(tiny_recipe: Path, tmp_path: Path) -> None:
     launch(1, f"recipe={tiny_recipe}", f"run_dir={tmp_path}", "total_images=640")
     done = train(f"recipe={tiny_recipe}", f"run_dir={tmp_path}", "total_images=704", "engine.threads=2")
-    assert "bits may differ because threads_per_rank was 1 and is 2" in done.stdout
+    assert "bits may differ because threads_per_rank was 1 and is now 2" in done.stdout
     assert done.stdout.count("bits may differ") == 1
 
 
@@ -58,7 +59,7 @@ def test_rank_that_does_not_see_the_run_folder_is_named(tmp_path: Path) -> None:
     for folder in ("0", "2"):
         (tmp_path / folder).mkdir()
     for says in spawn(2, claim_own_folder, str(tmp_path)):
-        assert "is not there for rank 1 on " in says and "storage that all nodes share" in says
+        assert "is not visible to rank 1 on " in says and "storage that all nodes share" in says
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What is not finite stops an update before it reaches weights, optimizers or statistics, on every rank."""
+"""Values that are not finite stop an update before it reaches weights, optimizers or statistics, on every rank."""
 
 import importlib.util
 from collections.abc import Callable
@@ -26,7 +26,7 @@ SIDES = {"dcgan": 16, "biggan": 32}
 
 
 def make_game(family: str) -> GAN:
-    """BatchNorm's running means in one, spectral norm's u in the other."""
+    """A game with BatchNorm's running means (dcgan) or spectral norm's u (biggan)."""
     if family == "dcgan":
         networks = dcgan.Generator(16, 3, 4, 8), dcgan.Discriminator(16, 3, 4)
     else:
@@ -45,7 +45,7 @@ def batch_of(phase: str, ranks: Ranks, side: int) -> Batch:
 
 
 def poison_gradient(game: GAN, player: str) -> Callable[[], None]:
-    """NaN in a part of one gradient."""
+    """Puts NaN into part of one gradient."""
     weight = next(p for p in game.players[player].parameters() if p.dim() > 1)
 
     def poisoned(gradient: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def poison_gradient(game: GAN, player: str) -> Callable[[], None]:
 
 
 def poison_loss(game: GAN, player: str) -> Callable[[], None]:
-    """Infinite logits, whose gradients are finite."""
+    """Makes logits infinite; their gradients stay finite."""
     return game.D.register_forward_hook(lambda module, inputs, logits: logits + torch.inf).remove
 
 
@@ -74,9 +74,9 @@ def differing(one: dict[str, Tensor], other: dict[str, Tensor]) -> set[str]:
 
 def play(ranks: Ranks, settings: config.Engine, family: str, optimizer: str, where: str,
          player: str) -> tuple[list[set[str]], list[tuple[int, int]], dict[str, list[float]]]:
-    """Three updates of a player in two micro-batches each, the second of them poisoned on the last rank.
+    """Three updates of a player in two micro-batches each, the second poisoned on the last rank.
 
-    Returns what each changed, the counters after each, and what the log would say.
+    Returns what each update changed, the counters after it, and the means for the log.
     """
     game = make_game(family)
     of_players = optimizers.make({name: config.Optimizer(name=optimizer, lr=1e-3) for name in game.players}, game)
@@ -110,8 +110,8 @@ ZERO = [config.Engine(name="deepspeed", zero_stage=stage) for stage in (0, 1, 2)
 def test_skipped_on_every_rank(world: int, settings: config.Engine, family: str, optimizer: str, where: str,
                                player: str) -> None:
     for changed, health, means in spawn(world, play, settings, family, optimizer, where, player):
-        assert changed[0] and changed[2] == changed[0], "good updates move what they move"
-        assert changed[1] == set(), "the poisoned one moves nothing"
+        assert changed[0] and changed[2] == changed[0], "good updates change the same tensors"
+        assert changed[1] == set(), "the poisoned one changes nothing"
         assert health == [(0, 0), (1, 1), (1, 0)]
         poisoned = {f"grad_norm/{player}"} if where == "gradient" else {"fake"}
         assert {name for name, (_, count) in means.items() if count == 2} >= poisoned

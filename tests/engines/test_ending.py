@@ -1,4 +1,4 @@
-"""Ranks end with the exit code they mean, whatever native threads they leave behind."""
+"""Ranks exit with the intended code, whatever native threads they leave behind."""
 
 import os
 import subprocess

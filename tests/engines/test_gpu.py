@@ -1,4 +1,4 @@
-"""What needs a CUDA device: the same bits twice and after a restart, and the CPU's random integers."""
+"""Tests that need a CUDA device: the same bits twice and after a restart, and the CPU's random integers."""
 
 import subprocess
 from pathlib import Path
@@ -28,8 +28,8 @@ def test_the_same_bits_twice_and_after_a_restart(precision: str, tiny_recipe: Pa
     assert digest(tmp_path / "one") == digest(tmp_path / "two") == digest(tmp_path / "moved")
 
 
-def test_batches_arrive_whole_beside_computing() -> None:
-    """They are copied on a stream of their own."""
+def test_batches_arrive_intact_while_the_gpu_computes() -> None:
+    """They are copied on a separate CUDA stream."""
     here, there = (BatchLoader(0, 0, 64, 0, torch.device(name), {"real": StreamSettings(True)})
                    for name in ("cpu", "cuda"))
     busy = torch.randn(4096, 4096, device="cuda")

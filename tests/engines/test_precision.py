@@ -1,4 +1,4 @@
-"""Half precision trains like full precision: it moves what a run reports by less than other seeds do."""
+"""Half precision trains like full precision: it changes a run's reports by less than another seed does."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from harness import launch
 
 from scalegan import load
 
-UPDATES, SEEDS = 300, range(6)     # of three seeds, half of all choices are by chance too close together
+UPDATES, SEEDS = 300, range(6)     # with three seeds, half of all choices lie too close together by chance
 RECIPE = f"""extends: [_base/dcgan]
 data: {{path: "embedded:mnist", resolution: 32, labels: none, flip: false, workers: 0}}
 model: {{width: 16, norm_group: 32}}
@@ -23,7 +23,7 @@ log: {{every_images: 3200, tensorboard: false}}
 
 
 def end_of(run: Path, precision: str, seed: int) -> dict[str, float]:
-    """What the last 100 of 300 updates reported, on average, and how the averaged generator's samples lie."""
+    """The mean report of the last 100 of 300 updates, and statistics of the averaged generator's samples."""
     recipe = run.parent / "recipe.yaml"
     recipe.write_text(RECIPE)
     launch(1, f"recipe={recipe}", f"run_dir={run}", f"precision={precision}", f"seed={seed}")
@@ -40,7 +40,7 @@ def end_of(run: Path, precision: str, seed: int) -> dict[str, float]:
 
 @pytest.mark.slow
 def test_300_updates_in_bf16_are_within_the_spread_of_seeds(tmp_path: Path) -> None:
-    """The mean over the seeds moves by no more than the seeds of fp32 lie apart, their greatest less their least."""
+    """The mean over the seeds differs by at most the range of the fp32 seeds, largest minus smallest."""
     full, half = ([end_of(tmp_path / f"{precision}{seed}", precision, seed) for seed in SEEDS]
                   for precision in ("fp32", "bf16"))
     assert {"logit_gap/D", "loss/G/fake", "brightness"} < full[0].keys() == half[0].keys()

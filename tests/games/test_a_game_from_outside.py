@@ -1,4 +1,4 @@
-"""A game is a folder and one line: a toy is put into a copy of the package, and every verb knows it."""
+"""A game is a folder and one line: a toy is added to a copy of the package, and every command works with it."""
 
 import json
 import os
@@ -41,7 +41,7 @@ checkpoint: {{every_images: 80}}
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the package with the toy in it, and its one line."""
+    """A copy of the package with the toy and its line in the table."""
     folder = tmp_path_factory.mktemp("house")
     shutil.copytree(harness.ROOT / "scalegan", folder / "scalegan", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(Path(__file__).parent / "toys" / "duet", folder / "scalegan" / "games" / "duet")
@@ -61,7 +61,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def scalegan(house: Path, *arguments: object) -> str:
-    """What a verb prints."""
+    """The output of a command."""
     done = subprocess.run([sys.executable, "-m", "scalegan", *map(str, arguments)], cwd=house, capture_output=True,
                           text=True, env=harness.environment(PYTHONPATH=str(house)), timeout=300)
     assert done.returncode == 0, done.stderr
@@ -69,7 +69,7 @@ def scalegan(house: Path, *arguments: object) -> str:
 
 
 def train(house: Path, ranks: int, *arguments: object, until: Callable[[], bool] | None = None) -> None:
-    """Trains on that many ranks; with `until` they are killed once it holds."""
+    """Trains on that many ranks; with `until`, kills them once it holds."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -98,7 +98,7 @@ def straight(house: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 def loaded(house: Path, code: str) -> Any:
-    """What an expression of scalegan's says, as JSON."""
+    """The value of an expression on scalegan, through JSON."""
     done = subprocess.run([sys.executable, "-c", f"import json, scalegan, torch; print(json.dumps({code}))"], cwd=house,
                           capture_output=True, text=True, env=harness.environment(PYTHONPATH=str(house)), timeout=120)
     assert done.returncode == 0, done.stderr
@@ -110,7 +110,7 @@ def test_it_trains_as_it_says(straight: Path) -> None:
     assert "loss/warm/same" in rows[0] and not [key for key in rows[-1] if key.startswith("loss/warm")]
     assert {"loss/fool/read", "loss/D/fake", "grad_norm/E", "grad_norm/D"} <= rows[-1].keys()
     assert rows[-1]["loss/D/different"] == 1
-    assert 0.2 < rows[-1]["loss/D/from_pool"] < 0.8          # 16 of 24 places are filled at once, then a half is old
+    assert 0.2 < rows[-1]["loss/D/from_pool"] < 0.8          # the first batch fills 16 of 24 places, then half are old
     newest = store.complete(straight / "checkpoints")[-1]
     facts, tensors = store.metadata_of(newest), store.read(newest)
     assert facts["format"] == 2 and facts["updates"] == {"warm": 4, "fool": 16, "D": 16}
@@ -135,7 +135,7 @@ def test_ranks_kills_and_skipped_updates_change_no_bit(paired: str, house: Path,
 
 
 def test_pairs_stay_together(house: Path, recipe: Path, tmp_path: Path) -> None:
-    """The same photos as A and B: with pairs, what D is shown of B is what A was translated from."""
+    """A and B are the same photos: with pairs, D sees as B the very images that A's translations come from."""
     code = ("[bool(torch.equal(*(batch[name].data for name in 'AB'))) for batch in __import__('duet_batches').batches("
             f"{str(recipe)!r}, {{paired}})]")
     (house / "duet_batches.py").write_text('''
@@ -190,7 +190,7 @@ def test_the_other_verbs_know_it(house: Path, recipe: Path, straight: Path, tmp_
     assert picture.height > picture.width        # six rows, three columns: A, A to B, B
     done = subprocess.run([sys.executable, "-m", "scalegan", "sample", straight], cwd=house, capture_output=True,
                           text=True, env=harness.environment(PYTHONPATH=str(house)))
-    assert done.returncode == 1 and re.search(r"takes image, and draws nothing of seeds", done.stderr)
+    assert done.returncode == 1 and re.search(r"takes image, not seeds", done.stderr)
 
 
 @pytest.mark.parametrize("wrong, said", [

@@ -1,4 +1,4 @@
-"""Weights are cut back under every engine, ZeRO's masters too; and by the critic's updates alone."""
+"""Weights are clipped under every engine, ZeRO's master weights too, and only by the critic's updates."""
 
 import importlib.util
 from pathlib import Path
@@ -29,5 +29,5 @@ def test_weights_of_the_critic_stay_within_the_bound(engine: str, optimizer: str
     critic = weights(run, "D")
     bound = torch.tensor(0.01)
     assert critic.abs().max() == bound
-    assert (critic.abs() == bound).float().mean() > 0.05  # steps of 0.01 take many there
+    assert (critic.abs() == bound).float().mean() > 0.05  # steps of 0.01 drive many to the bound
     assert weights(run, "G").abs().max() > 0.5

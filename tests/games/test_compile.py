@@ -22,7 +22,7 @@ FAMILIES = ("dcgan", "biggan", "stylegan2", "r3gan")
 
 @pytest.fixture
 def quickly_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Captured, differentiated and functionalised as always, but not made into C++, which takes minutes."""
+    """Captures, differentiates and functionalises as usual, but skips compiling to C++, which takes minutes."""
     monkeypatch.setattr(compiled.torch, "compile", partial(torch.compile, backend="aot_eager"))
 
 
@@ -32,7 +32,7 @@ def with_compiled_players(game: GAN) -> GAN:
 
 
 def gradients(game: GAN, family: str) -> dict[str, list[torch.Tensor]]:
-    """Of one update of every phase, in micro-batches of half a batch; with the tracked modules' next state."""
+    """Gradients of one update of every phase, in half-batch micro-batches, and the tracked modules' next state."""
     found = {}
     for phase in game.phases:
         witnesses = {name: Witness(player) for name, player in game.players.items()}
@@ -79,7 +79,7 @@ def test_a_forward_by_hand_between_updates_keeps_what_it_observed(quickly_compil
 def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    with pytest.raises(RecipeError, match=r"needs a C\+\+ compiler, and there is no g\+\+: install g\+\+"):
+    with pytest.raises(RecipeError, match=r"needs a C\+\+ compiler, but g\+\+ was not found: install g\+\+"):
         check_compiler(torch.device("cpu"))
 
 
@@ -93,4 +93,4 @@ def test_a_resumed_compiled_run_has_the_same_bits(tiny_recipe: Path, tmp_path: P
     assert digest(moved) == digest(straight)
     assert reports(moved)[-1] == reports(straight)[-1]
     done = train(f"recipe={tiny_recipe}", f"run_dir={moved}", "total_images=1344", "snapshot.every_images=0")
-    assert "bits may differ because compile was True and is False" in done.stdout
+    assert "bits may differ because compile was True and is now False" in done.stdout

@@ -1,4 +1,4 @@
-"""bCR: what D says of an image and of its flipped and shifted copy."""
+"""bCR: D's logits of an image and of its flipped and shifted copy."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def test_copies_are_flipped_and_shifted_by_up_to_four_pixels() -> None:
 
 
 class Counted(nn.Module):
-    """D, and what it was called with."""
+    """D, which records its inputs."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

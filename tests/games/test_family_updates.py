@@ -1,4 +1,4 @@
-"""One update of each family, against the published loss formulas computed anew on the same weights and draws."""
+"""One update of each family against the published loss formulas, recomputed on the same weights and draws."""
 
 import copy
 from collections.abc import Callable
@@ -21,11 +21,11 @@ from scalegan.randomness import Draws
 
 Terms = dict[str, Tensor]
 
-# --- the formulas, in the papers' words -----------------------------------------------------------------------------
+# --- the formulas, as in the papers ---------------------------------------------------------------------------------
 
 
 class Published:
-    """Losses of one batch: z, y and noise as the batch's draws have them, everything else written out here."""
+    """Losses of one batch: z, y and noise come from the batch's draws, everything else is written out here."""
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, batch: Batch) -> None:
         self.G, self.D, self.x, self.y, self.draws = generator, discriminator, batch.reals, batch.labels, batch.draws
@@ -73,11 +73,11 @@ class Published:
         return 1e-2 / 2 * total
 
     def lazy_r1(self) -> Terms:
-        """Karras et al. (2020): gamma / 2 |grad D(x)|^2, 16 times as large for it is computed at each 16th update."""
+        """Karras et al. (2020): gamma / 2 |grad D(x)|^2, times 16 because it is computed every 16th update."""
         return {"r1": 16 * 3.0 / 2 * self.slope(self.x)[1]}
 
     def path_length(self) -> Terms:
-        """Weight 2, decay 0.01, on half of the batch, from a mean of 0; four times as large for it is lazy."""
+        """Weight 2, decay 0.01, on half of the batch, from a mean of 0; times 4 because it is lazy."""
         half = SAMPLES // 2
         draws = Draws(3, 0, "G.path", torch.arange(half))
         ws = self.G.mapping(draws.normal("z", self.G.latent_dim), self.y[:half])
@@ -89,7 +89,7 @@ class Published:
         return {"path": 4 * 2.0 * ((lengths - mean) ** 2).mean()}
 
     def relativistic_d(self) -> Terms:
-        """Huang et al. (2024): pairs, R1 and R2 of the same forwards."""
+        """Huang et al. (2024): pairs, with R1 and R2 from the same forward passes."""
         (real, r1), (fake, r2) = self.slope(self.x), self.slope(self.fake())
         return {"pair": F.softplus(-(real - fake)).mean(), "r1": 5.0 / 2 * r1, "r2": 7.0 / 2 * r2}
 

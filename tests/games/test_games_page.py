@@ -1,4 +1,4 @@
-"""docs/games.md: the worked example is short, and it runs and learns."""
+"""docs/games.md: the worked example is short, runs, and learns."""
 
 import re
 

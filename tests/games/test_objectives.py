@@ -1,4 +1,4 @@
-"""Every game, objective and trick of the papers, on two ranks and after a restart: the bits of a straight run."""
+"""Every game, objective and trick: two ranks and a restart give the same bits as an uninterrupted run."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ log: {every_images: 96, tensorboard: false}
 CRITIC = ["game.updates.D=3", "optimizer.D.name=rmsprop", "optimizer.G.name=rmsprop"]
 TRICKS = "game.tricks."
 
-# What each run's recipe adds, and a figure that its log must show for it.
+# Overrides of each run, and a figure that its log must then contain.
 ROWS = {
     "minimax": (["game.loss=minimax"], "G/fake"),
     "non_saturating": (["game.loss=non_saturating"], "G/fake"),

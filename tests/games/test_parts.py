@@ -1,4 +1,4 @@
-"""What games are built from: conditions, phases, pools, adaptive updates, averages."""
+"""Building blocks of games: conditions, phases, pools, adaptive updates, averages."""
 
 from collections.abc import Mapping
 
@@ -34,7 +34,7 @@ def test_different_conditions_differ_from_their_samples_and_keep_the_frequencies
     assert (drawn != own).all()
     others = drawn[own == 0].bincount(minlength=4)
     assert others[0] == 0 and others[2] > others[1] and others[2] > others[3]
-    rows = torch.tensor([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])       # attributes: one that differs is enough
+    rows = torch.tensor([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])       # attributes: one difference is enough
     own = rows[torch.arange(512) % 3]
     assert (batch({"real": own}, {"real": rows}).condition(different=True) != own).any(1).all()
 
@@ -94,7 +94,7 @@ def test_a_lazy_phase_belongs_to_the_one_before_its_dot_or_to_the_one_it_names()
 
 
 def by_hand(size: int, batch_size: int, draws: Draws, history: list[Tensor]) -> list[Tensor]:
-    """What a pool shows, a sample at a time, as the papers say it; the pool of an update is that of before it."""
+    """A pool's output as the papers define it, one sample at a time; an update uses the pool as it was before."""
     places: list[Tensor] = []
     shown = []
     for number, fakes in enumerate(history):

@@ -1,4 +1,4 @@
-"""What the papers prove, in one dimension: the best D for a fixed G, and the value of the game at it.
+"""The papers' theorems in one dimension: the optimal D for a fixed G, and the value of the game there.
 
 Data and fakes are Gaussian, so that ln p/q is a parabola: a D that is one can reach the optimum, if the
 loss leads there.
@@ -37,7 +37,7 @@ def parabola(x: Tensor, weights: Tensor) -> Tensor:
 
 @functools.cache
 def trained(loss: AdversarialLoss, shape=parabola) -> Tensor:
-    """Weights of D, trained to convergence by `loss` on the quantiles of both distributions."""
+    """Weights of D, trained to convergence with `loss` on the quantiles of both distributions."""
     weights = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=100, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
 
@@ -61,7 +61,7 @@ def test_d_approaches_p_over_p_plus_q_and_the_value_2_jsd_minus_log_4() -> None:
 
 
 def test_saturating_g_minimises_the_divergence() -> None:
-    """At the best D the two parts of the value are D's term of reals, which G cannot move, and G's loss."""
+    """At the optimal D, the value is the sum of D's term for reals, which G cannot change, and G's loss."""
     weights, loss = trained(LOSSES["minimax"]), LOSSES["minimax"]
     fake = parabola(FAKE_SAMPLES, weights)
     of_data = -loss.discriminator(parabola(REALS, weights), fake)["real"].item()
@@ -86,5 +86,5 @@ def test_least_squares_is_pearsons_chi_squared() -> None:
 
 
 def test_wasserstein_value_of_two_translates_is_their_shift() -> None:
-    """Arjovsky et al. (2017), eq. 2: the best critic of slope 1 is linear then."""
+    """Arjovsky et al. (2017), eq. 2: the optimal critic of slope 1 is then linear."""
     assert -sum(LOSSES["wasserstein"].discriminator(-REALS, -(REALS + 3)).values()).item() == pytest.approx(3)

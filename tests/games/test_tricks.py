@@ -1,4 +1,4 @@
-"""Tricks against values worked out by hand, gradients too."""
+"""Tricks and their gradients against values worked out by hand."""
 
 import math
 from pathlib import Path
@@ -53,7 +53,7 @@ class Shift(Linear):
 
 
 def test_closeness_by_hand() -> None:
-    """M of three samples, two kernels of two dimensions; the third sample is of another group."""
+    """M of three samples, two kernels of two dimensions; the third sample is in another group."""
     m = torch.tensor([[[0.0, 0.0], [1.0, 1.0]], [[1.0, 0.5], [1.0, 1.0]],
                       [[9.0, 9.0], [9.0, 9.0]], [[9.0, 8.0], [9.0, 9.5]]], dtype=torch.float64)
     expected = [[math.exp(-1.5), 1.0]] * 2 + [[math.exp(-1.0), math.exp(-0.5)]] * 2

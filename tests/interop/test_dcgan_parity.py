@@ -1,4 +1,4 @@
-"""DCGAN: counts, and weights of pytorch/examples in our networks, by golden numbers."""
+"""DCGAN: parameter counts, and pytorch/examples' weights in our networks against golden numbers."""
 
 import itertools
 import zlib
@@ -13,7 +13,7 @@ from scalegan.models.dcgan import Discriminator, Generator
 
 
 def keyed(name: str, *shape: int) -> torch.Tensor:
-    """Normal draws that depend on nothing but the name and the shape, in fp64."""
+    """Normal draws in fp64 that depend only on the name and the shape."""
     draws = np.random.Generator(np.random.Philox(key=zlib.crc32(name.encode()))).standard_normal(shape)
     return torch.from_numpy(np.asarray(draws))
 
@@ -56,7 +56,7 @@ def filled(shapes):
 
 
 def plain_generator(state, z):
-    """pytorch/examples' layers one by one, as its README's paper has them."""
+    """pytorch/examples' layers one by one, as in the paper that its README names."""
     x = z[:, :, None, None]
     for i in range(5):
         x = F.conv_transpose2d(x, state[f"main.{3 * i}.weight"], stride=2 if i else 1, padding=1 if i else 0)
@@ -123,7 +123,7 @@ def test_loading_shares_nothing_with_the_state_dict_and_needs_no_memory_on_meta(
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"main.4.bias": None}, "missing"), ({"main.3.weight": torch.ones(32, 5, 4, 4)}, "should be"),
-    ({"extra": torch.ones(1)}, "no place"), ({"netG": {}}, "not a tensor"),
+    ({"extra": torch.ones(1)}, "no counterpart"), ({"netG": {}}, "not a tensor"),
 ])
 def test_a_state_dict_of_another_shape_is_refused_in_a_sentence(change, message):
     state = {k: v for k, v in (generator_state() | change).items() if v is not None}

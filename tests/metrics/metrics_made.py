@@ -1,4 +1,4 @@
-"""Small image sets and extractors for the tests of the metrics."""
+"""Small image sets and extractors for the metrics tests."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ STUB_DIM = 8
 
 
 class Stub(nn.Module):
-    """A random projection of 4 x 4 averages, through a sine: an extractor that costs nothing."""
+    """A random projection of 4 x 4 averages, through a sine: a very cheap extractor."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ def write_stub(path: Path) -> Path:
 
 def write_images(folder: Path, count: int, size: int = 16, first: int = 0, level: float = 128, grey: bool = False,
                  classes: int = 0) -> Path:
-    """PNGs of smooth random colours about `level`; with classes in sub-folders, each of its own tint."""
+    """PNGs of smooth random colours around `level`; with classes in sub-folders, each with its own tint."""
     for number in range(first, first + count):
         generator = np.random.default_rng(number)
         coarse = generator.normal(level, 50, (4, 4, 1 if grey else 3))
@@ -49,7 +49,7 @@ def write_inception(path: Path) -> Path:
 
     class Bare(FeatureExtractorInceptionV3):
         def load_state_dict(self, state: dict, **options: object) -> None:
-            """Keeps what it was made with."""
+            """Keeps the initial weights."""
 
     torch.save({}, path)
     state = Bare("inception", ["2048"], feature_extractor_weights_path=str(path)).state_dict()

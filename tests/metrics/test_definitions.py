@@ -1,4 +1,4 @@
-"""Each metric on features whose value is known, or beside the package that defines it."""
+"""Each metric on features whose value is known, or against the package that defines it."""
 
 import math
 
@@ -154,7 +154,7 @@ def test_the_distance_within_each_class_is_that_of_its_members() -> None:
 
 
 def test_standard_errors_are_those_of_repeated_experiments() -> None:
-    """The bootstrap's estimate against the spread of the figure over fresh sets, within a factor of two."""
+    """The bootstrap's estimate is within a factor of two of the figure's spread over fresh sets."""
     reals = features(drawn(400, 4, 1000))
     fresh = [figures.fid(features(drawn(400, 4, i, 0.5)), features(drawn(400, 4, 500 + i)))["fid"] for i in range(60)]
     found = figures.standard_errors(("fid",), features(drawn(400, 4, 0, 0.5)), reals, 1000, 60)["fid"]
@@ -173,4 +173,4 @@ def test_too_few_images_are_said() -> None:
     few, many = features(drawn(20)), features(drawn(2000))
     assert figures.shortcomings(("fid", "kid"), many, many, 1000) == []
     said = figures.shortcomings(("fid", "kid"), few, many, 1000)
-    assert len(said) == 2 and "20 samples, fewer than the 32 dimensions" in said[0] and "not 1,000" in said[1]
+    assert len(said) == 2 and "20 samples, fewer than the 32 feature dimensions" in said[0] and "not 1,000" in said[1]

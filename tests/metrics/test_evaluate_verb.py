@@ -1,4 +1,4 @@
-"""`scalegan evaluate` as a user calls it: one JSON object, or one line that says what is wrong."""
+"""`scalegan evaluate` as a user calls it: one JSON object, or a one-line error."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ def test_folders_with_the_bundled_network_and_nothing_else(places: dict[str, Pat
     assert "fid" not in result["metrics"]
     assert result["standard_errors"].keys() >= {"fd", "kid"}
     assert result["num_samples"] == 20 and len(result["warnings"]) == 4
-    assert "samples: 20 of 20" in done.stderr       # nobody watches, so the bar is a line
+    assert "samples: 20 of 20" in done.stderr       # stderr is not a terminal, so the bar is a line
 
 
 @pytest.mark.slow
@@ -98,7 +98,7 @@ def test_two_ranks_print_one_object_with_the_same_figures(places: dict[str, Path
     (("{a}", "--data", "{b}", "--extractor", "inception"), "--weights or $SCALEGAN_WEIGHTS"),
     (("{a}", "--data", "/nowhere"), "/nowhere does not exist"),
     (("{a}", "--data", "{b}", "--metrics", "fid,fjd"), "there is no metric 'fjd'"),
-    (("{a}", "--data", "{small}", "--extractor", "{stub}"), "16 x 16 px, 3 channels, and"),
+    (("{a}", "--data", "{small}", "--extractor", "{stub}"), "16 x 16 px, 3 channels, but"),
     (("{a}", "--data", "{b}", "--ema", "short"), "has no averages; leave out --ema"),
 ], ids=["no weights", "no data", "no such metric", "another size", "no averages"])
 def test_a_mistake_is_one_line(places: dict[str, Path], arguments: tuple[str, ...], words: str, tmp_path: Path) -> None:

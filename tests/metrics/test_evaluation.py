@@ -1,4 +1,4 @@
-"""Whole evaluations: the same on any number of ranks and with any batch, exact in their numbers, honest in words."""
+"""Whole evaluations: the same on any number of ranks and with any batch size, with exact numbers and clear warnings."""
 
 import json
 import subprocess
@@ -89,7 +89,7 @@ def test_a_generators_figures_do_not_depend_on_ranks_or_batch(finished_run: Path
 
 
 def test_moments_are_those_of_exactly_the_asked_images(sets: dict[str, Path]) -> None:
-    """Against the plain way: all features at once, NumPy's mean and covariance."""
+    """Against the direct computation: all features at once, NumPy's mean and covariance."""
     source, extractor = open_images(str(sets["a"])), extractors.load(str(sets["stub"]), None, None, CPU)
     numbers = features.chosen(61, 37, "samples")
     assert len(numbers) == len(set(numbers.tolist())) == 37
@@ -105,7 +105,7 @@ def test_a_set_above_the_budget_keeps_a_random_part(sets: dict[str, Path], monke
     extractor, settings = extractors.load(str(sets["stub"]), None, None, CPU), Settings(("fid", "kid"), bootstrap=2)
     a, b = (open_images(str(sets[name])) for name in ("a", "b"))
     found = evaluation.evaluate(a, b, extractor, settings, Ranks(0, 1, CPU), show=False)
-    assert any("take 20 of the 61 samples" in line for line in found["warnings"])
+    assert any("use 20 of the 61 samples" in line for line in found["warnings"])
     assert found["num_samples"] == 61 and set(found["standard_errors"]) == {"fd", "kid"}
 
 
@@ -158,7 +158,7 @@ def test_unreadable_images_are_listed_and_counted(sets: dict[str, Path], tmp_pat
 
 
 def _grow(root: str, stub: str) -> None:
-    """Peak memory after 2,000 and after 50,000 images; run in a process of its own."""
+    """Peak memory after 500, 2,000 and 50,000 images; runs in its own process."""
     import resource
 
     images = open_images(root)
@@ -186,12 +186,12 @@ def test_memory_is_flat_from_2000_to_50000_images(sets: dict[str, Path], tmp_pat
 @pytest.mark.parametrize(("a", "b", "metrics", "words"), [
     ({}, {"size": 20}, ("fid",), "16 x 16 px, 3 channels.*20 x 20 px, 3 channels"),
     ({}, {"grey": True}, ("fid",), "16 x 16 px, 3 channels.*16 x 16 px, 1 channel;"),
-    ({}, None, ("fid",), "fid needs real images; name them by --data"),
+    ({}, None, ("fid",), "fid needs real images; name them with --data"),
     ({}, {}, ("ppl",), "ppl is defined for style-based generators"),
-    ({}, {}, ("is",), "needs class scores, which stub does not give"),
+    ({}, {}, ("is",), "needs class scores, which stub does not have"),
     ({}, {}, ("class_fid",), "class_fid needs classes"),
     ({"size": 8}, {"size": 8}, ("ms_ssim",), "ms_ssim needs images of 11 px or more"),
-    ({"count": 3}, {}, ("prc",), "needs 4 samples at least, and there are 3"),
+    ({"count": 3}, {}, ("prc",), "needs at least 4 samples, but there are only 3"),
 ], ids=["size", "channels", "no data", "no style", "no logits", "no classes", "too small", "too few"])
 def test_what_does_not_fit_is_an_error_that_names_it(a: dict, b: dict | None, metrics: tuple[str, ...], words: str,
                                                      tmp_path: Path, sets: dict[str, Path]) -> None:
@@ -205,7 +205,7 @@ def test_what_does_not_fit_is_an_error_that_names_it(a: dict, b: dict | None, me
 def test_images_of_two_sizes_in_a_folder_are_an_error_on_all_ranks(tmp_path: Path, sets: dict[str, Path]) -> None:
     folder = write_images(tmp_path / "mixed", 20)
     Image.new("RGB", (9, 9)).save(folder / "00011.png")
-    with pytest.raises(AssertionError, match=r"00011\.png is 9 x 9 px, 3 channels, and 00000\.png is 16 x 16 px"):
+    with pytest.raises(AssertionError, match=r"00011\.png is 9 x 9 px, 3 channels, but 00000\.png is 16 x 16 px"):
         of_folders({**sets, "a": folder}, tmp_path, Settings(("fid",), batch_size=4), world=2)
 
 

@@ -1,4 +1,4 @@
-"""The extractors: the same features as the networks that they stand for, whatever the batch; clear words otherwise."""
+"""The extractors: the same features as their reference networks, whatever the batch, and clear errors."""
 
 import io
 import pickle
@@ -138,7 +138,7 @@ def test_nothing_but_tensors_is_read_from_weights(tmp_path: Path) -> None:
     ("inception", None, None, "--weights or \\$SCALEGAN_WEIGHTS.*nothing is downloaded"),
     ("inception", "missing.pth", None, "missing.pth does not exist"),
     ("vgg", None, None, "no extractor 'vgg'"),
-    ("missing.pt", None, None, "there is no such file"),
+    ("missing.pt", None, None, "missing.pt does not exist"),
     ("efflite0", None, "nearest", "no resize 'nearest'"),
 ], ids=["no weights", "weights that are not there", "an unknown name", "no such script", "an unknown resize"])
 def test_what_is_missing_is_said_in_a_line(name: str, weights: str | None, how: str | None, words: str,

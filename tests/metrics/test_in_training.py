@@ -1,4 +1,4 @@
-"""Evaluation of a run under way: saved, resumed bit for bit, the best checkpoint kept; nothing where it is off."""
+"""Evaluation during training: results are saved, resumes are bit-exact, and the best checkpoint is kept."""
 
 import json
 import shutil
@@ -53,7 +53,7 @@ def test_evaluations_survive_an_interruption_bit_for_bit_and_keep_the_best(tiny_
     assert [row["images"] for row in rows] == [640, 1216, 1856, 2432, 2560]
     assert all(row.keys() == {"images", "eval/fd", "eval/kid", "eval/kid_std"} for row in rows)
     again = [row for row in harness.reports(resumed) if "eval/fd" in row]
-    assert [row for row in again if row["images"] != 1280] == rows      # that one was the end of the first sitting
+    assert [row for row in again if row["images"] != 1280] == rows      # that one was the end of the first session
     assert harness.digest(straight) == harness.digest(resumed)
 
     best = min(rows, key=lambda row: row["eval/fd"])
@@ -119,7 +119,7 @@ def test_held_out_images_are_what_samples_are_measured_against(tiny_recipe: Path
     held_out = harness.make_set(tmp_path / "held_out", (50,), "png")
     run = tmp_path / "run"
     harness.launch(1, *keys(tiny_recipe, run, stub), f"eval.data.path={held_out}")
-    assert harness.digest(run) == harness.digest(finished_run)          # it is not trained on, and no other run
+    assert harness.digest(run) == harness.digest(finished_run)  # evaluating changes neither training nor identity
     during = json.loads((run / "evaluations.jsonl").read_text().splitlines()[-1])
     ask = ["--metrics", "fid,kid", "--num-samples", "40", "--extractor", stub]
     own, asked, train = (json.loads(harness.cli("evaluate", *what, *ask).stdout)["metrics"] for what in (
@@ -146,7 +146,7 @@ def test_only_what_was_measured_alike_is_beaten(stub: Path, tiny_set: Path, tmp_
 @pytest.mark.parametrize("key, says", [
     ("eval.data.path=/nowhere", "eval.data.path=/nowhere does not exist"),
     ("eval.data.path=$NOWHERE/x", "eval.data.path=$NOWHERE/x: $NOWHERE is not set"),
-    ("eval.data.path={other}", "has images of 20 x 20 px, 3 channels, and the game makes 16 x 16 px, 3 channels"),
+    ("eval.data.path={other}", "has images of 20 x 20 px, 3 channels, but the game makes 16 x 16 px, 3 channels"),
 ])
 def test_held_out_images_that_do_not_fit_are_named_before_training(key: str, says: str, tiny_recipe: Path, stub: Path,
                                                                    tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def style_based() -> torch.nn.Module:
 
 
 def test_path_length_of_a_style_based_generator_is_steps_over_epsilon(stub: Path) -> None:
-    """Against the plain way, for one sample: mapping, a step of 1e-4 towards another w, the same noise."""
+    """Against the direct computation for one sample: mapping, a step of 1e-4 towards another w, the same noise."""
     from scalegan.metrics import path_length
     from scalegan.randomness import Draws
 

@@ -1,4 +1,4 @@
-"""Standing statistics: what BatchNorm's averages become, and of which draws."""
+"""Standing statistics: BatchNorm's new averages, and the draws behind them."""
 
 from pathlib import Path
 

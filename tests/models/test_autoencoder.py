@@ -1,4 +1,4 @@
-"""The auto-encoder that energy-based GANs have for D."""
+"""The auto-encoder that energy-based GANs use as D."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def test_the_dense_one_codes_points_and_images() -> None:
 
 
 def test_it_learns_to_give_what_it_is_trained_on_a_low_energy() -> None:
-    """After some steps on reals alone, other images cost more."""
+    """After some steps on reals alone, other images have a higher energy."""
     torch.manual_seed(0)
     discriminator = dense((6,), 16, 1, 2)
     reals, others = torch.randn(64, 2) @ torch.randn(2, 6), torch.randn(64, 6) * 2
@@ -56,5 +56,5 @@ def test_it_learns_to_give_what_it_is_trained_on_a_low_energy() -> None:
 
 
 def test_sides_that_cannot_be_halved_three_times_are_refused() -> None:
-    with pytest.raises(ValueError, match="no multiple of 8"):
+    with pytest.raises(ValueError, match="not a multiple of 8"):
         convolutional(20, 3, 8, 4)

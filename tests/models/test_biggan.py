@@ -1,4 +1,4 @@
-"""BigGAN: counts, parity with the reference by golden numbers, and what training relies on."""
+"""BigGAN: parameter counts, parity with the reference by golden numbers, and what training relies on."""
 
 import itertools
 import zlib
@@ -18,7 +18,7 @@ SMALL = dict(resolution=64, width=4, latent_dim=20, shared_dim=6, num_classes=3,
 
 
 def keyed(name: str, *shape: int) -> torch.Tensor:
-    """Normal draws that depend on nothing but the name and the shape, in fp64."""
+    """Normal draws in fp64 that depend only on the name and the shape."""
     draws = np.random.Generator(np.random.Philox(key=zlib.crc32(name.encode()))).standard_normal(shape)
     return torch.from_numpy(np.asarray(draws))
 
@@ -44,7 +44,7 @@ def small_discriminator(**kwargs) -> Discriminator:
 
 
 def stirred(model: torch.nn.Module) -> torch.nn.Module:
-    """With the attention's gamma away from zero, so that it matters."""
+    """With the attention's gamma moved away from zero, so that it has an effect."""
     for name, parameter in model.named_parameters():
         if name.endswith("gamma"):
             parameter.data.fill_(0.7)
@@ -157,7 +157,7 @@ DISCRIMINATORS = {
                                     attention=(0,)), 64),
     "32 px": (dict(channels=(16, 16, 16, 16), classes=3, down=(1, 1, 0, 0)), 32),
 }
-# By the same `fingerprint` of the reference's classes with these state dicts, in fp64 and eval mode.
+# The same `fingerprint` of the reference's classes with these state dicts, in fp64 and eval mode.
 GOLDEN = {
     "64 px, hierarchical, shared, attention at 32":
         [-0.022929481211, 0.60025362968, -0.56518213389, 30.277991674, 6610.0050712],
@@ -192,7 +192,7 @@ def test_discriminator_computes_what_the_reference_does(case):
 def test_a_state_dict_of_another_shape_is_refused_in_a_sentence():
     state = generator_state(**GENERATORS["32 px, the CIFAR script"][0])
     for change, message in (({"linear.weight": torch.ones(7, 12)}, "should be"),
-                            ({"surplus": torch.ones(1)}, "no place"),
+                            ({"surplus": torch.ones(1)}, "no counterpart"),
                             ({"blocks.1.0.bn1.stored_mean": None}, "stored_mean"),
                             ({"linear.bias": 3}, "not a tensor")):
         with pytest.raises(ValueError, match=message):
@@ -321,7 +321,7 @@ def test_truncation_resamples_what_lies_beyond_the_threshold():
         again = truncate(z, psi)
         inside = z.abs() <= psi
         assert torch.equal(again[inside], z[inside]) and torch.equal(truncate(again, psi), again)
-        # The law of a normal truncated to +-psi, by its quantiles.
+        # The distribution of a normal truncated to +-psi, by its quantiles.
         uniform = torch.special.erf(again / 2**0.5) / torch.special.erf(torch.tensor(psi / 2**0.5).double())
         quantiles = torch.quantile(uniform.flatten(), torch.linspace(0.05, 0.95, 7).double())
         assert torch.allclose(quantiles, torch.linspace(-0.9, 0.9, 7).double(), atol=0.01)

@@ -1,4 +1,4 @@
-"""The bottleneck against the plain composition of its parts, at every order, and what a penalty makes it compute."""
+"""The bottleneck against the plain composition of its parts, to every order, and what it computes for a penalty."""
 
 import pytest
 import torch

@@ -72,7 +72,7 @@ def test_initial_weights_follow_the_seed_and_the_name_alone() -> None:
     assert not any(first[name].equal(other[name]) for name in convolutions)
     conditional = weights(0, num_classes=3)
     assert len(conditional) == len(first) + 1
-    assert all(first[name].equal(conditional[name]) for name in first)  # another layer's presence changes nothing
+    assert all(first[name].equal(conditional[name]) for name in first)  # another layer does not change these
 
 
 @pytest.mark.parametrize("make", [lambda **k: Generator(16, 3, 4, 8, **k), lambda **k: Discriminator(16, 3, 4, **k)],

@@ -1,4 +1,4 @@
-"""R3GAN: counts, parity with the reference by golden numbers, and what training relies on."""
+"""R3GAN: parameter counts, parity with the reference by golden numbers, and what training relies on."""
 
 import zlib
 
@@ -15,7 +15,7 @@ SMALL = dict(resolution=32, width=16, cardinality=4, full_width_until=8)
 
 
 def keyed(name: str, *shape: int) -> torch.Tensor:
-    """Normal draws that depend on nothing but the name and the shape, in fp64."""
+    """Normal draws in fp64 that depend only on the name and the shape."""
     draws = np.random.Generator(np.random.Philox(key=zlib.crc32(name.encode()))).standard_normal(shape)
     return torch.from_numpy(np.asarray(draws))
 
@@ -29,7 +29,7 @@ def parameters(model: torch.nn.Module) -> int:
 
 
 def stirred(model: torch.nn.Module) -> torch.nn.Module:
-    """Weights keyed by name, and those that start at zero away from it, so that they matter."""
+    """Weights keyed by name; those that start at zero are moved away from it, so that they have an effect."""
     model.initialise(by_name)
     for name, parameter in model.named_parameters():
         if not parameter.any():
@@ -113,7 +113,7 @@ def fingerprint(model, value, *condition) -> list[float]:
 SHAPE = dict(widths=(16, 16, 8, 4), groups=(4, 4, 2, 1), blocks=(1, 2, 2, 1))
 MIRRORED = {name: values[::-1] for name, values in SHAPE.items()}
 CASES = {"unconditional": ({}, {}), "conditional": (dict(classes=3, embedding=5), dict(classes=3, embedding=7))}
-# By the same `fingerprint` of the reference's classes with these state dicts, in fp64.
+# The same `fingerprint` of the reference's classes with these state dicts, in fp64.
 GOLDEN = {
     ("unconditional", "G"):
         [-0.80689731918, 2.9803875227, 0.072656650795, 255.13558752, 859291.33963],
@@ -143,7 +143,7 @@ def test_the_networks_compute_what_the_references_do(case, wrapper):
 def test_a_state_dict_of_another_shape_is_refused_in_a_sentence():
     state = generator_state(**SHAPE, latent=6)
     for change, message in (({"AggregationLayer.Layer.weight": torch.ones(3, 5, 1, 1)}, "should be"),
-                            ({"surplus": torch.ones(1)}, "no place"),
+                            ({"surplus": torch.ones(1)}, "no counterpart"),
                             ({"MainLayers.1.Layers.1.NonLinearity2.Bias": None}, "NonLinearity2.Bias"),
                             ({"MainLayers.1.Layers.0.Resampler.Kernel": torch.ones(4, 4) / 16}, "filter")):
         with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""Activation checkpointing: less is kept, the same bits come out, nothing is observed twice."""
+"""Activation checkpointing: it keeps less, gives the same bits, and observes nothing twice."""
 
 import copy
 from collections.abc import Callable
@@ -28,7 +28,7 @@ PENALISED = {"stylegan2": {"G.path", "D.r1"}, "r3gan": {"D"}}
 
 
 def kept(loss: Callable[[Batch], object], batch: Batch, networks: nn.Module) -> int:
-    """Bytes that are kept for the backward beside the networks themselves."""
+    """Bytes that are kept for the backward pass, besides the networks themselves."""
     own = {tensor.untyped_storage().data_ptr() for tensor in networks.state_dict().values()}
     found: dict[int, torch.Tensor] = {}
 

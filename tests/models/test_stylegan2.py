@@ -1,4 +1,4 @@
-"""StyleGAN2: counts, parity with the reference by golden numbers, derivatives, and what training relies on."""
+"""StyleGAN2: parameter counts, parity by golden numbers, derivatives, and what training relies on."""
 
 import zlib
 
@@ -19,7 +19,7 @@ SMALL = {"channel_base": 256, "channel_max": 24}
 
 
 def keyed(name: str, *shape: int) -> torch.Tensor:
-    """Normal draws that depend on nothing but the name and the shape, in fp64."""
+    """Normal draws in fp64 that depend only on the name and the shape."""
     draws = np.random.Generator(np.random.Philox(key=zlib.crc32(name.encode()))).standard_normal(shape)
     return torch.from_numpy(np.asarray(draws))
 
@@ -29,7 +29,7 @@ def by_name(name: str) -> torch.Generator:
 
 
 def small_generator(**kwargs) -> Generator:
-    """Weights keyed by name; noise strengths and biases away from zero, so that they matter."""
+    """Weights keyed by name; noise strengths and biases are moved away from zero, so that they have an effect."""
     generator = Generator(**({"resolution": 32, "latent_dim": 16, "w_dim": 32, "mapping_layers": 2, **SMALL} | kwargs))
     return stirred(generator)
 
@@ -83,7 +83,7 @@ def test_number_of_styles(resolution, num_ws):
 
 
 # --- Parity with the reference ----------------------------------------------------------------------------------
-# Names and shapes of the reference's state dicts, filled by name, and what the reference made of them:
+# Names and shapes of the reference's state dicts, filled by name, and the reference's outputs for them:
 # training/networks_stylegan2.py of NVlabs/stylegan3 on a CPU, its float32 replaced by float64.
 
 CASES = {
@@ -161,7 +161,7 @@ def inputs_of(case: dict) -> dict[str, torch.Tensor | None]:
 
 
 def figures(case: dict, generator, mapping, synthesis, discriminator, parameters_g, parameters_d) -> dict[str, list]:
-    """Some pixels, logits and gradients: what the golden numbers below are, of any implementation."""
+    """Some pixels, logits and gradients of any implementation, as in the golden numbers below."""
     given = inputs_of(case)
     z, images = given["z"].requires_grad_(), given["images"].requires_grad_()
     out = {}
@@ -465,7 +465,7 @@ def test_fp16_stays_finite_where_its_range_would_not_do():
     with torch.no_grad():
         for name, parameter in generator.named_parameters():
             if "conv" in name and name.endswith("weight"):
-                parameter *= 3e4                        # demodulation takes it out again
+                parameter *= 3e4                        # demodulation cancels it
     z = keyed("z", 2, 16).float()
     with torch.autocast("cpu", torch.float16):
         images = generator(z, noise="const")

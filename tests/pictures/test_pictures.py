@@ -1,4 +1,4 @@
-"""Pictures that a person looks at."""
+"""Pictures of samples."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def test_single_image_comes_back(tmp_path: Path) -> None:
 
 
 def test_points_lie_where_they_are(tmp_path: Path) -> None:
-    """A sample at the upper right of the data, orange."""
+    """One sample, orange, at the upper right of the data, grey."""
     grids.save_points(tmp_path / "points.png", torch.tensor([[1.0, 1.0]]), torch.tensor([[-1.0, -1.0]]))
     found = np.array(Image.open(tmp_path / "points.png")).astype(int)
     rows, columns = np.nonzero(found[..., 0] - found[..., 2] > 100)

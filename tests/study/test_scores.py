@@ -1,4 +1,4 @@
-"""Scores of samples made by hand, and of the data itself."""
+"""Scores of hand-made samples, and of the data itself."""
 
 import math
 
@@ -11,14 +11,14 @@ from scalegan.study.training import SAMPLES, SeedDraws
 
 
 def around(data: str, counts: dict[int, int], offset: float = 0.0) -> torch.Tensor:
-    """So many samples of each mode, all `offset` beside its centre."""
+    """`counts[mode]` samples of each mode, all at `offset` from its centre."""
     centres = MODES[data][0]
     return torch.cat([centres[mode].repeat(count, 1) + torch.tensor([offset, 0.0]) for mode, count in counts.items()])
 
 
 @pytest.mark.parametrize("data", MODES)
 def test_the_data_covers_all_its_modes(data: str) -> None:
-    """Centres and deviations are those that the data is made of; 1 - exp(-9/2) of a Gaussian lies within 3 sigma."""
+    """Centres and deviations match the data; a share 1 - exp(-9/2) of a 2-D Gaussian lies within 3 sigma."""
     found = score(SETS[data](SeedDraws(0, "test", SAMPLES)), *MODES[data])
     assert found["modes_covered"] == len(MODES[data][0])
     assert found["high_quality"] == pytest.approx(1 - math.exp(-4.5), abs=0.006)
@@ -34,7 +34,7 @@ def test_contract_of_the_mixtures() -> None:
     assert torch.cdist(centres, centres).fill_diagonal_(9).min() == 2
 
 
-def test_a_mode_counts_from_20_samples_on() -> None:
+def test_a_mode_needs_20_samples() -> None:
     assert score(around("ring8", {0: 20, 3: 19, 5: 500}), *MODES["ring8"])["modes_covered"] == 2
 
 
@@ -51,6 +51,6 @@ def test_reverse_kl_by_hand() -> None:
     assert score(around("ring8", {0: 9}), *MODES["ring8"])["reverse_kl"] == pytest.approx(math.log(8))
 
 
-def test_samples_gone_astray_are_of_no_quality() -> None:
+def test_samples_that_are_not_finite_have_no_quality() -> None:
     found = score(torch.tensor([[math.nan, 0.0], [math.inf, 1.0]]).repeat(10, 1), *MODES["ring8"])
     assert (found["modes_covered"], found["high_quality"]) == (0, 0.0)

@@ -1,4 +1,4 @@
-"""The toy study: its losses are those of the games, a seed's result is its own, the same seeds give the same table."""
+"""The toy study: its losses are those of the games, seeds are independent, the same seeds give the same table."""
 
 import json
 import os
@@ -24,7 +24,7 @@ CONTRACT = ["minimax", "non_saturating", "least_squares", "wasserstein_clip", "w
             "relativistic", "f_kl", "f_reverse_kl", "f_js", "f_hellinger", "f_pearson", "unrolled"]
 
 
-def test_every_objective_is_there() -> None:
+def test_every_objective_exists() -> None:
     assert set(CONTRACT) < set(OBJECTIVES)
     assert set(SETTINGS) == {"ring8", "grid25", "moons", "spiral"}
 
@@ -38,8 +38,8 @@ def test_a_seed_does_not_depend_on_the_others(objective: str) -> None:
     assert alone.isfinite().all()
 
 
-def test_stacked_networks_are_what_they_would_be_apart() -> None:
-    """G and D of the second of three seeds against plain matrix products."""
+def test_stacked_networks_equal_separate_ones() -> None:
+    """G of the second of three seeds against plain matrix products."""
     study = Study(OBJECTIVES["minimax"], SMALL, "ring8", [0, 1, 2])
     z = torch.randn(3, 5, SMALL.latent_dim)
     weights, x, first = study.g[1], z[1], 0
@@ -62,15 +62,15 @@ def test_weights_are_clipped_and_unrolling_looks_ahead() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("objective, updates", [("unrolled", 2500), ("minibatch_discrimination", 3000)])
-def test_what_is_to_keep_modes_covers_the_ring(objective: str, updates: int) -> None:
-    """All eight, so that no plain game can cover more; one seed, in fewer updates than the study's."""
+def test_objectives_against_mode_collapse_cover_the_ring(objective: str, updates: int) -> None:
+    """All eight modes, so that no plain game can cover more; one seed, in fewer updates than the study."""
     samples, = train(OBJECTIVES[objective], replace(SETTINGS["ring8"], updates=updates), "ring8", [0])
     assert score(samples, *MODES["ring8"])["modes_covered"] == 8
 
 
 @pytest.mark.slow
 def test_wgan_gp_covers_the_grid() -> None:
-    """The first of the study's seeds, for most of its length; a stray mode is left to other machines' arithmetic."""
+    """The study's first seed, for most of its length; one mode may be missed where arithmetic differs."""
     samples, = train(OBJECTIVES["wgan_gp"], replace(SETTINGS["grid25"], updates=5000), "grid25", [0])
     found = score(samples, *MODES["grid25"])
     assert found["modes_covered"] >= 24
@@ -78,7 +78,7 @@ def test_wgan_gp_covers_the_grid() -> None:
 
 
 @pytest.mark.slow
-def test_the_command_writes_what_it_says_and_the_same_again(tmp_path: Path) -> None:
+def test_the_command_writes_what_it_prints_and_repeats_exactly(tmp_path: Path) -> None:
     tables = []
     for workers, seeds in ((1, "0-1"), (2, "0,1")):
         out = tmp_path / f"workers{workers}"
@@ -111,13 +111,13 @@ def test_mistakes_end_with_one_line(arguments: list[str], said: str, tmp_path: P
 
 @pytest.mark.slow
 def test_the_picture_has_the_order_asked_for() -> None:
-    """Not that in which cells are done, the longest first."""
+    """Not the order in which cells run, which is longest first."""
     rows, samples = study(["minimax", "wgan_gp"], ["ring8"], [0], workers=1, updates=2)
     assert list(samples) == [("minimax", "ring8"), ("wgan_gp", "ring8")] == [(r["objective"], r["data"]) for r in rows]
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="a parent's death is told on Linux alone")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a parent's death")
 @pytest.mark.parametrize("by, code, said", [
     (signal.SIGKILL, -9, ""), (signal.SIGINT, 130, "scalegan: interrupted\n")])
 def test_workers_end_with_the_study(by: signal.Signals, code: int, said: str, tmp_path: Path) -> None:

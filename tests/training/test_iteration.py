@@ -1,4 +1,4 @@
-"""The order of an iteration: who takes a batch, whose draws are seen, who waits for whom."""
+"""The order of an iteration: which phase takes a batch, which draws it sees, which phase it waits for."""
 
 import contextlib
 import copy
@@ -49,19 +49,19 @@ def test_each_update_takes_a_batch_or_shares_the_last_one() -> None:
     assert play(phases) == ["take", "D 0", "step D", "take", "D 1", "step D", "G 0", "step G"]
 
 
-def test_gradients_are_taken_before_either_steps_and_who_stands_between_does_not_wait() -> None:
+def test_gradients_are_taken_before_either_steps_and_a_phase_in_between_does_not_wait() -> None:
     phases = [Phase("A", ("A",), loss, step_with="C"), Phase("B", ("B",), loss, fresh_batch=False),
               Phase("C", ("C",), loss, fresh_batch=False)]
     assert play(phases) == ["take", "A 0", "B 0", "step B", "C 0", "step A", "step C"]
 
 
-def test_who_waits_for_a_phase_that_is_not_due_steps_at_the_end() -> None:
+def test_a_phase_that_waits_for_one_that_is_not_due_steps_at_the_end() -> None:
     phases = [Phase("A", ("A",), loss, step_with="C"), Phase("B", ("B",), loss, fresh_batch=False),
               Phase("C", ("C",), loss, between=(1000, None))]
     assert play(phases) == ["take", "A 0", "B 0", "step B", "step A"]
 
 
-def test_shared_draws_are_those_of_the_others_last_update() -> None:
+def test_shared_draws_are_those_of_the_other_phases_last_update() -> None:
     phases = [Phase("D", ("D",), loss, updates=3), Phase("Q", ("Q",), loss, fresh_batch=False, draws="D")]
     assert [event for event in play(phases, 2) if event.startswith("Q")] == ["Q by D 2", "Q by D 5"]
 
@@ -72,13 +72,13 @@ def test_lazy_penalties_count_the_updates_that_were_made() -> None:
     assert sum(event == "step D.r1" for event in play(phases, 8, {"D": 2})) == 4
 
 
-def test_networks_are_shown_in_eval_mode_and_train_on_afterwards() -> None:
+def test_networks_are_yielded_in_eval_mode_and_train_on_afterwards() -> None:
     class Two(Game):
         exports = {"G": Export(("G",)), "D": Export(("D",), averaged=False)}
 
     game = Two()
     game.players = {name: nn.Sequential(nn.Linear(2, 2), nn.Dropout()) for name in "GD"}
-    game.players["D"][1].eval()                     # which stays as it is
+    game.players["D"][1].eval()                     # stays in eval mode
     average = copy.deepcopy(game.players["G"]).eval()
     run = SimpleNamespace(averages=SimpleNamespace(networks=lambda: {"G": average}), game=game)
     with Run.networks(run) as networks:

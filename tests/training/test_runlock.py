@@ -1,4 +1,4 @@
-"""Two runs never share a folder, on one host or on two, whatever the file system knows of locks."""
+"""Two runs never share a folder, on one host or on two, whatever locks the file system supports."""
 
 import subprocess
 import sys
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from harness import ROOT
 
-# Holds the folder until its stdin ends, as a process of the named host, on a file system whose locks hold everywhere,
-# on each host for itself, or that has none.
+# Holds the folder until its stdin ends, as a process on the named host, on a file system whose locks hold on all hosts,
+# on each host separately, or not at all.
 HOLDER = """
 import errno, fcntl, os, socket, sys
 from pathlib import Path
@@ -35,7 +35,7 @@ os._exit(0)
 
 
 class Holder:
-    """A process that takes a folder; `says` is its answer."""
+    """A process that locks a folder; `says` is its answer."""
 
     def __init__(self, folder: Path, host: str, locks: str, leaves: str = "killed") -> None:
         self.process = subprocess.Popen([sys.executable, "-c", HOLDER, str(folder), host, locks, leaves], cwd=ROOT,
@@ -48,12 +48,12 @@ class Holder:
 
 @pytest.mark.parametrize("hosts, locks", [(("a", "a"), "locks"), (("a", "b"), "locks"), (("a", "b"), "local locks"),
                                           (("a", "a"), "no locks"), (("a", "b"), "no locks")])
-def test_the_second_is_refused_and_the_next_goes_on(hosts: tuple[str, str], locks: str, tmp_path: Path) -> None:
+def test_the_second_is_refused_and_the_next_takes_over(hosts: tuple[str, str], locks: str, tmp_path: Path) -> None:
     first = Holder(tmp_path, hosts[0], locks)
     assert first.says == "mine"
     second = Holder(tmp_path, hosts[1], locks)
     assert f"in use by process {first.process.pid} on {hosts[0]}; stop it first" in second.says
-    first.leave()  # as if killed: the lease stays, but is renewed no more
+    first.leave()  # as if killed: the lease stays, but is no longer renewed
     second.leave()
     third = Holder(tmp_path, hosts[1], locks, "orderly")
     assert third.says == "mine"

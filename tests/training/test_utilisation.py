@@ -1,4 +1,4 @@
-"""Operations counted as they run, the share of the peak in reports, and the profiler's trace."""
+"""Operation counts, the share of the peak in reports, and the profiler trace."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def r3gan_without_groups() -> tuple[torch.nn.Module, torch.nn.Module]:
 @pytest.mark.parametrize("family", ["dcgan", "biggan", "stylegan2", "r3gan"])
 def test_an_update_costs_what_torchs_counter_says_and_counting_leaves_its_bits(family: str) -> None:
     nets = r3gan_without_groups() if family == "r3gan" else networks(family)
-    # No penalties: torch's counter cannot run where gradients are taken of leaves.
+    # No penalties: torch's counter fails where gradients are taken with respect to leaves.
     game = GAN(*nets, LOSSES["non_saturating"], fakes_of=StyledFakes(0.0) if family == "stylegan2" else plain_fakes)
     witnesses = {name: Witness(player) for name, player in game.players.items()}
     engine = DDPEngine(game, witnesses, Ranks(0, 1, CPU), SAMPLES)
@@ -61,7 +61,7 @@ def test_gradients_of_a_grouped_convolution_cost_what_it_costs_itself() -> None:
     assert utilisation.of_phases["D"] == 3 * 2 * (2 * 8 * 25) * (2 * 9)
 
 
-def test_time_at_peak_is_that_of_all_updates_since_last_asked() -> None:
+def test_time_at_peak_covers_all_updates_since_the_last_call() -> None:
     utilisation = Utilisation(peak=1000.0)
     for _ in range(3):
         with utilisation.update("G"):
@@ -77,7 +77,7 @@ def test_the_peak_is_measured_without_the_global_random_numbers(precision: str) 
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_what_compiled_updates_are_taken_to_cost_is_what_eager_ones_do(tiny_recipe: Path, tmp_path: Path) -> None:
+def test_compiled_updates_count_what_eager_ones_cost(tiny_recipe: Path, tmp_path: Path) -> None:
     recipe = loading.load([f"recipe={tiny_recipe}", f"run_dir={tmp_path / 'run'}", "log.profile_updates=1000"])
     run = launching.assemble(recipe, Ranks(0, 1, CPU), check_world(recipe, 1))
     stream = run.open_streams(0)
@@ -85,7 +85,7 @@ def test_what_compiled_updates_are_taken_to_cost_is_what_eager_ones_do(tiny_reci
     stream.close()
     run.lock.release()
     specs = {name: source.spec for name, source in open_sources(recipe).items()}
-    # Labels are rows there, which are embedded by a small product.
+    # The estimate embeds labels as rows, by a small product.
     assert launching._flops_if_eager(recipe, specs, run) == pytest.approx(run.utilisation.of_phases, rel=0.02)
     assert set(run.utilisation.of_phases) == {"D", "D.r1", "G"}
 
@@ -109,6 +109,6 @@ def test_a_trace_holds_the_updates_asked_for_and_changes_nothing(tiny_recipe: Pa
     assert reports(tmp_path / "run") == reports(finished_run) and samples(tmp_path / "run") == samples(finished_run)
 
 
-def test_a_run_shorter_than_its_trace_leaves_what_there_was(tiny_recipe: Path, tmp_path: Path) -> None:
+def test_a_run_shorter_than_its_trace_writes_what_it_traced(tiny_recipe: Path, tmp_path: Path) -> None:
     launch(1, f"recipe={tiny_recipe}", f"run_dir={tmp_path / 'run'}", "log.profile_updates=1000", "total_images=256")
     assert len(list((tmp_path / "run" / "profile").iterdir())) == 2

@@ -31,14 +31,14 @@ class GAN(Game):
     Args:
         generator: (z, condition) -> images; discriminator: (images, condition) -> logits [N].
         loss: one of `scalegan.losses`.
-        penalties: by name, in the order in which their terms are added; see `scalegan.games.penalties`.
-        augment: what happens to reals and fakes alike before D sees them, in every phase.
-        fakes_of: how fakes are made of the generator, a batch's draws and conditions.
-        order: who moves first.
-        fresh_batch: phases that take a batch of their own; others share the last.
-        updates: updates per iteration, by phase, where not 1.
-        adaptive: the rule that changes them as the losses go, or None.
-        clip: bound that D's weights are cut back to after each of its updates (Arjovsky et al., 2017), or None.
+        penalties: penalties by name, in the order in which their terms are added; see `scalegan.games.penalties`.
+        augment: applied to reals and fakes alike before D sees them, in every phase.
+        fakes_of: makes fakes from the generator, a batch and conditions.
+        order: the order in which the players move.
+        fresh_batch: phases that take a batch of their own; the others reuse the last one.
+        updates: updates per iteration by phase, where not 1.
+        adaptive: rule that adapts these numbers to the losses, or None.
+        clip: D's weights are clipped to [-clip, clip] after each of its updates (Arjovsky et al., 2017), or None.
     """
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, loss: AdversarialLoss,
@@ -53,7 +53,7 @@ class GAN(Game):
         self.compiled = dict(self.players)
         self.augment = augment or Augment()
         self.penalties = list((penalties or {}).values())
-        self.path_length = (penalties or {}).get("path_length")     # this and `tricks` are names of saved tensors
+        self.path_length = (penalties or {}).get("path_length")     # this name and `tricks` appear in checkpoints
         tricks = {name: p for name, p in (penalties or {}).items() if not isinstance(p, PathLength)}
         self.tricks = nn.ModuleDict(tricks | ({"adaptive_updates": adaptive} if adaptive else {}))
         self.bounds = {"D": clip} if clip else {}
@@ -81,18 +81,18 @@ class GAN(Game):
 
     @classmethod
     def further(cls, settings: Any) -> dict[str, Any]:
-        """Further arguments of a game that is this one with something added."""
+        """Further constructor arguments of a subclass."""
         return {}
 
     @classmethod
     def player(cls, recipe: "Recipe", specs: Mapping[str, Spec], name: str) -> nn.Module:
-        """A generator is made alone: a family may have sizes without a discriminator."""
+        """Builds a generator without its discriminator, which a family may not have at every size."""
         if name == "G":
             return families.generator(recipe.model, next(iter(specs.values())))
         return super().player(recipe, specs, name)
 
     def discriminator_loss(self, batch: Batch) -> Terms:
-        """D tells reals from fakes; each is a batch of its own, as BatchNorm sees them."""
+        """D learns to tell reals from fakes; BatchNorm sees them as separate batches."""
         condition = self.fake_condition(batch)
         with torch.no_grad():
             fakes = self.fakes_of(self.compiled["G"], batch, condition)
@@ -114,7 +114,7 @@ class GAN(Game):
         return terms
 
     def generator_loss(self, batch: Batch) -> Terms:
-        """G makes fakes that pass for real."""
+        """G learns to make fakes that pass for real."""
         condition = self.fake_condition(batch)
         fakes = self.augmented(self.fakes_of(self.compiled["G"], batch, condition), batch, "fake")
         discriminator = self.opponent(batch, fakes, condition)
@@ -128,15 +128,15 @@ class GAN(Game):
         return terms
 
     def opponent(self, batch: Batch, fakes: Tensor, condition: Tensor | None) -> Discriminate:
-        """Whom G has to fool: D as it is."""
+        """The discriminator that G has to fool: D as it is."""
         return self.compiled["D"]
 
     def fake_condition(self, batch: Batch) -> Tensor | None:
-        """Conditions of fakes: drawn from the data's own; the reals' where the loss compares pairs."""
+        """Conditions of fakes: drawn from the data's distribution, or the reals' if the loss compares pairs."""
         return batch.labels if self.loss.paired else batch.condition()
 
     def augmented(self, images: Tensor, batch: Batch, side: str) -> Tensor:
-        """Images as D is shown them; gradient penalties are of the images before."""
+        """Images as D sees them; R1 and R2 differentiate with respect to the images before augmentation."""
         return self.augment(images, batch.draws.of(f"augment/{side}"), batch.images)
 
     def repeats(self, phase: Phase) -> int:
@@ -150,13 +150,13 @@ class GAN(Game):
 
 
 def _short(name: str) -> str:
-    """Phases are called D.r1 and G.path."""
+    """A penalty's part of its phase's name: D.r1, G.path."""
     return "path" if name == "path_length" else name
 
 
 def _together(discriminator: Discriminate, images: tuple[Tensor, Tensor],
               conditions: tuple[Tensor | None, Tensor | None]) -> tuple[Tensor, Tensor]:
-    """Logits of reals and fakes from one pass, for a D whose samples do not see each other: its weights are normalised
-    and cast once, and so are their gradients added up."""
+    """Logits of reals and fakes from one pass, for a D that treats samples independently: its weights are normalised
+    and cast, and their gradients accumulated, once instead of twice."""
     condition = None if conditions[0] is None else torch.cat(conditions)
     return discriminator(torch.cat(images), condition).chunk(2)

@@ -1,4 +1,4 @@
-"""What a recipe's `game` makes of the plain two-player game: its loss, its discriminator, its penalties."""
+"""The loss, discriminator and penalties that a recipe's `game` asks for."""
 
 from torch import nn
 
@@ -19,13 +19,13 @@ from scalegan.losses import AdversarialLoss
 from scalegan.models import families
 from scalegan.models.layers.minibatch_discrimination import MinibatchDiscrimination
 
-# Objectives that are another loss with something added.
+# Objectives that add something to another loss.
 _BASES = {"wasserstein_clip": "wasserstein", "wgan_gp": "wasserstein", "ebgan_pt": "ebgan"}
 _CLIP = 0.01  # Arjovsky et al. (2017), algorithm 1
 
 
 def loss(game: config.Game) -> AdversarialLoss:
-    """The pair of losses, with the recipe's parameters."""
+    """D's and G's losses, with the recipe's parameters."""
     name = _BASES.get(game.loss, game.loss)
     if name == "least_squares":
         chosen = losses.least_squares(game.a, game.b, game.c)
@@ -35,22 +35,22 @@ def loss(game: config.Game) -> AdversarialLoss:
 
 
 def clip(game: config.Game) -> float | None:
-    """Bound of D's weights, or None."""
+    """Clipping bound of D's weights, or None."""
     return game.clip or (_CLIP if game.loss == "wasserstein_clip" else None)
 
 
 def discriminator(recipe: config.Recipe, spec: Spec, plain: nn.Module) -> nn.Module:
-    """D of the recipe's family as the game wants it: an auto-encoder, with minibatch discrimination, or `plain`.
+    """The family's discriminator as the game needs it: an auto-encoder, with minibatch discrimination, or `plain`.
 
     Raises:
-        RecipeError: where the family's D has no features to work on.
+        RecipeError: if a trick needs D's features, and the family's D does not expose them.
     """
     if recipe.game.loss in ("ebgan", "ebgan_pt"):
         plain = families.energy(recipe.model, spec)
     minibatch, groups = recipe.game.tricks.minibatch_discrimination, groups_of(recipe)
     if groups and not hasattr(plain, "encode"):
         trick = next(iter(groups)).removesuffix(".group")
-        raise RecipeError(f"{trick} works on D's last features, which model.name={recipe.model.name} does not show; "
+        raise RecipeError(f"{trick} needs D's last features, which model.name={recipe.model.name} does not expose; "
                           "use dcgan or mlp")
     if minibatch is None:
         return plain
@@ -58,7 +58,7 @@ def discriminator(recipe: config.Recipe, spec: Spec, plain: nn.Module) -> nn.Mod
 
 
 def penalties(game: config.Game, generator: nn.Module, discriminator: nn.Module) -> dict[str, Penalty]:
-    """By name, in the order in which their terms are added."""
+    """Penalties by name, in the order in which their terms are added."""
     keys, tricks = game.penalties, game.tricks
     gradient = keys.gradient or (config.GradientPenalty() if game.loss == "wgan_gp" else None)
     pull_away = keys.pull_away or (config.PullAway() if game.loss == "ebgan_pt" else None)

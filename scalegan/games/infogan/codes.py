@@ -17,13 +17,13 @@ _HALF_LOG_TWO_PI = math.log(2 * math.pi) / 2
 
 
 class Codes:
-    """The latent of a generator: noise, categorical codes as one-hot vectors, continuous ones in [-1, 1].
+    """The latent of a generator: noise, categorical codes as one-hot vectors, continuous codes in [-1, 1].
 
     Args:
-        noise_dim: incompressible noise.
-        categories: values of each categorical code.
-        continuous: how many.
-        noise: "normal" or "uniform" in [-1, 1].
+        noise_dim: dimension of the incompressible noise.
+        categories: number of values of each categorical code.
+        continuous: number of continuous codes.
+        noise: distribution of the noise: "normal", or "uniform" in [-1, 1].
     """
 
     def __init__(self, noise_dim: int, categories: Sequence[int], continuous: int, noise: str = "uniform") -> None:
@@ -35,7 +35,7 @@ class Codes:
 
     @property
     def entropy(self) -> float:
-        """H(c) in nats; that of continuous codes is their differential one."""
+        """H(c) in nats, the differential entropy for continuous codes."""
         return sum(math.log(count) for count in self.categories) + self.continuous * math.log(2)
 
     def __call__(self, draws: Draws) -> Tensor:
@@ -49,7 +49,7 @@ class Codes:
         return torch.cat(parts, 1)
 
     def of(self, z: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The codes in z: classes [n] of each categorical one, and the continuous ones [n, continuous]."""
+        """The codes in z: classes [n] for each categorical code, and the continuous codes [n, continuous]."""
         parts = z[:, self.noise_dim:].split([*self.categories, self.continuous], 1)
         return [part.argmax(1) for part in parts[:-1]], parts[-1]
 
@@ -59,8 +59,8 @@ class Reader(nn.Module):
     [N, sum(categories) + 2 * continuous].
 
     Args:
-        norm_group: samples whose statistics BatchNorm shares; None for no BatchNorm.
-        fixed_deviation: standard deviations are 1.
+        norm_group: samples that share BatchNorm statistics; None for no BatchNorm.
+        fixed_deviation: fix the standard deviations at 1.
     """
 
     def __init__(self, features: int, hidden: int, categories: Sequence[int], continuous: int,
@@ -76,7 +76,7 @@ class Reader(nn.Module):
         return self.out(F.leaky_relu(self.norm(self.hidden(features.flatten(1))), _LEAK))
 
     def surprise(self, read: Tensor, classes: Sequence[Tensor], values: Tensor) -> Terms:
-        """-E log Q(c | x) of categorical and of continuous codes, scalars; a term that has no codes is left out."""
+        """-E log Q(c | x) for categorical and for continuous codes, scalars; a kind without codes is left out."""
         *logits, means, logs = read.split([*self.categories, self.continuous, self.continuous], 1)
         found = {}
         if classes:

@@ -1,4 +1,4 @@
-"""InfoGAN (Chen et al., 2016): G and Q make the codes readable from the image; D knows of no code."""
+"""InfoGAN (Chen et al., 2016): G and Q make the codes readable from the image; D never sees the codes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,22 +19,22 @@ from scalegan.models import families
 if TYPE_CHECKING:
     from scalegan.config import Recipe
 
-_SWEEP = 2.0        # the paper varies continuous codes from -2 to 2, beyond those of training
+_SWEEP = 2.0        # the paper varies continuous codes from -2 to 2, beyond the training range
 
 
 class InfoGAN(Game):
     """min_{G, Q} max_D V(D, G) - lambda L_I(G, Q), L_I = E log Q(c | G(z, c)) + H(c)   (eq. 6).
 
-    Q is a head of its own on D's last features; these move with D alone, so that its phase is the plain game's. The
-    phase of G and Q sees the latents and codes of D's update before it, on the same batch, as the published code does.
+    Q is a separate head on D's last features, which only D's phase trains, so that it is the phase of the plain game.
+    The phase of G and Q reuses the latents, codes and batch of D's update before it, as the published code does.
 
     Args:
-        generator: from noise and codes to images, with `Codes` for its latent.
-        discriminator: with features in `encode`.
+        generator: noise and codes to images, with a `Codes` as its latent.
+        discriminator: returns its features from `encode`.
         reader: Q's head.
-        codes: what is drawn.
-        weights: lambda of categorical and of continuous codes.
-        augment: what happens to images before D and Q see them.
+        codes: draws the latents.
+        weights: lambda for categorical and for continuous codes.
+        augment: applied to images before D and Q see them.
     """
 
     exports = {"G": Export(("G",), ("z",)), "Q": Export(("D", "Q"), ("image",), "vector", averaged=False)}
@@ -73,7 +73,7 @@ class InfoGAN(Game):
         return self.loss.discriminator(real, fake)
 
     def information_loss(self, batch: Batch) -> Terms:
-        """What G loses to D, less what Q knows of the codes; H(c), a constant, is in the figure `information`."""
+        """G's adversarial loss minus L_I. The constant H(c) enters only the figure `information`."""
         z = self.codes(batch.draws)
         fakes = self.augmented(self.compiled["G"](z), batch, "fake")
         features = self.D.encode(fakes)
@@ -88,8 +88,8 @@ class InfoGAN(Game):
 
     @torch.no_grad()
     def draw(self, networks: Mapping[str, nn.Module], preview: Preview) -> Mapping[str, Tensor]:
-        """A value of the first categorical code per column, a latent per row; below, each continuous code is swept from
-        -2 to 2 along a row."""
+        """One value of the first categorical code per column, one latent per row; each of the last rows sweeps a
+        continuous code from -2 to 2."""
         generator, columns = networks["G"], preview.columns
         z = self.codes(preview.draws)
         if z.shape[0] % columns or len(preview.draws) < columns:
@@ -108,8 +108,8 @@ class InfoGAN(Game):
 
 
 class CodeReader(nn.Module):
-    """Images [N, C, H, W] to what Q reads in them: logits of every category, then means and log standard deviations of
-    the continuous codes, [N, ...]."""
+    """Images [N, C, H, W] to Q's output [N, ...]: logits of every category, then means and log standard deviations of
+    the continuous codes."""
 
     def __init__(self, discriminator: nn.Module, reader: Reader) -> None:
         super().__init__()

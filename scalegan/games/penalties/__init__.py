@@ -1,6 +1,6 @@
-"""Penalties: what a game adds to a player's loss, as terms of every update or as a lazy phase of its own.
+"""Penalties on top of a player's loss, as terms in every update or as a lazy phase of their own.
 
-One file each. The formulas are pure functions of `scalegan.penalties`; here stands what they are applied to.
+One file each. The formulas are pure functions in `scalegan.penalties`; these files say what they are applied to.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,10 +20,10 @@ class Side:
     """Reals or fakes in D's phase.
 
     Args:
-        data: as they are, [n, ...]; requires a gradient where a penalty differentiates by it.
-        augmented: as D is shown them.
-        condition: theirs, or None.
-        logits: what D says of them, [n].
+        data: before augmentation, [n, ...]; requires grad if a penalty differentiates with respect to it.
+        augmented: as D sees them.
+        condition: their conditions, or None.
+        logits: D's logits, [n].
     """
 
     data: Tensor
@@ -40,7 +40,7 @@ class DiscriminatorPass:
         discriminator: D as the phase calls it: itself, or compiled where nothing is differentiated twice.
         batch: the micro-batch.
         real, fake: the two sides.
-        differentiated: of "real" and "fake", the sides whose gradients penalties ask for.
+        differentiated: the sides, "real" or "fake", whose gradients penalties need.
     """
 
     discriminator: Callable[[Tensor, Tensor | None], Tensor]
@@ -51,19 +51,19 @@ class DiscriminatorPass:
 
     @cached_property
     def squared_gradient_norms(self) -> dict[str, Tensor]:
-        """|d logits / d data|^2 of each sample [n], by side: of all that are asked for in one pass."""
+        """|d logits / d data|^2 of each sample [n], by side; one backward pass serves all sides."""
         sides = [getattr(self, name) for name in self.differentiated]
         squares = squared_gradient_norms(torch.cat([side.logits for side in sides]), [side.data for side in sides])
         return dict(zip(self.differentiated, squares))
 
 
 class Penalty(nn.Module):
-    """What a penalty can add; each overrides only what it needs. Its buffers are saved with the run.
+    """Base class of penalties; each overrides only what it needs. Buffers are saved with the run.
 
     Attributes:
-        lazy_player: of a lazy one, whose phase it is; empty for terms of every update.
-        every: updates of that player's main phase for one of the penalty's.
-        differentiates: of "real" and "fake", the sides by which D's logits are differentiated in D's main phase.
+        lazy_player: the player whose phase a lazy penalty is; empty if its terms enter every update.
+        every: updates of that player's main phase per update of the penalty.
+        differentiates: the sides, "real" or "fake", by which it differentiates D's logits in D's main phase.
     """
 
     lazy_player: str = ""
@@ -71,11 +71,11 @@ class Penalty(nn.Module):
     differentiates: tuple[str, ...] = ()
 
     def discriminator_terms(self, game: Game, d_pass: DiscriminatorPass) -> Terms:
-        """Terms of every update of D."""
+        """Terms added to every update of D."""
         return {}
 
     def generator_terms(self, game: Game, batch: Batch, fakes: Tensor, condition: Tensor | None) -> Terms:
-        """Terms of every update of G; fakes [n, ...] are as D is shown them."""
+        """Terms added to every update of G; fakes [n, ...] are as D sees them."""
         return {}
 
     def lazy_terms(self, game: Game, batch: Batch) -> Terms:
@@ -83,4 +83,4 @@ class Penalty(nn.Module):
         return {}
 
     def after(self, game: Game, phase: Phase, figures: Terms) -> None:
-        """Told of an update, with its terms as means over the global batch: the same on all ranks."""
+        """Called after each update, with its terms as means over the global batch, equal on all ranks."""

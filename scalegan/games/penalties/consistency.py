@@ -7,12 +7,12 @@ from scalegan.losses import Terms
 
 
 class Consistency(Penalty):
-    """bCR (algorithm 1): what D says of an image and of its flipped and shifted copy is to be the same, of reals and of
+    """bCR (algorithm 1): D should give an image and its flipped and shifted copy the same logit, for reals and for
     fakes: weight * E (D(x) - D(T(x)))^2.
 
     Args:
-        real, fake: weights (lambda_real, lambda_fake of the paper).
-        pixels: shifts are up to so many.
+        real, fake: weights (lambda_real, lambda_fake in the paper).
+        pixels: maximum shift in pixels.
     """
 
     def __init__(self, real: float = 10.0, fake: float = 10.0, pixels: int = 4) -> None:
@@ -23,8 +23,8 @@ class Consistency(Penalty):
         terms = {}
         for side, weight in self.weights.items():
             if weight:
-                seen = getattr(d_pass, side)
-                copies = flip_and_shift(seen.augmented.detach(), d_pass.batch.draws.of(f"bcr/{side}"), self.pixels)
-                apart = seen.logits - d_pass.discriminator(copies, seen.condition)
-                terms[f"bcr_{side}"] = weight * apart.square().mean()
+                images = getattr(d_pass, side)
+                copies = flip_and_shift(images.augmented.detach(), d_pass.batch.draws.of(f"bcr/{side}"), self.pixels)
+                difference = images.logits - d_pass.discriminator(copies, images.condition)
+                terms[f"bcr_{side}"] = weight * difference.square().mean()
         return terms

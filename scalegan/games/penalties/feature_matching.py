@@ -9,10 +9,10 @@ from scalegan.losses import Terms
 
 
 class FeatureMatching(Penalty):
-    """G makes the mean of D's last features f over fakes that over reals: |E f(x) - E f(G(z))|^2, beside its own loss.
+    """Adds |E f(x) - E f(G(z))|^2 to G's loss: the mean of D's last features f over fakes should match that over reals.
 
     Args:
-        weight: of the term.
+        weight: weight of the term.
         group: consecutive samples whose means are compared.
     """
 

@@ -13,7 +13,7 @@ class GradientNorm(Penalty):
     Args:
         side: "real" for R1, "fake" for R2.
         gamma: weight.
-        every: of R1; 1 makes it a term of D's phase (one forward, one step), more a lazy phase of its own.
+        every: for R1: 1 makes it a term of D's phase (one forward, one step), larger values a lazy phase of its own.
 
     Raises:
         ValueError: for a lazy R2.
@@ -22,7 +22,7 @@ class GradientNorm(Penalty):
     def __init__(self, side: str, gamma: float | Moving, every: int = 1) -> None:
         super().__init__()
         if side == "fake" and every > 1:
-            raise ValueError("R2 is a term of every update; only R1 can be lazy")
+            raise ValueError("only R1 can be lazy; set every=1 for R2")
         self.side, self.gamma, self.every = side, gamma, every
         self.lazy_player = "D" if every > 1 else ""
         self.differentiates = (side,) if every == 1 else ()

@@ -7,7 +7,7 @@ from scalegan.losses import Terms
 
 
 class GradientPenalty(Penalty):
-    """D's slope is kept at 1 on lines from fakes to reals: lambda E (|grad D| - 1)^2, in every update of D."""
+    """lambda E (|grad D| - 1)^2 in every update of D: keeps D's slope near 1 on lines from fakes to reals."""
 
     def __init__(self, weight: float = 10.0) -> None:
         super().__init__()

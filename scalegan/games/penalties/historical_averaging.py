@@ -10,11 +10,11 @@ from scalegan.losses import Terms
 
 
 class HistoricalAveraging(Penalty):
-    """Both players' costs include |theta - 1/t sum theta[i]|^2, the distance to the mean of their past weights.
+    """Adds |theta - 1/t sum theta[i]|^2, the squared distance to the mean of the past weights, to both players' losses.
 
     Args:
-        generator, discriminator: whose weights are averaged, one after each update.
-        weight: of the term.
+        generator, discriminator: networks whose weights enter the mean, once after each update.
+        weight: weight of the term.
     """
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, weight: float = 1.0) -> None:
@@ -32,9 +32,9 @@ class HistoricalAveraging(Penalty):
         return {"history": self._distance(game, "G")}
 
     def _distance(self, game: Game, player: str) -> Tensor:
-        """Zero before the first update, which has no past."""
-        apart = parameters_to_vector(game.players[player].parameters()) - getattr(self, f"mean_{player}")
-        return self.weight * apart.square().sum() * (getattr(self, f"updates_{player}") > 0)
+        """Zero before the first update, when there are no past weights."""
+        difference = parameters_to_vector(game.players[player].parameters()) - getattr(self, f"mean_{player}")
+        return self.weight * difference.square().sum() * (getattr(self, f"updates_{player}") > 0)
 
     @torch.no_grad()
     def after(self, game: Game, phase: Phase, figures: Terms) -> None:

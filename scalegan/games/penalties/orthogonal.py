@@ -9,7 +9,7 @@ from scalegan.models.layers.spectral import orthogonal_regularisation
 
 
 class Orthogonal(Penalty):
-    """A term of every update of both players; of their weights but for shared embeddings."""
+    """A term in every update of both players, over all their weights except shared embeddings."""
 
     def __init__(self, weight: float = 1e-4) -> None:
         super().__init__()

@@ -15,12 +15,12 @@ class PathLength(Penalty, Tracked):
     """A lazy phase of G, on half of each micro-batch (Karras et al., 2020, section 3.2 and appendix B).
 
     Args:
-        weight: of the penalty.
-        decay: share of the running mean length that an update keeps (the published code's 1 - 0.01).
-        every: updates of G for one of the penalty's.
+        weight: weight of the penalty.
+        decay: fraction of the running mean length that an update keeps (1 - 0.01 in the published code).
+        every: updates of G per update of the penalty.
 
-    The mean that lengths are held against is the running one moved by the micro-batch's own, as in the published code
-    by the GPU's: the penalty is defined per micro-batch.
+    Lengths are compared with the running mean after the micro-batch's own mean has moved it (in the published code, the
+    GPU's mean), so the penalty is defined per micro-batch.
     """
 
     lazy_player = "G"
@@ -32,7 +32,8 @@ class PathLength(Penalty, Tracked):
         self.register_buffer("mean", torch.zeros(()))
 
     def forward(self, images: Tensor, ws: Tensor, noise: Tensor) -> Tensor:
-        """A scalar from images [n, C, H, W] made of ws [n, num_ws, w_dim]; `noise` is standard normal, as images."""
+        """The penalty for images [n, C, H, W] made from ws [n, num_ws, w_dim], a scalar; `noise` is standard normal, of
+        the images' shape."""
         height, width = images.shape[2:]
         along = (images * noise).sum() / math.sqrt(height * width)
         gradient, = torch.autograd.grad(along, ws, create_graph=True)

@@ -9,11 +9,11 @@ from scalegan.losses import Terms
 
 
 class PullAway(Penalty):
-    """G keeps the encodings of its fakes apart: their mean squared cosine over pairs i != j, times `weight`.
+    """Pushes the encodings of G's fakes apart: `weight` times their mean squared cosine over pairs i != j.
 
     Args:
         weight: 0.1 in the paper.
-        group: consecutive samples that the pairs are of.
+        group: consecutive samples that are paired with each other.
     """
 
     def __init__(self, weight: float = 0.1, group: int = 16) -> None:

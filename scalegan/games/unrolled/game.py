@@ -1,4 +1,4 @@
-"""Unrolled GAN (Metz et al., 2017): G plays against the D that would answer it."""
+"""Unrolled GAN (Metz et al., 2017): G plays against D as it would respond."""
 
 from typing import Any
 
@@ -14,13 +14,13 @@ class Unrolled(GAN):
     """G's loss is taken at theta_D^K, D's weights after K steps of gradient descent, and differentiated through them.
 
     theta_D^0 = theta_D; theta_D^{k+1} = theta_D^k - eta df(theta_G, theta_D^k) / d theta_D^k   (eq. 3 to 8),
-    f being D's loss, without penalties, on the micro-batch at hand: so the look-ahead is defined per micro-batch. D
-    itself moves as in any game.
+    where f is D's loss, without penalties, on the current micro-batch: the look-ahead is defined per micro-batch. D
+    itself is updated as in any game.
 
     Args:
         steps: K.
         step_size: eta.
-        arguments: of GAN.
+        arguments, further: passed on to GAN.
     """
 
     def __init__(self, *arguments, steps: int = 5, step_size: float = 0.1, **further) -> None:
@@ -32,13 +32,13 @@ class Unrolled(GAN):
         return {"steps": settings.steps, "step_size": settings.step_size}
 
     def opponent(self, batch: Batch, fakes: Tensor, condition: Tensor | None) -> Discriminate:
-        """D after K steps, as G meets it."""
+        """D after K look-ahead steps."""
         weights = {name: p.detach().requires_grad_() for name, p in self.D.named_parameters()}
         reals = self.augmented(batch.reals, batch, "real")
         for _ in range(self.steps):
             real = functional_call(self.D, weights, (reals, batch.labels))
             fake = functional_call(self.D, weights, (fakes, condition))
             loss = torch.stack(list(self.loss.discriminator(real, fake).values())).sum()
-            slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
-            weights = {name: w - self.step_size * slope for (name, w), slope in zip(weights.items(), slopes)}
+            gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+            weights = {name: w - self.step_size * g for (name, w), g in zip(weights.items(), gradients)}
         return lambda x, labels: functional_call(self.D, weights, (x, labels))

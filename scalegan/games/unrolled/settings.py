@@ -1,4 +1,4 @@
-"""Keys under `game` of the unrolled game."""
+"""Keys under `game` for the unrolled game."""
 
 from typing import Literal
 
@@ -10,10 +10,10 @@ from scalegan.games.gan.settings import GAN
 
 @typed
 class Unrolled(GAN):
-    """G plays against the D that would answer it (Metz et al., 2017)."""
+    """G plays against D as it would respond (Metz et al., 2017)."""
 
     name: Literal["unrolled"] = "unrolled"
     steps: PositiveInt = 5
-    """Steps of D that G looks ahead."""
+    """Number of D's steps that G looks ahead."""
     step_size: PositiveFloat = 0.1
-    """Their size: plain gradient descent."""
+    """Step size of these steps of plain gradient descent."""

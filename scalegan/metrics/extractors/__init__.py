@@ -1,4 +1,4 @@
-"""Networks that turn images into features, by name; nothing is ever downloaded."""
+"""Feature extractors, by name; nothing is ever downloaded."""
 
 from pathlib import Path
 
@@ -14,16 +14,16 @@ NETWORKS = {"inception": inception, "efflite0": efflite0}
 
 
 def load(name: str | None, weights: Path | None, how: str | None, device: torch.device) -> Extractor:
-    """The extractor that is asked for.
+    """Loads an extractor.
 
     Args:
-        name: inception, efflite0, the path of a TorchScript file, or None: inception where weights for it are named
-            (by `weights` or $SCALEGAN_WEIGHTS), else efflite0.
-        weights: file of its weights.
-        how: tf1-bilinear or clean; None for the network's own usual way.
+        name: inception, efflite0, the path of a TorchScript file, or None: inception if its weights are named (by
+            `weights` or $SCALEGAN_WEIGHTS), else efflite0.
+        weights: file with its weights.
+        how: tf1-bilinear or clean; None for the network's default.
 
     Raises:
-        UserError: where there is no such extractor, or its weights are missing.
+        UserError: if there is no such extractor, or its weights are missing.
     """
     if name is None:
         name = "inception" if inception.find_weights(weights) else "efflite0"
@@ -33,8 +33,8 @@ def load(name: str | None, weights: Path | None, how: str | None, device: torch.
         return torchscript.load(Path(name), device)
     network = NETWORKS.get(name.lower().replace("efficientnet-lite0", "efflite0"))
     if network is None:
-        raise UserError(f"there is no extractor '{name}': take {', '.join(NETWORKS)} or a TorchScript file (.pt)")
+        raise UserError(f"there is no extractor '{name}'; use {', '.join(NETWORKS)} or a TorchScript file (.pt)")
     how = how or network.RESIZES[0]
     if how not in network.RESIZES:
-        raise UserError(f"there is no resize '{how}': take {' or '.join(network.RESIZES)}")
+        raise UserError(f"there is no resize '{how}'; use {' or '.join(network.RESIZES)}")
     return network.load(weights, how, device)

@@ -1,4 +1,4 @@
-"""What an extractor is: a network with its weights' hash, and the resize that stands before it."""
+"""The extractor: a network, the hash of its weights, and the resize before it."""
 
 import hashlib
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from scalegan.metrics import resize
 
 
 class Features(NamedTuple):
-    """Vectors [N, d] that distances are taken of, and logits [N, classes] or None."""
+    """Vectors [N, d] for distances, and logits [N, classes] or None."""
 
     vectors: Tensor
     logits: Tensor | None
@@ -26,12 +26,12 @@ class Extractor:
     """A network that turns images into features.
 
     Args:
-        name: shown in results; figures of another name or hash are never compared.
-        sha256: of the weights' file.
-        official: whether these are the network and the weights that the published FID has.
-        resize: how images come to `size`; "own" where the network does it itself.
-        size: side of the network's input, or None where it takes uint8 of any size.
-        net: float32 [N, 3, size, size] in 0 ... 255 (or uint8 [N, 3, H, W]) to Features.
+        name: shown in results; only figures of the same name and hash are compared.
+        sha256: hash of the weights' file.
+        official: whether these are the network and the weights of the published FID.
+        resize: how images are resized to `size`; "own" if the network does it itself.
+        size: side of the network's input, or None if it takes uint8 of any size.
+        net: maps float32 [N, 3, size, size] in 0 ... 255 (or uint8 [N, 3, H, W]) to Features.
     """
 
     name: str
@@ -51,16 +51,16 @@ class Extractor:
         return self.resize == resize.CLEAN
 
     def prepared(self, pixels: np.ndarray) -> np.ndarray:
-        """What is done to one image, uint8 [H, W, C], before images are put together: threads do it."""
+        """Prepares one image, uint8 [H, W, C], before batching; called from threads."""
         if self.resizes_in_threads:
             pixels = resize.clean(pixels, self.size)
         return pixels
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Features:
-        """Of prepared images [N, C, H, W]; grey ones are shown as colour."""
+        """Features of prepared images [N, C, H, W]; grey ones are expanded to three channels."""
         images = images.to(self.device, non_blocking=True).expand(-1, 3, -1, -1)
-        with _whole_float32():
+        with _without_tf32():
             if self.size is None:
                 return self.net(images)
             if self.resize == resize.TF1_BILINEAR:
@@ -68,7 +68,7 @@ class Extractor:
             return self.net(images.float().contiguous(memory_format=torch.channels_last))
 
     def embed(self, images: Tensor) -> Tensor:
-        """Vectors [N, d] of float images [N, C, H, W] in 0 ... 255 that are not prepared."""
+        """Vectors [N, d] of float images [N, C, H, W] in 0 ... 255 that are not yet prepared."""
         if self.resizes_in_threads:
             pixels = images.permute(0, 2, 3, 1).cpu().numpy()
             images = torch.from_numpy(np.stack([self.prepared(one) for one in pixels])).permute(0, 3, 1, 2)
@@ -76,8 +76,8 @@ class Extractor:
 
 
 @contextmanager
-def _whole_float32() -> Iterator[None]:
-    """Without TF32, whose ten bits of mantissa show in the figures."""
+def _without_tf32() -> Iterator[None]:
+    """Disables TF32, whose 10-bit mantissa is visible in the figures."""
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = False
     try:
@@ -93,8 +93,8 @@ def sha256_of(path: Path) -> str:
 
 
 def fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """Makes the norm's affine map part of the convolution before it, in place, for eval mode; in float64, so that
-    nothing but one rounding of each weight changes."""
+    """Folds the norm's affine map into the convolution before it, in place, for eval mode; in float64, so that each
+    weight is rounded only once."""
     scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
     shift = norm.bias.double() - norm.running_mean.double() * scale
     with torch.no_grad():

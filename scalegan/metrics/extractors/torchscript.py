@@ -1,6 +1,6 @@
 """TorchScript extractors, such as those that NVIDIA publishes: uint8 [N, 3, H, W] in, features [N, d] out.
 
-A TorchScript file is a program, and loading it runs it: it is taken from an explicit path only.
+A TorchScript file is a program, and loading it runs it, so it is only loaded from an explicit path.
 """
 
 import warnings
@@ -17,7 +17,7 @@ OWN_RESIZE = "own"
 
 
 class Scripted(nn.Module):
-    """Calls the script as NVIDIA's metrics do, asking for features where it can be asked."""
+    """Calls the script as NVIDIA's metrics do, with `return_features` if it has that argument."""
 
     def __init__(self, script: torch.jit.ScriptModule) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Scripted(nn.Module):
 
 
 def load(path: Path, device: torch.device) -> Extractor:
-    """Raises UserError where the file is no TorchScript module."""
+    """Raises UserError if the file is not a TorchScript module."""
     script = _script(path, "--extractor", device)
     return Extractor(path.stem, sha256_of(path), False, OWN_RESIZE, None, Scripted(script), device)
 
@@ -47,9 +47,9 @@ def load_perceptual(path: Path, device: torch.device) -> Callable[[Tensor], Tens
 
 def _script(path: Path, option: str, device: torch.device) -> torch.jit.ScriptModule:
     if not path.is_file():
-        raise UserError(f"{option} {path}: there is no such file")
+        raise UserError(f"{option} {path} does not exist")
     try:
-        with warnings.catch_warnings():     # torch means to replace TorchScript; the published extractors are in it
+        with warnings.catch_warnings():     # torch deprecates TorchScript, but the published extractors use it
             warnings.simplefilter("ignore", FutureWarning)
             return torch.jit.load(str(path), map_location=device).eval()
     except RuntimeError as error:

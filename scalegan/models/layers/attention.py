@@ -17,7 +17,7 @@ class SelfAttention(nn.Module):
     def __init__(self, channels: int, spectral: bool = True, eps: float = 1e-6) -> None:
         super().__init__()
         if channels < 8:
-            raise ValueError(f"attention needs at least 8 channels, not {channels}; choose a greater width")
+            raise ValueError(f"attention needs at least 8 channels, not {channels}; increase model.width")
         options = dict(kernel=1, bias=False, spectral=spectral, eps=eps)
         self.theta = Conv2d(channels, channels // 8, **options)
         self.phi = Conv2d(channels, channels // 8, **options)
@@ -31,11 +31,11 @@ class SelfAttention(nn.Module):
         keys = _pixels(F.max_pool2d(self.phi(x), 2))                      # [N, HW/4, C/8]
         values = _pixels(F.max_pool2d(self.g(x), 2))                      # [N, HW/4, C/2]
         scores = torch.bmm(queries, keys.transpose(1, 2))                 # [N, HW, HW/4]
-        seen = torch.bmm(torch.softmax(scores, -1, dtype=wide_dtype(scores)).to(values.dtype), values)
-        seen = seen.transpose(1, 2).unflatten(2, x.shape[2:])             # [N, C/2, H, W], channels_last
-        return x + self.gamma.to(x.dtype) * self.o(seen)
+        out = torch.bmm(torch.softmax(scores, -1, dtype=wide_dtype(scores)).to(values.dtype), values)
+        out = out.transpose(1, 2).unflatten(2, x.shape[2:])               # [N, C/2, H, W], channels_last
+        return x + self.gamma.to(x.dtype) * self.o(out)
 
 
 def _pixels(x: Tensor) -> Tensor:
-    """[N, C, H, W] -> [N, HW, C]: no copy where x is channels_last."""
+    """[N, C, H, W] -> [N, HW, C], without a copy if x is channels_last."""
     return x.permute(0, 2, 3, 1).flatten(1, 2)

@@ -18,10 +18,10 @@ class GroupedBatchNorm(Tracked):
     Args:
         channels: C of the input [N, C, ...].
         norm_group: samples per group, or "batch" for the statistics of the whole global batch.
-        affine: learn gain and bias; a class-conditional norm brings its own and sets False.
+        affine: learn gain and bias; a class-conditional norm has its own and sets False.
 
-    Where a rank holds only a part of a group, the engine sets `spanning`: a function that sums a tensor over the
-    ranks that share the group, differentiable twice (torch's SyncBatchNorm is not, and needs a GPU).
+    If a rank holds only part of a group, the engine sets `spanning`: a function that sums a tensor over the ranks that
+    share the group, differentiable twice (torch's SyncBatchNorm is not, and needs a GPU).
     """
 
     def __init__(self, channels: int, norm_group: int | str = 16, eps: float = 1e-5, momentum: float = 0.1,

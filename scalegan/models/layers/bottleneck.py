@@ -1,4 +1,4 @@
-"""A bottleneck of three convolutions with leaky ReLUs between them, beside the identity, in few passes over memory."""
+"""A residual bottleneck of three convolutions with leaky ReLUs between them, in few passes over memory."""
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,7 @@ Weights = tuple[Tensor, Tensor, Tensor]
 
 
 def bottleneck(x: Tensor, weights: Weights, biases: tuple[Tensor, Tensor], slope: float, groups: int) -> Tensor:
-    """x + conv(act(conv(act(conv(x))))), each of a size-keeping kernel: [N, C, H, W] -> [N, C, H, W].
+    """x + conv(act(conv(act(conv(x))))), each convolution keeping the size: [N, C, H, W] -> [N, C, H, W].
 
     Args:
         weights: [inner, C, 1, 1], [inner, inner / groups, k, k], [C, inner, 1, 1].
@@ -42,9 +42,9 @@ def bottleneck(x: Tensor, weights: Weights, biases: tuple[Tensor, Tensor], slope
 
 
 class _Bottleneck(Function):
-    """Gradients of what lies inside are made where they came, without copies, unless they are differentiated again.
+    """Computes inner gradients in place, without copies, unless they will be differentiated again.
 
-    The activations are outputs too: so a second derivative reaches them, and through them all that they depend on.
+    The activations are outputs too, so that second derivatives reach them, and through them everything they depend on.
     """
 
     @staticmethod
@@ -94,7 +94,7 @@ def _sum(own: Tensor | None, given: Tensor | None) -> Tensor | None:
 
 
 def _sum_in_place(own: Tensor | None, given: Tensor | None) -> Tensor | None:
-    """What is given may be somebody else's too, and is not written to."""
+    """`given` may be shared, so it is not written to."""
     if own is None:
         return None if given is None else given.clone()
     return own if given is None else own.add_(given)
@@ -110,5 +110,5 @@ def _slope_in_place(grad: Tensor, activated: Tensor, slope: float) -> Tensor:
 
 
 def _slope_again(grad: Tensor, activated: Tensor, slope: float) -> Tensor:
-    # The slope does not change with what is activated, but at zero: its derivative is not taken.
+    # The slope is constant in the activation except at zero, so it is not differentiated.
     return torch.ops.aten.leaky_relu_backward(grad, activated.detach(), slope, True)

@@ -7,7 +7,7 @@ from scalegan.models.layers.batchnorm import GroupedBatchNorm
 
 
 class ConditionalBatchNorm(nn.Module):
-    """x, normalised, times 1 + gain(condition) plus bias(condition).
+    """The normalised x times 1 + gain(condition), plus bias(condition).
 
     Args:
         channels: C of the input [N, C, H, W].

@@ -7,10 +7,10 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 
 def check_labels(labels: Tensor | None, num_classes: int, samples: int) -> Tensor | None:
-    """The labels of `samples` images: indices [N], or attributes [N, K] with K = num_classes, which one-hot rows are.
+    """Checks labels of `samples` images: indices [N], or attributes [N, K] with K = num_classes, such as one-hot rows.
 
-    With a single class nothing needs to be told. Indices on a GPU are not looked at (that would wait for the device),
-    nor those without data.
+    With a single class, labels may be None. Values of indices are not checked on a GPU, which would synchronise, nor in
+    tensors without data.
     """
     if num_classes == 0:
         if labels is not None and labels.shape[1:] != (0,):
@@ -30,7 +30,7 @@ def check_labels(labels: Tensor | None, num_classes: int, samples: int) -> Tenso
         low, high = labels.aminmax()
         if low < 0 or high >= num_classes:
             wrong = int(low if low < 0 else high)
-            raise ValueError(f"label {wrong} is out of range: this model knows classes 0 to {num_classes - 1}")
+            raise ValueError(f"label {wrong} is out of range: this model has classes 0 to {num_classes - 1}")
     return labels.long()
 
 

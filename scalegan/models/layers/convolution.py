@@ -1,4 +1,4 @@
-"""Convolutions that gradient penalties can go through at full speed, and the resampling that merges into them."""
+"""Convolutions with fast second derivatives for gradient penalties, and the resampling that is merged into them."""
 
 import torch
 import torch.nn.functional as F
@@ -21,13 +21,13 @@ Geometry = tuple[list[int], list[int], list[int], bool, list[int], int]
 
 
 def geometry(stride: int = 1, padding: int = 0, transposed: bool = False, groups: int = 1) -> Geometry:
-    """What the operators take behind weight and bias."""
+    """The operators' arguments after weight and bias."""
     return [stride] * 2, [padding] * 2, [1, 1], transposed, [0, 0], groups
 
 
 def convolution_gradients(grad: Tensor, x: Tensor, w: Tensor, geometry: Geometry,
                           mask: list[bool]) -> tuple[Tensor | None, ...]:
-    """Of x, w and the bias, where the mask asks for them; not to be differentiated."""
+    """Gradients of x, w and the bias, as selected by the mask; not differentiable."""
     with without_autocast(grad):
         if mask[1] and _is_product(x, w, geometry):
             rows, columns = _rows(grad), _rows(x)
@@ -38,15 +38,15 @@ def convolution_gradients(grad: Tensor, x: Tensor, w: Tensor, geometry: Geometry
 
 
 def _is_product(x: Tensor, w: Tensor, geometry: Geometry) -> bool:
-    """Whether a matrix product gives the gradient of the weights, and faster: of 1x1 kernels in bf16 on a CPU, where
-    the published R3GAN's take a fifth less time so."""
+    """Whether to compute the weight gradient as a matrix product: for 1x1 kernels in bf16 on a CPU, where this saves a
+    fifth of the time for the published R3GAN's."""
     stride, padding, _, transposed, _, groups = geometry
     return (w.shape[2:] == (1, 1) and x.dtype == torch.bfloat16 and x.device.type == "cpu" and stride == [1, 1]
             and padding == [0, 0] and not transposed and groups == 1)
 
 
 def _rows(x: Tensor) -> Tensor:
-    """[N, C, H, W] -> [N H W, C], without a copy where channels lie last."""
+    """[N, C, H, W] -> [N H W, C], without a copy if x is channels_last."""
     return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
 
 
@@ -106,7 +106,7 @@ class _WeightGradient(Function):
 
 
 def activated_convolution(x: Tensor, w: Tensor, bias: Tensor, slope: float, geometry: Geometry) -> Tensor:
-    """A convolution and a leaky ReLU; not to be differentiated. In bf16 on a CPU one kernel does both."""
+    """A convolution and a leaky ReLU; not differentiable. In bf16 on a CPU one kernel does both."""
     stride, padding, dilation, _, _, groups = geometry
     if x.dtype == torch.bfloat16 and x.device.type == "cpu" and torch.backends.mkldnn.is_available():
         return torch.ops.mkldnn._convolution_pointwise(x, w, bias, padding, stride, dilation, groups, "leaky_relu",
@@ -123,26 +123,26 @@ if torch.backends.mkldnn.is_available():
 
 
 def wanted(ctx, position: int) -> bool:
-    """Whether this backward takes the gradient of the Function's input at `position`, which must not be a leaf.
+    """Whether this backward pass needs the gradient of the Function's input at `position`, which must not be a leaf.
 
-    `ctx.needs_input_grad` only says whether somebody may ever ask: a gradient penalty asks for that of the images, and
-    the gradients of all weights would be thrown away.
+    `ctx.needs_input_grad` only says whether it may ever be needed: a gradient penalty needs that of the images only,
+    and the gradients of all weights would be computed and thrown away.
     """
     return ctx.needs_input_grad[position] and torch._C._will_engine_execute_node(ctx.next_functions[position][0])
 
 
 def no_leaf(parameter: Tensor) -> Tensor:
-    """The same values in a tensor that `wanted` can tell about."""
+    """The same values in a non-leaf tensor, as `wanted` requires."""
     return parameter.view_as(parameter) if parameter.is_leaf and parameter.requires_grad else parameter
 
 
 def input_gradient(grad: Tensor, w: Tensor, x: Tensor, geometry: Geometry) -> Tensor:
-    """Of x, differentiable any number of times."""
+    """The gradient of x, differentiable any number of times."""
     return _InputGradient.apply(grad, w, x, geometry)
 
 
 def weight_gradient(grad: Tensor, x: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
-    """Of w, differentiable any number of times."""
+    """The gradient of w, differentiable any number of times."""
     return _WeightGradient.apply(grad, x, w, geometry)
 
 
@@ -174,7 +174,7 @@ def _box_taps(like: Tensor) -> Tensor:
 
 
 def _mapped(w: Tensor, taps: Tensor) -> Tensor:
-    """Kernels [.., 3, 3] to [.., 4, 4]; as one product, ten times faster than pooling them as if they were pictures."""
+    """Kernels [.., 3, 3] to [.., 4, 4], by one product: ten times faster than pooling them like images."""
     return (w.flatten(-2) @ taps).unflatten(-1, (4, 4))
 
 
@@ -186,8 +186,8 @@ def conv2d_then_mean(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor
 def nearest_then_conv2d(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
     """Nearest upsampling by 2, then a 3x3 convolution, in 4/9 of the multiplications: [N, C, H, W] -> [N, O, 2H, 2W].
 
-    Output pixel p takes tap t from input pixel floor((p + t - 1) / 2): each input pixel is met by two taps per
-    axis, whose sum is one tap of a 4x4 transposed convolution of stride 2. Transposed: its kernel is mirrored.
+    Output pixel p applies tap t to input pixel floor((p + t - 1) / 2): each input pixel gets two taps per axis, whose
+    sum is one tap of a 4x4 transposed convolution of stride 2. Being transposed, its kernel is mirrored.
     """
     taps = 4 * _box_taps(w).flip(1)
     return conv_transpose2d(x, _mapped(w, taps).transpose(0, 1), bias, stride=2, padding=1)
@@ -199,7 +199,7 @@ def add_upsampled(x: Tensor, small: Tensor) -> Tensor:
 
 
 class _AddUpsampled(Function):
-    """Its derivative is written out for torch adds up blocks of pixels some fifty times slower than it pools them."""
+    """The derivative is written out because torch sums blocks of pixels some fifty times slower than it pools them."""
 
     @staticmethod
     def forward(ctx, x: Tensor, small: Tensor) -> Tensor:

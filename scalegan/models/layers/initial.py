@@ -1,14 +1,14 @@
-"""Where initial weights come from."""
+"""Random generators for initial weights."""
 
 from collections.abc import Callable
 
 import torch
 
-#: Gives the random generator that fills the parameter of that name; None stands for torch's global one. The
-#: trainer keys a generator by (seed, player, parameter name), so that adding a layer changes no other's weights.
+#: Returns the random generator for the parameter of that name; None stands for torch's global one. The trainer keys
+#: generators by (seed, player, parameter name), so that adding a layer does not change the weights of others.
 Generators = Callable[[str], torch.Generator | None]
 
 
 def unseeded(name: str) -> None:
-    """The generator of a model built by hand: torch's global one."""
+    """The generator of a model built outside the trainer: torch's global one."""
     return None

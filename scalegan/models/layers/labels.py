@@ -1,4 +1,4 @@
-"""Labels as vectors."""
+"""Label embeddings."""
 
 import torch
 from torch import Tensor, nn
@@ -7,9 +7,9 @@ from scalegan.models.layers.conditions import check_labels, embed
 
 
 class LabelEmbedding(nn.Module):
-    """Class indices [N], or where `multilabel` 0/1 attributes [N, num_classes], to [N, dim].
+    """Class indices [N], or 0/1 attributes [N, num_classes] if `multilabel`, to [N, dim].
 
-    Attributes give the sum of the rows of those that are set.
+    Attributes give the sum of the rows that are set.
     """
 
     def __init__(self, num_classes: int, dim: int, multilabel: bool = False) -> None:

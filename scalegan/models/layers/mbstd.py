@@ -7,8 +7,8 @@ from torch import Tensor
 def minibatch_stddev(x: Tensor, group: int, channels: int = 1) -> Tensor:
     """Appends the deviation over groups of samples as constant planes: [N, C, H, W] -> [N, C + channels, H, W].
 
-    Defined per block given: its N samples form N / min(group, N) groups, strided as in the reference (sample i is in
-    group i mod N/group). It is no mean over samples, so training gives it blocks of exactly `group`.
+    Defined over the given block: its N samples form N / min(group, N) groups, strided as in the reference (sample i is
+    in group i mod N/group). It is not a mean over samples, so training passes blocks of exactly `group`.
     """
     n, c, h, w = x.shape
     size = min(group, n)

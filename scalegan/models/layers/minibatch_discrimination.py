@@ -11,8 +11,8 @@ from scalegan.models.layers.initial import Generators, unseeded
 def closeness(kernels: Tensor, group: int) -> Tensor:
     """o(x_i) = sum over j != i of exp(-|M_i - M_j|_1) [n, B], of M [n, B, C].
 
-    Defined per group of `group` consecutive samples: a sample is compared with those of its group. Fewer samples than
-    a group are one.
+    Defined per group of `group` consecutive samples: a sample is compared with the others of its group. Fewer than
+    `group` samples form one group.
     """
     m = kernels.unflatten(0, (-1, min(group, len(kernels))))            # [n / group, group, B, C]
     apart = (m[:, :, None] - m[:, None]).abs().sum(-1)                  # [n / group, group, group, B]
@@ -20,12 +20,12 @@ def closeness(kernels: Tensor, group: int) -> Tensor:
 
 
 class MinibatchDiscrimination(nn.Module):
-    """A discriminator that sees, beside a sample's features f, how close others of its group are: logits [N].
+    """A discriminator that sees a sample's features f and how close the others of its group are: logits [N].
 
     Args:
         discriminator: with `encode(x, labels) -> f` and `classify(f, labels) -> logits`.
         features: size of f, flattened.
-        kernels, kernel_dim: B and C of the paper (there 100 and 5, behind 250 features).
+        kernels, kernel_dim: B and C of the paper (100 and 5 there, after 250 features).
         group: consecutive samples that are compared.
     """
 
@@ -41,7 +41,7 @@ class MinibatchDiscrimination(nn.Module):
         return self.discriminator.encode(x, labels)
 
     def classify(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
-        """A linear layer of [f, o(f)] is the sum of one of f, which the discriminator has, and one of o(f)."""
+        """A linear layer on [f, o(f)] is the sum of one on f, which the discriminator has, and one on o(f)."""
         close = closeness((features.flatten(1) @ self.T).unflatten(1, self.shape), self.group)
         return self.discriminator.classify(features, labels) + close @ self.weight
 
@@ -50,7 +50,7 @@ class MinibatchDiscrimination(nn.Module):
 
     @torch.no_grad()
     def initialise(self, generator: Generators) -> None:
-        """T N(0, 1 / features), so that distances begin of the order of C; o(f) begins without a say."""
+        """T is N(0, 1 / features), so that distances start of the order of C; o(f) starts with zero weight."""
         self.discriminator.initialise(generator)
         self.T.normal_(0.0, 1 / math.sqrt(len(self.T)), generator=generator("T"))
         self.weight.zero_()

@@ -1,7 +1,7 @@
 """Weight modulation and demodulation (Karras et al., 2020, section 2.2), by scaling activations.
 
 Equations 1 and 3 scale the weight of every sample, w'_ijk = s_i w_ijk d_j with d_j = (sum_ik (s_i w_ijk)^2)^(-1/2).
-Convolution being linear, the same follows from scaling the input channels by s, convolving all samples with the one
+Convolution being linear, the same follows from scaling the input channels by s, convolving all samples with the shared
 weight, and scaling the output channels by d: no grouped convolution, and no weight per sample.
 """
 
@@ -16,7 +16,7 @@ from scalegan.models.layers.equalized import EqualizedLinear, clamped_leaky_relu
 from scalegan.models.layers.initial import Generators
 from scalegan.models.layers.resample import blur
 
-#: Gives the noise of a layer: of that name (`8.conv0`), in that shape [N, 1, H, W]. The trainer's draws are keyed.
+#: Returns the noise of the layer with that name (`8.conv0`), in that shape [N, 1, H, W]. The trainer keys the draws.
 NoiseSource = Callable[[str, tuple[int, ...]], Tensor]
 
 
@@ -26,12 +26,12 @@ def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
 
 
 def modulated_conv2d(x: Tensor, weight: Tensor, styles: Tensor) -> Tensor:
-    """Demodulated convolution but for the last factor d: [N, in, H, W] -> [N, out, H, W]."""
+    """Demodulated convolution without the last factor d: [N, in, H, W] -> [N, out, H, W]."""
     return F.conv2d(_scaled(x, styles), weight.to(x.dtype), padding=weight.shape[-1] // 2)
 
 
 def modulated_upconv2d(x: Tensor, weight: Tensor, styles: Tensor) -> Tensor:
-    """The same with doubling: [N, in, H, W] -> [N, out, 2H, 2W]; a 3x3 transposed convolution, then the filter."""
+    """The same with upsampling: [N, in, H, W] -> [N, out, 2H, 2W]; a 3x3 transposed convolution, then the filter."""
     wide = F.conv_transpose2d(_scaled(x, styles), weight.transpose(0, 1).to(x.dtype), stride=2)
     return blur(wide, padding=1, gain=4)                # from [N, out, 2H + 1, 2W + 1]
 
@@ -40,8 +40,8 @@ def _scaled(x: Tensor, styles: Tensor) -> Tensor:
     return x * styles.to(x.dtype)[:, :, None, None]
 
 
-def _tamed(weight: Tensor, styles: Tensor) -> tuple[Tensor, Tensor]:
-    """Scales that demodulation takes out again, so that fp16's sums stay below 65504 (Karras et al., 2020b)."""
+def _rescaled(weight: Tensor, styles: Tensor) -> tuple[Tensor, Tensor]:
+    """Scaled by factors that demodulation cancels, so that fp16 sums stay below 65504 (Karras et al., 2020b)."""
     fan_in = weight[0].numel()
     weight = weight / (weight.detach().abs().amax([1, 2, 3], keepdim=True) * math.sqrt(fan_in))
     return weight, styles / styles.detach().abs().amax(1, keepdim=True)
@@ -50,7 +50,7 @@ def _tamed(weight: Tensor, styles: Tensor) -> tuple[Tensor, Tensor]:
 class SynthesisLayer(nn.Module):
     """Modulated 3x3 convolution, noise, bias, leaky ReLU: x [N, in, H, W], w [N, w_dim] -> [N, out, H', H'].
 
-    `name` is what its noise is asked by; `convolve` is `modulated_conv2d`, or `modulated_upconv2d` to double.
+    `name` is passed to the noise source; `convolve` is `modulated_conv2d`, or `modulated_upconv2d` to upsample.
     """
 
     def __init__(self, name: str, convolve: Callable[[Tensor, Tensor, Tensor], Tensor], in_channels: int,
@@ -72,8 +72,8 @@ class SynthesisLayer(nn.Module):
     def forward(self, x: Tensor, w: Tensor, noise: NoiseSource | str) -> Tensor:
         weight, styles = self.weight, self.affine(w)
         if x.dtype == torch.float16:
-            weight, styles = _tamed(weight, styles)
-        gain = math.sqrt(2)                             # of the leaky ReLU, taken before it
+            weight, styles = _rescaled(weight, styles)
+        gain = math.sqrt(2)                             # of the leaky ReLU, applied before it
         d = (demodulation(weight, styles) * gain).to(x.dtype)[:, :, None, None]
         y = self.convolve(x, weight, styles)
         plane = self._noise(noise, y)
@@ -82,13 +82,13 @@ class SynthesisLayer(nn.Module):
         return clamped_leaky_relu(y, self.clamp)
 
     def _noise(self, source: NoiseSource | str, y: Tensor) -> Tensor | None:
-        """[N, 1, H, W], or [H, W] for all samples alike."""
+        """[N, 1, H, W], or [H, W] shared by all samples."""
         if source == "none":
             return None
         if source == "const":
             return self.noise_const
         shape = (y.shape[0], 1, self.resolution, self.resolution)
-        if source == "random":                          # by hand: from torch's global generator
+        if source == "random":                          # outside the trainer: from torch's global generator
             return self.noise_const.new_empty(shape).normal_()
         return source(self.name, shape).to(self.noise_const)
 
@@ -109,7 +109,7 @@ class ToRGB(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         n, c, height, width = x.shape
-        # Few colours: the weights per sample are smaller than the activations, and a 1x1 convolution is a product.
+        # With few colours, per-sample weights are smaller than the activations, and a 1x1 convolution is a product.
         weights = self.affine(w)[:, :, None] * self.weight[:, :, 0, 0].t()         # [N, in, out]
         pixels = x.permute(0, 2, 3, 1).reshape(n, height * width, c)               # a view of a channels_last x
         y = pixels @ weights.to(x.dtype) + self.bias.to(x.dtype)                   # [N, H W, out]

@@ -1,7 +1,7 @@
-"""Activation checkpointing (Chen et al., 2016): memory for time.
+"""Activation checkpointing (Chen et al., 2016): trades time for memory.
 
-A block keeps what goes into it, and computes what lies between again when derivatives are taken, of any order. Draws
-are handed in and power iteration starts from stored state, so the second time gives the same bits.
+A block keeps only its inputs, and recomputes its activations when derivatives are taken, of any order. Random draws are
+inputs and power iteration starts from stored state, so recomputing gives the same bits.
 """
 
 import contextlib
@@ -17,10 +17,10 @@ from scalegan.models.layers.tracked import NothingObserved
 
 
 def recompute_blocks(network: nn.Module) -> None:
-    """Lets the network's blocks forget their activations; names and state stay as they are.
+    """Makes the network's blocks recompute their activations; names and state stay as they are.
 
-    A block is whatever a ModuleList or ModuleDict holds, and the stretch from one weight to the next of an
-    nn.Sequential that is in none of them. Compiled passes plan their memory themselves, and are left to it.
+    A block is an entry of a ModuleList or ModuleDict, or the layers from one weight to the next in an nn.Sequential
+    that is in neither. Compiled passes plan their memory themselves, and are left alone.
     """
     for child in network.children():
         if isinstance(child, nn.ModuleList | nn.ModuleDict):

@@ -1,4 +1,4 @@
-"""Spectral normalisation (Miyato et al., 2018) and orthogonality (Brock et al., 2019, section 3.1) of BigGAN."""
+"""BigGAN's spectral normalisation (Miyato et al., 2018) and orthogonality (Brock et al., 2019, section 3.1)."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ from scalegan.models.layers.tracked import Tracked
 
 
 class PlainWeight(nn.Module):
-    """A weight as it is."""
+    """A weight without normalisation."""
 
     def __init__(self, *shape: int) -> None:
         super().__init__()
@@ -28,10 +28,10 @@ class PlainWeight(nn.Module):
 
 
 class SpectralWeight(Tracked):
-    """A weight [O, ...] over its largest singular value, which one step of power iteration from u estimates.
+    """A weight [O, ...] divided by its largest singular value, as estimated by one step of power iteration from u.
 
-    Every forward takes that step from the stored u and forgets it, in eval mode too, so that all forwards of an
-    update see the same sigma; `advance` stores it, once per update.
+    Every forward takes that step from the stored u and discards it, in eval mode too, so that all forwards of an update
+    see the same sigma; `advance` stores it, once per update.
     """
 
     def __init__(self, *shape: int, eps: float = 1e-6) -> None:
@@ -41,11 +41,11 @@ class SpectralWeight(Tracked):
         self.register_buffer("u", torch.empty(shape[0]))
 
     def _matrix(self) -> Tensor:
-        """The weight as [O, fan-in]; the order of the columns does not matter, so that no layout needs a copy."""
+        """The weight as [O, fan-in]; the order of the columns does not matter, so no memory layout needs a copy."""
         return (self.weight if self.weight.is_contiguous() else self.weight.movedim(1, -1)).flatten(1)
 
     def _iterate(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
-        """Next u, and W v for the v that belongs to it."""
+        """The next u, and W v for the corresponding v."""
         with torch.no_grad():
             v = F.normalize(self.u @ matrix, dim=0, eps=self.eps)
         image = matrix @ v
@@ -54,11 +54,11 @@ class SpectralWeight(Tracked):
     def forward(self) -> Tensor:
         with without_autocast(self.weight):
             u, image = self._iterate(self._matrix())
-            return self.weight * torch.dot(u, image).reciprocal()     # whose gradient takes fewer passes than /
+            return self.weight * torch.dot(u, image).reciprocal()     # its gradient takes fewer passes than that of /
 
     @torch.no_grad()
     def sigma(self) -> Tensor:
-        """The estimate of the largest singular value that a forward would divide by, []."""
+        """The estimated largest singular value, by which a forward would divide, []."""
         return torch.dot(*self._iterate(self._matrix()))
 
     @torch.no_grad()
@@ -138,7 +138,7 @@ class Embedding(nn.Module):
 
 
 def _fill_bias(bias: Tensor | None, weight: Tensor, generator: torch.Generator | None) -> None:
-    """torch's default, U(-1, 1) / sqrt(fan-in), which ajbrock/BigGAN-PyTorch leaves as it is."""
+    """torch's default, U(-1, 1) / sqrt(fan-in), which ajbrock/BigGAN-PyTorch does not change."""
     if bias is not None and not bias.is_meta:
         bound = weight[0].numel() ** -0.5
         nn.init.uniform_(bias, -bound, bound, generator=generator)
@@ -147,8 +147,8 @@ def _fill_bias(bias: Tensor | None, weight: Tensor, generator: torch.Generator |
 def orthogonal_regularisation(weights: Iterable[Tensor], strength: float = 1e-4) -> Tensor:
     """strength / 2 * the sum over weights of the squared off-diagonal of W W^T (Brock et al., 2019, equation 3).
 
-    Rows are to be orthogonal, their norms are free. The gradient is that of the published code, strength * 2 (W W^T
-    o (1 - I)) W. Give it the weights of 2 or more axes; BigGAN leaves out G's shared class embedding.
+    Rows should be orthogonal; their norms are free. The gradient is that of the published code, strength * 2 (W W^T
+    o (1 - I)) W. Pass it the weights with 2 or more axes; BigGAN leaves out G's shared class embedding.
     """
     total = None
     for weight in weights:

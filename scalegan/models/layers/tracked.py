@@ -9,9 +9,9 @@ from torch import Tensor, nn
 class Tracked(nn.Module):
     """A module whose buffers advance once per *update*, from means over the whole global batch.
 
-    A forward changes no buffer: otherwise 4 micro-batches of 16 samples would train another network than 1 of 64, and
-    2 ranks another than 1. A forward in training mode only *observes*; the engine reduces what was observed
-    together with the gradients, and then calls `advance` with the means, equal on all ranks.
+    A forward changes no buffer: otherwise 4 micro-batches of 16 samples would not train the same network as 1 of 64,
+    nor 2 ranks the same as 1. A forward in training mode only *observes*; the engine reduces what was observed together
+    with the gradients, and then calls `advance` with the means, equal on all ranks.
     """
 
     #: Shape of each thing observed, by name; set in __init__.
@@ -24,7 +24,7 @@ class Tracked(nn.Module):
         self._kept: dict[str, Tensor] = {}
 
     def observe(self, **values: Tensor) -> None:
-        """Notes the mean of each value over this forward's samples."""
+        """Records the mean of each value over this forward's samples."""
         if NothingObserved.depth:
             return
         for name, value in values.items():
@@ -32,22 +32,22 @@ class Tracked(nn.Module):
             self._observed.setdefault(name, []).append(value.detach().float() if half else value.detach())
 
     def drain(self) -> dict[str, Tensor]:
-        """What was observed since the last call, averaged over the forwards; empty where nothing was."""
+        """What was observed since the last call, averaged over the forwards; empty if nothing was."""
         means = {name: torch.stack(seen).mean(0).reshape(self.statistics[name])
                  for name, seen in self._observed.items()}
         self._observed.clear()
         return means
 
     def keep(self, **samples: Tensor) -> None:
-        """Notes something of each sample of this micro-batch, [n, ...]; the engine gives `commit` those of the whole
-        global batch, in its order, once the update is made.
+        """Records tensors [n, ...] with a row for each sample of this micro-batch; after the update, the engine passes
+        those of the whole global batch, in its order, to `commit`.
 
         Raises:
-            RuntimeError: where it kept something of this micro-batch already.
+            RuntimeError: on a second call for the same micro-batch.
         """
         if not NothingObserved.depth:
             if self._kept:
-                raise RuntimeError(f"{type(self).__name__} is asked twice for one micro-batch; use two of them")
+                raise RuntimeError(f"{type(self).__name__} was called twice for one micro-batch; use two of them")
             self._kept = {name: value.detach() for name, value in samples.items()}
 
     def drain_kept(self) -> dict[str, Tensor]:
@@ -56,29 +56,29 @@ class Tracked(nn.Module):
         return kept
 
     def take(self) -> dict[str, list[Tensor]]:
-        """What was observed, which is then forgotten; `put_first` brings it back."""
+        """Returns what was observed and clears it; `put_first` restores it."""
         seen, self._observed = self._observed, {}
         return seen
 
     def put_first(self, seen: dict[str, list[Tensor]]) -> None:
-        """Brings back what `take` took, before what was observed since."""
+        """Restores what `take` returned, before what was observed since."""
         self._observed = {name: seen.get(name, []) + self._observed.get(name, []) for name in seen | self._observed}
 
     @torch.no_grad()
     def advance(self, **means: Tensor) -> None:
-        """Moves the buffers by one update of the player they belong to."""
-        raise TypeError(f"{type(self).__name__} does not say how it advances")
+        """Advances the buffers by one update of the player they belong to."""
+        raise TypeError(f"{type(self).__name__} must implement advance()")
 
     @torch.no_grad()
     def commit(self, **samples: Tensor) -> None:
-        """Takes up what was kept of the global batch, [batch, ...] each; equal on all ranks."""
-        raise TypeError(f"{type(self).__name__} does not say what it does with what it keeps")
+        """Updates the buffers from what was kept of the global batch, [batch, ...] each; equal on all ranks."""
+        raise TypeError(f"{type(self).__name__} must implement commit()")
 
 
 class NothingObserved:
-    """A context in which forwards observe nothing, for they repeat one that was observed; entered any number of times.
+    """A reentrant context in which forwards observe nothing, because they repeat one that was already observed.
 
-    Not kept per thread: a backward on a GPU repeats forwards in a thread of its own, while the caller's waits.
+    Not per thread: on a GPU, the backward pass repeats forwards in a thread of its own, while the caller's waits.
     """
 
     depth = 0

@@ -5,14 +5,14 @@ from torch import Tensor, nn
 
 
 class VirtualBatchNorm(nn.Module):
-    """Each sample is normalised by the statistics of a fixed reference batch and itself, and so sees no other sample.
+    """Normalises each sample by the statistics of a fixed reference batch and itself, independently of other samples.
 
-    The input's first `reference` rows are the reference batch, on its way through the network with the others. It is
+    The input's first `reference` rows are the reference batch, which passes through the network with the others. It is
     normalised by its own statistics, a sample x by those of the reference batch with x added to it.
 
     Args:
         channels: C of the input [reference + N, C, ...].
-        reference: samples of the reference batch.
+        reference: size of the reference batch.
     """
 
     def __init__(self, channels: int, reference: int, eps: float = 1e-5) -> None:

@@ -1,1 +1,1 @@
-"""A game for tests, with everything that games of several streams and players ask of the house."""
+"""A test game with everything that games of several streams and players need from the package."""

@@ -56,7 +56,7 @@ class Duet(Game):
                 "read": self.E(fakes).square().mean() + F.cross_entropy(self.E(fakes), batch.streams["A"].condition)}
 
     def discriminator_loss(self, batch: Batch) -> Terms:
-        with torch.no_grad():       # the very fakes of the phase whose draws it sees
+        with torch.no_grad():       # the same fakes as in the phase whose draws it reuses
             fakes = self.A_to_B(batch.streams["A"].data + 0.1 * batch.draws.normal("noise", 1, 1, 1))
         shown = self.pool.exchange(batch, fakes)
         other = (batch.condition("B", different=True) != batch.streams["B"].condition).float().mean()

@@ -1,4 +1,4 @@
-"""Keys under `game` of the toy."""
+"""Keys under `game` for the toy."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -11,15 +11,15 @@ from scalegan.data.spec import Link, Own, PairedWith
 
 @typed
 class Duet:
-    """Images of A are translated to B; an encoder reads what came out."""
+    """Translates images of A to B; an encoder reads the result."""
 
     name: Literal["duet"] = "duet"
     paired: bool = False
-    """Whether B belongs to A."""
+    """Whether B is paired with A."""
     pool: NonNegativeInt = 24
-    """Places for past fakes."""
+    """Size of the pool of past fakes."""
     warm_up: NonNegativeInt = 64
-    """Images of pre-training."""
+    """Length of pre-training in images."""
     poison: tuple[NonNegativeInt, NonNegativeInt] = (0, 0)
     """Images between which D's loss is not finite."""
 
