@@ -11,8 +11,8 @@ def main(arguments: list[str]) -> int:
                          "export runs/digits",
                          "export runs/digits --network G --out digits.safetensors")
     parser.add_argument("run", type=Path, help="run folder or checkpoint")
-    parser.add_argument("--out", type=file_named(".safetensors"), help="file to write (default: RUN/exports/<images>.safetensors, with "
-                        "-NAME or -LENGTH after the images)")
+    parser.add_argument("--out", type=file_named(".safetensors"), help=".safetensors file to write "
+                        "(default: RUN/exports/<images>.safetensors, with -NAME or -LENGTH after the images)")
     parser.add_argument("--network", metavar="NAME", help="one of the game's networks (default: all of them)")
     average = parser.add_mutually_exclusive_group()
     average.add_argument("--ema", metavar="NAME", help="one of the run's extra averages (recipe key emas)")
