@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> int:
                          "compare runs/dcgan runs/r3gan",
                          "compare runs/lr=* --out learning_rates.html")
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder")
-    parser.add_argument("--out", type=file_named(".html", ".htm"), default=Path("compare.html"),
+    parser.add_argument("--out", type=file_named("--out", ".html", ".htm"), default=Path("compare.html"),
                         help="page to write (default: compare.html)")
     options = parser.parse_args(arguments)
     runs, problems = [], []

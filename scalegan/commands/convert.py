@@ -26,7 +26,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("file", type=Path, metavar="FILE", help="checkpoint to convert")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings not in the tensors")
     parser.add_argument("--family", required=True, choices=SETTINGS, help="architecture")
-    parser.add_argument("--out", type=file_named(".safetensors"), required=True, help=".safetensors file to write")
+    parser.add_argument("--out", type=file_named("--out", ".safetensors"), required=True,
+                        help=".safetensors file to write")
     parser.add_argument("--key", help="key of the network in FILE, such as G_ema or state_dict.netG (default: the "
                         "usual one)")
     parser.add_argument("--resolution", type=positive, help="refuse a network of another resolution")

@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kid-subset-size", type=positive, default=1000, metavar="N",
                         help="images in each of KID's 100 subsets (default 1000)")
     parser.add_argument("--bootstrap", type=positive, default=0, metavar="N", help="error bars from N resamples")
-    parser.add_argument("--nearest", type=file_named(".png"), metavar="FILE.png",
+    parser.add_argument("--nearest", type=file_named("--nearest", ".png"), metavar="FILE.png",
                         help="write a picture of samples next to their nearest real images")
     parser.add_argument("--lpips", type=Path, metavar="FILE.pt", help="TorchScript LPIPS network for ppl, such as "
                         "NVIDIA's vgg16.pt (default: the extractor's features; the metric is then called pl)")

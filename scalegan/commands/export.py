@@ -11,7 +11,7 @@ def main(arguments: list[str]) -> int:
                          "export runs/digits",
                          "export runs/digits --network G --out digits.safetensors")
     parser.add_argument("run", type=Path, help="run folder or checkpoint")
-    parser.add_argument("--out", type=file_named(".safetensors"), help=".safetensors file to write "
+    parser.add_argument("--out", type=file_named("--out", ".safetensors"), help=".safetensors file to write "
                         "(default: RUN/exports/<images>.safetensors, with -NAME or -LENGTH after the images)")
     parser.add_argument("--network", metavar="NAME", help="one of the game's networks (default: all of them)")
     average = parser.add_mutually_exclusive_group()

@@ -2,7 +2,8 @@
 
 The run is saved and requeued at its time limit, saved when it is preempted, and resumes by itself each time, with the
 code as submitted. `nodes=2-4` lets SLURM choose. `recipe=a,b seed=0-4` submits all combinations as one array, in
-folders named after what varies. `profile.KEY=value` overrides a key of the profile. --dry-run prints the job script.
+folders named after what varies; a list varies only in brackets, as in `eval.metrics=[fid],[kid]`. `profile.KEY=value`
+overrides a key of the profile. --dry-run prints the job script.
 
 `scalegan submit prepare SOURCE DEST ... profile=NAME tasks=N` divides `scalegan prepare SOURCE DEST ...` among the N
 tasks of an array; use DEST.job as its run folder.
@@ -17,7 +18,7 @@ from shlex import quote
 from scalegan.cluster import profiles as profiles
 from scalegan.cluster.elastic import usable_ranks
 from scalegan.cluster.profiles import Profile
-from scalegan.cluster.sweep import expand
+from scalegan.cluster.sweep import expand, varying_keys
 from scalegan.config import loading
 from scalegan.config.help import describe_keys, help_text
 from scalegan.errors import RecipeError, UserError
@@ -60,6 +61,9 @@ def main(arguments: list[str]) -> int:
 def _submit_training(request: Request) -> int:
     loaded = [loading.load(run) for run in expand(request.rest)]
     planned = [replace(recipe, run_dir=str(Path(recipe.run_dir).resolve())) for recipe in loaded]
+    if len(planned) > 1:
+        print(f"a sweep of {len(planned)} runs: {' and '.join(varying_keys(request.rest))} var"
+              f"{'y' if len(varying_keys(request.rest)) > 1 else 'ies'}")
     fewest, most = _nodes(request.own.get("nodes", "1"))
     per_node = _count("gpus_per_node", request.own.get("gpus_per_node", "1"))
     if request.profile.executor != "slurm" and most > 1:

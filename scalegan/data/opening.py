@@ -45,6 +45,11 @@ class Source:
     conditions: Tensor | None
     flips_with: str
 
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the classes or attributes that condition the model; empty without labels."""
+        return self.records.reader.manifest.labels.names if self.spec.num_classes else ()
+
     def open(self, lanes: range, position: int, pin: bool) -> Stream | FfcvStream:
         """Batches from `position` on. FFCV's compiled code decodes in threads, the other backends in processes."""
         kind = FfcvStream if isinstance(self.records.reader, FfcvReader) else Stream

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from scalegan.engines.ranks import Ranks
-from scalegan.errors import UserError
+from scalegan.errors import UsageError, UserError
 from scalegan.metrics import cache, figures, kernel, manifold, neighbours, path_length, ssim
 from scalegan.metrics.extractors.base import Extractor
 from scalegan.metrics.features import SetFeatures, chosen, collect
@@ -69,7 +69,7 @@ def parse(names: str | tuple[str, ...]) -> tuple[str, ...]:
     asked = [_ALIASES.get(name, name) for name in asked]
     for name in asked:
         if name not in METRICS:
-            raise UserError(f"there is no metric '{name}'; choose from {', '.join(METRICS)}")
+            raise UsageError(f"there is no metric '{name}'; choose from {', '.join(METRICS)}")
     return tuple(dict.fromkeys(asked))
 
 
@@ -123,12 +123,13 @@ def real_features(reals: Images, extractor: Extractor, settings: Settings, ranks
 def _check(fakes: Images | Samples, reals: Images | None, count: int, settings: Settings) -> None:
     asked = set(settings.metrics)
     if reals is None and settings.need_reals:
-        raise UserError(f"{', '.join(sorted(asked - set(WITHOUT_REALS)) or ['--nearest'])} needs real images; "
+        raise UsageError(f"{', '.join(sorted(asked - set(WITHOUT_REALS)) or ['--nearest'])} needs real images; "
                         "name them with --data")
     if "ppl" in asked and not (isinstance(fakes, Samples) and fakes.style_based):
-        raise UserError(f"ppl is defined for style-based generators, which {fakes.name} is not; leave it out")
+        raise UsageError(f"ppl is defined for style-based generators, which {fakes.name} is not; leave it out")
     if "ms_ssim" in asked and min(fakes.shape[1:]) < 11:
-        raise UserError(f"ms_ssim needs images of 11 px or more, not {fakes.shape[2]} x {fakes.shape[1]}; leave it out")
+        raise UsageError(f"ms_ssim needs images of 11 px or more, not {fakes.shape[2]} x {fakes.shape[1]}; leave it "
+                         "out")
     least = max(2, manifold.PRC_NEIGHBOURS + 1 if "prc" in asked else 0, SPLITS if "is" in asked else 0,
                 manifold.PRDC_NEIGHBOURS + 1 if "prdc" in asked else 0)
     for what, many in (("samples", count), ("real images", least if reals is None else len(reals))):
@@ -141,7 +142,8 @@ def _result(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images | None
     """The part of the result that comes from features; computed on rank 0."""
     asked = settings.metrics
     if "is" in asked and of_fakes.logits is None:
-        raise UserError(f"the inception score needs class scores, which {extractor.name} does not have; leave out 'is'")
+        raise UsageError(f"the inception score needs class scores, which {extractor.name} does not have; leave out "
+                         "'is'")
     on_device = [one if one is None else _moved(one, extractor.device) for one in (of_fakes, of_reals)]
     found = figures.of_features(asked, *on_device, settings.kid_subset)
     result: dict[str, Any] = {
@@ -179,7 +181,7 @@ def _by_class(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images, of_
     def classes(source: Images | Samples, numbers: np.ndarray) -> np.ndarray:
         table = source.classes_of(numbers)
         if table is None:
-            raise UserError(f"class_fid needs classes, but {source.name} has none; leave it out")
+            raise UsageError(f"class_fid needs classes, but {source.name} has none; leave it out")
         return table
 
     found = figures.by_class(of_fakes, classes(fakes, of_fakes.numbers), of_reals, classes(reals, of_reals.numbers))

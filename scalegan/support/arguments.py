@@ -106,13 +106,15 @@ def names(text: str) -> list[str]:
     return found
 
 
-def label_numbers(option: str, asked: Sequence[str], count: int, known: Sequence[str], model: object) -> list[int]:
+def label_numbers(option: str, asked: Sequence[str], count: int, known: Sequence[str], model: object,
+                  kind: str = "classes") -> list[int]:
     """The numbers of classes or attributes that are asked for by number or range, or by name.
 
     Args:
         option: how errors call what was asked for.
         count: of the labels that the model knows.
         known: their names, in order; empty if the model does not say.
+        model, kind: what errors call the model and its labels.
 
     Raises:
         UsageError: for one that there is not.
@@ -125,20 +127,24 @@ def label_numbers(option: str, asked: Sequence[str], count: int, known: Sequence
             chosen = range(known.index(name), known.index(name) + 1)
         if not chosen or chosen[-1] >= count:
             shown = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "")
-            raise UsageError(f"{option} {name}: {model} knows 0 to {count - 1}"
-                             + (f" ({shown})" if known else "" if match else ", and no names")
+            raise UsageError(f"{option} {name}: the {kind} of {model} are 0 to {count - 1}"
+                             + (f" ({shown})" if known else "" if match else "; it does not say their names")
                              + did_you_mean(name, known))
         numbers += chosen
     return numbers
 
 
-def file_named(*suffixes: str) -> Callable[[str], Path]:
-    """Type of a file to write, of one of these suffixes: the formats that the verb has."""
+def file_named(option: str, *formats: str) -> Callable[[str], Path]:
+    """Type of a file to write, in one of the formats that the verb has, such as ".gif for an animation".
+
+    The type raises UsageError, which argparse lets through.
+    """
     def parse(text: str) -> Path:
         path = Path(text)
-        if path.suffix.lower() not in suffixes or path.is_dir():
-            raise ArgumentTypeError(f"'{text}' is not the name of a {' or '.join(suffixes)} file, which is what this "
-                                    "verb writes")
+        if path.suffix.lower() not in {each.split()[0] for each in formats}:
+            raise UsageError(f"{option} {text}: use {' or '.join(formats)}; no other format is written")
+        if path.is_dir():
+            raise UsageError(f"{option} {text} is a folder; name a file in it")
         return path
     return parse
 

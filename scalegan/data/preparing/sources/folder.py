@@ -8,7 +8,7 @@ import numpy as np
 from scalegan.data.manifest import LabelSchema
 from scalegan.data.preparing.sources.base import Listed
 from scalegan.data.preparing.sources.stores import Store, image_files, natural, open_store
-from scalegan.errors import UserError
+from scalegan.errors import UsageError, UserError
 
 
 def open_folder(path: Path, labels: str = "auto") -> Listed:
@@ -18,7 +18,7 @@ def open_folder(path: Path, labels: str = "auto") -> Listed:
         labels: `auto` (class if there are sub-folders), `class` or `none`.
     """
     if labels not in ("auto", "class", "none"):
-        raise UserError(f"--labels {labels}: a folder has classes (its sub-folders) or none")
+        raise UsageError(f"--labels {labels}: a folder has classes (its sub-folders) or none")
     store = open_store(path)
     files = image_files(store)
     if not files:
