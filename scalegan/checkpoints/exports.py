@@ -242,8 +242,8 @@ def _reconstructed(path: Path, metadata: Mapping[str, Any], player: str, module:
         raise UserError(f"{path} has no power-function averages to reconstruct one from; train with "
                         "power_ema.every_images=N")
     if not 0 < sigma_rel < power_ema.LONGEST:
-        raise UsageError(f"sigma_rel={sigma_rel} is out of range; choose a value between 0 and {power_ema.LONGEST:.3f}, "
-                        f"preferably near the run's {lengths[0]} and {lengths[1]}")
+        raise UsageError(f"sigma_rel={sigma_rel} is out of range; choose a value between 0 and "
+                         f"{power_ema.LONGEST:.3f}, preferably near the run's {lengths[0]} and {lengths[1]}")
     prefix, run = prefix_of("", player, first)[1:], path.resolve().parent.parent
     averages = {sigma: _group(path, prefix_of(power_group(sigma), player, first), player) for sigma in lengths}
     newest_ones = {sigma: {f"{prefix}{name}": found[f"{player}/{name}"] for name, _ in module.named_parameters()}
@@ -273,7 +273,8 @@ def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
                                  images=about["images"], seed=about.get("seed", 0))
         return described_as, {f"G/{name}": tensor for name, tensor in weights.items()}
     except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
-        raise UserError(f"{path} is not a generator that `scalegan export` wrote ({error})") from error
+        raise UserError(f"{path} is not a generator that `scalegan export` wrote ({error}); for other "
+                        "implementations' checkpoints there is `scalegan convert`") from error
 
 
 # What a recipe needs besides a model, for networks that come without one.

@@ -16,10 +16,10 @@ _OUTSIDE_BRACKETS = re.compile(r",(?![^\[{]*[\]}])")
 def expand(arguments: list[str]) -> list[list[str]]:
     """The arguments of each run: a single list if nothing varies.
 
-    A value varies if it has commas outside brackets or is a range of two whole numbers. Two kinds of keys differ: texts,
-    such as paths, never vary, as they may have commas themselves; and lists vary only with brackets around each, as in
-    `eval.metrics=[fid],[kid]`, for `fid,kid` is one list. The runs of a sweep are sub-folders of run_dir, or of
-    runs/<recipes>-sweep, with names such as `recipe=a,seed=0`.
+    A value varies if it has commas outside brackets or is a range of two whole numbers. Two kinds of keys differ:
+    texts, such as paths, never vary, as they may have commas themselves; and lists vary only with brackets around
+    each, as in `eval.metrics=[fid],[kid]`, for `fid,kid` is one list. The runs of a sweep are sub-folders of run_dir,
+    or of runs/<recipes>-sweep, with names such as `recipe=a,seed=0`.
     """
     choices, varying = _choices(arguments), varying_keys(arguments)
     if not varying:
@@ -31,7 +31,8 @@ def expand(arguments: list[str]) -> list[list[str]]:
     for values in product(*choices.values()):
         run = dict(zip(choices, values))
         name = ",".join(f"{key}={Path(run[key]).stem if key == 'recipe' else run[key]}" for key in varying)
-        runs.append([*others, *(f"{key}={value}" for key, value in run.items()), f"run_dir={folder / name.replace('/', '_')}"])
+        runs.append([*others, *(f"{key}={value}" for key, value in run.items()),
+                     f"run_dir={folder / name.replace('/', '_')}"])
     return runs
 
 

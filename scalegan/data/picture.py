@@ -7,6 +7,10 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from scalegan.data.silence import silence_decoders
+
+silence_decoders()
+
 FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC, "box": Image.Resampling.BOX}
 CROPS = ("center", "celeba178", "celeba108", "none")
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")    # none that runs other programs, as EPS does
@@ -70,7 +74,8 @@ def _with_pillow(data: bytes) -> np.ndarray:
         raise ValueError(f"it is not one of {', '.join(_FORMATS)}") from None
     _check_size(picture.height, picture.width)
     if picture.mode.startswith(("I", "F")):
-        raise ValueError(f"it has more than 8 bits per channel (mode {picture.mode}); convert it first")
+        raise ValueError(f"it has more than 8 bits per channel (mode {picture.mode}); convert it to 8 bits first, for "
+                         "example with ImageMagick: magick IN -depth 8 OUT.png")
     picture = ImageOps.exif_transpose(picture)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
