@@ -11,7 +11,7 @@ def of_class(name: str) -> str:
     if "tflib" in name or name.startswith("tensorflow"):
         return ("it is a TensorFlow network, as StyleGAN and StyleGAN2 were first published; convert it with `python "
                 "legacy.py --source=FILE.pkl --dest=OUT.pkl` of NVlabs/stylegan2-ada-pytorch, and then OUT.pkl")
-    return (f"it holds a {name}, and objects are code that is not run; where that code is, load the file and save the "
+    return (f"it asks for {name}, and code in a file is not run; where that code is, load the file and save the "
             "generator's tensors alone, with torch.save(generator.state_dict(), 'generator.pth')")
 
 
