@@ -30,12 +30,18 @@ def runs_of(folder: Path) -> list[Path]:
 
 
 def named_runs(given: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """The runs that a command line names, and a line for each path that is none."""
+    """The runs that a command line names, and a line for each path that is none.
+
+    Raises:
+        UserError: if there is no other path.
+    """
     runs, problems = [], []
     for path in without_jobs(given):
         try:
             runs += runs_of(path)
         except UserError as error:
+            if len(given) == 1:
+                raise
             problems.append(str(error))
     return list(dict.fromkeys(runs)), problems
 

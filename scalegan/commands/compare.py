@@ -28,7 +28,8 @@ def main(arguments: list[str]) -> int:
         except UserError as error:
             problems.append(str(error))
     if not runs:
-        return report(problems)
+        report(problems[1:])
+        raise UserError(problems[0])
     beside, refused = comparable_evaluations(runs)
     for line in refused.values():
         print(f"not side by side: {line}", file=sys.stderr)

@@ -7,6 +7,7 @@ import pytest
 
 from scalegan.cluster.records import Job, job_folder, write_job
 from scalegan.commands import compare, status, stop
+from scalegan.errors import UserError
 
 CONFIG = "total_images: 64\nrun_dir: x\n"
 
@@ -59,7 +60,7 @@ def test_the_others_as_json(sweep: Path, capsys: pytest.CaptureFixture) -> None:
     assert [json.loads(line)["run"][-6:] for line in capsys.readouterr().out.splitlines()] == ["seed=0", "seed=2"]
 
 
-def test_nothing_else_is_named(sweep: Path, capsys: pytest.CaptureFixture) -> None:
-    assert status.main([str(sweep / "job")]) == 1
-    said = capsys.readouterr()
-    assert said.out == "" and said.err.count("\n") == 1 and "contains none" in said.err
+@pytest.mark.parametrize("verb", [status, stop], ids=["status", "stop"])
+def test_nothing_else_is_named(verb: object, sweep: Path) -> None:
+    with pytest.raises(UserError, match="contains none"):
+        verb.main([str(sweep / "job")])

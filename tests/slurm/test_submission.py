@@ -52,7 +52,8 @@ def test_no_list_and_no_text_varies_without_brackets() -> None:
         if default[:1] in "[(" and default:
             assert varying_keys([f"{key}=1,2"]) == [] and varying_keys([f"{key}=[1],[2]"]) == [key], key
     assert {key for key, _, _ in describe_keys() if key.endswith("path") and varying_keys([f"{key}=1,2"])} == set()
-    varying = {"batch_size": "1,2", "engine.compile": "true,false", "data.labels": "none,class", "emas.x.ramp_up": "0,1"}
+    varying = {"batch_size": "1,2", "engine.compile": "true,false", "data.labels": "none,class",
+               "emas.x.ramp_up": "0,1", "optimizer.D.lr": "1e-4,2e-4", "game.penalties.r1.gamma": "1,2"}
     assert varying_keys([f"{key}={value}" for key, value in varying.items()]) == list(varying)
 
 
