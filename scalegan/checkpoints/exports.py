@@ -29,7 +29,6 @@ from scalegan.games.sampling import one_batch_at_a_time
 from scalegan.randomness import Draws
 from scalegan.support.files import replacing
 from scalegan.support.names import did_you_mean
-from scalegan.support.reading import checked, or_none
 
 _KEY = "scalegan"
 _LIVE = ".live"
@@ -145,7 +144,7 @@ def save(networks: Mapping[str, nn.Module] | nn.Module, path: Path) -> None:
     first = next(iter(networks.values())).about
     weights = {f"{part}/{name}": tensor.contiguous() for network in networks.values()
                for part, module in network.parts.items() for name, tensor in module.state_dict().items()}
-    kept = ("format", "recipe", "specs", "names", "target", "averaged", "images", "seed", "sigma_rel")
+    kept = ("format", "recipe", "specs", "target", "averaged", "images", "seed", "sigma_rel")
     header = {key: first[key] for key in kept if key in first}
     header |= {"default": first["default"] if first["default"] in networks else next(iter(networks)),
                "networks": {name: network.about["export"] for name, network in networks.items()}}
@@ -286,13 +285,6 @@ def of_model(generator: nn.Module, model: Mapping[str, Any], spec: Spec, images:
     about = described(completed({**_MINIMAL_RECIPE, "model": dict(model)}), {REAL: spec}, game_of("gan"), images=images,
                       seed=0)
     return attach(generator, {"G": generator}, about, "G")
-
-
-def label_names(network: nn.Module) -> list[str]:
-    """Names of the classes or attributes that condition a loaded network; empty if its file does not say."""
-    about = network.about
-    names = or_none(lambda: checked(about.get("names", {}), "names", dict[str, list[str]])) or {}
-    return names.get(about["target"] or next(iter(about["specs"])), [])
 
 
 @torch.no_grad()

@@ -72,7 +72,6 @@ def _label(generator: "nn.Module", options: argparse.Namespace) -> "Tensor | Non
     """The label of every image, in the form that the generator takes."""
     import torch
 
-    from scalegan.checkpoints.exports import label_names
     from scalegan.data.spec import Spec
 
     spec = Spec.of(generator.about["spec"])
@@ -81,7 +80,7 @@ def _label(generator: "nn.Module", options: argparse.Namespace) -> "Tensor | Non
             raise UsageError(f"{options.run} is unconditional; leave out --class")
         return None
     asked = [] if options.label is None else [options.label]
-    chosen = label_numbers("--class", asked, spec.num_classes, label_names(generator), options.run,
+    chosen = label_numbers("--class", asked, spec.num_classes, spec.label_names, options.run,
                            "attributes" if spec.multilabel else "classes")
     if not spec.multilabel:
         return torch.tensor(chosen[:1] or [0])

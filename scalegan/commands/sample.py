@@ -81,7 +81,6 @@ def _labels(options: argparse.Namespace, generator: "nn.Module") -> tuple[int, C
     """The grid's columns, and a function from places among the seeds to labels."""
     import torch
 
-    from scalegan.checkpoints.exports import label_names
     from scalegan.data.spec import Spec
 
     spec = Spec.of(generator.about["spec"])
@@ -91,7 +90,7 @@ def _labels(options: argparse.Namespace, generator: "nn.Module") -> tuple[int, C
         if options.classes:
             raise UsageError(f"{options.run} is unconditional; leave out --classes")
         return columns, lambda places: None
-    chosen = label_numbers("--classes", options.classes or [], count, label_names(generator), options.run,
+    chosen = label_numbers("--classes", options.classes or [], count, spec.label_names, options.run,
                            "attributes" if spec.multilabel else "classes")
     if spec.multilabel:
         attributes = torch.zeros(count)

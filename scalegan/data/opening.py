@@ -45,11 +45,6 @@ class Source:
     conditions: Tensor | None
     flips_with: str
 
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """Names of the classes or attributes that condition the model; empty without labels."""
-        return self.records.reader.manifest.labels.names if self.spec.num_classes else ()
-
     def open(self, lanes: range, position: int, pin: bool) -> Stream | FfcvStream:
         """Batches from `position` on. FFCV's compiled code decodes in threads, the other backends in processes."""
         kind = FfcvStream if isinstance(self.records.reader, FfcvReader) else Stream
@@ -117,7 +112,7 @@ def _open(data: Data, key: str, seed: int) -> tuple[RecordReader, Spec, str, Ten
     if data.labels != "none":
         conditions = torch.from_numpy(reader.index.labels)
         kind = "classes" if data.labels == "class" else "attributes"
-        spec = Spec("image", shape, **{kind: len(manifest.labels.names)})
+        spec = Spec("image", shape, **{kind: len(manifest.labels.names)}, label_names=manifest.labels.names)
         _check_labels(f"{key}.path={data.path}", conditions, spec, manifest.records)
     check_content(data.path, manifest, reader.index)
     return reader, spec, manifest.content, conditions

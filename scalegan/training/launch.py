@@ -118,8 +118,7 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
     config = _identified(recipe, game, sources)
     records = environment.record(ranks, micro_batch, precision, recipe.engine)
     checkpoints = Checkpoints(folder / "checkpoints", ranks, recipe.checkpoint.keep)
-    names = {name: list(source.label_names) for name, source in sources.items() if source.label_names}
-    networks = described(config, specs, game, names=names)
+    networks = described(config, specs, game)
     networks.pop("recipe")
     run = Run(recipe, folder, ranks, game, of_players, engine, averages, loader, open_streams, checkpoints,
               {"recipe": config, "environment": records, "networks": networks}, painter.samples, lock,

@@ -122,9 +122,8 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("faces") / "faces.safetensors"
     generator = dcgan.Generator(16, 3, 4, 8, num_classes=3, multilabel=True)
     model = {"name": "dcgan", "width": 4, "latent_dim": 8}
-    network = exports.of_model(generator, model, Spec("image", (3, 16, 16), attributes=3), 0)
-    network.about["names"] = {"real": ["Bald", "Smiling", "Young, or so"]}
-    exports.save(network, path)
+    spec = Spec("image", (3, 16, 16), attributes=3, label_names=("Bald", "Smiling", "Young, or so"))
+    exports.save(exports.of_model(generator, model, spec, 0), path)
     return path
 
 
