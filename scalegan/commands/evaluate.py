@@ -137,13 +137,20 @@ def _run_of(source: Path) -> Path | None:
 def _own_recipe(source: str, ranks):
     """The recipe of a run or checkpoint, after making its evaluation sets; None for an export."""
     from scalegan.checkpoints import exports, store
+    from scalegan.config.game import streams_of
     from scalegan.config.loading import parse, plain
-    from scalegan.training.build import make_evaluation_sets
+    from scalegan.errors import UserError
+    from scalegan.training.build import evaluation_path, make_evaluation_sets
 
     if Path(source).is_file():
         return None
     tree = ranks.share(store.metadata_of(exports.newest(Path(source)))["recipe"] if ranks.first else None)
     recipe = parse(plain(tree), source)
+    for stream in streams_of(recipe):
+        path = evaluation_path(recipe, stream)
+        if "$" in path or path.startswith("~"):
+            raise UserError(f"{source} was trained or evaluated on {path}, and nothing in a checkpoint is expanded, as "
+                            "it may be someone else's; name the images by --data")
     make_evaluation_sets(recipe, ranks)
     return recipe
 

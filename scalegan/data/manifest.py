@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save
 
 from scalegan.errors import UserError
 from scalegan.support.files import write_whole
+from scalegan.support.reading import read_bytes, regular
 
 VERSION = 1
 
@@ -77,7 +78,7 @@ class Index:
     def load(cls, path: Path) -> "Index":
         """Raises UserError if the file is missing or damaged."""
         try:
-            index = cls(**load_file(path))
+            index = cls(**load_file(regular(path)))
         except (OSError, SafetensorError, TypeError) as error:
             raise UserError(f"cannot read {path}: {error}; write the shards again with `scalegan prepare`") from error
         for name, column in vars(index).items():
@@ -116,7 +117,7 @@ class Manifest:
         """Raises UserError if it is missing, damaged or of another version."""
         path = folder / "manifest.json"
         try:
-            tree = json.loads(path.read_bytes())
+            tree = json.loads(read_bytes(path))
             if tree["version"] != VERSION:
                 raise UserError(f"{path} has version {tree['version']!r}, not {VERSION}; prepare the data again")
             return TypeAdapter(cls).validate_python(tree)

@@ -110,8 +110,8 @@ def evaluate(fakes: Images | Samples, reals: Images | None, extractor: Extractor
 def real_features(reals: Images, extractor: Extractor, settings: Settings, ranks: Ranks, show: bool) -> SetFeatures:
     """The real set's features, from the cache if possible; complete on rank 0 only."""
     numbers = chosen(len(reals), settings.num_reals, "reals")
-    path = cache.path_of(reals.content, extractor, len(numbers))
-    found = cache.read(path, settings.keep) if ranks.first else None
+    path = cache.path_of(reals.content, extractor, len(numbers)) if ranks.first else None
+    found = cache.read(path, settings.keep)
     if ranks.share(found is not None):
         return found or SetFeatures(Moments(0))
     with _bar("real images", len(numbers), ranks, show) as bar:

@@ -20,6 +20,7 @@ from scalegan.data.preparing.sources.base import Entry, Label, Picture, Source, 
 from scalegan.data.preparing.verify import damage_of_shard
 from scalegan.errors import UserError
 from scalegan.support.files import write_whole
+from scalegan.support.reading import DamagedFile, regular
 
 WORK = ".prepare"
 _REPORT_EVERY = 32
@@ -59,11 +60,11 @@ class Outcome:
     def load(cls, path: Path) -> "Outcome | None":
         """None if the file is missing or damaged, or from before colours were converted."""
         try:
-            with safe_open(path, "numpy") as file:
+            with safe_open(regular(path), "numpy") as file:
                 facts = json.loads(file.metadata()["outcome"])
                 counts = facts["enlarged"], facts["converted"]
                 index = Index(**{name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, DamagedFile):
             return None
         return cls(Shard(**facts["shard"]), index, [Rejected(*r) for r in facts["rejected"]], *counts)
 

@@ -11,6 +11,7 @@ from scalegan.data.preparing.sources.base import Listed
 from scalegan.data.preparing.sources.stores import Store, open_store
 from scalegan.data.preparing.sources.survey import survey
 from scalegan.errors import UsageError, UserError
+from scalegan.support.reading import read_bytes
 
 ATTRIBUTES, IDENTITIES, PARTITION = "list_attr_celeba.txt", "identity_CelebA.txt", "list_eval_partition.txt"
 SPLITS = {"train": 0, "val": 1, "test": 2}
@@ -98,7 +99,7 @@ class _Annotations:
             for folder in (self.path, *self.path.parents[:2]):
                 for place in (folder / name, folder / "Anno" / name, folder / "Eval" / name):
                     if place.is_file():
-                        return _decoded(place.read_bytes, str(place))
+                        return _decoded(partial(read_bytes, place), str(place))
         return None
 
     def rows_of(self, files: list[str], rows: dict[str, np.ndarray | int], origin: str) -> np.ndarray:
