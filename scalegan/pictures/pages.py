@@ -1,18 +1,17 @@
 """A page that compares runs: their recipes, evaluations, curves and last samples."""
 
 import base64
-import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from scalegan.errors import UserError
 from scalegan.metrics import results
 from scalegan.pictures import charts
+from scalegan.support.reading import read_bytes, read_json_lines, read_yaml
 
 # In every report, but not a figure to compare between runs.
 _NOT_CURVES = {"images", "seconds"}
@@ -40,26 +39,26 @@ def read(path: Path, name: str) -> Seen:
     if not (path / "config.yaml").is_file():
         raise UserError(f"{path} is not a run folder: it has no config.yaml")
     newest = max(path.glob("config*.yaml"), key=_first_images)
-    pictures = sorted((path / "samples").glob("*.png"))
-    return Seen(name, OmegaConf.to_container(OmegaConf.load(newest)), _reports(path / "metrics.jsonl"),
-                results.read(path), pictures[-1] if pictures else None)
+    pictures = sorted(p for p in (path / "samples").glob("*.png") if re.fullmatch("[0-9]{1,15}", p.stem))
+    return Seen(name, read_yaml(newest), _reports(path / "metrics.jsonl"), results.read(path),
+                pictures[-1] if pictures else None)
 
 
 def _first_images(path: Path) -> int:
     """The images from which on a config.<images>.yaml applies; -1 for config.yaml."""
     part = path.name.split(".")[1]
-    return int(part) if part.isdigit() else -1
+    return int(part) if re.fullmatch("[0-9]{1,15}", part) else -1
 
 
 def _reports(path: Path) -> list[dict[str, float]]:
-    """The complete lines of metrics.jsonl; while a run is writing, the last one may be incomplete."""
-    rows = []
-    for line in path.read_text().splitlines() if path.is_file() else ():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return [row for row in rows if "images" in row]
+    """The figures in the complete lines of metrics.jsonl; while a run is writing, the last one may be incomplete."""
+    rows = [{key: value for key, value in row.items() if _is_number(value)} for row in read_json_lines(path)]
+    return [row for row in rows if type(row.get("images")) is int and row["images"] >= 0]
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number that can be drawn; integers may be too large for that."""
+    return isinstance(value, float) or (type(value) is int and abs(value) < 10**15)
 
 
 def comparable_evaluations(runs: Sequence[Seen]) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
@@ -138,7 +137,7 @@ def _pictures(runs: Sequence[Seen]) -> str:
     figures = []
     for run in runs:
         if run.picture:
-            data = base64.b64encode(run.picture.read_bytes()).decode()
+            data = base64.b64encode(read_bytes(run.picture)).decode()
             figures.append(f"<figure><figcaption>{escape(run.name)}, {int(run.picture.stem):,} images</figcaption>"
                            f'<img alt="samples of {escape(run.name)}" src="data:image/png;base64,{data}"></figure>')
     return f'<h2>Samples</h2><div class="flow">{"".join(figures)}</div>' if figures else ""

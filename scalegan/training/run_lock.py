@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from scalegan.errors import UserError
+from scalegan.support.reading import or_none, read_text
 
 _PATIENCE_SECONDS = 10.0  # a killed predecessor may take a while to exit
 _RENEWAL_SECONDS = 4.0
@@ -32,7 +33,7 @@ class RunLock:
         self._owner = f"process {os.getpid()} on {socket.gethostname()}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = (folder / ".lock").open("a+")
+            self._file = (folder / ".lock").open("a+", errors="replace")
         except OSError as error:
             raise UserError(f"cannot write to the run folder {folder}: {error.strerror}") from error
         locks = self._lock(folder)
@@ -63,7 +64,7 @@ class RunLock:
                     return False
             if time.monotonic() > until:
                 self._file.seek(0)
-                self._refuse(folder, self._file.read().strip() or "another process")
+                self._refuse(folder, self._file.read(200).strip() or "another process")
             time.sleep(0.2)
 
     def _watch_lease(self, folder: Path, last: str) -> None:
@@ -78,10 +79,7 @@ class RunLock:
         raise UserError(f"the run folder {folder} is in use by {owner}; stop it first, or choose another run_dir")
 
     def _read(self) -> str:
-        try:
-            return self._lease.read_text()
-        except OSError:
-            return ""
+        return or_none(lambda: read_text(self._lease, 1000)) or ""
 
     def _renew(self, count: int) -> None:
         self._lease.write_text(f"{self._owner}, {count}")
