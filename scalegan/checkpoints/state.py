@@ -171,7 +171,10 @@ class Line:
 
     def follows(self, other: "Line", images: int) -> bool:
         """Whether this line left the checkpoint of `other` at `images` because `resume` named it."""
-        return any(f.resume is not None and (f.branch, f.images) == (other.branch, images) for f in self.forks)
+        # A checkpoint is saved once more when an evaluation that was due at it is made up for: then with its last fork
+        # at its own images, where it still is the checkpoint that was named.
+        points = {(other.branch, images), *((f.branch, images) for f in other.forks if f.images == images)}
+        return any(f.resume is not None and (f.branch, f.images) in points for f in self.forks)
 
     def resumed(self, path: str) -> bool:
         """Whether some checkpoint of this line was named in `resume` by this path."""

@@ -176,8 +176,8 @@ def discard(path: Path) -> None:
 
 
 def verify(path: Path) -> str | None:
-    """Checks every file's size and SHA-256 against COMPLETE, the state against its schema, and the folder's name
-    against the state; returns what is wrong, or None."""
+    """Checks every file's size and SHA-256 against COMPLETE, the state against its schema, that tensors are whole, and
+    the folder's name against the state; returns what is wrong, or None."""
     damage = seal.broken(path)
     if damage:
         return damage
@@ -186,6 +186,7 @@ def verify(path: Path) -> str | None:
         if _is_of_newer_format(state):
             return None     # not damaged: `metadata_of` says what to do
         checked(state, STATE, State)
+        shards.contents(path)
         listed = {name for name in seal.listed(path) if seal.is_shard(name)}
     except (OSError, DamagedFile) as error:
         return str(error)
@@ -195,13 +196,6 @@ def verify(path: Path) -> str | None:
     if named is not None and named != state["images"]:
         return f"its name says {named:,} images, but its {STATE} {state['images']:,}: it was renamed"
     return None
-
-
-def check(path: Path) -> None:
-    """Raises UserError for a checkpoint that is damaged; see `verify`."""
-    damage = verify(path)
-    if damage:
-        raise UserError(f"{path} is damaged: {damage}; name another checkpoint")
 
 
 def metadata_of(path: Path) -> dict[str, Any]:

@@ -35,12 +35,12 @@ class _Data(TypedDict):
 class _Result(TypedDict):
     """A line of evaluations.jsonl."""
 
-    metrics: dict[str, _Figure]
-    extractor: _Extractor
-    resize: StrictStr
-    data: _Data | None
-    num_samples: _Count
-    constants: dict[str, Any]
+    metrics: dict[str, _Figure | dict[str, _Figure]]
+    extractor: NotRequired[_Extractor]
+    resize: NotRequired[StrictStr]
+    data: NotRequired[_Data | None]
+    num_samples: NotRequired[_Count]
+    constants: NotRequired[dict[str, Any]]
     images: NotRequired[_Count]
     ema: NotRequired[StrictStr | None]
     in_training: NotRequired[StrictBool]
@@ -70,6 +70,11 @@ def comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
         if a["constants"][key] != b["constants"][key]:
             return differs(f"the constants of {key}", a["constants"][key], b["constants"][key])
     return None
+
+
+def can_be_compared(result: Mapping[str, Any]) -> bool:
+    """Whether a result says all that `comparable` needs to know."""
+    return {"extractor", "resize", "data", "num_samples", "constants"} <= result.keys()
 
 
 def better(name: str, value: float, than: float | None) -> bool:

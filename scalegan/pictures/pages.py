@@ -67,7 +67,7 @@ def comparable_evaluations(runs: Sequence[Seen]) -> tuple[dict[int, dict[str, An
     refused: dict[int, str] = {}
     for number, run in enumerate(runs):
         first = next(iter(chosen.items()), None)
-        for result in reversed(run.evaluations):
+        for result in filter(results.can_be_compared, reversed(run.evaluations)):
             reason = first and results.comparable(first[1], result)
             if reason is None:
                 chosen[number] = result
@@ -127,7 +127,7 @@ def _evaluations(runs: Sequence[Seen], chosen: dict[int, dict[str, Any]], refuse
     rows += [[key, *(_figure(found.get(key)) for found in figures)] for key in keys]
     one = next(iter(chosen.values()))
     note = (f"{one['extractor']['name']}, resize {one['resize']}, {one['num_samples']:,} samples against "
-            f"{one['data']['path']}")
+            f"{one['data']['path'] if one['data'] else 'no data'}")
     table = _table("Evaluations", ["", *(escape(run.name) for run in shown)], rows)
     lines = "".join(f'<p class="refused">Not side by side: {escape(line)}</p>' for line in refused.values())
     return f"{table}<p>{escape(note)}</p>{lines}"

@@ -127,7 +127,7 @@ def read_yaml(path: Path, limit: int = 4 * MEGABYTE) -> dict[str, Any]:
         tree = OmegaConf.to_container(OmegaConf.create(text))
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, RecursionError, OverflowError) as error:
         raise DamagedFile(f"{path} is not YAML: {_line(error)}") from error
-    if not isinstance(tree, dict):
+    if not isinstance(tree, dict) or not tree:
         raise DamagedFile(f"{path} has no keys")
     return tree
 

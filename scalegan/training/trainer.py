@@ -36,9 +36,9 @@ def train(run: Run, stop: StopRequest) -> Outcome:
     if log and run.progress.images == 0 and recipe.snapshot.every_images:
         _draw(run, log)
     try:
-        if run.saved:
+        if run.saved or run.progress.images < recipe.total_images:
             _catch_up_evaluation(run, log)
-        elif run.progress.images >= recipe.total_images:
+        else:
             _end_where_it_began(run, log)
         while run.progress.images < recipe.total_images:
             before = run.progress.images
