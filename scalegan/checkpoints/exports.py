@@ -117,9 +117,7 @@ def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None =
     game, exports = game_of(recipe.game.name), {name: _export(about["networks"][name]) for name in chosen}
     parts = {name: _parts(about, export) for name, export in exports.items()}
     of_all = list(dict.fromkeys(chain(*parts.values())))
-    # First without memory: what is described wrongly may be larger than any.
-    with torch.device("meta"):
-        shapes = {part: _player(path, game, recipe, about, part) for part in of_all}
+    shapes = _shapes(path, game, recipe, about, of_all)
     if not path.is_file():
         for part, module in shapes.items():
             weights |= _from_checkpoint(path, metadata, about, part, module, ema, sigma_rel)
@@ -174,6 +172,16 @@ def newest(path: Path) -> Path:
             return candidate
         print(f"scalegan: warning: skipping the damaged checkpoint {candidate}: {damage}", file=sys.stderr)
     raise UserError(f"every checkpoint in {path} is damaged")
+
+
+def _shapes(path: Path, game: type[Game], recipe: Recipe, about: Mapping[str, Any], parts: list[str],
+            ) -> dict[str, nn.Module]:
+    """The players' networks without memory: what a damaged file describes may be larger than any."""
+    try:
+        with torch.device("meta"):
+            return {part: _player(path, game, recipe, about, part) for part in parts}
+    except UserError:       # some game may need values to build its players
+        return {part: _player(path, game, recipe, about, part) for part in parts}
 
 
 def _player(path: Path, game: type[Game], recipe: Recipe, about: Mapping[str, Any], part: str) -> nn.Module:

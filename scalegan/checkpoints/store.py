@@ -40,6 +40,7 @@ warnings.filterwarnings("ignore", module=r"torch\.distributed\.checkpoint.*")
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")
 
 
+_REPLACED = "-replaced"     # behind the name of a checkpoint that is being saved again
 FORMAT = 2      # of checkpoints and exports; 1 had one stream, one averaged network, and did not state its number
 
 
@@ -66,6 +67,8 @@ class Checkpoints:
             for path in folder.iterdir():
                 if path.is_dir() and not path.is_symlink() and not (path / "COMPLETE").is_file():
                     shutil.rmtree(path)
+            for path in folder.glob(f".*{_REPLACED}"):
+                _put_back(path)
 
     def newest(self) -> Path | None:
         """The newest undamaged checkpoint, as rank 0 finds it. Damaged ones are skipped with a warning."""
@@ -128,7 +131,7 @@ class Checkpoints:
     def _commit(self, tensors: Mapping[str, Tensor | Partitioned], temporary: Path, name: str,
                 state: Mapping[str, Any]) -> None:
         """Writes and commits the checkpoint: state, sync, rename, COMPLETE; only then deletes old ones."""
-        final = self.folder / name
+        final, before = self.folder / name, self.folder / f".{name}{_REPLACED}"
         try:
             self._write(tensors, temporary)
             parts = sorted(path.name for path in temporary.iterdir() if seal.is_shard(path.name))
@@ -136,8 +139,8 @@ class Checkpoints:
             files = {path: seal.fingerprint(temporary / path) for path in (*parts, STATE)}
             for path in [*temporary.iterdir(), temporary]:
                 sync(path)
-            if final.exists():
-                discard(final)
+            if final.exists():      # it stays until the new one is complete
+                final.rename(before)
             temporary.rename(final)
             sync(self.folder)
             write_whole(final / "COMPLETE", json.dumps(files, indent=1))
@@ -146,7 +149,11 @@ class Checkpoints:
             shutil.rmtree(temporary, ignore_errors=True)
             if not (final / "COMPLETE").exists():
                 shutil.rmtree(final, ignore_errors=True)
+            if before.exists():
+                _put_back(before)
             raise
+        if before.exists():
+            discard(before)
         self._delete_old(int(name), self._link_best(state.get("best", {})))
 
     def _delete_old(self, images: int, best: set[str]) -> None:
@@ -167,6 +174,15 @@ class Checkpoints:
             link.symlink_to(name)
             link.rename(self.folder / f"best-{metric}")
         return set(names.values())
+
+
+def _put_back(before: Path) -> None:
+    """Ends a replacement that was interrupted: the checkpoint from before goes back unless the new one is complete."""
+    final = before.with_name(before.name.removeprefix(".").removesuffix(_REPLACED))
+    if (final / "COMPLETE").is_file():
+        discard(before)
+    elif not final.exists():
+        before.rename(final)
 
 
 def discard(path: Path) -> None:

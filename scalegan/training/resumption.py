@@ -15,7 +15,6 @@ from scalegan.checkpoints.listing import complete, dangling_links, images_of, se
 from scalegan.checkpoints.state import Line
 from scalegan.config import loading
 from scalegan.errors import RecipeError, UserError
-from scalegan.metrics import results
 from scalegan.training import environment
 from scalegan.training.run import Run
 from scalegan.training.run_folder import check_identity, forget_configs, freeze
@@ -100,6 +99,8 @@ def _follows(newest: Path | None, named: Path) -> bool:
 
 def _abandon(run: Run, named: Path, images: int) -> list[str]:
     """Sets aside what does not lead to the checkpoint named, which is at `images`; says so."""
+    from scalegan.metrics import results  # not imported by runs without evaluations
+
     folder = run.checkpoints.folder
     line = Line.of(named, store.metadata_of(named))
     beside = named.resolve().parent == folder.resolve()
@@ -116,7 +117,7 @@ def _abandon(run: Run, named: Path, images: int) -> list[str]:
     forget_configs(run.folder, images)
     if not names:
         return []
-    return [f"set aside, as they do not lead to {named}: {', '.join(names)}; delete them if you do not need them"]
+    return [f"set aside what does not lead to {named}: {', '.join(names)}; delete it if you do not need it"]
 
 
 def _leads_to(path: Path, line: Line, images: int, beside: bool) -> bool:

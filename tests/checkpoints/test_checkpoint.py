@@ -149,6 +149,31 @@ def test_the_same_images_again_replaces(saved: Checkpoints) -> None:
     assert_equal(store.read(saved.newest()), some_tensors(9))
 
 
+@pytest.mark.parametrize("where", ["000000000200", "COMPLETE"])
+def test_a_save_that_replaces_a_checkpoint_and_is_killed_leaves_the_one_from_before(
+        where: str, saved: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the renames that make the new one."""
+    class Killed(BaseException):
+        pass
+
+    rename = Path.rename
+
+    def dying(self: Path, target: Path) -> Path:
+        if Path(target).name == where and not self.name.endswith("-replaced"):
+            raise Killed
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", dying)
+        patch.setattr(store, "_put_back", lambda path: None)        # a killed process does nothing more
+        patch.setattr(store.shutil, "rmtree", lambda path, **options: None)
+        saved.save(200, some_tensors(9), state(200))
+        assert isinstance(saved._pending.exception(), Killed)
+    again = Checkpoints(saved.folder, ALONE, 2)
+    assert_equal(store.read(again.newest()), some_tensors(2))
+    assert sorted(path.name for path in saved.folder.iterdir()) == ["000000000100", "000000000200"]
+
+
 def lose(tensors: dict[str, torch.Tensor]) -> None:
     del tensors["game/plain"]
 

@@ -134,7 +134,8 @@ DAMAGES = {
         ("recipe", []), ("environment", None), ("scalers", {"D": {"scale": 0.0}}), ("health", {"D": {"skipped": -1}}),
         ("best", {"fid": {"value": 1.0}}), ("good", "yes"), ("networks", {"G": 1}), ("forks", [{}]), ("branch", 3),
         ("shards", ["other.safetensors"]), ("format", "2"))},
-    "no JSON in the sharding": with_sharding(lambda info: "{"), "a list in the sharding": with_sharding(lambda info: "[]"),
+    "no JSON in the sharding": with_sharding(lambda info: "{"),
+    "a list in the sharding": with_sharding(lambda info: "[]"),
     "deep sharding": with_sharding(lambda info: DEEP), "an offset that leaves a gap": offset(10**12),
     "a negative offset": offset(-1), "an offset of text": offset("far"),
 }

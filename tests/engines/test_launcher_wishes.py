@@ -13,7 +13,8 @@ from scalegan.errors import RecipeError
 
 
 @pytest.mark.parametrize("recipe, wish, found", [
-    *((precision, wish, precision) for precision in ("auto", "fp32", "bf16", "fp16") for wish in ("no", "NO", "", None)),
+    *((precision, wish, precision) for precision in ("auto", "fp32", "bf16", "fp16")
+      for wish in ("no", "NO", "", None)),
     ("bf16", "bf16", "bf16"), ("fp16", "fp16", "fp16"), ("auto", "bf16", "bf16"), ("auto", "fp16", "fp16")])
 def test_precisions_that_agree(recipe: str, wish: str | None, found: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if wish is not None:

@@ -19,9 +19,10 @@ from scalegan.training.run_lock import RunLock
 
 DEEP = b"[" * 10_000 + b"]" * 10_000
 HUGE = b'{"images": 1' + b"0" * 4000 + b"}"
-LINES = {"half a line": b'{"images": 6', "a number": b"3\n", "a list": b"[1]\n", "text": b"images\n", "nested": DEEP + b"\n",
-         "not UTF-8": b'{"images": "\xff"}\n', "another type": b'{"images": "many", "event": 3}\n', "null": b"null\n",
-         "a negative number": b'{"images": -5}\n', "NaN": b'{"images": NaN}\n', "a number of 4,000 digits": HUGE + b"\n",
+LINES = {"half a line": b'{"images": 6', "a number": b"3\n", "a list": b"[1]\n", "text": b"images\n",
+         "nested": DEEP + b"\n", "not UTF-8": b'{"images": "\xff"}\n', "null": b"null\n",
+         "another type": b'{"images": "many", "event": 3}\n', "a negative number": b'{"images": -5}\n',
+         "NaN": b'{"images": NaN}\n', "a number of 4,000 digits": HUGE + b"\n",
          "nothing": b"\n", "a field missing": b"{}\n", "zeros": b"\0" * 100 + b"\n"}
 damaged_line = pytest.mark.parametrize("line", LINES.values(), ids=LINES)
 DOCUMENTS = {**LINES, "an empty file": b"", "a field of another type": b'[{"from": 1, "to": "here", "attempt": 1}]'}
