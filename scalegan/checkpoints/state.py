@@ -15,6 +15,7 @@ Count = Annotated[int, Field(strict=True, ge=0, le=10**15)]
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Nothing = Annotated[dict, Field(max_length=0)]
+Metric = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9_]+$")]     # becomes part of a link's name
 Name = Annotated[StrictStr, Field(max_length=200)]
 
 
@@ -123,7 +124,7 @@ class State:
     environment: dict[str, Any]
     scalers: dict[Name, Scale | Nothing] = field(default_factory=dict)
     health: dict[Name, dict[Name, Count]] = field(default_factory=dict)
-    best: dict[Name, Best] = field(default_factory=dict)
+    best: dict[Metric, Best] = field(default_factory=dict)
     good: StrictBool = False
     evaluation_due: StrictBool = False
     format: Annotated[int, Field(strict=True, ge=1)] = 1

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
-from pydantic import Field, StrictStr
+from pydantic import ConfigDict, Field, StrictStr
 from typing_extensions import TypedDict
 
 from scalegan.checkpoints.listing import newest_of
@@ -32,6 +32,8 @@ _Count = Annotated[int, Field(strict=True, ge=0, le=10**15)]
 
 class Event(TypedDict):
     """A line of the history."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")
 
     event: StrictStr
     job: StrictStr

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,8 @@ def _reports(path: Path) -> list[dict[str, float]]:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a value is a number that can be drawn; integers may be too large for that."""
-    return isinstance(value, float) or (type(value) is int and abs(value) < 10**15)
+    """Whether a value is a number that can be drawn; others are too large for that. Charts leave out NaN and inf."""
+    return (type(value) in (int, float) and abs(value) < 1e100) or value in (inf, -inf) or value != value
 
 
 def comparable_evaluations(runs: Sequence[Seen]) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:

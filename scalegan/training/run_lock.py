@@ -36,6 +36,8 @@ class RunLock:
             self._file = (folder / ".lock").open("a+", errors="replace")
         except OSError as error:
             raise UserError(f"cannot write to the run folder {folder}: {error.strerror}") from error
+        if self._lease.exists() and not self._lease.is_file():      # writing to a pipe would wait
+            raise UserError(f"{self._lease} is not a regular file; remove it")
         locks = self._lock(folder)
         last = self._read().partition(",")[0]
         if last and not (locks and last.endswith(f" on {socket.gethostname()}")):

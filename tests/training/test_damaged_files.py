@@ -61,6 +61,15 @@ def test_metrics(line: bytes, run: Path, tmp_path: Path) -> None:
     assert "<svg" in pages.page([seen, seen], {}, {})
 
 
+@pytest.mark.parametrize("value", [1e308, -1e308, float("inf"), 10**400, True, None, [1], {"a": 1}])
+def test_figures_that_cannot_be_drawn(value: object, run: Path) -> None:
+    rows = [{"images": 64, "loss": 1.0, "odd": value}, {"images": 10**400, "loss": 2.0}, {"images": 128, "loss": 3.0}]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    seen = pages.read(run, "run")
+    assert [(row["images"], row["loss"]) for row in seen.reports] == [(64, 1.0), (128, 3.0)]
+    assert "<svg" in pages.page([seen], {}, {})
+
+
 @pytest.mark.parametrize("rate", ["NaN", "Infinity", "0", "-1", '"fast"', "1e999"])
 def test_a_rate_that_is_none(rate: str, run: Path) -> None:
     (run / "metrics.jsonl").write_text('{"images": 64}\n{"images": 128, "images_per_second": ' + rate + "}\n")
@@ -103,6 +112,9 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(name: str, run: Path) -> No
             read(run)
         except UserError as error:
             assert name in str(error)
+    if name == ".lease":
+        with pytest.raises(UserError, match="is not a regular file; remove it"):
+            RunLock(run)
 
 
 @pytest.mark.parametrize("text, says", [
