@@ -20,7 +20,8 @@ EXTRAS = {
     # What loaders are measured beside. From 0.11 on, mosaicml-streaming holds numpy below 2.2; 0.10 takes any.
     "bench": ["litdata>=0.2.70", "mosaicml-streaming>=0.10,<0.11"],
     "dev": ["pytest>=9", "pytest-timeout>=2.4", "pytest-xdist>=3.6", "ruff>=0.6", "mlxtend>=0.23",
-            "clean-fid==0.1.35", "prdc==0.2", "scikit-learn>=1.5"],
+            "clean-fid==0.1.35", "prdc==0.2", "scikit-learn>=1.5",
+            "triton>=3.4; platform_system == 'Linux'"],     # its interpreter; torch for GPUs brings it, for CPUs not
 }
 # FFCV is compiled against libraries that pip cannot install.
 EXTRAS["all-but-ffcv"] = sorted({requirement for name in EXTRAS.keys() - {"ffcv"} for requirement in EXTRAS[name]})
@@ -38,7 +39,7 @@ setup(
     package_dir={"scalegan.recipes": "recipes", "scalegan.slurm_profiles": "slurm/profiles"},
     package_data={"scalegan.recipes": ["*.yaml", "_base/*.yaml"], "scalegan.slurm_profiles": ["*.yaml"]},
     install_requires=[
-        "torch>=2.10", "torchvision", "accelerate>=1.10", "webdataset>=1.0", "safetensors>=0.5", "omegaconf>=2.3",
+        "torch>=2.11", "torchvision", "accelerate>=1.10", "webdataset>=1.0", "safetensors>=0.5", "omegaconf>=2.3",
         "pydantic>=2.10", "numpy>=1.26", "pillow>=10", "simplejpeg>=1.8", "rich>=13", "tensorboard>=2.16",
         "lmdb>=1.4", "fsspec>=2024.2", "isal>=1.7",
     ],

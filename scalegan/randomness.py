@@ -1,54 +1,21 @@
 """Counter-based random draws: every number is a function of (seed, attempt, purpose, global position).
 
 No rank, worker, device or earlier draw enters, so a run can be killed, resumed and moved to another number of
-ranks without changing a sample. The generator is Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy
-as 1, 2, 3", SC 2011), written in integer tensor operations, so that it gives the same integers on every device.
+ranks without changing a sample. The generator is Philox4x32-10, which gives the same integers on every device; see
+`scalegan.kernels.philox`, also for what holds of floating point numbers.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from scalegan.kernels import philox
 from scalegan.support.keys import key_of
 
-_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
-_WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = 0xFFFFFFFF
-# Draws per sample are padded to whole vector registers: log and cos of an element can differ in the last bit
-# between a vectorised loop and its scalar tail, and a sample's place in the batch must not matter.
-_PAD = 32
-
-
-def philox(key: int, positions: Tensor, blocks: int) -> Tensor:
-    """Random 32-bit integers, as int64 [n, 4 * blocks]: row i belongs to `positions[i]` (int64 [n]) alone."""
-    # NumPy starts an operation on the CPU several times faster than torch, and there are 140 small ones.
-    on_cpu = positions.device.type == "cpu"
-    low, high = positions & _LOW, (positions >> 32) & _LOW
-    block = torch.arange(blocks, device=positions.device)
-    if on_cpu:
-        low, high, block = low.numpy(), high.numpy(), block.numpy()
-    none = low[:, None] * 0 + block[None] * 0
-    words = _rounds(key, none + block[None], none + low[:, None], none + high[:, None])
-    if on_cpu:
-        return torch.from_numpy(np.stack(words, axis=-1).reshape(len(positions), 4 * blocks))
-    return torch.stack(words, dim=-1).reshape(len(positions), 4 * blocks)
-
-
-def _rounds(key: int, c0: Any, c2: Any, c3: Any) -> list[Any]:
-    """Ten rounds over counters (c0, 0, c2, c3), int64 arrays or tensors that hold 32 bits each."""
-    c1 = c0 * 0
-    k0, k1 = key & _LOW, key >> 32
-    for _ in range(10):
-        # The product of two 32-bit numbers wraps into int64's sign; shifting and masking gives its halves all the same.
-        p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0, c1, c2, c3 = ((p1 >> 32) & _LOW) ^ c1 ^ k0, p1 & _LOW, ((p0 >> 32) & _LOW) ^ c3 ^ k1, p0 & _LOW
-        k0, k1 = (k0 + _WEYL[0]) & _LOW, (k1 + _WEYL[1]) & _LOW
-    return [c0, c1, c2, c3]
 
 
 @dataclass(frozen=True)
@@ -66,29 +33,27 @@ class Draws:
     purpose: str
     positions: Tensor
 
-    def _bits(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        size = math.prod(shape)
-        padded = -(-max(size, 1) // _PAD) * _PAD
-        return philox(key_of(self.seed, self.attempt, self.purpose, name), self.positions, padded // 4)
-
-    def _shaped(self, values: Tensor, shape: tuple[int, ...]) -> Tensor:
-        return values[:, : math.prod(shape)].reshape(len(self.positions), *shape)
-
     def uniform(self, name: str, *shape: int) -> Tensor:
         """Uniform in [0, 1), float32 [n, *shape]."""
-        return self._shaped((self._bits(name, shape) >> 8).float() * 2.0**-24, shape)
+        return self._drawn("uniform", {name: shape})[name]
 
     def normal(self, name: str, *shape: int) -> Tensor:
-        """Standard normal, float32 [n, *shape] (Box & Muller, 1958)."""
-        u = (self._bits(name, shape).double() + 0.5) * 2.0**-32
-        half = u.shape[1] // 2
-        radius = (u[:, :half].log() * -2).sqrt()
-        angle = u[:, half:] * (2 * math.pi)
-        return self._shaped(torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1).float(), shape)
+        """Standard normal, float32 [n, *shape]."""
+        return self._drawn("normal", {name: shape})[name]
+
+    def normals(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+        """What `normal` gives for each of these names and shapes, in one kernel on a GPU."""
+        return self._drawn("normal", shapes)
 
     def integers(self, name: str, high: int, *shape: int) -> Tensor:
         """Uniform in 0 ... high - 1, int64 [n, *shape]."""
-        return self._shaped((self._bits(name, shape) * high) >> 32, shape)
+        return self._drawn("integers", {name: shape}, high)[name]
+
+    def _drawn(self, kind: str, shapes: Mapping[str, tuple[int, ...]], high: int = 0) -> dict[str, Tensor]:
+        keys = [key_of(self.seed, self.attempt, self.purpose, name) for name in shapes]
+        found = philox.draw(kind, keys, [math.prod(shape) for shape in shapes.values()], self.positions, high)
+        n = len(self.positions)
+        return {name: values.reshape(n, *shape) for (name, shape), values in zip(shapes.items(), found)}
 
     def of(self, part: str) -> "Draws":
         """The same samples' draws of a part of the purpose, which shares no number with it."""

@@ -6,11 +6,12 @@ import math
 import pytest
 import torch
 
-from scalegan.randomness import Draws, parameter_generators, philox
+from scalegan.kernels.philox import words
+from scalegan.randomness import Draws, parameter_generators
 from scalegan.support.keys import key_of
 
-# Random123's kat_vectors for philox4x32-10, as counter, key, result. `philox` fixes the counter's second word to 0, so
-# it can only reproduce the first; all three check the reference below, which checks `philox`.
+# Random123's kat_vectors for philox4x32-10, as counter, key, result. `words` fixes the counter's second word to 0, so
+# it can only reproduce the first; all three check the reference below, which checks `words`.
 ZEROS = [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
 KNOWN = [
     ((0, 0, 0, 0), (0, 0), ZEROS),
@@ -37,14 +38,14 @@ def test_reference_gives_the_published_vectors(counter: tuple[int, ...], key: tu
 
 
 def test_published_vector() -> None:
-    assert philox(0, torch.tensor([0]), 1).tolist() == [ZEROS]
+    assert words(0, torch.tensor([0]), 1).tolist() == [ZEROS]
 
 
 def test_every_block_and_position_equals_the_reference() -> None:
     """The counter is (block, 0, low half of the position, high half); extreme values are included."""
     positions = [0, 1, 2**31, 2**32 - 1, 2**32, 0x03707344_13198A2E, 2**63 - 1]
     for key in (0, 1, 0x299F31D0_A4093822, 2**64 - 1):
-        found = philox(key, torch.tensor(positions), 3)
+        found = words(key, torch.tensor(positions), 3)
         for row, position in zip(found.tolist(), positions):
             expected = [reference((block, 0, position & 0xFFFFFFFF, position >> 32), (key & 0xFFFFFFFF, key >> 32))
                         for block in range(3)]
@@ -85,6 +86,12 @@ def test_global_generators_are_not_used(kind: object) -> None:
     assert torch.get_rng_state().equal(state)
     torch.manual_seed(2)
     assert kind(draws(torch.arange(4))).equal(first)
+
+
+def test_several_draws_at_once_are_those_one_by_one() -> None:
+    d, shapes = draws(torch.arange(5)), {"a": (1, 4, 4), "b": (), "c": (33,)}
+    found = d.normals(shapes)
+    assert all(found[name].equal(d.normal(name, *shape)) for name, shape in shapes.items())
 
 
 def test_seeds_attempts_purposes_names_and_positions_are_independent() -> None:

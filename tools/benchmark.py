@@ -1,4 +1,6 @@
-"""Benchmarks against a peer or a limit: `tools/benchmark.py loader|step|checkpoint|metrics [--only NAME] [--json]`.
+"""Benchmarks against a peer or a limit: `tools/benchmark.py SUITE [--only NAME] [--json]`.
+
+The suites are loader, step, checkpoint, metrics, and launches: what an iteration launches on a GPU, counted without it.
 
 `loader` reads the photos in `--data` (a folder or zip); `pip install -e '.[bench]'` installs its peers.
 `step --model NAME key=value ...` times any configuration instead: seconds for one update of every phase.
@@ -18,7 +20,7 @@ from tools.benchmarks import harness
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("suite", choices=["loader", "step", "checkpoint", "metrics"])
+    parser.add_argument("suite", choices=["loader", "step", "checkpoint", "metrics", "launches"])
     parser.add_argument("--only", metavar="NAME", help="one benchmark of the suite")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--data", type=Path, metavar="PATH", help="for suite loader: folder or zip of photos (default: "

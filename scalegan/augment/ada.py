@@ -38,7 +38,7 @@ class Ada(Augment):
 
     def forward(self, images: Tensor, draws: Draws, seen: int) -> Tensor:
         p = self.probability(seen)
-        if not p.is_cuda and p == 0:  # a shortcut; on CUDA, checking p would synchronise
+        if p.device.type == "cpu" and p == 0:  # a shortcut; on a GPU, checking p would synchronise
             return images
         with torch.autocast(images.device.type, enabled=False):
             changed = images if images.dtype == torch.float64 else images.float()

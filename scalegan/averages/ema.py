@@ -25,10 +25,14 @@ class Ema:
         self.half_life_images, self.ramp_up = half_life_images, ramp_up
 
     def decay(self, taken: int, images: int) -> float:
-        """The factor of the old average after `taken` images since the last update, `images` in all."""
-        half_life = at(self.half_life_images, images)
+        """The factor of the old average after `taken` images since the last update, `images` in all.
+
+        The half-life is that of the images seen before the iteration, as in the published StyleGAN2 and R3GAN code.
+        """
+        before = images - taken
+        half_life = at(self.half_life_images, before)
         if self.ramp_up is not None:
-            half_life = min(half_life, images * self.ramp_up)
+            half_life = min(half_life, before * self.ramp_up)
         return 0.5 ** (taken / half_life) if half_life > 0 else 0.0
 
     @torch.no_grad()

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from scalegan.averages.ema import Ema
 from scalegan.support.files import replacing
-from scalegan.support.reading import DamagedFile, parse_json
+from scalegan.support.reading import DamagedFile, parse_json, regular
 
 FOLDER = "averages"
 LONGEST = 1 / math.sqrt(12)  # sigma_rel of gamma = 0, the mean of all weights
@@ -137,7 +137,7 @@ def coefficients(known: Sequence[tuple[int, float]], wanted: tuple[int, float], 
 def _lengths(path: Path, images: int) -> list[float]:
     """The lengths of the averages in a snapshot, which its name says to be of so many images."""
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(regular(path), "pt") as file:
             header = parse_json((file.metadata() or {}).get(_KEY, "nothing"), f"{path}: {_KEY}", _Header)
     except (SafetensorError, OSError) as error:
         raise DamagedFile(f"cannot read {path}: {error}") from error
@@ -149,7 +149,7 @@ def _lengths(path: Path, images: int) -> list[float]:
 def _parameters(path: Path, sigma: float, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """One average of a snapshot: floats of the names and shapes of `like`."""
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(regular(path), "pt") as file:
             found = {name: file.get_tensor(f"{sigma}/{name}") for name in like}
     except (SafetensorError, OSError) as error:
         raise DamagedFile(f"cannot read {path}: {error}") from error

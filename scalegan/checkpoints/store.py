@@ -3,13 +3,14 @@
 A checkpoint is a folder named by images seen, with `*.safetensors` shards (each rank writes its part), `state.json`
 (progress, recipe, versions) and, written last, `COMPLETE` with every file's size and SHA-256. Files that COMPLETE does
 not list do not belong to it. Nothing is ever unpickled. An interrupted save leaves a temporary folder or one without
-COMPLETE; both are ignored, and removed by the next run.
+COMPLETE; both are ignored, and removed by the next run, which leaves all other folders alone.
 
 Those in a run's folder are of one line of descent (`state.Line`); what is not is set aside under another name.
 """
 
 import hashlib
 import json
+import re
 import shutil
 import uuid
 import warnings
@@ -41,6 +42,8 @@ warnings.filterwarnings("ignore", message="torch.distributed is disabled")
 
 
 _REPLACED = "-replaced"     # behind the name of a checkpoint that is being saved again
+_FINAL, _TEMPORARY = re.compile(r"\d{12}", re.ASCII), re.compile(r"\.\d{12}-[0-9a-f]+", re.ASCII)
+_OWN_FILE = re.compile(r"state\.json|[^.].*\.safetensors(\.index\.json)?|COMPLETE\.tmp")
 FORMAT = 2      # of checkpoints and exports; 1 had one stream, one averaged network, and did not state its number
 
 
@@ -65,7 +68,7 @@ class Checkpoints:
         if ranks.first:
             folder.mkdir(parents=True, exist_ok=True)
             for path in folder.iterdir():
-                if path.is_dir() and not path.is_symlink() and not (path / "COMPLETE").is_file():
+                if _is_leftover(path):
                     shutil.rmtree(path)
             for path in folder.glob(f".*{_REPLACED}"):
                 _put_back(path)
@@ -179,10 +182,18 @@ class Checkpoints:
 def _put_back(before: Path) -> None:
     """Ends a replacement that was interrupted: the checkpoint from before goes back unless the new one is complete."""
     final = before.with_name(before.name.removeprefix(".").removesuffix(_REPLACED))
-    if (final / "COMPLETE").is_file():
+    if (final / "COMPLETE").is_file() or not (before / "COMPLETE").is_file():
         discard(before)
     elif not final.exists():
         before.rename(final)
+
+
+def _is_leftover(path: Path) -> bool:
+    """Whether a killed save left this folder: by its name and by what is in it. What others keep here is not ours."""
+    if path.is_symlink() or not path.is_dir() or (path / "COMPLETE").exists():
+        return False
+    return bool(_TEMPORARY.fullmatch(path.name)
+                or (_FINAL.fullmatch(path.name) and all(_OWN_FILE.fullmatch(file.name) for file in path.iterdir())))
 
 
 def discard(path: Path) -> None:

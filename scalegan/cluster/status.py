@@ -87,7 +87,7 @@ def _last_report(run: Path) -> dict[str, Any]:
 def _total_images(run: Path) -> int | None:
     """`total_images` of the recipe that was resolved last. We write one key per line, so a regular expression will do;
     a YAML parser would take some ten milliseconds for each of hundreds of runs."""
-    recipes = [path for path in (*run.glob("config*.yaml"), job_folder(run) / "recipe.yaml") if path.exists()]
+    recipes = [path for path in (*run.glob("config*.yaml"), job_folder(run) / "recipe.yaml") if path.is_file()]
     if not recipes:
         return None
     newest = max(recipes, key=lambda path: path.stat().st_mtime)

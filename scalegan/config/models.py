@@ -80,6 +80,8 @@ class StyleGAN2:
     """Length of a style."""
     mapping_layers: PositiveInt = 8
     """Layers from z to w."""
+    d_mapping_layers: PositiveInt | None = None
+    """Layers of D's label mapping; null takes mapping_layers."""
     mapping_lr_multiplier: PositiveFloat = 0.01
     """Learning rate of the mapping layers, relative to the others'."""
     channel_base: PositiveInt = 32768

@@ -67,7 +67,10 @@ class DDPEngine(Engine):
             total = reduction.tree_over_ranks(total, self.ranks.rank, self.ranks.world)
         else:
             total = reduction.fast(total, self.ranks.world)
-        pieces = total.split([value.numel() for value in outputs.values()])
+        sizes, count = [value.numel() for value in outputs.values()], len(moving)
+        gradients, others = total.split([sum(sizes[:count]), sum(sizes[count:])])
+        # A view of an observation or a figure would keep all gradients alive for as long as it is held.
+        pieces = [*gradients.split(sizes[:count]), *others.clone().split(sizes[count:])]
         return {key: _view_like(piece, value) for (key, value), piece in zip(outputs.items(), pieces)}
 
     def _differentiated(self, phase: Phase, batch: Batch, moving: list[nn.Parameter]) -> Outputs:
@@ -75,7 +78,7 @@ class DDPEngine(Engine):
         for parameter in moving:
             parameter.grad = None
         total, outputs = self._forward(phase, batch)
-        total.backward()
+        total.backward(inputs=moving)       # images that a penalty differentiated need no gradient again
         gradients: Outputs = {("gradient", i): torch.zeros_like(p) if p.grad is None else p.grad
                               for i, p in enumerate(moving)}
         return gradients | outputs

@@ -60,7 +60,11 @@ def _make(settings: config.Optimizer, player: nn.Module) -> torch.optim.Optimize
 
 @torch.no_grad()
 def materialise(optimizer: torch.optim.Optimizer) -> None:
-    """Allocates the state that the first step would, all zeros; leaves the weights unchanged."""
+    """Allocates the state that the first step would, all zeros; leaves the weights unchanged.
+
+    All of it is placed with the weights: RMSprop would keep its step counts on the CPU, which a GPU's host would have
+    to wait for where a step may be undone, and which cannot be compared with the rest at a checkpoint.
+    """
     parameters = optimizer.param_groups[0]["params"]
     kept = [p.clone() for p in parameters]
     for parameter in parameters:
@@ -68,6 +72,6 @@ def materialise(optimizer: torch.optim.Optimizer) -> None:
     optimizer.step()
     for parameter, value in zip(parameters, kept):
         parameter.copy_(value)
-        for tensor in optimizer.state[parameter].values():
-            tensor.zero_()
+        for key, tensor in optimizer.state[parameter].items():
+            optimizer.state[parameter][key] = torch.zeros_like(tensor, device=parameter.device)
     optimizer.zero_grad(set_to_none=True)

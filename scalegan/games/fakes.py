@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from scalegan.games.base import Batch
-from scalegan.games.sampling import latents
+from scalegan.games.sampling import keyed_noise, latents
 
 
 def plain_fakes(generator: nn.Module, batch: Batch, condition: Tensor | None) -> Tensor:
@@ -41,6 +41,4 @@ class StyledFakes:
     @staticmethod
     def noise(generator: nn.Module, batch: Batch):
         """The synthesis layers' source of noise: (name, shape [n, 1, H, W]) -> Tensor."""
-        planes = {name: batch.draws.normal(f"noise/{name}", *shape)
-                  for name, shape in generator.synthesis.noise_shapes().items()}
-        return lambda name, shape: planes[name]
+        return keyed_noise(generator, batch.draws)

@@ -1,5 +1,6 @@
 """Samples from draws, for any generator: each network declares the distribution of its latents."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,14 +29,22 @@ def style_of(generator: nn.Module, psi: float = 1.0) -> dict[str, Any]:
     return {"psi": psi, "noise": "const"} if is_styled(generator) else {"psi": psi}
 
 
+def keyed_noise(generator: nn.Module, draws: Draws) -> Callable[[str, tuple[int, ...]], Tensor]:
+    """What the synthesis layers of a style-based generator ask for their noise, (name, shape [n, 1, H, W]) -> Tensor:
+    all planes are drawn at once, each by its own key."""
+    shapes = generator.synthesis.noise_shapes()
+    drawn = draws.normals({f"noise/{name}": shape for name, shape in shapes.items()})
+    planes = dict(zip(shapes, drawn.values()))
+    return lambda name, shape: planes[name]
+
+
 def generate(generator: nn.Module, draws: Draws, condition: Tensor | None, psi: float = 1.0,
              noise: str = "const") -> Tensor:
     """Samples [n, ...], each from its own draws alone; `noise` of a style-based generator is "const", or "random" from
     the draws."""
     z = latents(generator, draws)
     if noise == "random" and is_styled(generator):
-        planes = lambda name, shape: draws.normal(f"noise/{name}", *shape[1:])  # noqa: E731
-        return generator.synthesis(generator.mapping(z, condition, psi), planes)
+        return generator.synthesis(generator.mapping(z, condition, psi), keyed_noise(generator, draws))
     return generator(z, condition, **style_of(generator, psi))
 
 

@@ -10,7 +10,7 @@ from scalegan.config.game import REAL
 from scalegan.data.pixels import from_uint8, to_uint8
 from scalegan.errors import UserError
 from scalegan.games.base import Preview, Sample
-from scalegan.games.sampling import generate, is_styled, latents
+from scalegan.games.sampling import generate, is_styled, keyed_noise, latents
 from scalegan.metrics.images import Images
 from scalegan.randomness import Draws
 
@@ -30,12 +30,16 @@ class Samples:
         fakes: the game's sampling function, if samples do not come from the generator alone.
         inputs: the input images by stream, if the game translates images.
         stream: the stream that the labels belong to.
+        classes: names of the classes or attributes in the generator's order; empty if unknown.
     """
+
+    remarks: tuple[str, ...] = ()
 
     def __init__(self, generator: nn.Module, count: int, shape: tuple[int, int, int], labels: Tensor | None = None,
                  num_classes: int = 0, psi: float = 1.0, name: str = "the generator",
                  fakes: Callable[[Preview], Tensor] | None = None, inputs: Mapping[str, Images] | None = None,
-                 stream: str = REAL) -> None:
+                 stream: str = REAL, classes: tuple[str, ...] = ()) -> None:
+        self.classes = classes
         self.fakes, self.inputs, self.stream = fakes, inputs or {}, stream
         self.generator, self.count, self.shape, self.name = generator, count, shape, name
         self.device = next(generator.parameters()).device
@@ -77,7 +81,7 @@ class Samples:
     def synthesise(self, styles: tuple[Tensor, Tensor | None], draws: Draws) -> Tensor:
         """Images [n, C, H, W]; the noise of a style-based generator is keyed like everything else."""
         if self.style_based:
-            return self.generator.synthesis(styles[0], lambda name, shape: draws.normal(f"noise/{name}", *shape[1:]))
+            return self.generator.synthesis(styles[0], keyed_noise(self.generator, draws))
         return self.generator(*styles, psi=self.psi)
 
     @property

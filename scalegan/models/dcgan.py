@@ -64,7 +64,11 @@ class Generator(nn.Module):
             raise ValueError("DCGAN has no truncation; leave psi at 1")
         if self.virtual:
             z = torch.cat([self.reference.to(z.dtype), z])
-        h = self.stem(z[:, :, None, None])
+        convolution, norm = self.stem
+        if torch.compiler.is_compiling():   # from 1 px, Inductor expects its gradient in another layout than cuDNN's
+            h = norm((z @ convolution.weight.flatten(1)).unflatten(1, (-1, 4, 4)))
+        else:
+            h = norm(convolution(z[:, :, None, None]))
         if self.embed is not None:
             h = h + self.embed(labels).view_as(h)
         return self.layers(h)[self.virtual :]

@@ -75,8 +75,10 @@ def _biggan(model: config.BigGAN, spec: Spec) -> tuple[Build, Build]:
 def _stylegan2(model: config.StyleGAN2, spec: Spec) -> tuple[Build, Build]:
     both = {**_image(spec), **_only(model, "mapping_layers", "mapping_lr_multiplier", "channel_base", "channel_max",
                                     "num_half_res", "conv_clamp")}
+    discriminator = {**both, **_only(model, "architecture", "mbstd_group"),
+                     "mapping_layers": model.d_mapping_layers or model.mapping_layers}
     return (partial(stylegan2.Generator, **both, **_only(model, "latent_dim", "w_dim", "w_avg_beta")),
-            partial(stylegan2.Discriminator, **both, **_only(model, "architecture", "mbstd_group")))
+            partial(stylegan2.Discriminator, **discriminator))
 
 
 def _r3gan(model: config.R3GAN, spec: Spec) -> tuple[Build, Build]:

@@ -30,13 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalegan.models.layers.conditions import check_labels
-from scalegan.models.layers.equalized import (
-    EqualizedConv2d,
-    EqualizedLinear,
-    clamped_leaky_relu,
-    fill_normal,
-    initialise_layers,
-)
+from scalegan.models.layers.equalized import EqualizedConv2d, EqualizedLinear, fill_normal, initialise_layers
 from scalegan.models.layers.half import half_dtype, wide_dtype, without_autocast
 from scalegan.models.layers.initial import Generators, unseeded
 from scalegan.models.layers.mbstd import minibatch_stddev
@@ -102,7 +96,7 @@ class LabelMapping(nn.Module):
             inputs.append(normalised(self.embed(rows)))
         x = torch.cat(inputs, dim=1)
         for layer in self.layers:
-            x = clamped_leaky_relu(layer(x), clamp=None)
+            x = layer.activated(x)
         return x
 
 
@@ -240,8 +234,8 @@ class DiscriminatorBlock(nn.Module):
         self.skip = EqualizedConv2d(in_channels, out_channels, 1, gain=share, bias=False) if residual else None
 
     def forward(self, x: Tensor) -> Tensor:
-        y = clamped_leaky_relu(self.conv0(x), self.clamp)
-        y = clamped_leaky_relu(self.conv1(blur(y, padding=2)), self.clamp_share)
+        y = self.conv0.activated(x, self.clamp)
+        y = self.conv1.activated(blur(y, padding=2), self.clamp_share)
         return y if self.skip is None else y + self.skip(downsample(x))
 
 
@@ -286,7 +280,7 @@ class Discriminator(nn.Module):
         with without_autocast(x):
             dtype = half if half and self.half_resolutions else wide
             x = x.to(dtype=dtype, memory_format=torch.channels_last)
-            x = clamped_leaky_relu(self.fromrgb(x), self.clamp)
+            x = self.fromrgb.activated(x, self.clamp)
             for res, block in self.blocks.items():
                 x = block(x.to(half if half and int(res) in self.half_resolutions else wide))
             return self._logits(x.to(wide), labels)
@@ -298,8 +292,8 @@ class Discriminator(nn.Module):
             whole = not self.training or len(x) % self.mbstd_group  # a remainder is refused below
             blocks = (x,) if whole else x.split(self.mbstd_group)
             x = torch.cat([minibatch_stddev(block, self.mbstd_group, self.mbstd_channels) for block in blocks])
-        x = clamped_leaky_relu(self.conv(x), self.clamp)
-        x = clamped_leaky_relu(self.fc(x.flatten(1)), clamp=None)
+        x = self.conv.activated(x, self.clamp)
+        x = self.fc.activated(x.flatten(1))
         features = self.out(x)                                          # [N, cmap_dim], or [N, 1] without labels
         if self.mapping is None:
             attributes(labels, 0, like=features)                        # refuses labels

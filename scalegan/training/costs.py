@@ -179,7 +179,7 @@ def measure(game: Game, phase: Phase, batch: Batch, precision: str) -> MicroBatc
         with autocast(precision, held[0].device):
             terms = phase.loss(batch)
             total = torch.stack([term.float() for term in terms.values()]).sum()
-        total.backward()
+        total.backward(inputs=moving)
     observed = [value for module in _observing(game, phase) for value in module.drain().values()]
     cost = MicroBatchCost(meter.flops, meter.peak, sum(p.numel() for p in moving),
                      sum(value.numel() for value in observed) + len(terms) + len(batch.figures))
@@ -199,14 +199,9 @@ def _observing(game: Game, phase: Phase) -> list[Tracked]:
 class _NoDraws(Draws):
     """Zeros with the shapes and types of real draws."""
 
-    def uniform(self, name: str, *shape: int) -> Tensor:
-        return torch.zeros(len(self), *shape)
-
-    def normal(self, name: str, *shape: int) -> Tensor:
-        return torch.zeros(len(self), *shape)
-
-    def integers(self, name: str, high: int, *shape: int) -> Tensor:
-        return torch.zeros(len(self), *shape, dtype=torch.long)
+    def _drawn(self, kind: str, shapes: Mapping[str, tuple[int, ...]], high: int = 0) -> dict[str, Tensor]:
+        dtype = torch.long if kind == "integers" else torch.float32
+        return {name: torch.zeros(len(self), *shape, dtype=dtype) for name, shape in shapes.items()}
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

@@ -56,6 +56,8 @@ def prepare(device: torch.device, deterministic: bool) -> None:
     torch.backends.cudnn.benchmark = not deterministic
     torch.backends.cudnn.deterministic = deterministic
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    # It would fill all memory before use, a kernel for each allocation; nothing here reads what it has not written.
+    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def _cpu() -> str:

@@ -141,7 +141,7 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
 
 def _identified(recipe: Recipe, game: Game, sources: Mapping[str, opening.Source]) -> dict[str, Any]:
     """The recipe with what else makes the run what it is: the content of its data, and frozen networks."""
-    config = loading.to_dict(recipe)
+    config = loading.to_dict(opening.located(recipe))
     first, *others = sources
     config["data"]["content"] = sources[first].content
     for name in others:

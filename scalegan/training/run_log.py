@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from torch import Tensor
 from typing_extensions import TypedDict
 
-from scalegan.support.files import write_whole
+from scalegan.support.files import append_line, write_whole
 from scalegan.support.progress import duration
 from scalegan.support.reading import MEGABYTE, or_none, parse_json, read_bytes
 
@@ -111,8 +111,7 @@ class RunLog:
         if seconds_at_peak is not None:
             times["mfu"] = round(seconds_at_peak / max(now - self.last[0], 1e-9), 4)
         row = {"images": images, **times, **figures, **health}
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        append_line(self.path, json.dumps(row))
         if self.board:
             for name, value in {**figures, **health}.items():
                 self.board.add_scalar(name, value, images)
@@ -130,9 +129,8 @@ class RunLog:
     def evaluation(self, images: int, figures: Mapping[str, float], seconds: float) -> None:
         """A line of metrics.jsonl with what an evaluation found; the `seconds` it took count for no rate."""
         named = {f"eval/{name}": value for name, value in figures.items()}
-        with self.path.open("a") as file:
-            file.write(json.dumps({"images": images, "seconds": round(time.monotonic() - self.begun, 3), **named})
-                       + "\n")
+        append_line(self.path, json.dumps({"images": images, "seconds": round(time.monotonic() - self.begun, 3),
+                                           **named}))
         if self.board:
             for name, value in named.items():
                 self.board.add_scalar(name, value, images)
@@ -144,7 +142,7 @@ class RunLog:
     def picture(self, images: int, path: Path) -> None:
         """Shows a picture of the run in TensorBoard."""
         if self.board:
-            with Image.open(path) as image:
+            with Image.open(path, formats=("PNG",)) as image:
                 self.board.add_image("samples", np.asarray(image.convert("RGB")), images, dataformats="HWC")
 
     def close(self) -> None:

@@ -36,10 +36,10 @@ def test_half_life_is_in_images_whatever_the_batch() -> None:
 
 
 def test_ramp_up_shortens_the_beginning() -> None:
-    """The half-life is at most 5 % of the images seen: 64 images of 640 seen leave 2^-2."""
+    """The half-life is at most 5 % of the images seen before the update: 64 images after 640 leave 2^-2."""
     ema = Ema(network(0.0), half_life_images=10_000, ramp_up=0.05)
-    assert ema.decay(64, 640) == pytest.approx(0.25)
-    assert ema.decay(64, 200_000) == ema.decay(64, 10**9) == pytest.approx(0.5 ** (64 / 10_000))
+    assert ema.decay(64, 64) == 0.0 and ema.decay(64, 704) == pytest.approx(0.25)
+    assert ema.decay(64, 200_064) == ema.decay(64, 10**9) == pytest.approx(0.5 ** (64 / 10_000))
 
 
 def test_no_half_life_copies() -> None:

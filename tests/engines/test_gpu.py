@@ -8,7 +8,8 @@ import torch
 from harness import digest, environment, train_command
 
 from scalegan.data.reading.stream import Reals
-from scalegan.randomness import Draws, philox
+from scalegan.kernels.philox import words
+from scalegan.randomness import Draws
 from scalegan.training.batch_loader import BatchLoader, StreamSettings
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")]
@@ -42,6 +43,11 @@ def test_batches_arrive_intact_while_the_gpu_computes() -> None:
 
 def test_draws_are_the_cpus() -> None:
     positions = torch.arange(1000) * 7919
-    assert torch.equal(philox(12345, positions.cuda(), 4).cpu(), philox(12345, positions, 4))
-    here, there = (Draws(0, 0, "test", p).normal("z", 64) for p in (positions, positions.cuda()))
-    torch.testing.assert_close(there.cpu(), here, rtol=1e-6, atol=1e-6)
+    assert torch.equal(words(12345, positions.cuda(), 4).cpu(), words(12345, positions, 4))
+    here, there = (Draws(0, 0, "test", p) for p in (positions, positions.cuda()))
+    assert there.uniform("u", 64).cpu().equal(here.uniform("u", 64))
+    assert there.integers("i", 1000, 64).cpu().equal(here.integers("i", 1000, 64))
+    torch.testing.assert_close(there.normal("z", 64).cpu(), here.normal("z", 64), rtol=2e-7, atol=1e-12)
+    planes = {"a": (1, 4, 4), "b": (1, 256, 256)}
+    together = there.normals(planes)
+    assert all(together[name].equal(there.normal(name, *shape)) for name, shape in planes.items())

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 
 from scalegan.interop.stylegan2 import stylegan2_discriminator, stylegan2_generator
-from scalegan.models.layers.equalized import clamped_leaky_relu
 from scalegan.models.layers.mbstd import minibatch_stddev
 from scalegan.models.layers.modulated import SynthesisLayer, demodulation, modulated_conv2d, modulated_upconv2d
 from scalegan.models.layers.resample import blur, downsample, upsample
@@ -334,7 +333,6 @@ TWICE = {
     "downsample": (downsample, (1, 2, 4, 4)),
     "upsample": (upsample, (1, 2, 2, 2)),
     "stddev": (lambda x: minibatch_stddev(x, 2), (4, 2, 2, 2)),
-    "clamped leaky ReLU": (lambda x: clamped_leaky_relu(x * 2, 1.5), (3, 4)),
 }
 
 
@@ -344,13 +342,6 @@ def test_derivatives_of_both_orders_in_64_bits(name):
     inputs = [keyed(f"input {i}", *shape).requires_grad_() for i, shape in enumerate(shapes)]
     assert torch.autograd.gradcheck(function, inputs)
     assert torch.autograd.gradgradcheck(function, inputs)
-
-
-@pytest.mark.parametrize("clamp", [None, 0.5])
-def test_clamped_leaky_relu_is_its_definition(clamp):
-    x = keyed("x", 100)
-    expected = F.leaky_relu(x, 0.2) if clamp is None else F.leaky_relu(x, 0.2).clamp(-clamp, clamp)
-    torch.testing.assert_close(clamped_leaky_relu(x.clone(), clamp), expected)
 
 
 # --- What training relies on ------------------------------------------------------------------------------------

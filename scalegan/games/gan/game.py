@@ -56,6 +56,7 @@ class GAN(Game):
         self.path_length = (penalties or {}).get("path_length")     # this name and `tricks` appear in checkpoints
         tricks = {name: p for name, p in (penalties or {}).items() if not isinstance(p, PathLength)}
         self.tricks = nn.ModuleDict(tricks | ({"adaptive_updates": adaptive} if adaptive else {}))
+        self.pairs = any(penalty.pairs for penalty in self.penalties)
         self.bounds = {"D": clip} if clip else {}
         updates = {"G": 1, "D": 1, **(updates or {})}
         losses = {"D": self.discriminator_loss, "G": self.generator_loss}
@@ -93,7 +94,7 @@ class GAN(Game):
 
     def discriminator_loss(self, batch: Batch) -> Terms:
         """D learns to tell reals from fakes; BatchNorm sees them as separate batches."""
-        condition = self.fake_condition(batch)
+        condition = batch.labels if self.pairs else self.fake_condition(batch)
         with torch.no_grad():
             fakes = self.fakes_of(self.compiled["G"], batch, condition)
         sides = [side for penalty in self.penalties for side in penalty.differentiates]

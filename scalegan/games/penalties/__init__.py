@@ -61,11 +61,13 @@ class Penalty(nn.Module):
     """Base class of penalties; each overrides only what it needs. Buffers are saved with the run.
 
     Attributes:
+        pairs: whether it combines a real and a fake sample: D's fakes then take the reals' conditions.
         lazy_player: the player whose phase a lazy penalty is; empty if its terms enter every update.
         every: updates of that player's main phase per update of the penalty.
         differentiates: the sides, "real" or "fake", by which it differentiates D's logits in D's main phase.
     """
 
+    pairs: bool = False
     lazy_player: str = ""
     every: int = 1
     differentiates: tuple[str, ...] = ()

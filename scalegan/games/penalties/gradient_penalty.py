@@ -7,7 +7,12 @@ from scalegan.losses import Terms
 
 
 class GradientPenalty(Penalty):
-    """lambda E (|grad D| - 1)^2 in every update of D: keeps D's slope near 1 on lines from fakes to reals."""
+    """lambda E (|grad D| - 1)^2 in every update of D: keeps D's slope near 1 on lines from fakes to reals.
+
+    The two ends of a line have the same condition, as in the published conditional code.
+    """
+
+    pairs = True
 
     def __init__(self, weight: float = 10.0) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from scalegan.models.layers.convolution import (
     wanted,
     weight_gradient,
 )
-from scalegan.models.layers.half import half_dtype, without_autocast
+from scalegan.models.layers.half import cast, half_dtype, without_autocast
 
 Weights = tuple[Tensor, Tensor, Tensor]
 
@@ -36,7 +36,7 @@ def bottleneck(x: Tensor, weights: Weights, biases: tuple[Tensor, Tensor], slope
         return x + conv2d(y, weights[2])
     half, inner = half_dtype(x), geometry(padding=padding, groups=groups)
     dtype = half if half is not None and x.dtype != torch.float64 else x.dtype
-    inputs = [x.to(dtype), *(no_leaf(parameter.to(dtype)) for parameter in (*weights, *biases))]
+    inputs = [x.to(dtype), *map(no_leaf, cast((*weights, *biases), dtype))]
     run = _Bottleneck.apply if torch.is_grad_enabled() else _forward
     return run(*inputs, slope, inner)[0]
 

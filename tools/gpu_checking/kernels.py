@@ -1,0 +1,76 @@
+"""Operations whose speed is memory's: resampling and ADA's warp, beside a copy of the same bytes."""
+
+import torch
+
+from scalegan.augment.ada import GROUPS
+from scalegan.augment.geometry import warp
+from scalegan.models.layers.resample import blur, downsample, upsample
+from scalegan.randomness import Draws
+from scalegan.training import environment
+from tools.gpu_checking.check import Check, device, timed
+from tools.gpu_checking.stepping import profiled, release
+
+_SHAPES = [(32, 64, 257, torch.bfloat16), (32, 128, 129, torch.bfloat16), (32, 512, 33, torch.bfloat16),
+           (32, 512, 17, torch.float32), (8, 64, 257, torch.bfloat16)]
+_LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+
+
+def resampling(check: Check) -> None:
+    """Forward and backward of blur, halving and doubling in both layouts, as StyleGAN2 and R3GAN ask for them."""
+    for n, channels, side, dtype in [(1, 8, 9, torch.float32)] if check.small else _SHAPES:
+        for layout, order in _LAYOUTS.items():
+            for deterministic in (True, False):
+                environment.prepare(device(), deterministic)
+                with check.attempt("resampling", n=n, channels=channels, side=side, layout=layout):
+                    odd = _noise(n, channels, side, dtype, order)
+                    even = _noise(n, channels, side - 1, dtype, order)
+                    for name, work, x in (("copy", torch.clone, odd), ("blur", lambda x: blur(x, 1, 4.0), odd),
+                                          ("downsample", downsample, even), ("upsample", upsample, even)):
+                        _forward_and_backward(check, name, work, x, layout, deterministic)
+        release()
+
+
+def augmentation(check: Check) -> None:
+    """ADA's warp by itself, and every group of the pipe, forward and backward, at R3GAN-256's batch."""
+    n, side = (2, 16) if check.small else (16, 256)
+    for deterministic in (True, False):
+        environment.prepare(device(), deterministic)
+        x = _noise(n, 3, side, torch.float32, torch.contiguous_format).requires_grad_()
+        matrix = torch.eye(2, device=x.device).expand(n, 2, 2) * 1.1
+        shift = torch.zeros(n, 2, device=x.device)
+        draws = Draws(0, 0, "check", torch.arange(n, device=x.device))
+        works = {"warp": lambda: warp(x, matrix, shift)}        # noqa: B023
+        works |= {group: lambda apply=apply: apply(x, draws, torch.tensor(0.3)) for group, apply in GROUPS.items()}  # noqa: B023
+        for name, work in works.items():
+            with check.attempt("augmentation", name=name, deterministic=deterministic):
+                if torch.cuda.is_available():
+                    torch.cuda.reset_peak_memory_stats()
+                forward, host = timed(work, 3)
+                both, _ = timed(lambda: torch.autograd.grad(work().sum(), x), 3)     # noqa: B023
+                check.say("augmentation", name=name, n=n, side=side, deterministic=deterministic, forward_ms=forward,
+                          host_ms=host, both_ms=both, gb_per_s_of_image=4 * x.nbytes / both / 1e6,
+                          peak_gb=torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else 0.0)
+        if not check.small:
+            check.say("augmentation.kernels", name="warp", deterministic=deterministic,
+                      **profiled(lambda: torch.autograd.grad(works["warp"]().sum(), x)))   # noqa: B023
+        release()
+
+
+def _noise(n: int, channels: int, side: int, dtype: torch.dtype, order: torch.memory_format) -> torch.Tensor:
+    draw = torch.Generator().manual_seed(0)
+    noise = torch.empty(n, channels, side, side).normal_(generator=draw)
+    return noise.to(device(), dtype).contiguous(memory_format=order)
+
+
+def _forward_and_backward(check: Check, name: str, work, x: torch.Tensor, layout: str, deterministic: bool) -> None:
+    y = work(x)
+    moved = x.nbytes + y.nbytes
+    forward, _ = timed(lambda: work(x), 20 if not check.small else 1)
+    leaf = x.detach().requires_grad_()
+    z = work(leaf)
+    grad = torch.ones_like(z)
+    backward, _ = timed(lambda: torch.autograd.grad(z, leaf, grad, retain_graph=True), 20 if not check.small else 1)
+    check.say("resampling", name=name, shape=list(x.shape), dtype=str(x.dtype)[6:], layout=layout,
+              kept_layout=y.is_contiguous(memory_format=_LAYOUTS[layout]), deterministic=deterministic,
+              forward_ms=forward, gb_per_s=moved / forward / 1e6, backward_ms=backward,
+              backward_gb_per_s=moved / backward / 1e6)

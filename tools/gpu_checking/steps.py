@@ -1,0 +1,136 @@
+"""Training steps of the published shapes: as they are trained, and with what costs speed left out."""
+
+import json
+import time
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from scalegan.training.utilisation import peak_flops
+from tools.gpu_checking.check import Check, device, wait
+from tools.gpu_checking.stepping import Stepper, measured, profiled, release
+
+# One micro-batch is one step's batch, so that a case is what one GPU of many does between two exchanges.
+CASES = {
+    "stylegan2_256_n8": ("lsun_bedroom_stylegan2", 8, []),
+    "stylegan2_256_n32": ("lsun_bedroom_stylegan2", 32, []),
+    "r3gan_256_ada_n16": ("lsun_bedroom_r3gan", 16, []),
+    "biggan_128_n32": ("celeba128_biggan", 32, []),
+    "dcgan_64_n128": ("celeba_dcgan", 128, []),
+}
+SMALL_CASES = {
+    "dcgan_64": ("celeba_dcgan", 16, ["model.width=2"]),
+    "stylegan2_32": ("celeba_stylegan2", 8, ["data.resolution=32", "model.channel_base=256", "model.channel_max=8",
+                                             "model.w_dim=8", "model.latent_dim=8", "model.mapping_layers=2"]),
+}
+VARIANTS = {"as_trained": {}, "no_fill": {"fill": False}, "not_deterministic": {"deterministic": False}}
+# Dense operations per second of the data sheets, at the full power limit.
+_DATA_SHEETS = {"H100 80GB HBM3": {"bf16": 989e12, "fp16": 989e12, "fp32": 67e12},
+                "H200": {"bf16": 989e12, "fp16": 989e12, "fp32": 67e12},
+                "H100 PCIe": {"bf16": 756e12, "fp16": 756e12, "fp32": 51e12},
+                "A100": {"bf16": 312e12, "fp16": 312e12, "fp32": 19.5e12}}
+
+
+def keys_of(name: str, batch: int, more: list[str], compiled: bool = False) -> list[str]:
+    return [f"recipe={name}", f"batch_size={batch}", f"micro_batch_size={batch}", "lanes=1", *more,
+            f"engine.compile={str(compiled).lower()}"]
+
+
+def cases_of(check: Check) -> dict[str, tuple[str, int, list[str]]]:
+    return SMALL_CASES if check.small else CASES
+
+
+def step(check: Check, case: str) -> None:
+    """Every variant of a case; kernels are counted in the first."""
+    name, batch, more = cases_of(check)[case]
+    repeats, rounds = (1, 1) if check.small else (8, 3)
+    for variant, flags in VARIANTS.items():
+        if check.small and variant == "no_fill":
+            continue
+        with check.attempt("step", case=case, variant=variant):
+            stepper = Stepper(keys_of(name, batch, more), **flags)
+            phases, total = measured(stepper, _peak(stepper.precision), data_sheet(stepper.precision), repeats, rounds)
+            check.say("step", case=case, variant=variant, batch=batch, precision=stepper.precision, **total,
+                      phases=[{key: _short(value) for key, value in phase.items()} for phase in phases])
+            if variant == "as_trained":
+                _flops_file(check, case).write_text(json.dumps({p["phase"]: p["gflop"] * 1e9 for p in phases}))
+            if variant != "no_fill":
+                _profile(check, case, variant, stepper)
+            del stepper
+        release()
+
+
+def compile_ahead(check: Check, case: str) -> None:
+    """Compiles every phase, which keeps CPUs busy for a while; `step_compiled`, timed alone, finds the code."""
+    unfinished = _unfinished(check, case)
+    unfinished.touch()
+    _compiled(check, case, "compiled.ahead")
+    unfinished.unlink()
+
+
+def step_compiled(check: Check, case: str) -> None:
+    """Networks compiled in passes without penalties, and no memory filled."""
+    if _unfinished(check, case).exists():       # it may have been ended within a file
+        check.say("step", case=case, variant="compiled", why="compiling did not end in time")
+        return
+    stepper = _compiled(check, case, "compiled.again")
+    batch = stepper.batch
+    counted = _flops_file(check, case)
+    flops = json.loads(counted.read_text()) if counted.exists() else {p.name: 0 for p in stepper.game.phases}
+    repeats, rounds = (1, 1) if check.small else (8, 3)
+    phases, total = measured(stepper, _peak(stepper.precision), data_sheet(stepper.precision), repeats, rounds, flops)
+    check.say("step", case=case, variant="compiled", batch=batch, precision=stepper.precision, **total,
+              phases=[{key: _short(value) for key, value in phase.items()} for phase in phases])
+    _profile(check, case, "compiled", stepper)
+
+
+def _compiled(check: Check, case: str, what: str) -> Stepper:
+    name, batch, more = cases_of(check)[case]
+    stepper = Stepper(keys_of(name, batch, more, compiled=True), fill=False)
+    for phase in stepper.game.phases:
+        start = time.perf_counter()
+        stepper.update(phase)
+        stepper.update(phase)
+        wait()
+        check.say(what, case=case, phase=phase.name, seconds=time.perf_counter() - start)
+    return stepper
+
+
+def data_sheet(precision: str) -> float | None:
+    """What the device's data sheet promises, where it is known."""
+    if not torch.cuda.is_available():
+        return None
+    name = torch.cuda.get_device_name()
+    return next((peaks[precision] for part, peaks in _DATA_SHEETS.items() if part in name), None)
+
+
+@cache
+def _peak(precision: str) -> float:
+    return peak_flops(device(), precision)
+
+
+def _profile(check: Check, case: str, variant: str, stepper: Stepper) -> None:
+    """Kernels of every phase, and of an iteration with its share of lazy penalties."""
+    totals = {"kernels": 0.0, "kernel_ms": 0.0}
+    for phase in stepper.game.phases:
+        def work(phase=phase) -> None:
+            stepper.update(phase)
+
+        found = profiled(work)
+        check.say("step.kernels", case=case, variant=variant, phase=phase.name, **found)
+        for key in totals:
+            totals[key] += stepper.share(phase) * found[key]
+    check.say("step.kernels", case=case, variant=variant, phase="an iteration, lazy penalties by their share", **totals)
+
+
+def _unfinished(check: Check, case: str) -> Path:
+    return check.scratch / f"compiling_{case}"
+
+
+def _flops_file(check: Check, case: str) -> Path:
+    return check.scratch / f"flops_{case}.json"
+
+
+def _short(value):
+    return float(f"{value:.5g}") if isinstance(value, float) else value
