@@ -110,6 +110,12 @@ def digest(run: Path) -> str:
     return store.digest(store.read(newest))
 
 
+def state(images: int, **more: Any) -> dict[str, Any]:
+    """The state of a checkpoint, as far as every run's has it."""
+    return {"images": images, "iterations": images, "updates": {}, "attempt": 0, "means": {}, "seconds": 0.0,
+            "recipe": {}, "environment": {}, **more}
+
+
 def reports(run: Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl, without times."""
     lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)

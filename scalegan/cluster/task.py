@@ -133,7 +133,9 @@ class Task:
 
 
 def _resumable(recipe: Recipe, run: Path) -> Recipe:
-    """`resume=never` and `resume=PATH` apply to a job's first start; restarts resume from its own checkpoints."""
+    """`resume=never` applies to a job's first start; restarts resume from its own checkpoints."""
+    if recipe.resume != "never":
+        return recipe
     newest = newest_checkpoint(run)
     submitted = (job_folder(run) / "recipe.yaml").stat().st_mtime
     return replace(recipe, resume="auto") if newest and newest[1] > submitted else recipe

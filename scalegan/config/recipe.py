@@ -32,7 +32,8 @@ class Recipe:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the networks; auto is bf16 where the device computes it natively, fp32 elsewhere."""
     resume: Text = "auto"
-    """auto: resume from the newest complete checkpoint; never: refuse a folder that has any; or a checkpoint's path."""
+    """auto: resume from the newest complete checkpoint; never: refuse a folder that has any; or a checkpoint's path,
+    which counts until the run folder has checkpoints that descend from it."""
     data: Data = field(default_factory=Data)
     """The images: where they are, their size and labels, how they are read."""
     model: Model = field(default_factory=DCGAN)

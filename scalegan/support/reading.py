@@ -15,6 +15,7 @@ from scalegan.errors import UserError
 
 T = TypeVar("T")
 MEGABYTE = 1 << 20
+_DEEPEST = 30
 
 
 class DamagedFile(UserError):
@@ -46,6 +47,21 @@ def read_bytes(path: Path, limit: int = 64 * MEGABYTE) -> bytes:
     if len(content) > limit:
         raise DamagedFile(f"{path} is larger than {limit:,} bytes, which is no file of its kind")
     return content
+
+
+def read_tail(path: Path, count: int) -> list[bytes]:
+    """The complete lines among the last `count` bytes of a regular file that may be of any size; none if there is no
+    such file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return []
+    with open(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            return []
+        file.seek(max(0, found.st_size - count))
+        return [line for line in file.read(count).splitlines(keepends=True) if line.endswith(b"\n")]
 
 
 def regular(path: Path) -> Path:
@@ -82,7 +98,7 @@ def read_json(path: Path, kind: Any = dict[str, Any], limit: int = 64 * MEGABYTE
 def read_json_lines(path: Path, kind: Any = dict[str, Any]) -> list[Any]:
     """The lines of a JSON-lines file that are whole and of the type; none where there is no file.
 
-    A process that was killed leaves half a line, and another may have written on behind it.
+    A process that was killed leaves half a line. Figures may be NaN or infinite.
     """
     try:
         lines = read_bytes(path, 1024 * MEGABYTE).decode(errors="replace").splitlines()
@@ -91,25 +107,47 @@ def read_json_lines(path: Path, kind: Any = dict[str, Any]) -> list[Any]:
     found = []
     for line in lines:
         try:
-            found.append(parse_json(line, str(path), kind))
+            found.append(parse_json(line, str(path), kind, finite=False))
         except DamagedFile:
             continue
     return found
 
 
-def parse_json(text: str | bytes, name: str, kind: Any = dict[str, Any]) -> Any:
+def parse_json(text: str | bytes, name: str, kind: Any = dict[str, Any], finite: bool = True) -> Any:
     """JSON from elsewhere, such as a header inside a file; `name` says where it is from.
 
-    NaN, infinities, numbers of thousands of digits and nesting beyond reason count as damage.
+    Numbers of thousands of digits and nesting beyond reason count as damage; NaN and infinities, if `finite`.
     """
     def refuse(word: str) -> None:
         raise ValueError(f"{word} is no JSON")
 
     try:
-        tree = json.loads(text, parse_constant=refuse)
+        tree = json.loads(text, parse_constant=refuse if finite else None)
     except (ValueError, RecursionError) as error:
         raise DamagedFile(f"{name} is not JSON: {_line(error)}") from error
     return checked(tree, name, kind)
+
+
+def read_yaml(path: Path, limit: int = 4 * MEGABYTE) -> dict[str, Any]:
+    """The keys of a YAML file as we write them: interpolations are left as text, and aliases, by which a small file
+    can grow without bounds, count as damage; see `read_bytes`."""
+    import yaml
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    text = read_text(path, limit)
+    try:
+        depth = 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent) or depth > _DEEPEST:
+                raise DamagedFile(f"{path} has an alias, or is nested more than {_DEEPEST} deep")
+        tree = OmegaConf.to_container(OmegaConf.create(text))
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, RecursionError, OverflowError) as error:
+        raise DamagedFile(f"{path} is not YAML: {_line(error)}") from error
+    if not isinstance(tree, dict) or not tree:
+        raise DamagedFile(f"{path} has no keys")
+    return tree
 
 
 def checked(tree: Any, name: str, kind: Any) -> Any:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from scalegan.averages.averages import Averages
-from scalegan.checkpoints import store
 from scalegan.checkpoints.exports import described
 from scalegan.checkpoints.store import Checkpoints
 from scalegan.config import Recipe, loading
@@ -20,9 +19,9 @@ from scalegan.data.reading.streams import Streams
 from scalegan.data.reading.waiting import Stopped
 from scalegan.data.spec import Spec
 from scalegan.engines import choice, optimizers
-from scalegan.engines.precision import choose_precision
+from scalegan.engines.precision import choose_precision, slow_precision
 from scalegan.engines.ranks import Ranks, join, leave, take_part
-from scalegan.errors import LostRank, RecipeError, UserError
+from scalegan.errors import LostRank
 from scalegan.games.base import Game
 from scalegan.games.compiled import check_compiler
 from scalegan.support.signals import stop_with_launcher
@@ -30,10 +29,10 @@ from scalegan.training import build, environment
 from scalegan.training.batch_loader import BatchLoader, StreamSettings
 from scalegan.training.introduction import introduction
 from scalegan.training.liveness import Watch
-from scalegan.training.named_checkpoint import check_named
 from scalegan.training.painter import Painter
+from scalegan.training.resumption import resume
 from scalegan.training.run import Run
-from scalegan.training.run_folder import check_identity, claim, freeze
+from scalegan.training.run_folder import claim
 from scalegan.training.stop_request import StopRequest
 from scalegan.training.trainer import Outcome, train
 
@@ -42,7 +41,8 @@ def launch(recipe: Recipe, stopped: Callable[[int], None] = lambda number: None)
     """Trains `recipe` on all ranks; returns the exit code. Where a signal stops it, rank 0 calls `stopped` with the
     signal's number once all is saved, or the rank that can't wait for data any longer."""
     warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
-    recipe = replace(recipe, engine=choice.asked_of_launcher(recipe.engine))
+    recipe = replace(recipe, engine=choice.asked_of_launcher(recipe.engine),
+                     precision=choice.precision_asked(recipe.precision))
     if not take_part(recipe.lanes):
         return int(Outcome.FINISHED)
     ranks = join(recipe.engine.threads)
@@ -92,6 +92,8 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
     lock = claim(folder, ranks)
 
     precision = choose_precision(recipe.precision, ranks.device)
+    if ranks.first and (warning := slow_precision(precision, ranks.device)):
+        print(f"warning: {warning}", flush=True)
     environment.prepare(ranks.device, recipe.engine.deterministic)
     if recipe.engine.compile:
         ranks.together(lambda: check_compiler(ranks.device))
@@ -128,7 +130,8 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
         run.evaluate = ranks.together(lambda: build.evaluator(recipe, game, specs, ranks))
     if recipe.engine.compile and recipe.log.profile_updates:
         run.utilisation.of_phases = _flops_if_eager(recipe, specs, run)
-    _resume(run, config, records)
+    for line in resume(run, config, records):
+        _say(run, line)
     if ranks.first and not (folder / "reals.png").exists():
         painter.reals(folder / "reals.png")
     for line in introduction(run, sources):
@@ -156,33 +159,6 @@ def _flops_if_eager(recipe: Recipe, specs: Mapping[str, Spec], run: Run) -> dict
     costs = Costs(replace(recipe, engine=replace(recipe.engine, compile=False)), specs, run.engine.precision)
     micro_batches = recipe.batch_size // run.ranks.world // micro_batch
     return {phase.name: micro_batches * costs.micro_batch(phase, micro_batch).flops for phase in costs.game.phases}
-
-
-def _resume(run: Run, config: dict, records: dict) -> None:
-    """Takes up the checkpoint that `resume` asks for, and freezes the recipe beside it."""
-    asked, folder = run.recipe.resume, run.folder
-    named = asked not in ("auto", "never")
-    path = Path(asked) if named else run.checkpoints.newest()
-    if asked == "never" and path is not None:
-        raise RecipeError(f"resume=never, but {folder} holds checkpoints; choose another run_dir, or resume=auto")
-    before = None
-    if named:
-        check_named(path)
-    if path is not None:
-        damage = store.verify(path)
-        if damage:
-            raise UserError(f"resume={path}: {damage}; name another checkpoint")
-        metadata = store.metadata_of(path)
-        before = loading.completed(metadata["recipe"])
-        if not named:
-            check_identity(before, config, folder)
-        run.resume_from(path)
-        _say(run, f"resuming {folder} at {run.progress.images:,} images")
-        for change in environment.changes(metadata["environment"], records):
-            _say(run, f"bits may differ because {change}")
-    if run.ranks.first:
-        for key in freeze(folder, config, records, run.progress.images, before):
-            _say(run, f"changed since: {key}")
 
 
 def _say_goodbye(run: Run, outcome: Outcome) -> None:

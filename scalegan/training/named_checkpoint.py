@@ -15,6 +15,6 @@ def check_named(path: Path) -> None:
                           "so no run can resume from them; name a checkpoint, such as RUN/checkpoints/000000064000")
     whole = store.complete(path / "checkpoints")
     if whole:
-        raise RecipeError(f"resume={path} is a run folder; to go on from its newest checkpoint: resume={whole[-1]}")
+        raise RecipeError(f"resume={path} is a run folder; name one of its checkpoints, such as {whole[-1]}")
     if not (path / "COMPLETE").is_file():
         raise RecipeError(f"resume={path} is not a complete checkpoint: it has no file COMPLETE; name another")

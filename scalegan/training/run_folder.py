@@ -1,5 +1,6 @@
 """The run folder: used by one run at a time, the same for all ranks, with the recipe frozen beside the results."""
 
+import re
 import socket
 import uuid
 from pathlib import Path
@@ -51,6 +52,14 @@ def freeze(folder: Path, config: dict[str, Any], records: dict[str, Any], images
     if changed or before is None or not path.exists():
         write_whole(path, text)
     return changed
+
+
+def forget_configs(folder: Path, images: int) -> None:
+    """Renames the recipes of a branch that was abandoned at `images`, so that none passes for the run's latest."""
+    for path in folder.glob("config.*.yaml"):
+        since = re.fullmatch(r"config\.([0-9]+)\.yaml", path.name)
+        if since and int(since[1]) > images:
+            path.rename(path.with_name(f"{path.name}.abandoned-{uuid.uuid4().hex[:6]}"))
 
 
 def check_identity(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:

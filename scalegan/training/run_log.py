@@ -4,21 +4,30 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import Field
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from scalegan.support.files import append_line, write_whole
 from scalegan.support.progress import duration
-from scalegan.support.reading import read_bytes
+from scalegan.support.reading import MEGABYTE, or_none, parse_json, read_bytes
 
-_LARGEST = 1 << 30      # bytes of metrics.jsonl; of a long run it has some ten million
+_LONGEST = 1024 * MEGABYTE
+
+
+class _Report(TypedDict):
+    """What every line of metrics.jsonl has."""
+
+    images: Annotated[int, Field(strict=True, ge=0, le=10**15)]
 
 
 class Means:
@@ -155,17 +164,15 @@ class RunLog:
         return bar
 
     def _cut(self, images: int) -> None:
-        """Leaves the reports up to `images`; a half-written last line goes too."""
+        """Leaves the reports up to `images`; lines that are incomplete or damaged go too."""
         if not self.path.exists():
             return
         kept = []
-        for line in read_bytes(self.path, _LARGEST).decode(errors="replace").splitlines(keepends=True):
-            try:
-                if line.endswith("\n") and json.loads(line)["images"] <= images:
-                    kept.append(line)
-            except (ValueError, KeyError, TypeError, RecursionError):
-                continue
-        write_whole(self.path, "".join(kept))
+        for line in read_bytes(self.path, _LONGEST).splitlines(keepends=True):
+            report = or_none(partial(parse_json, line, self.path.name, _Report, finite=False))
+            if line.endswith(b"\n") and report and report["images"] <= images:
+                kept.append(line)
+        write_whole(self.path, b"".join(kept))
 
 
 def _board(folder: Path, images: int) -> Any:

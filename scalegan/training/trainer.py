@@ -36,7 +36,10 @@ def train(run: Run, stop: StopRequest) -> Outcome:
     if log and run.progress.images == 0 and recipe.snapshot.every_images:
         _draw(run, log)
     try:
-        _catch_up_evaluation(run, log)
+        if run.saved or run.progress.images < recipe.total_images:
+            _catch_up_evaluation(run, log)
+        else:
+            _end_where_it_began(run, log)
         while run.progress.images < recipe.total_images:
             before = run.progress.images
             play_iteration(run, streams)
@@ -62,6 +65,15 @@ def train(run: Run, stop: StopRequest) -> Outcome:
         stop.settle()
         if log:
             log.close()
+
+
+def _end_where_it_began(run: Run, log: RunLog | None) -> None:
+    """Writes a run's end for one that has nothing to train: it resumed from a checkpoint elsewhere, and is there."""
+    due = Due(last=True, stop=False, checkpoint=False, evaluation=run.evaluate is not None)
+    _report(run, log, run.progress.images, last=True)
+    _save(run, run.tensors(), due)
+    if due.evaluation and _evaluate(run, log):
+        _save(run, run.tensors(), replace(due, evaluation=False))
 
 
 def _due(run: Run, before: int, stop: StopRequest) -> Due:

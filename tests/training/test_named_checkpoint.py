@@ -28,7 +28,7 @@ def export(folder: Path) -> Path:
 
 @pytest.mark.parametrize("make, says", [
     (export, "exports and other weights come without the optimizers' state"),
-    (run, "is a run folder; to go on from its newest checkpoint: resume=.*/run/checkpoints/000000000128"),
+    (run, "is a run folder; name one of its checkpoints, such as .*/run/checkpoints/000000000128"),
     (lambda folder: folder / "nowhere", "does not exist"),
     (lambda folder: folder, "is not a complete checkpoint"),
 ], ids=["an export", "a run folder", "nothing", "an empty folder"])
