@@ -1,10 +1,10 @@
-"""The parsers of verbs, and types of their arguments, for argparse."""
+"""The parsers of commands, and types of their arguments, for argparse."""
 
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 
 
 def verb_parser(verb: str, description: str, *examples: str) -> ArgumentParser:
-    """The parser of `scalegan VERB`, whose help ends with examples; these leave out the leading `scalegan`."""
+    """The parser of `scalegan COMMAND`, whose help ends with examples; these leave out the leading `scalegan`."""
     return ArgumentParser(prog=f"scalegan {verb}", description=description, epilog="\n".join(
         ["examples:", *(f"  scalegan {example}" for example in examples)]),
         formatter_class=RawDescriptionHelpFormatter)
@@ -13,7 +13,7 @@ def verb_parser(verb: str, description: str, *examples: str) -> ArgumentParser:
 def positive(text: str) -> int:
     """A whole number, at least 1."""
     if not text.isdigit() or int(text) < 1:
-        raise ArgumentTypeError(f"'{text}' is not a positive number")
+        raise ArgumentTypeError(f"'{text}' is not a positive whole number")
     return int(text)
 
 
@@ -24,7 +24,7 @@ def fraction(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < 1:
-        raise ArgumentTypeError(f"'{text}' is not a fraction between 0 and 1")
+        raise ArgumentTypeError(f"'{text}' is not a fraction of at least 0 and below 1")
     return value
 
 
