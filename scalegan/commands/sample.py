@@ -21,11 +21,12 @@ def main(arguments: list[str]) -> int:
                          "sample digits.safetensors --classes 3,7 --columns 8")
     parser.add_argument("run", type=Path, help="run folder, checkpoint, or exported .safetensors")
     parser.add_argument("--seeds", type=seeds, default=seeds("0-63"), help="such as 0-63 or 1,5,9 (default 0-63)")
-    parser.add_argument("--psi", type=float, default=1.0, help="truncation, if the model supports it")
+    parser.add_argument("--psi", type=float, default=1.0, help="truncation, if the model supports it (default 1: none)")
     parser.add_argument("--classes", type=seeds, help="class indices, repeated over the seeds")
     parser.add_argument("--columns", type=int, help="grid columns (default 8, or the number of classes up to 10)")
     parser.add_argument("--standing-statistics", type=int, default=0, metavar="N",
-                        help="re-estimate BatchNorm's averages over N batches of 64 (default 0 keeps them as trained)")
+                        help="re-estimate BatchNorm's averages over N batches of 64 (default 0: the running "
+                             "statistics; `scalegan evaluate` uses 16)")
     parser.add_argument("--out", type=Path, default=Path("samples"), help="folder to write into")
     parser.add_argument("--network", metavar="NAME", help="one of the game's networks, if several generate samples")
     parser.add_argument("--ema", metavar="NAME", help="one of the run's extra averages (recipe key emas)")

@@ -5,7 +5,7 @@ code as submitted. `nodes=2-4` lets SLURM choose. `recipe=a,b seed=0-4` submits 
 folders named after what varies. `profile.KEY=value` overrides a key of the profile. --dry-run prints the job script.
 
 `scalegan submit prepare SOURCE DEST ... profile=NAME tasks=N` divides `scalegan prepare SOURCE DEST ...` among the N
-tasks of an array; use DEST.job as its run folder.
+tasks of an array; its run folder, for status and stop, is DEST.job.
 """
 
 from dataclasses import dataclass, replace
