@@ -32,7 +32,7 @@ def read_picture(data: bytes) -> np.ndarray:
 
 
 def has_coarse_colour(data: bytes) -> bool:
-    """Whether a readable picture holds colour at half its resolution: a JPEG with 4:2:0, or a lossy WebP."""
+    """Whether a readable picture has subsampled chroma: a 4:2:0 JPEG, or a lossy WebP."""
     if data[:2] == b"\xff\xd8":
         return simplejpeg.decode_jpeg_header(data)[3] == "420"
     return data[:4] == b"RIFF" and data[12:16] == b"VP8 "
@@ -82,7 +82,7 @@ def _with_pillow(data: bytes) -> np.ndarray:
 
 def _check_size(height: int, width: int) -> None:
     if height * width > _MAX_PIXELS:
-        raise ValueError(f"{width} x {height} pixels are too many for a photo")
+        raise ValueError(f"{width} x {height} pixels are more than the limit of 2^28; downscale it first")
 
 
 def crop(pixels: np.ndarray, how: str) -> np.ndarray:

@@ -93,15 +93,15 @@ class Zip:
         member, file = self.members[name], _descriptor(self.path, self.changed)
         header = os.pread(file, _LOCAL_HEADER, member.offset)
         if header[:4] != b"PK\x03\x04":
-            raise ValueError("the zip is damaged there")
+            raise ValueError("the zip is damaged at this file")
         variable = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
         data = os.pread(file, member.packed, member.offset + _LOCAL_HEADER + variable)
         try:
             data = zlib.decompress(data, -zlib.MAX_WBITS) if member.method == zipfile.ZIP_DEFLATED else data
         except zlib.error as error:
-            raise ValueError(f"the zip is damaged there: {error}") from error
+            raise ValueError(f"the zip is damaged at this file: {error}") from error
         if zlib.crc32(data) != member.crc:
-            raise ValueError("its checksum differs from the zip's")
+            raise ValueError("its CRC-32 does not match the zip's directory")
         return data
 
 
@@ -164,7 +164,7 @@ def image_files(store: Store) -> list[str]:
     """
     files = sorted(filter(_is_image, store.names()), key=natural)
     if files and isinstance(store, Tar):
-        raise UserError(f"{store.path} is a tar of images, which has no directory to find them by; unpack it and use "
+        raise UserError(f"{store.path} is a tar of images, which cannot be read in random order; unpack it and use "
                         "the folder")
     return files
 
