@@ -9,6 +9,7 @@ from typing import Any
 
 from scalegan.cluster.records import history, job_folder, newest_checkpoint, read_job, trainer
 from scalegan.errors import UserError
+from scalegan.support.reading import DamagedFile, regular
 
 COLUMNS = ("run", "state", "images", "images/s", "left", "checkpoint", "restarts", "nodes")
 _TAIL_BYTES = 1 << 16
@@ -68,18 +69,18 @@ def _state(run: Path, events: list[dict[str, Any]], images: int, total: int | No
 def _last_report(run: Path) -> dict[str, Any]:
     """The last complete line of metrics.jsonl."""
     try:
-        with (run / "metrics.jsonl").open("rb") as file:
+        with regular(run / "metrics.jsonl").open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
             lines = [line for line in file.read().splitlines(keepends=True) if line.endswith(b"\n")]
             return json.loads(lines[-1])
-    except (OSError, IndexError, ValueError):
+    except (OSError, IndexError, ValueError, DamagedFile):
         return {}
 
 
 def _total_images(run: Path) -> int | None:
     """`total_images` of the recipe that was resolved last. We write one key per line, so a regular expression will do;
     a YAML parser would take some ten milliseconds for each of hundreds of runs."""
-    recipes = [path for path in (*run.glob("config*.yaml"), job_folder(run) / "recipe.yaml") if path.exists()]
+    recipes = [path for path in (*run.glob("config*.yaml"), job_folder(run) / "recipe.yaml") if path.is_file()]
     if not recipes:
         return None
     newest = max(recipes, key=lambda path: path.stat().st_mtime)

@@ -92,7 +92,8 @@ def _evaluate(options: argparse.Namespace, metrics: tuple[str, ...], ranks) -> d
                                    options.kid_subset_size, options.bootstrap, options.nearest,
                                    _perceptual(options.lpips, ranks))
     result = evaluation.evaluate(fakes, reals, extractor, settings, ranks)
-    result["warnings"] += warnings
+    sets = [one for one in (fakes, reals) if one is not None]
+    result["warnings"] += warnings + [f"{one.name}: {remark}" for one in sets for remark in one.remarks]
     if trained:
         result |= {"images": fakes.generator.about["images"], "psi": options.psi, "ema": options.ema}
     return result
@@ -132,13 +133,20 @@ def _run_of(source: Path) -> Path | None:
 def _own_recipe(source: str, ranks):
     """The recipe of a run or checkpoint, after making its evaluation sets; None for an export."""
     from scalegan.checkpoints import exports, store
+    from scalegan.config.game import streams_of
     from scalegan.config.loading import parse, plain
-    from scalegan.training.build import make_evaluation_sets
+    from scalegan.errors import UserError
+    from scalegan.training.build import evaluation_path, make_evaluation_sets
 
     if Path(source).is_file():
         return None
     tree = ranks.share(store.metadata_of(exports.newest(Path(source)))["recipe"] if ranks.first else None)
     recipe = parse(plain(tree), source)
+    for stream in streams_of(recipe):
+        path = evaluation_path(recipe, stream)
+        if "$" in path or path.startswith("~"):
+            raise UserError(f"{source} was trained or evaluated on {path}, and nothing in a checkpoint is expanded, as "
+                            "it may be someone else's; name the images by --data")
     make_evaluation_sets(recipe, ranks)
     return recipe
 

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from accelerate import PartialState
 
 from scalegan.errors import SharedError, UserError
+from scalegan.support import caching
 from scalegan.support.allocator import keep_freed_memory
 
 T = TypeVar("T")
@@ -113,7 +114,9 @@ def join(threads: int = 0) -> Ranks:
 
 
 def leave() -> None:
-    """Ends the process group, if there is one."""
+    """Ends the process group, if there is one, and removes temporary stand-ins for the cache: `end_with` skips exit
+    handlers."""
+    caching.remove_stand_ins()
     if dist.is_initialized():
         dist.destroy_process_group()
 

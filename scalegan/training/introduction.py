@@ -24,7 +24,8 @@ def _data(source: Source) -> str:
     spec, order = source.spec, source.records.order
     count = "endless" if isinstance(order, Endless) else f"{order.records:,}"
     mirrored = ", randomly mirrored" * source.settings.flip
-    return f"{source.settings.path}: {count} {_samples(spec)}{_labels(spec)}{mirrored}"
+    text = f"{source.settings.path}: {count} {_samples(spec)}{_labels(spec)}{mirrored}"
+    return "; ".join([text, *source.records.reader.remarks])
 
 
 def _samples(spec: Spec) -> str:

@@ -137,7 +137,7 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
 
 def _identified(recipe: Recipe, game: Game, sources: Mapping[str, opening.Source]) -> dict[str, Any]:
     """The recipe, with the rest of the run's identity: content hashes of its data and digests of frozen networks."""
-    config = loading.to_dict(recipe)
+    config = loading.to_dict(opening.located(recipe))
     first, *others = sources
     config["data"]["content"] = sources[first].content
     for name in others:
