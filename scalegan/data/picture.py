@@ -49,7 +49,7 @@ def open_picture(data: bytes, formats: tuple[str, ...] = _FORMATS) -> Image.Imag
         except UnidentifiedImageError:
             raise ValueError(f"it is not {'one of ' * (len(formats) > 1)}{', '.join(formats)}") from None
         except Image.DecompressionBombError:
-            raise ValueError(f"the picture has more than the limit of 2^28 pixels; downscale it first") from None
+            raise ValueError("the picture has more than the limit of 2^28 pixels; downscale it first") from None
         finally:
             Image.MAX_IMAGE_PIXELS = before
     _check_size(picture.height, picture.width)
