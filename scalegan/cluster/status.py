@@ -4,6 +4,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,31 @@ def runs_of(folder: Path) -> list[Path]:
     if not inside:
         raise UserError(f"{folder} is not a run folder and contains none")
     return inside
+
+
+def named_runs(given: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """The runs that a command line names, and a line for each path that is none.
+
+    Raises:
+        UserError: if there is no other path.
+    """
+    runs, problems = [], []
+    for path in without_jobs(given):
+        try:
+            runs += runs_of(path)
+        except UserError as error:
+            if len(given) == 1:
+                raise
+            problems.append(str(error))
+    return list(dict.fromkeys(runs)), problems
+
+
+def without_jobs(given: Sequence[Path]) -> list[Path]:
+    """The paths without a sweep's own folder `job`, which `runs/sweep/*` names beside its runs."""
+    def of_a_job(folder: Path) -> bool:
+        return folder.name == "job" and any(folder.glob("runs-*")) and not _is_run(folder)
+
+    return [path for path in given if len(given) == 1 or not of_a_job(path)]
 
 
 def describe(run: Path) -> dict[str, Any]:

@@ -16,10 +16,11 @@ def explain(error: ValidationError, tree: dict[str, Any]) -> tuple[str, str]:
         return e["type"] != "unexpected_keyword_argument", e["type"].endswith("_type") and isinstance(e["input"], dict)
     first = min(error.errors(), key=urgency)
     loc = [str(part) for part in first["loc"]]
-    return _shown(loc, tree), _message(first, loc, tree)
+    key = _shown(loc, tree) + (".name" if first["type"].startswith("union_tag") else "")
+    return key, _message(error, first, loc, tree)
 
 
-def _message(first: Any, loc: list[str], tree: dict[str, Any]) -> str:
+def _message(error: ValidationError, first: Any, loc: list[str], tree: dict[str, Any]) -> str:
     if first["type"] == "unexpected_keyword_argument":
         shown = _shown(loc, tree)
         member = loc[1] if len(loc) > 1 else "G"
@@ -43,6 +44,11 @@ def _message(first: Any, loc: list[str], tree: dict[str, Any]) -> str:
         return f"{key}={value}: {key} is a group of keys; see `scalegan train --help {loc[0]}`"
     if first["type"] == "union_tag_not_found":
         return f"'{_shown(loc, tree)}.name' is not given"
+    given = first["input"]
+    if isinstance(given, str) and "," in given and any(e["type"] == "tuple_type" and e["input"] == given
+                                                       for e in error.errors()):
+        key = _shown(loc, tree)
+        return f"{key}={given}: a list stands in brackets; write {key}=[{given}]"
     message = first["msg"].replace("Input should be", "should be").removeprefix("Value error, ").split(", unable")[0]
     expected = (first.get("ctx") or {}).get("expected_tags") or (first.get("ctx") or {}).get("expected") or ""
     choices = [part.strip(" '") for part in expected.replace(" or ", ",").split(",")]

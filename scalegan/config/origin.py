@@ -23,12 +23,16 @@ class Origin:
             if part not in tree:
                 return self.file
             tree = tree[part]
-        return COMMAND_LINE
+        return self._both if isinstance(tree, dict) else COMMAND_LINE
 
     def of_combination(self, message: str) -> str:
         """The places to look for what is wrong with several keys, those that `message` names."""
         overridden = any(re.search(rf"(?<![\w.]){re.escape(key)}(?![\w])", message) for key in _dotted(self.overrides))
-        return f"{self.file} and {COMMAND_LINE}" if overridden else self.file
+        return self._both if overridden else self.file
+
+    @property
+    def _both(self) -> str:
+        return f"{self.file} and {COMMAND_LINE}"
 
 
 def _dotted(tree: dict[str, Any], prefix: str = "") -> list[str]:

@@ -9,6 +9,9 @@ import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from scalegan.data.colour_profiles import in_srgb, is_transparent, transform_of
+from scalegan.data.silence import silence_decoders
+
+silence_decoders()
 
 FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC, "box": Image.Resampling.BOX}
 CROPS = ("center", "celeba178", "celeba108", "none")
@@ -106,7 +109,8 @@ def _orientation(data: bytes) -> int:
 def _with_pillow(data: bytes) -> np.ndarray:
     picture = open_picture(data)
     if picture.mode.startswith(("I", "F")):
-        raise ValueError(f"it has more than 8 bits per channel (mode {picture.mode}); convert it first")
+        raise ValueError(f"it has more than 8 bits per channel (mode {picture.mode}); convert it to 8 bits first, for "
+                         "example with ImageMagick: magick IN -depth 8 OUT.png")
     picture = ImageOps.exif_transpose(picture)
     grey = picture.mode in ("1", "L", "LA") or (picture.mode in ("P", "PA") and _is_grey_palette(picture))
     picture = in_srgb(picture)

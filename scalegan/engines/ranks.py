@@ -94,7 +94,7 @@ def join(threads: int = 0) -> Ranks:
     Raises:
         UserError: if processes would train separately.
     """
-    tasks = int(os.environ.get("SLURM_NTASKS", 1)) if "SLURM_PROCID" in os.environ else 1
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))      # SLURM_NTASKS is set in a batch script too
     if tasks > 1 and "WORLD_SIZE" not in os.environ:
         raise UserError(f"SLURM started {tasks} tasks that do not know each other; submit with `scalegan submit`, or "
                         "start each task through `accelerate launch` or torchrun")

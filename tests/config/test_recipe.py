@@ -75,6 +75,8 @@ def test_wrong_command_line(arguments: list[str], says: list[str]) -> None:
 ORIGINS = {
     "the file": ("model: {widht: 8}", ["seed=1"], "mine.yaml: unknown key 'model.widht'"),
     "the file, beside an override": ("model: {widht: 8}", ["model.width=8"], "mine.yaml: unknown key 'model.widht'"),
+    "a name in the file": ("model: {name: dcgn}", ["model.width=8"], "mine.yaml: model.name=dcgn"),
+    "a name on the command line": ("", ["model.name=dcgn"], "command line: model.name=dcgn"),
     "the command line": ("", ["model.widht=8"], "command line: unknown key 'model.widht'"),
     "a group given as a value": ("", ["data=photos"], "command line: data=photos"),
     "a combination in the file": ("lanes: 7", ["seed=1"], "mine.yaml: lanes=7 does not divide"),

@@ -26,7 +26,7 @@ from scalegan.data.preparing.sources import USUAL, guess_kind, open_source
 from scalegan.data.preparing.sources.base import Picture, Source
 from scalegan.data.preparing.sources.survey import shortened
 from scalegan.data.preparing.verify import damage_of_set
-from scalegan.errors import UserError
+from scalegan.errors import UsageError, UserError
 from scalegan.support import worker_pool
 from scalegan.support.files import write_whole
 from scalegan.support.progress import Bar
@@ -59,7 +59,7 @@ def prepare(options: argparse.Namespace) -> int:
 
 def _prepare(options: argparse.Namespace) -> None:
     if options.format not in CONVERTERS:
-        raise UserError(f"--format {options.format} is unknown; use {' or '.join(CONVERTERS)}")
+        raise UsageError(f"--format {options.format} is unknown; use {' or '.join(CONVERTERS)}")
     for path in options.source:
         if not path.exists():
             raise UserError(f"{path} does not exist")
@@ -142,7 +142,7 @@ def _settings(options: argparse.Namespace, kind: str, pictures: list[tuple[str, 
         encoding = options.encoding or beton_file.usual_encoding(usual.encoding)
         beton_file.check_encoding(encoding)
     if options.quality is not None and encoding not in _LOSSY:
-        raise UserError(f"--quality is for jpeg and webp; {encoding} is lossless")
+        raise UsageError(f"--quality is for jpeg and webp; {encoding} is lossless")
     crop = options.crop or usual.crop
     resolution = options.resolution or {"celeba178": 128, "celeba108": 64}.get(crop, usual.resolution)
     grey = options.channels is None and begun.get("only_grey", all_grey([picture for _, picture in pictures]))
