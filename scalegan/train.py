@@ -1,7 +1,7 @@
 """Trains a recipe: `accelerate launch scalegan/train.py recipe=NAME key=value ...`, torchrun, or plain python.
 
 The same command run again resumes. Exit codes: 0 finished; 75 stopped by a signal after saving, run again to resume;
-2 the recipe is wrong; 3 training diverged and could not be rolled back; anything else is a failure.
+2 invalid recipe or arguments; 3 diverged, and the allowed rollbacks are used up; anything else is a failure.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Test helpers: a small data set, real ranks, real command lines. Every wait has a time-out."""
+"""Test helpers: a small dataset, real ranks, real command lines. Every wait has a time-out."""
 
 import contextlib
 import json

@@ -165,7 +165,8 @@ def newest(path: Path) -> Path:
         return path
     whole = store.complete(path / "checkpoints")
     if not whole:
-        raise UserError(f"{path} is not a run folder with a complete checkpoint, a checkpoint or an export")
+        raise UserError(f"{path} is neither a run folder with a complete checkpoint, nor a checkpoint, nor an exported "
+                        ".safetensors file" if path.exists() else f"{path} does not exist")
     for candidate in reversed(whole):
         damage = store.verify(candidate)
         if damage is None:

@@ -24,7 +24,7 @@ EPILOG = """examples:
   scalegan prepare photos data/photos128 --resolution 128 --validation 0.05
   scalegan prepare data/photos128 --verify
 
-A broken image is skipped and listed in DEST/rejected.jsonl. exit codes: 0 done; 75 interrupted, run the same
+A broken image is skipped and listed in DEST/rejected.jsonl. Exit codes: 0 done; 75 interrupted, run the same
 command to resume; 2 wrong arguments; 1 anything else."""
 
 
@@ -76,10 +76,11 @@ def _add_source(group: argparse._ArgumentGroup) -> None:
 
 def _add_images(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--resolution", type=positive, metavar="N",
-                       help="side in pixels (default 64; with --crop celeba178 128; cifar10 32)")
+                       help="height and width in pixels (default 64; 128 with --crop celeba178, the default for "
+                            "celeba; 32 for cifar10)")
     group.add_argument("--crop", choices=("center", "celeba178", "celeba108", "none"),
-                       help="square to crop: the largest in the centre; 178 x 178 (the face literature) or 108 x 108 "
-                            "(the DCGAN literature) of CelebA's 178 x 218; none, for square images (default center; "
+                       help="center: the largest central square; 178 x 178 (usual at 128 px and above) or 108 x 108 "
+                            "(as in DCGAN papers) of CelebA's 178 x 218; none, for square images (default center; "
                             "celeba: celeba178; cifar10: none)")
     group.add_argument("--filter", choices=("lanczos", "box", "bicubic"), default="lanczos",
                        help="resize filter, antialiased (default lanczos)")
@@ -94,9 +95,11 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--format", choices=("webdataset", "ffcv"), default="webdataset",
                        help="webdataset: tars and an index; ffcv: a .beton beside them (default webdataset)")
     group.add_argument("--validation", type=fraction, default=0.0, metavar="FRACTION",
-                       help="write DEST/train and DEST/val, this fraction of the records in val, by hash of the key")
+                       help="write DEST/train and DEST/val, with this fraction of the records in val, chosen by a "
+                            "hash of their keys")
     group.add_argument("--shard-records", type=positive, metavar="N",
-                       help="records per shard (default: about 64 MB, but at least 64 shards)")
+                       help="records per shard (default: about 64 MB, or fewer for about 64 shards, rounded up to a "
+                            "multiple of 32)")
     group.add_argument("--max-rejected", type=fraction, default=0.01, metavar="FRACTION",
                        help="stop if more than this fraction of the images is broken (default 0.01)")
     group.add_argument("--workers", type=positive, metavar="N", help="worker processes (default: one per core)")

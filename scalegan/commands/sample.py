@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = exports.load_generator(options.run, options.network, options.ema)
     if generator.about["spec"]["kind"] == "points":
-        raise UserError(f"{options.run} makes 2-D points, not images; see the pictures in the run's samples/")
+        raise UserError(f"{options.run} makes 2-D points, not images; see the sample grids in the run's samples/")
     weights = {f"{part}/{name}": tensor for part, module in generator.parts.items()
                for name, tensor in module.state_dict().items()}
     made_with = [store.digest(weights), options.psi, options.classes, options.columns, options.standing_statistics,
@@ -64,13 +64,15 @@ def _parser() -> argparse.ArgumentParser:
                          "sample runs/animals --classes cat,dog")
     parser.add_argument("run", type=Path, help="run folder, checkpoint, or exported .safetensors")
     parser.add_argument("--seeds", type=seeds, default=seeds("0-63"), help="such as 0-63 or 1,5,9 (default 0-63)")
-    parser.add_argument("--psi", type=finite, default=1.0, help="truncation, if the model supports it")
+    parser.add_argument("--psi", type=finite, default=1.0,
+                        help="truncation, if the model supports it (default 1: none)")
     parser.add_argument("--classes", type=names, help="classes, by name or number, repeated over the seeds; attributes "
                         "that all samples have")
     parser.add_argument("--columns", type=whole(1, 1000),
                         help="grid columns (default 8, or the number of classes up to 10)")
     parser.add_argument("--standing-statistics", type=whole(), default=0, metavar="N",
-                        help="re-estimate BatchNorm's averages over N batches of 64 (default 0 keeps them as trained)")
+                        help="re-estimate BatchNorm's averages over N batches of 64 (default 0: the running "
+                             "statistics; `scalegan evaluate` uses 16)")
     parser.add_argument("--out", type=folder, default=Path("samples"), help="folder to write into")
     parser.add_argument("--network", metavar="NAME", help="one of the game's networks, if several generate samples")
     parser.add_argument("--ema", metavar="NAME", help="one of the run's extra averages (recipe key emas)")

@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> int:
     parser = verb_parser("study", __doc__,
                          "study toy --out toy",
                          "study toy --objectives wgan_gp,hinge --data ring8 --seeds 0-4")
-    parser.add_argument("name", choices=["toy"], help="the study")
+    parser.add_argument("name", metavar="STUDY", choices=["toy"], help="which study: toy")
     parser.add_argument("--objectives", default=",".join(OBJECTIVES), help="some of (default: all) %(default)s")
     parser.add_argument("--data", default=",".join(SETTINGS), help="some of (default: all) %(default)s")
     parser.add_argument("--seeds", type=seeds, default=seeds("0-4"), help="such as 0-4 or 1,5 (default 0-4)")
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--workers", type=positive, default=os.cpu_count() or 1,
                         help="processes (default: one per core)")
     parser.add_argument("--updates", type=positive,
-                        help="updates of G, instead of each data set's own, for a quick look")
+                        help="updates of G, instead of each dataset's own, for a quick look")
     options = parser.parse_args(arguments)
     objectives = _chosen("--objectives", options.objectives, OBJECTIVES)
     data = _chosen("--data", options.data, SETTINGS)

@@ -6,7 +6,7 @@ folders named after what varies; a list varies only in brackets, as in `eval.met
 overrides a key of the profile. --dry-run prints the job script.
 
 `scalegan submit prepare SOURCE DEST ... profile=NAME tasks=N` divides `scalegan prepare SOURCE DEST ...` among the N
-tasks of an array; use DEST.job as its run folder.
+tasks of an array; its run folder, for status and stop, is DEST.job.
 """
 
 import re

@@ -38,4 +38,4 @@ def find(name: str) -> Path:
     for folder in folders():
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
-    raise RecipeError(f"there is no recipe '{name}'{did_you_mean(name, available())}; `scalegan recipes` lists them")
+    raise RecipeError(f"there is no recipe '{name}' (`scalegan recipes` lists them){did_you_mean(name, available())}")

@@ -28,7 +28,8 @@ class Data:
     flip: bool = True
     """Mirror each image with probability one half, by a draw keyed on its position in the run."""
     workers: NonNegativeInt = 2
-    """Loader processes per rank; 0 loads in the training process. Never changes a sample."""
+    """Loader processes per rank, or threads with backend=ffcv; 0 loads in the training process. Never changes a
+    sample."""
     block_records: PositiveInt = 32
     """Consecutive records that are read together."""
     window_blocks: PositiveInt = 64

@@ -18,7 +18,7 @@ from scalegan.games.table import Game
 @typed
 class Recipe:
     run_dir: Text
-    """Run folder; the same command run again resumes there."""
+    """Run folder, by default runs/RECIPE; running the same command again resumes there."""
     seed: NonNegativeInt = 0
     """Seed of all random draws."""
     total_images: PositiveInt
@@ -26,9 +26,9 @@ class Recipe:
     batch_size: PositiveInt = 64
     """Samples per update, over all ranks."""
     micro_batch_size: PositiveInt | None = None
-    """The micro-batch: samples per forward and backward; null takes a rank's whole share at once."""
+    """Samples per forward and backward pass on one rank; null: the rank's whole share of the batch at once."""
     lanes: PositiveInt = 8
-    """Streams into which the data order is split; must divide batch_size and be a multiple of the number of ranks."""
+    """Parts of the data order: a multiple of the number of ranks that divides batch_size."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the networks; auto is bf16 where the device computes it natively, fp32 elsewhere."""
     resume: Text = "auto"
@@ -39,15 +39,15 @@ class Recipe:
     model: Model = field(default_factory=DCGAN)
     """The networks: a family, and its sizes."""
     game: Game = field(default_factory=GAN)
-    """What is played: players, losses, penalties, tricks."""
+    """The training objective: players, losses, penalties, tricks."""
     streams: dict[Name, Data] = field(default_factory=dict)
-    """For games with several streams of samples: all but `data`, by name: streams.B.path, ..."""
+    """For games with several streams: the datasets besides `data`, by stream name: streams.B.path, ..."""
     optimizer: dict[str, Optimizer] = field(default_factory=dict)
     """One per player: optimizer.G.lr, optimizer.D.betas, ...; optimizer.default applies to players not named."""
     augment: Augment = field(default_factory=NoAugment)
     """Augmentation of D's inputs, reals and fakes alike."""
     ema: Ema = field(default_factory=Ema)
-    """The moving average of the generator that samples, exports and evaluations use."""
+    """The moving average of the weights (of G in most games) that samples, exports and evaluations use."""
     emas: dict[Name, Ema] = field(default_factory=dict)
     """Extra averages by name: {short: {half_life_images: 1000}}; `scalegan sample --ema short` uses one."""
     power_ema: PowerEma | None = None
@@ -61,6 +61,6 @@ class Recipe:
     log: Log = field(default_factory=Log)
     """Reports: metrics.jsonl, TensorBoard, profiles."""
     snapshot: Snapshot = field(default_factory=Snapshot)
-    """Pictures of samples during training."""
+    """Sample grids during training."""
     eval: Eval = field(default_factory=Eval)
     """Evaluations during training: FID, KID, ..."""

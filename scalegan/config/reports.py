@@ -1,4 +1,4 @@
-"""What a run reports: metrics, pictures, evaluations."""
+"""What a run reports: metrics, sample grids, evaluations."""
 
 from dataclasses import field
 from typing import Annotated, Any, Literal
@@ -11,7 +11,7 @@ from scalegan.config.schema import Name, Text, typed
 @typed
 class Log:
     every_images: NonNegativeInt = 0
-    """Images between reports (metrics.jsonl, TensorBoard, terminal)."""
+    """Images between reports (metrics.jsonl, TensorBoard, terminal); 0 for none."""
     tensorboard: bool = True
     """Also write TensorBoard files."""
     profile_updates: NonNegativeInt = 0
@@ -22,9 +22,10 @@ class Log:
 @typed
 class Snapshot:
     every_images: NonNegativeInt = 0
-    """Images between pictures of EMA samples from fixed latents; unless 0, a final one is always written."""
+    """Images between sample grids, of the averaged G from fixed latents; 0 for none, else there is always a final
+    one."""
     rows: PositiveInt = 8
-    """Rows of the picture."""
+    """Rows of the sample grid."""
     columns: PositiveInt = 10
     """Columns; with class labels, column i shows class i."""
 
@@ -42,7 +43,7 @@ class HeldOut:
 @typed
 class Eval:
     every_images: NonNegativeInt = 0
-    """Images between evaluations of the averaged generator; unless 0, a final one always follows."""
+    """Images between evaluations of the averaged generator; 0 for none, else there is always a final one."""
     metrics: Annotated[tuple[Literal["fid", "kid", "is", "prc", "prdc", "ms_ssim", "ppl", "class_fid"], ...],
                        BeforeValidator(_split)] = ("fid", "kid")
     """Metrics, as for `scalegan evaluate --metrics`."""
@@ -60,4 +61,4 @@ class Eval:
     """Images per batch of the extractor, per rank."""
     data: HeldOut = field(default_factory=HeldOut)
     streams: dict[Name, HeldOut] = field(default_factory=dict)
-    """The same for streams other than `data`: eval.streams.B.path, ..."""
+    """Held-out datasets of streams other than `data`: eval.streams.B.path, ..."""

@@ -41,7 +41,7 @@ def convert(tensors: dict, family: str,
     return generator, described, spec
 
 
-# Read from a generator's shapes: channels and side of its images, and its `model` keys in a recipe.
+# Inferred from a generator's shapes: channels and resolution of its images, and its `model` keys.
 Description = tuple[int, int, dict[str, Any]]
 
 

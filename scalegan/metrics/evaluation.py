@@ -55,7 +55,7 @@ class Settings:
 
     @property
     def keep(self) -> bool:
-        """Whether the features themselves are needed, besides their moments."""
+        """Whether the metrics need all feature vectors, not only their mean and covariance."""
         over_samples = {"kid", "is", "prc", "prdc", "class_fid"} & set(self.metrics)
         return bool(over_samples or self.bootstrap or self.nearest)
 
@@ -125,7 +125,7 @@ def _check(fakes: Images | Samples, reals: Images | None, count: int, settings: 
     asked = set(settings.metrics)
     if reals is None and settings.need_reals:
         raise UsageError(f"{', '.join(sorted(asked - set(WITHOUT_REALS)) or ['--nearest'])} needs real images; "
-                        "name them with --data")
+                        "pass them with --data")
     if "ppl" in asked and not (isinstance(fakes, Samples) and fakes.style_based):
         raise UsageError(f"ppl is defined for style-based generators, which {fakes.name} is not; leave it out")
     if "ms_ssim" in asked and min(fakes.shape[1:]) < 11:
@@ -135,7 +135,8 @@ def _check(fakes: Images | Samples, reals: Images | None, count: int, settings: 
                 manifold.PRDC_NEIGHBOURS + 1 if "prdc" in asked else 0)
     for what, many in (("samples", count), ("real images", least if reals is None else len(reals))):
         if many < least:
-            raise UserError(f"{', '.join(settings.metrics)} needs at least {least} {what}, but there are only {many}")
+            raise UserError(f"at least {least} {what} are needed for {', '.join(settings.metrics)}, but there are only "
+                            f"{many}; use more, or other --metrics")
 
 
 def _result(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images | None, of_reals: SetFeatures | None,

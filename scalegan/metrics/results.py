@@ -13,7 +13,7 @@ from scalegan.support.files import write_whole
 from scalegan.support.reading import checked, or_none, read_json_lines
 
 FILE = "evaluations.jsonl"
-# Other figures have no better direction.
+# For other metrics, neither direction is better.
 LOWER_IS_BETTER = ("fid", "fd", "kid", "class_fid", "class_fd", "ppl", "pl")
 HIGHER_IS_BETTER = ("is", "precision", "recall", "density", "coverage")
 
@@ -46,7 +46,7 @@ class _Result(TypedDict):
     in_training: NotRequired[StrictBool]
 
 
-def comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
+def why_not_comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
     """Why two results must not be compared, in one line; None if they may be.
 
     Distances are comparable only for the same extractor, resize and set of real images; and for the same number of
@@ -78,7 +78,7 @@ def can_be_compared(result: Mapping[str, Any]) -> bool:
 
 
 def better(name: str, value: float, than: float | None) -> bool:
-    """Whether a figure is better than another, or than none; False for figures without a better direction."""
+    """Whether a value is better than another, or than none; False for metrics where neither direction is better."""
     if name not in LOWER_IS_BETTER + HIGHER_IS_BETTER or value != value:
         return False
     if than is None:

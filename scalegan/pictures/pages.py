@@ -69,7 +69,7 @@ def comparable_evaluations(runs: Sequence[Seen]) -> tuple[dict[int, dict[str, An
     for number, run in enumerate(runs):
         first = next(iter(chosen.items()), None)
         for result in filter(results.can_be_compared, reversed(run.evaluations)):
-            reason = first and results.comparable(first[1], result)
+            reason = first and results.why_not_comparable(first[1], result)
             if reason is None:
                 chosen[number] = result
                 break

@@ -1,4 +1,4 @@
-"""The parsers of verbs, and types of their arguments, for argparse."""
+"""The parsers of commands, and types of their arguments, for argparse."""
 
 import csv
 import re
@@ -28,7 +28,7 @@ class Parser(ArgumentParser):
 
 
 def verb_parser(verb: str, description: str, *examples: str) -> Parser:
-    """The parser of `scalegan VERB`, whose help ends with examples; these leave out the leading `scalegan`."""
+    """The parser of `scalegan COMMAND`, whose help ends with examples; these leave out the leading `scalegan`."""
     return Parser(prog=f"scalegan {verb}", description=description, epilog="\n".join(
         ["examples:", *(f"  scalegan {example}" for example in examples)]),
         formatter_class=RawDescriptionHelpFormatter)
@@ -54,7 +54,7 @@ def whole(least: int = 0, most: int = _SEEDS_END - 1) -> Callable[[str], int]:
 def positive(text: str) -> int:
     """A whole number, at least 1."""
     if not re.fullmatch("[0-9]{1,19}", text) or int(text) < 1:
-        raise ArgumentTypeError(f"'{text}' is not a positive number")
+        raise ArgumentTypeError(f"'{text}' is not a positive whole number")
     return int(text)
 
 
@@ -76,7 +76,7 @@ def fraction(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < 1:
-        raise ArgumentTypeError(f"'{text}' is not a fraction between 0 and 1")
+        raise ArgumentTypeError(f"'{text}' is not a fraction of at least 0 and below 1")
     return value
 
 
@@ -135,7 +135,7 @@ def label_numbers(option: str, asked: Sequence[str], count: int, known: Sequence
 
 
 def file_named(option: str, *formats: str) -> Callable[[str], Path]:
-    """Type of a file to write, in one of the formats that the verb has, such as ".gif for an animation".
+    """Type of a file to write, in one of the formats that the command has, such as ".gif for an animation".
 
     The type raises UsageError, which argparse lets through.
     """
@@ -153,7 +153,7 @@ def folder(text: str) -> Path:
     """A folder to write into; one that is named like a file is a mistake."""
     path = Path(text)
     if path.suffix.lower() in _FILES and not path.is_dir():
-        raise ArgumentTypeError(f"'{text}' is named like a file, but this verb writes a folder; name one without "
+        raise ArgumentTypeError(f"'{text}' is named like a file, but this command writes a folder; name one without "
                                 f"{path.suffix}")
     if path.exists() and not path.is_dir():
         raise ArgumentTypeError(f"'{text}' is a file; name a folder")

@@ -1,4 +1,4 @@
-"""Brings a run to life on this rank: joins the others, opens data and folder, resumes, trains."""
+"""Starts a run on this rank: joins the others, opens the data and the run folder, resumes, trains."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -38,8 +38,8 @@ from scalegan.training.trainer import Outcome, train
 
 
 def launch(recipe: Recipe, stopped: Callable[[int], None] = lambda number: None) -> int:
-    """Trains `recipe` on all ranks; returns the exit code. Where a signal stops it, rank 0 calls `stopped` with the
-    signal's number once all is saved, or the rank that can't wait for data any longer."""
+    """Trains `recipe` on all ranks; returns the exit code. If a signal stops it, rank 0 calls `stopped` with the
+    signal's number once everything is saved; a rank that gives up waiting for data calls it too."""
     warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
     recipe = replace(recipe, engine=choice.asked_of_launcher(recipe.engine),
                      precision=choice.precision_asked(recipe.precision))
@@ -76,8 +76,8 @@ def _trained(recipe: Recipe, ranks: Ranks, stop: StopRequest, watch: Watch) -> i
         if ranks.world == 1 or not _lost_a_peer(error):
             raise
         watch.wait_for_verdict()  # it names the dead rank, and does not return
-        raise LostRank(f"the connection to another rank broke ({str(error).splitlines()[0]}); the same command goes "
-                        "on from the last checkpoint") from error
+        raise LostRank(f"the connection to another rank broke ({str(error).splitlines()[0]}); run the same command "
+                        "again to resume from the last checkpoint") from error
 
 
 def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
@@ -99,8 +99,8 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
         ranks.together(lambda: check_compiler(ranks.device))
     game = build.on_device(build.game(recipe, specs), ranks.device)
     averages = Averages(recipe, {name: game.players[name] for name in game.averaged})
-    of_players = optimizers.make(recipe.optimizer, game)
-    engine = choice.make(recipe.engine, game, of_players, ranks, micro_batch, precision)
+    player_optimizers = optimizers.make(recipe.optimizer, game)
+    engine = choice.make(recipe.engine, game, player_optimizers, ranks, micro_batch, precision)
 
     share = recipe.batch_size // ranks.world
     lanes_here = recipe.lanes // ranks.world
@@ -122,9 +122,9 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
     checkpoints = Checkpoints(folder / "checkpoints", ranks, recipe.checkpoint.keep)
     networks = described(config, specs, game)
     networks.pop("recipe")
-    run = Run(recipe, folder, ranks, game, of_players, engine, averages, loader, open_streams, checkpoints,
+    run = Run(recipe, folder, ranks, game, player_optimizers, engine, averages, loader, open_streams, checkpoints,
               {"recipe": config, "environment": records, "networks": networks}, painter.samples, lock,
-              partial(optimizers.schedule, of_players, recipe.optimizer, game))
+              partial(optimizers.schedule, player_optimizers, recipe.optimizer, game))
     if recipe.eval.every_images:
         build.make_evaluation_sets(recipe, ranks)
         run.evaluate = ranks.together(lambda: build.evaluator(recipe, game, specs, ranks))
@@ -140,7 +140,7 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
 
 
 def _identified(recipe: Recipe, game: Game, sources: Mapping[str, opening.Source]) -> dict[str, Any]:
-    """The recipe with what else makes the run what it is: the content of its data, and frozen networks."""
+    """The recipe, with the rest of the run's identity: content hashes of its data and digests of frozen networks."""
     config = loading.to_dict(opening.located(recipe))
     first, *others = sources
     config["data"]["content"] = sources[first].content
@@ -163,7 +163,7 @@ def _flops_if_eager(recipe: Recipe, specs: Mapping[str, Spec], run: Run) -> dict
 
 def _say_goodbye(run: Run, outcome: Outcome) -> None:
     if outcome is Outcome.INTERRUPTED:
-        _say(run, f"stopped at {run.progress.images:,} images, saved; the same command goes on")
+        _say(run, f"stopped at {run.progress.images:,} images and saved; run the same command again to resume")
         return
     _say(run, f"finished at {run.progress.images:,} images: {run.folder}")
     picture = run.folder / "samples" / f"{run.progress.images:012d}.png"

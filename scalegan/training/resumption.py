@@ -18,11 +18,11 @@ from scalegan.errors import RecipeError, UserError
 from scalegan.training import environment
 from scalegan.training.named_checkpoint import check_named
 from scalegan.training.run import Run
-from scalegan.training.run_folder import check_identity, forget_configs, freeze
+from scalegan.training.run_folder import check_identity, forget_configs, write_config
 
 
 def resume(run: Run, config: dict[str, Any], records: dict[str, Any]) -> list[str]:
-    """Resumes from a checkpoint if there is one, and freezes the recipe beside it. Returns lines for the user.
+    """Resumes from a checkpoint if there is one, and writes the recipe beside it. Returns lines for the user.
 
     Raises:
         UserError: on all ranks, if the checkpoint cannot be used.
@@ -61,7 +61,7 @@ def resume(run: Run, config: dict[str, Any], records: dict[str, Any]) -> list[st
             said.append(f"total_images={run.recipe.total_images:,} is already reached: raise it to train on from "
                         f"{images:,} images")
     if run.ranks.first:
-        changed = freeze(run.folder, config, records, run.progress.images, before)
+        changed = write_config(run.folder, config, records, run.progress.images, before)
         said += [f"changed since: {key}" for key in changed]
     return said
 

@@ -1,4 +1,4 @@
-"""Model FLOPs utilisation (MFU): the share of the device's peak that the updates reach."""
+"""Model FLOPs utilisation (MFU): the fraction of the device's peak FLOP/s that the updates achieve."""
 
 import contextlib
 import time
@@ -20,7 +20,8 @@ class Utilisation:
         peak: operations per second, see `peak_flops`; None counts nothing.
 
     Attributes:
-        of_phases: operations of an update, by phase; counted at a phase's first update unless set before.
+        of_phases: floating point operations per update, by phase; counted at a phase's first update unless already
+            set.
     """
 
     def __init__(self, peak: float | None) -> None:

@@ -54,7 +54,7 @@ def test_a_resolution_that_the_family_does_not_support(family, resolution, has, 
 @pytest.mark.parametrize("family, more, says", [
     ("biggan", ["model.attention=[7]"], "no block ends at the attention resolution 7"),
     ("biggan", ["model.hierarchical=true", "data.labels=class"], "set shared_dim"),
-    ("r3gan", ["model.cardinality=5"], "cannot be cut into 5 groups"),
+    ("r3gan", ["model.cardinality=5"], "cannot be divided into 5 groups"),
     ("r3gan", ["model.widths=[16,16]"], "need 4 stages"),
 ])
 def test_a_combination_that_the_family_does_not_support(family, more, says, tmp_path: Path, images: Path) -> None:

@@ -33,7 +33,7 @@ checkpoint: {{every_images: 48}}
 
 
 def make_data(folder: Path) -> None:
-    """Writes a data set of 160 noise images in two classes."""
+    """Writes a dataset of 160 noise images in two classes."""
     from scalegan.data.codec import encode
     from scalegan.data.manifest import ImageFormat, LabelSchema
     from scalegan.data.preparing.shards import Record, finish, write_shard

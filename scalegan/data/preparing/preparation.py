@@ -162,7 +162,7 @@ def _announce(source: Source, settings: Settings, sample: Sample, workers: int) 
     print("; ".join([f"{source.name}: {count:,} images, {label_text}", *source.remarks]))
     print(f"to {settings.resolution} x {settings.resolution} {colour}, {settings.encoding}{quality}, crop "
           f"{settings.crop}, filter {settings.filter}: about {in_bytes(count * sample.record_bytes)} in "
-          f"{-(-count // settings.shard_records)} shards of {settings.shard_records:,}; {workers} at a time, "
+          f"{-(-count // settings.shard_records)} shards of {settings.shard_records:,} records; {workers} workers, "
           f"about {in_time(count * sample.record_seconds / workers)}", flush=True)
     if (known := nearest_resolutions(settings.resolution)):
         print(f"no model family but mlp has {settings.resolution} px; the nearest that some have are {known}",

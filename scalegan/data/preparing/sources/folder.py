@@ -60,5 +60,5 @@ def _refuse_splits(store: Store, parts: list[list[str]], labels: str, depth: int
     if are_splits(names) and (labels == "auto" or nested):
         inside = store.path.joinpath(*parts[0][:depth], names[-1])
         remedy = f"use one of them, such as {inside}" if store.path.is_dir() else "unpack it, and use one of them"
-        raise UserError(f"{store.path} has sub-folders that are splits of a data set, not classes: {', '.join(names)}; "
+        raise UserError(f"{store.path} has sub-folders that are splits of a dataset, not classes: {', '.join(names)}; "
                         f"{remedy}, or prepare all together with --labels none")
