@@ -91,7 +91,7 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
     lock = claim(folder, ranks)
 
     precision = choose_precision(recipe.precision, ranks.device)
-    environment.prepare(ranks.device, recipe.engine.deterministic)
+    environment.prepare(ranks.device, recipe.engine.deterministic, recipe.engine.tf32)
     if recipe.engine.compile:
         ranks.together(lambda: check_compiler(ranks.device))
     game = build.on_device(build.game(recipe, specs), ranks.device)
