@@ -104,7 +104,8 @@ def test_heads_in_full_precision_are_differentiated_in_it(dtype: torch.dtype) ->
             logits = critic.head(h)
         found = squared_gradient_norm(logits, h)
     wide = h.detach().double().requires_grad_()
-    torch.testing.assert_close(found.double(), squared_gradient_norm(critic.double().head(wide), wide), rtol=3e-6, atol=0)
+    expected = squared_gradient_norm(critic.double().head(wide), wide)
+    torch.testing.assert_close(found.double(), expected, rtol=3e-6, atol=0)
 
 
 def test_path_lengths_are_those_without_autocast() -> None:

@@ -1,5 +1,7 @@
 """What an update leaves behind: no gradient that somebody's figure keeps alive, none that nobody asked for."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from small_games import batch_of, game_of, networks
@@ -40,13 +42,16 @@ def test_nothing_is_differentiated_but_what_moves() -> None:
 
 
 @pytest.fixture
-def flags(monkeypatch: pytest.MonkeyPatch) -> None:
+def flags(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Brings back what a run sets for its process."""
     monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *_, **__: None)
     for holder, name in ((torch.backends.cudnn, "benchmark"), (torch.backends.cudnn, "deterministic"),
-                         (torch.backends.cudnn, "allow_tf32"), (torch.backends.cuda.matmul, "allow_tf32"),
+                         (torch.backends.cudnn, "allow_tf32"),
                          (torch.utils.deterministic, "fill_uninitialized_memory")):
         monkeypatch.setattr(holder, name, getattr(holder, name))
+    products = torch.backends.cuda.matmul.allow_tf32
+    yield
+    torch.backends.cuda.matmul.allow_tf32 = products
 
 
 def test_deterministic_algorithms_fill_no_memory(flags: None) -> None:
@@ -65,7 +70,8 @@ def test_tf32_is_what_the_key_says_in_convolutions_and_products(flags: None, tf3
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 def test_fp32_is_computed_in_fp32(flags: None) -> None:
     """A convolution and a product, with and without TF32, beside float64."""
-    x, w = (torch.randn(shape, generator=torch.Generator().manual_seed(0)) for shape in ((4, 64, 16, 16), (64, 64, 3, 3)))
+    draw = torch.Generator().manual_seed(0)
+    x, w = torch.randn(4, 64, 16, 16, generator=draw), torch.randn(64, 64, 3, 3, generator=draw)
     works = (lambda x, w: torch.nn.functional.conv2d(x, w), lambda x, w: x.flatten(1)[:, :576] @ w.flatten(1).T)
     for work in works:
         exact = work(x.double(), w.double())
