@@ -33,6 +33,7 @@ def by_the_kernel(monkeypatch: pytest.MonkeyPatch) -> list:
         calls.append(args[1:])
         return kernel(*args)
     monkeypatch.setattr(resample, "TRITON_ON_GPU", True)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)      # for the convolutions beside it
     monkeypatch.setattr(fir.kernels, "on_gpu", lambda tensor: True)
     monkeypatch.setattr(fir.kernels, "run", run)
     return calls
