@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.metadata import version
 
 from scalegan import __version__
-from scalegan.errors import UserError
+from scalegan.errors import UserError, one_line
 
 VERBS = {
     "train": ("scalegan.train", "train a recipe, or go on with a run"),
@@ -69,7 +69,7 @@ def run_verb(verb: Callable[[list[str]], int], arguments: list[str]) -> int:
     except OSError as error:
         if error.errno is None:
             raise
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{one_line(str(error.filename))}: " if error.filename else ""
         print(f"scalegan: error: {where}{os.strerror(error.errno)}", file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from scalegan.averages.ema import Ema
 from scalegan.support.files import replacing
+from scalegan.support.reading import regular
 
 FOLDER = "averages"
 LONGEST = 1 / math.sqrt(12)  # sigma_rel of gamma = 0, the mean of all weights
@@ -89,7 +90,7 @@ def reconstruct(folder: Path, images: int, iterations: int, sigma_rel: float,
     weights = coefficients(known, (images, sigma_rel), iterations)
     total = {name: 0.0 for name in next(iter(newest.values()))}
     for weight, (_, sigma, path) in zip(weights, stored):
-        with safe_open(path, "pt") as file:
+        with safe_open(regular(path), "pt") as file:
             for name in total:
                 total[name] = total[name] + weight * file.get_tensor(f"{sigma}/{name}").double()
     for weight, parameters in zip(weights[len(stored):], newest.values()):
@@ -119,5 +120,5 @@ def coefficients(known: Sequence[tuple[int, float]], wanted: tuple[int, float], 
 
 
 def _lengths(path: Path) -> list[Any]:
-    with safe_open(path, "pt") as file:
+    with safe_open(regular(path), "pt") as file:
         return json.loads(file.metadata()[_KEY])["sigma_rel"]

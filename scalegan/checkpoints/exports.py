@@ -22,7 +22,7 @@ from scalegan.config.explanation import explain
 from scalegan.config.game import REAL
 from scalegan.config.loading import completed, plain
 from scalegan.data.spec import Spec
-from scalegan.errors import UserError
+from scalegan.errors import UsageError, UserError
 from scalegan.games.base import Export, Game, Preview
 from scalegan.games.lookup import game_of
 from scalegan.games.sampling import one_batch_at_a_time
@@ -62,7 +62,7 @@ def load_generator(path: str | Path, network: str | None = None, ema: str | None
     loaded = load(path, network, ema)
     inputs = loaded.about["export"]["inputs"]
     if inputs[0] != "z":
-        raise UserError(f"network '{loaded.about['network']}' of {path} takes {', '.join(inputs)}, not seeds; "
+        raise UsageError(f"network '{loaded.about['network']}' of {path} takes {', '.join(inputs)}, not seeds; "
                         "name another with --network")
     return loaded
 
@@ -94,7 +94,7 @@ def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None =
     path = Path(path)
     if path.is_file():
         if ema is not None or sigma_rel is not None:
-            raise UserError(f"{path} is an export, which holds one average; use its run folder instead")
+            raise UsageError(f"{path} is an export, which holds one average; use its run folder instead")
         about, weights = _read_export(path)
     else:
         path = newest(path)
@@ -102,7 +102,7 @@ def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None =
         about, weights = _about_run(metadata), {}
     names = list(about["networks"])
     if only and only not in names:
-        raise UserError(f"{path} has no network '{only}'{did_you_mean(only, names)}; it has {', '.join(names)}")
+        raise UsageError(f"{path} has no network '{only}'{did_you_mean(only, names)}; it has {', '.join(names)}")
     chosen = names if only is None else [only or about["default"]]
     try:
         recipe = _RECIPE.validate_python(plain(about["recipe"]))
@@ -221,9 +221,9 @@ def _check_average(path: Path, about: Mapping[str, Any], recipe: Recipe, network
     """Raises UserError if the requested average does not exist."""
     if ema is not None and ema not in recipe.emas:
         has = ", ".join(recipe.emas) or "only the main one"
-        raise UserError(f"{path} has no average '{ema}'; it has {has}")
+        raise UsageError(f"{path} has no average '{ema}'; it has {has}")
     if not any(about["networks"][name]["averaged"] for name in networks) and (ema is not None or sigma_rel is not None):
-        raise UserError(f"{path} has no averages of network '{networks[0]}'; load it without ema or sigma_rel")
+        raise UsageError(f"{path} has no averages of network '{networks[0]}'; load it without ema or sigma_rel")
 
 
 def _group(path: Path, prefix: str, player: str) -> dict[str, Tensor]:
@@ -241,8 +241,8 @@ def _reconstructed(path: Path, metadata: Mapping[str, Any], player: str, module:
         raise UserError(f"{path} has no power-function averages to reconstruct one from; train with "
                         "power_ema.every_images=N")
     if not 0 < sigma_rel < power_ema.LONGEST:
-        raise UserError(f"sigma_rel={sigma_rel} is out of range; choose a value between 0 and {power_ema.LONGEST:.3f}, "
-                        f"preferably near the run's {lengths[0]} and {lengths[1]}")
+        raise UsageError(f"sigma_rel={sigma_rel} is out of range; choose a value between 0 and "
+                         f"{power_ema.LONGEST:.3f}, preferably near the run's {lengths[0]} and {lengths[1]}")
     prefix, run = prefix_of("", player, first)[1:], path.resolve().parent.parent
     averages = {sigma: _group(path, prefix_of(power_group(sigma), player, first), player) for sigma in lengths}
     newest_ones = {sigma: {f"{prefix}{name}": found[f"{player}/{name}"] for name, _ in module.named_parameters()}
@@ -272,7 +272,8 @@ def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
                                  images=about["images"], seed=about.get("seed", 0))
         return described_as, {f"G/{name}": tensor for name, tensor in weights.items()}
     except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
-        raise UserError(f"{path} is not a generator that `scalegan export` wrote ({error})") from error
+        raise UserError(f"{path} is not a generator that `scalegan export` wrote ({error}); for other "
+                        "implementations' checkpoints there is `scalegan convert`") from error
 
 
 # What a recipe needs besides a model, for networks that come without one.
@@ -288,8 +289,10 @@ def of_model(generator: nn.Module, model: Mapping[str, Any], spec: Spec, images:
 
 @torch.no_grad()
 def sample(generator: nn.Module, seeds: list[int], labels: Tensor | None, psi: float, batch: int = 32) -> Tensor:
-    """Images [N, C, H, W], one per seed; a seed's image does not depend on the other seeds.
+    """Images [N, C, H, W], one per seed, on the generator's device. A seed gives the same image in any batch.
 
-    A style-based generator uses its constant noise.
+    Style-based generators use their constant noise.
     """
-    return one_batch_at_a_time(generator, Draws(0, 0, "sample", torch.tensor(seeds)), labels, psi, batch)
+    device = next(generator.parameters()).device
+    draws = Draws(0, 0, "sample", torch.tensor(seeds, device=device))
+    return one_batch_at_a_time(generator, draws, None if labels is None else labels.to(device), psi, batch)

@@ -3,11 +3,12 @@
 A checkpoint is a folder named by images seen, with `*.safetensors` shards (each rank writes its part), `state.json`
 (progress, recipe, versions) and, written last, `COMPLETE` with every file's size and SHA-256. Nothing is ever
 unpickled. An interrupted save leaves a temporary folder or one without COMPLETE; both are ignored, and removed by the
-next run.
+next run, which leaves all other folders alone.
 """
 
 import hashlib
 import json
+import re
 import shutil
 import uuid
 import warnings
@@ -35,6 +36,8 @@ warnings.filterwarnings("ignore", module=r"torch\.distributed\.checkpoint.*")
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")
 
 
+_FINAL, _TEMPORARY = re.compile(r"\d{12}", re.ASCII), re.compile(r"\.\d{12}-[0-9a-f]+", re.ASCII)
+_OWN_FILE = re.compile(r"state\.json|[^.].*\.safetensors(\.index\.json)?|COMPLETE\.tmp")
 FORMAT = 2      # of checkpoints and exports; 1 had one stream, one averaged network, and did not state its number
 
 
@@ -55,7 +58,7 @@ class Checkpoints:
         if ranks.first:
             folder.mkdir(parents=True, exist_ok=True)
             for path in folder.iterdir():
-                if path.is_dir() and not path.is_symlink() and not (path / "COMPLETE").is_file():
+                if _is_leftover(path):
                     shutil.rmtree(path)
 
     def newest(self) -> Path | None:
@@ -159,6 +162,14 @@ def complete(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(p for p in folder.iterdir() if p.name.isdigit() and (p / "COMPLETE").is_file())
+
+
+def _is_leftover(path: Path) -> bool:
+    """Whether a killed save left this folder: by its name and by what is in it. What others keep here is not ours."""
+    if path.is_symlink() or not path.is_dir() or (path / "COMPLETE").exists():
+        return False
+    return bool(_TEMPORARY.fullmatch(path.name)
+                or (_FINAL.fullmatch(path.name) and all(_OWN_FILE.fullmatch(file.name) for file in path.iterdir())))
 
 
 def discard(path: Path) -> None:

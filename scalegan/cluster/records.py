@@ -6,6 +6,7 @@ RUN/job/ holds `code` (this package, as it was submitted), `recipe.yaml` and `pr
 
 import fcntl
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -16,8 +17,10 @@ from typing import Any
 
 from scalegan.cluster import slurm
 from scalegan.errors import UserError
-from scalegan.support.files import write_whole
+from scalegan.support.caching import reason
+from scalegan.support.files import append_line, open_own, write_whole
 
+_OWNER_CHARACTERS = 1000
 _LEASE_SECONDS = 15.0  # a live trainer renews it several times within this period
 
 
@@ -65,8 +68,7 @@ def read_job(run: Path) -> Job | None:
 def note(run: Path, event: str, job: str, restart: int, **facts: Any) -> None:
     """Appends a line to the history, in a single write so that lines from several ranks do not mix."""
     line = json.dumps({"event": event, "job": job, "restart": restart, "time": round(time.time(), 3), **facts})
-    with (job_folder(run) / "history.jsonl").open("a") as file:
-        file.write(line + "\n")
+    append_line(job_folder(run) / "history.jsonl", line)
 
 
 def history(run: Path, job: str | None = None) -> list[dict[str, Any]]:
@@ -90,16 +92,17 @@ def newest_checkpoint(run: Path) -> tuple[int, float] | None:
 def trainer(run: Path) -> str | None:
     """The process that holds the run's lock or, on another host, renews its lease (`process PID on HOST`), or None."""
     try:
-        with (run / ".lock").open("r+") as file:
+        with open(open_own(run / ".lock", os.O_RDWR), "r+", errors="replace") as file:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                return file.read().strip() or "another process"
+                return file.read(_OWNER_CHARACTERS).strip() or "another process"
         lease = run / ".lease"
-        owner = lease.read_text().partition(",")[0]
+        with open(open_own(lease, os.O_RDONLY), errors="replace") as file:
+            owner = file.read(_OWNER_CHARACTERS).partition(",")[0]
         elsewhere = not owner.endswith(f" on {socket.gethostname()}")
         return owner if elsewhere and time.time() - lease.stat().st_mtime < _LEASE_SECONDS else None
-    except FileNotFoundError:
+    except OSError:
         return None
 
 
@@ -118,7 +121,11 @@ def claimed(run: Path) -> Iterator[None]:
     """
     folder = job_folder(run)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as lock:
+    try:
+        descriptor = open_own(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {reason(error)}") from error
+    with open(descriptor, "rb") as lock:
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

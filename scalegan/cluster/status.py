@@ -4,11 +4,13 @@ import json
 import os
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from scalegan.cluster.records import history, job_folder, newest_checkpoint, read_job, trainer
 from scalegan.errors import UserError
+from scalegan.support.reading import DamagedFile, regular
 
 COLUMNS = ("run", "state", "images", "images/s", "left", "checkpoint", "restarts", "nodes")
 _TAIL_BYTES = 1 << 16
@@ -26,6 +28,31 @@ def runs_of(folder: Path) -> list[Path]:
     if not inside:
         raise UserError(f"{folder} is not a run folder and contains none")
     return inside
+
+
+def named_runs(given: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """The runs that a command line names, and a line for each path that is none.
+
+    Raises:
+        UserError: if there is no other path.
+    """
+    runs, problems = [], []
+    for path in without_jobs(given):
+        try:
+            runs += runs_of(path)
+        except UserError as error:
+            if len(given) == 1:
+                raise
+            problems.append(str(error))
+    return list(dict.fromkeys(runs)), problems
+
+
+def without_jobs(given: Sequence[Path]) -> list[Path]:
+    """The paths without a sweep's own folder `job`, which `runs/sweep/*` names beside its runs."""
+    def of_a_job(folder: Path) -> bool:
+        return folder.name == "job" and any(folder.glob("runs-*")) and not _is_run(folder)
+
+    return [path for path in given if len(given) == 1 or not of_a_job(path)]
 
 
 def describe(run: Path) -> dict[str, Any]:
@@ -68,18 +95,18 @@ def _state(run: Path, events: list[dict[str, Any]], images: int, total: int | No
 def _last_report(run: Path) -> dict[str, Any]:
     """The last complete line of metrics.jsonl."""
     try:
-        with (run / "metrics.jsonl").open("rb") as file:
+        with regular(run / "metrics.jsonl").open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
             lines = [line for line in file.read().splitlines(keepends=True) if line.endswith(b"\n")]
             return json.loads(lines[-1])
-    except (OSError, IndexError, ValueError):
+    except (OSError, IndexError, ValueError, DamagedFile):
         return {}
 
 
 def _total_images(run: Path) -> int | None:
     """`total_images` of the recipe that was resolved last. We write one key per line, so a regular expression will do;
     a YAML parser would take some ten milliseconds for each of hundreds of runs."""
-    recipes = [path for path in (*run.glob("config*.yaml"), job_folder(run) / "recipe.yaml") if path.exists()]
+    recipes = [path for path in (*run.glob("config*.yaml"), job_folder(run) / "recipe.yaml") if path.is_file()]
     if not recipes:
         return None
     newest = max(recipes, key=lambda path: path.stat().st_mtime)

@@ -13,7 +13,7 @@ import argparse
 import json
 from pathlib import Path
 
-from scalegan.support.arguments import positive, verb_parser
+from scalegan.support.arguments import file_named, finite, positive, report, verb_parser, whole
 
 _USUAL_SAMPLES = 50_000
 
@@ -38,7 +38,11 @@ def main(arguments: list[str]) -> int:
                 results.append(run, result)
     finally:
         leave()
-    return 0
+    unread = result.get("unreadable", {}) if ranks.first else {}
+    problems = [f"{what}: {file}" for what, one in unread.items() for file in one["files"]]
+    problems += [f"{what}: {more} more images cannot be read" for what, one in unread.items()
+                 if (more := one["count"] - len(one["files"])) > 0]
+    return report(problems)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,14 +62,14 @@ def _parser() -> argparse.ArgumentParser:
                         help="samples to generate (default 50000), or images of a folder to use (default all)")
     parser.add_argument("--num-reals", type=positive, metavar="N", help="real images to use (default all)")
     parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="images per batch (default 32)")
-    parser.add_argument("--psi", type=float, default=1.0, help="truncation, if the model supports it (default 1)")
+    parser.add_argument("--psi", type=finite, default=1.0, help="truncation, if the model supports it (default 1)")
     parser.add_argument("--ema", metavar="NAME", help="one of the run's extra averages (recipe key emas)")
-    parser.add_argument("--standing-statistics", type=int, default=16, metavar="N", help="re-estimate BatchNorm's "
+    parser.add_argument("--standing-statistics", type=whole(), default=16, metavar="N", help="re-estimate BatchNorm's "
                         "averages over N batches of 64 (default 16); 0 keeps them as trained")
     parser.add_argument("--kid-subset-size", type=positive, default=1000, metavar="N",
                         help="images in each of KID's 100 subsets (default 1000)")
     parser.add_argument("--bootstrap", type=positive, default=0, metavar="N", help="error bars from N resamples")
-    parser.add_argument("--nearest", type=Path, metavar="FILE.png",
+    parser.add_argument("--nearest", type=file_named("--nearest", ".png"), metavar="FILE.png",
                         help="write a picture of samples next to their nearest real images")
     parser.add_argument("--lpips", type=Path, metavar="FILE.pt", help="TorchScript LPIPS network for ppl, such as "
                         "NVIDIA's vgg16.pt (default: the extractor's features; the metric is then called pl)")
@@ -73,14 +77,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _evaluate(options: argparse.Namespace, metrics: tuple[str, ...], ranks) -> dict:
-    from scalegan.errors import UserError
+    from scalegan.errors import UsageError
     from scalegan.metrics import evaluation, extractors
 
     warnings: list[str] = []
     source, data = Path(options.source), options.data
     trained = source.suffix == ".safetensors" or (source / "COMPLETE").is_file() or (source / "checkpoints").is_dir()
     if options.ema is not None and not trained:
-        raise UserError(f"{source} is not a run or checkpoint and has no averages; leave out --ema")
+        raise UsageError(f"{source} is not a run or checkpoint and has no averages; leave out --ema")
     extractor = ranks.together(lambda: extractors.load(options.extractor, options.weights, options.resize,
                                                        ranks.device))
     if trained:
@@ -92,7 +96,8 @@ def _evaluate(options: argparse.Namespace, metrics: tuple[str, ...], ranks) -> d
                                    options.kid_subset_size, options.bootstrap, options.nearest,
                                    _perceptual(options.lpips, ranks))
     result = evaluation.evaluate(fakes, reals, extractor, settings, ranks)
-    result["warnings"] += warnings
+    sets = [one for one in (fakes, reals) if one is not None]
+    result["warnings"] += warnings + [f"{one.name}: {remark}" for one in sets for remark in one.remarks]
     if trained:
         result |= {"images": fakes.generator.about["images"], "psi": options.psi, "ema": options.ema}
     return result
@@ -132,13 +137,20 @@ def _run_of(source: Path) -> Path | None:
 def _own_recipe(source: str, ranks):
     """The recipe of a run or checkpoint, after making its evaluation sets; None for an export."""
     from scalegan.checkpoints import exports, store
+    from scalegan.config.game import streams_of
     from scalegan.config.loading import parse, plain
-    from scalegan.training.build import make_evaluation_sets
+    from scalegan.errors import UserError
+    from scalegan.training.build import evaluation_path, make_evaluation_sets
 
     if Path(source).is_file():
         return None
     tree = ranks.share(store.metadata_of(exports.newest(Path(source)))["recipe"] if ranks.first else None)
     recipe = parse(plain(tree), source)
+    for stream in streams_of(recipe):
+        path = evaluation_path(recipe, stream)
+        if "$" in path or path.startswith("~"):
+            raise UserError(f"{source} was trained or evaluated on {path}, and nothing in a checkpoint is expanded, as "
+                            "it may be someone else's; name the images by --data")
     make_evaluation_sets(recipe, ranks)
     return recipe
 

@@ -14,8 +14,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from scalegan.config import catalogue, loading
-from scalegan.errors import UserError
-from scalegan.support.arguments import counts, verb_parser
+from scalegan.errors import UsageError
+from scalegan.support.arguments import counts, finite, positive, verb_parser
 from scalegan.training.plan import ENGINES, GPUS, Gpu, Row, plan
 
 if TYPE_CHECKING:
@@ -56,15 +56,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--gpus", type=counts, default=[1, 8, 64, 256, 1024], metavar="N,N,...",
                         help="numbers of GPUs (default: 1,8,64,256,1024)")
     parser.add_argument("--gpu", choices=GPUS, default="h200", help="kind of GPU (default: h200)")
-    parser.add_argument("--mfu", type=float, default=0.1, metavar="SHARE", help="fraction of the GPU's peak that "
+    parser.add_argument("--mfu", type=finite, default=0.1, metavar="SHARE", help="fraction of the GPU's peak that "
                         "training reaches (default: 0.1; see docs/scaling.md)")
-    parser.add_argument("--classes", type=int, metavar="N", help="number of classes or attributes for conditional "
+    parser.add_argument("--classes", type=positive, metavar="N", help="number of classes or attributes for conditional "
                         "recipes (default: 10 classes or 40 attributes)")
     parser.add_argument("--table", choices=["corpora"], help="recipes for the full corpora, on the GPUs they name")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
     if not 0 < options.mfu <= 1:
-        raise UserError(f"--mfu {options.mfu} is not a fraction of the peak; use a number above 0, at most 1")
+        raise UsageError(f"--mfu {options.mfu} is not a fraction of the peak; use a number above 0, at most 1")
     overrides = [word for word in options.words if "=" in word]
     names = [word for word in options.words if "=" not in word] or list(catalogue.available())
     if options.table:

@@ -10,9 +10,10 @@ and DEST is a new folder for the shards, or that of an interrupted call, which t
 """
 
 import argparse
+import re
 from pathlib import Path
 
-from scalegan.support.arguments import fraction, positive
+from scalegan.support.arguments import Parser, folder, fraction, positive, whole
 
 EPILOG = """examples:
   scalegan prepare bedroom_train_lmdb data/bedroom64 --kind lsun --resolution 64
@@ -43,12 +44,17 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_intermixed_args(arguments)
     if not options.source and not options.verify:
         parser.error("give SOURCE and DEST: `scalegan prepare SOURCE DEST`; --help has examples")
+    if not options.verify:
+        try:
+            folder(str(options.dest))
+        except argparse.ArgumentTypeError as error:
+            parser.error(f"DEST: {error}")
     return options
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="scalegan prepare", description=__doc__, epilog=EPILOG,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="scalegan prepare", description=__doc__, epilog=EPILOG,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", nargs="*", type=Path, metavar="SOURCE", help="where the images are; see above")
     parser.add_argument("dest", type=Path, metavar="DEST", help="folder to write")
     _add_source(parser.add_argument_group("the source"))
@@ -79,7 +85,7 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
                        help="resize filter, antialiased (default lanczos)")
     group.add_argument("--encoding", choices=("jpeg", "png", "webp", "raw"),
                        help="encoding of the stored images (default jpeg; cifar10: png)")
-    group.add_argument("--quality", type=_quality, metavar="Q", help="jpeg or webp quality, 1 to 100 (default 95)")
+    group.add_argument("--quality", type=whole(1, 100), metavar="Q", help="jpeg or webp quality, 1 to 100 (default 95)")
     group.add_argument("--channels", type=int, choices=(1, 3),
                        help="1 for grey, 3 for colour (default 3, or 1 if a sample of the images is all grey)")
 
@@ -104,12 +110,6 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
 
 def _part(text: str) -> tuple[int, int]:
     number, _, parts = text.partition("/")
-    if not (number.isdigit() and parts.isdigit() and 1 <= int(number) <= int(parts)):
+    if not (re.fullmatch("[0-9]{1,9}/[0-9]{1,9}", text) and 1 <= int(number) <= int(parts)):
         raise argparse.ArgumentTypeError(f"'{text}' is not K/N with K from 1 to N")
     return int(number), int(parts)
-
-
-def _quality(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= 100:
-        raise argparse.ArgumentTypeError(f"'{text}' is not between 1 and 100")
-    return int(text)

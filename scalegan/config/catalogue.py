@@ -17,6 +17,8 @@ def available() -> dict[str, str]:
     found: dict[str, str] = {}
     for folder in folders():
         for path in sorted(folder.glob("*.yaml")):
+            if not path.is_file():
+                continue
             first = path.read_text().lstrip().split("\n", 1)[0]
             found.setdefault(path.stem, first.lstrip("# ").strip())
     return found

@@ -39,6 +39,11 @@ def explain(error: ValidationError, tree: dict[str, Any]) -> str:
         return f"{key}={value}: {key} is a group of keys; see `scalegan train --help {loc[0]}`"
     if first["type"] == "union_tag_not_found":
         return f"'{_shown(loc, tree)}.name' is not given"
+    given = first["input"]
+    if isinstance(given, str) and "," in given and any(e["type"] == "tuple_type" and e["input"] == given
+                                                       for e in error.errors()):
+        key = _shown(loc, tree)
+        return f"{key}={given}: a list stands in brackets; write {key}=[{given}]"
     message = first["msg"].replace("Input should be", "should be").removeprefix("Value error, ").split(", unable")[0]
     expected = (first.get("ctx") or {}).get("expected_tags") or (first.get("ctx") or {}).get("expected") or ""
     choices = [part.strip(" '") for part in expected.replace(" or ", ",").split(",")]

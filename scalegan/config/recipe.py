@@ -9,7 +9,7 @@ from scalegan.config.augment import Augment, NoAugment
 from scalegan.config.data import Data
 from scalegan.config.models import DCGAN, Model
 from scalegan.config.reports import Eval, Log, Snapshot
-from scalegan.config.schema import Name, typed
+from scalegan.config.schema import Name, Text, typed
 from scalegan.config.training import Checkpoint, Ema, Engine, Health, Optimizer, PowerEma
 from scalegan.games.gan.settings import GAN
 from scalegan.games.table import Game
@@ -17,7 +17,7 @@ from scalegan.games.table import Game
 
 @typed
 class Recipe:
-    run_dir: str
+    run_dir: Text
     """Run folder; the same command run again resumes there."""
     seed: NonNegativeInt = 0
     """Seed of all random draws."""
@@ -31,7 +31,7 @@ class Recipe:
     """Streams into which the data order is split; must divide batch_size and be a multiple of the number of ranks."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the networks; auto is bf16 where the device computes it natively, fp32 elsewhere."""
-    resume: str = "auto"
+    resume: Text = "auto"
     """auto: resume from the newest complete checkpoint; never: refuse a folder that has any; or a checkpoint's path."""
     data: Data = field(default_factory=Data)
     """The images: where they are, their size and labels, how they are read."""

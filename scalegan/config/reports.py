@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, NonNegativeInt, PositiveInt
 
-from scalegan.config.schema import Name, typed
+from scalegan.config.schema import Name, Text, typed
 
 
 @typed
@@ -35,7 +35,7 @@ def _split(value: Any) -> Any:
 
 @typed
 class HeldOut:
-    path: str = ""
+    path: Text = ""
     """Dataset to evaluate against instead of the training data; read with the same settings."""
 
 
@@ -46,9 +46,9 @@ class Eval:
     metrics: Annotated[tuple[Literal["fid", "kid", "is", "prc", "prdc", "ms_ssim", "ppl", "class_fid"], ...],
                        BeforeValidator(_split)] = ("fid", "kid")
     """Metrics, as for `scalegan evaluate --metrics`."""
-    extractor: str | None = None
+    extractor: Text | None = None
     """inception, efflite0, or a TorchScript file; null: inception if its weights are given, else efflite0."""
-    weights: str | None = None
+    weights: Text | None = None
     """File with the extractor's weights; null: $SCALEGAN_WEIGHTS, for inception."""
     resize: Literal["tf1-bilinear", "clean"] | None = None
     """How images are resized for the extractor; null: its default."""

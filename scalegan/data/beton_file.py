@@ -20,6 +20,7 @@ from scalegan.data.manifest import ImageFormat, Index, Manifest, digest_of
 from scalegan.errors import UserError
 from scalegan.support.files import replacing, write_whole
 from scalegan.support.progress import Bar
+from scalegan.support.reading import regular
 
 if TYPE_CHECKING:
     from scalegan.data.beton_pipeline import Pipeline
@@ -195,7 +196,7 @@ def _stored(folder: Path, manifest: Manifest, index: Index) -> Iterator[bytes]:
     for shard in manifest.shards:
         path = folder / shard.name
         try:
-            file = path.open("rb")
+            file = regular(path).open("rb")
         except OSError as error:
             raise UserError(f"cannot open {path}: {error.strerror}; prepare the data again") from error
         with file:

@@ -10,8 +10,10 @@ caches them); FFCV's thin wrapper around them is compiled in each process.
 """
 
 import ctypes
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import llvmlite.binding
 import numpy as np
@@ -23,9 +25,10 @@ from ffcv.pipeline.graph import Graph
 from ffcv.pipeline.operation import Operation
 from ffcv.pipeline.state import State
 from ffcv.reader import Reader
-from numba import njit, types
+from numba import config, njit, types
 
 from scalegan.data.manifest import ImageFormat
+from scalegan.support.caching import cache_folder, go_without
 
 FIELDS = ("image", "checksum")
 JPEG, RAW = 0, 1                            # FFCV's codes for what a record holds
@@ -33,6 +36,7 @@ _RGB, _GREY = 0, 6                          # libjpeg-turbo's constants from her
 _ACCURATE_DCT, _STOP_ON_WARNING = 4096, 8192
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _STEP = np.uint64(0x9E3779B1)
+_WHAT = "compiled code of the FFCV loader"
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
@@ -50,7 +54,32 @@ _decompress = _turbojpeg("tjDecompress2", types.int32(
 _copy = types.ExternalFunction("memcpy", types.uintp(types.uintp, types.uintp, types.uintp))   # from the C library
 
 
-@njit(cache=True, nogil=True)
+def _kernel(function: Callable) -> Callable:
+    """Compiled code, which numba keeps beside this file or in a cache; else it is compiled anew in each process."""
+    try:
+        try:
+            kernel = njit(cache=True, nogil=True)(function)
+        except RuntimeError:            # numba finds no folder that it could write to
+            config.CACHE_DIR = str(cache_folder("compiled"))
+            kernel = njit(cache=True, nogil=True)(function)
+    except (OSError, RuntimeError) as error:
+        go_without(_WHAT, error)
+        return njit(nogil=True)(function)
+    kernel._cache.save_overload = _forgiving(kernel._cache.save_overload)
+    return kernel
+
+
+def _forgiving(save: Callable) -> Callable:
+    def attempt(*given: Any) -> None:
+        try:
+            save(*given)
+        except OSError as error:        # a full disk, say
+            go_without(_WHAT, error)
+
+    return attempt
+
+
+@_kernel
 def checksum(data: np.ndarray) -> int:
     """64-bit checksum of bytes, at memory speed: sums of words and of products of their keyed halves.
 
@@ -68,7 +97,7 @@ def checksum(data: np.ndarray) -> int:
     return np.int64((products ^ (products >> _HALF)) * _PRIME + total + rest)
 
 
-@njit(cache=True, nogil=True)
+@_kernel
 def _decode_jpegs(records: np.ndarray, file: np.ndarray, places: np.ndarray, sizes: np.ndarray, pixels: np.ndarray,
                   checks: np.ndarray) -> None:
     """Fills `checks` with each record's checksum, and 0 if it was decoded."""
@@ -83,7 +112,7 @@ def _decode_jpegs(records: np.ndarray, file: np.ndarray, places: np.ndarray, siz
     _close(handle)
 
 
-@njit(cache=True, nogil=True)
+@_kernel
 def _copy_raw(records: np.ndarray, file: np.ndarray, places: np.ndarray, sizes: np.ndarray, pixels: np.ndarray,
               checks: np.ndarray) -> None:
     for row, record in enumerate(records):

@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, PositiveInt, TypeAdapter, ValidationError
@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save
 
 from scalegan.errors import UserError
 from scalegan.support.files import write_whole
+from scalegan.support.reading import read_bytes, regular
 
 VERSION = 1
 
@@ -28,6 +29,11 @@ class ImageFormat:
     quality: int | None = None  # for jpeg and webp
     crop: str = "center"
     filter: str = "lanczos"
+    colour: Literal["", "sRGB"] = ""    # sRGB: some had other embedded profiles, and were converted
+
+    def tree(self) -> dict[str, Any]:
+        """The fields for JSON, without `colour` where nothing was converted: sets from before it keep their content."""
+        return {name: value for name, value in asdict(self).items() if name != "colour" or value}
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class Index:
     def load(cls, path: Path) -> "Index":
         """Raises UserError if the file is missing or damaged."""
         try:
-            index = cls(**load_file(path))
+            index = cls(**load_file(regular(path)))
         except (OSError, SafetensorError, TypeError) as error:
             raise UserError(f"cannot read {path}: {error}; write the shards again with `scalegan prepare`") from error
         for name, column in vars(index).items():
@@ -104,14 +110,14 @@ class Manifest:
 
     def save(self, folder: Path) -> None:
         """Writes manifest.json last and atomically: a folder that has it is complete."""
-        write_whole(folder / "manifest.json", json.dumps(asdict(self), indent=1))
+        write_whole(folder / "manifest.json", json.dumps({**asdict(self), "image": self.image.tree()}, indent=1))
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
         """Raises UserError if it is missing, damaged or of another version."""
         path = folder / "manifest.json"
         try:
-            tree = json.loads(path.read_bytes())
+            tree = json.loads(read_bytes(path))
             if tree["version"] != VERSION:
                 raise UserError(f"{path} has version {tree['version']!r}, not {VERSION}; prepare the data again")
             return TypeAdapter(cls).validate_python(tree)
@@ -165,7 +171,7 @@ def digest_of(image: bytes) -> int:
 
 def content_hash(image: ImageFormat, labels: LabelSchema, index: Index) -> str:
     """SHA-256 over image format, digests and labels: the data's identity, whatever shards hold it."""
-    hasher = hashlib.sha256(json.dumps([asdict(image), asdict(labels)], sort_keys=True).encode())
+    hasher = hashlib.sha256(json.dumps([image.tree(), asdict(labels)], sort_keys=True).encode())
     for array in (index.digests, index.labels):
         hasher.update(np.ascontiguousarray(array).tobytes())
     return hasher.hexdigest()

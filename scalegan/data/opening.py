@@ -1,8 +1,12 @@
 """Opens the data of a recipe's streams, in the run's order."""
 
 import os
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -23,6 +27,10 @@ from scalegan.data.reading.webdataset import WebDatasetReader
 from scalegan.data.spec import Link, PairedWith, Spec
 from scalegan.errors import RecipeError, UserError
 from scalegan.support.keys import key_of
+
+D = TypeVar("D")    # Data, or what is held out
+VARIABLES = ("SCALEGAN_DATA", "HOME", "USER", "SCRATCH", "WORK", "PROJECT", "TMPDIR")
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -75,10 +83,10 @@ def settings_of(recipe: Recipe, stream: str) -> Data:
 
 
 def data_folder(path: str, resolution: int, key: str = "data.path") -> Path:
-    """The path given by `key` with $VARIABLES and ~ expanded; for an embedded set, its folder in the cache.
+    """The path given by `key`, `expanded`; for an embedded set, its folder in the cache.
 
     Raises:
-        RecipeError: if a variable is not set.
+        RecipeError: as `expanded`.
     """
     if embedded.is_embedded(path):
         return embedded.folder_of(path, resolution)
@@ -86,16 +94,58 @@ def data_folder(path: str, resolution: int, key: str = "data.path") -> Path:
 
 
 def expanded(path: str, key: str = "data.path") -> str:
-    """The path given by `key` with $VARIABLES and ~ expanded.
+    """The path given by `key` with ~ and the variables of VARIABLES expanded. Recipes come from others: of the rest of
+    the environment nothing is looked at, and a URL is left as it is, as it is sent to its server.
 
     Raises:
-        RecipeError: if a variable is not set.
+        RecipeError: for another variable, one that is not set, or one in a URL.
     """
-    expanded = os.path.expanduser(os.path.expandvars(path))
-    if "$" in expanded:
-        variable = expanded[expanded.index("$"):].split("/")[0]
-        raise RecipeError(f"{key}={path}: {variable} is not set; export it, or set {key}=FOLDER")
-    return expanded
+    if is_url(path):
+        if _VARIABLE.search(path):
+            raise RecipeError(f"{key}={path}: a URL is sent to its server, so that variables in it are not expanded; "
+                              "write it out, or let your shell expand it")
+        return path
+    for match in _VARIABLE.finditer(path):
+        _check_variable(match, f"{key}={path}", key)
+    whole, first = _VARIABLE.sub(_value, path), _VARIABLE.match(path)
+    begins_so = first and is_url(_value(first)) and not _VARIABLE.search(path, first.end())   # SCALEGAN_DATA=s3://mine
+    if is_url(whole) and not begins_so:
+        raise RecipeError(f"{key}={path} becomes a URL, in which variables are not expanded; write it out")
+    return os.path.expanduser(whole)
+
+
+def _check_variable(match: re.Match[str], setting: str, key: str) -> None:
+    allowed = _name(match) in VARIABLES
+    others = f"as a path may only name {', '.join(f'${name}' for name in VARIABLES)}; write it out"
+    if _name(match) not in os.environ:
+        raise RecipeError(f"{setting}: {match[0]} is not set" + ("; export it, or set "
+                          f"{key}=FOLDER" if allowed else f", and would not be expanded, {others}"))
+    if not allowed:
+        raise RecipeError(f"{setting}: {match[0]} is not expanded, {others}, or let your shell expand it")
+
+
+def _name(match: re.Match[str]) -> str:
+    return match[1] or match[2]
+
+
+def _value(match: re.Match[str]) -> str:
+    return os.environ[_name(match)]
+
+
+def located(recipe: Recipe) -> Recipe:
+    """The recipe with the paths of its data expanded, as a checkpoint keeps them: nothing is expanded there later."""
+    def of(settings: D, key: str) -> D:
+        literal = getattr(settings, "backend", "") == "points" or embedded.is_embedded(settings.path)
+        return settings if literal else replace(settings, path=expanded(settings.path, f"{key}.path"))
+
+    def of_all(streams: Mapping[str, D], key: str) -> dict[str, D]:
+        return {name: of(settings, f"{key}.{name}") for name, settings in streams.items()}
+
+    found = replace(recipe, data=of(recipe.data, "data"), streams=of_all(recipe.streams, "streams"))
+    with suppress(RecipeError):     # of a variable that nothing in this run needs
+        found = replace(found, eval=replace(recipe.eval, data=of(recipe.eval.data, "eval.data"),
+                                            streams=of_all(recipe.eval.streams, "eval.streams")))
+    return found
 
 
 def _open(data: Data, key: str, seed: int) -> tuple[RecordReader, Spec, str, Tensor | None]:
@@ -112,7 +162,7 @@ def _open(data: Data, key: str, seed: int) -> tuple[RecordReader, Spec, str, Ten
     if data.labels != "none":
         conditions = torch.from_numpy(reader.index.labels)
         kind = "classes" if data.labels == "class" else "attributes"
-        spec = Spec("image", shape, **{kind: len(manifest.labels.names)})
+        spec = Spec("image", shape, **{kind: len(manifest.labels.names)}, label_names=manifest.labels.names)
         _check_labels(f"{key}.path={data.path}", conditions, spec, manifest.records)
     check_content(data.path, manifest, reader.index)
     return reader, spec, manifest.content, conditions

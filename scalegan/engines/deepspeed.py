@@ -176,6 +176,8 @@ def _initialise(library: ModuleType, player: nn.Module, optimizer: torch.optim.O
     # Ranks start with equal weights; this attribute keeps DeepSpeed from broadcasting them, which fails for scalars.
     for parameter in player.parameters():
         parameter.ds_optim_param = True
+        if stage == 2:      # before DeepSpeed's own hook, which would fail
+            parameter.register_post_accumulate_grad_hook(_zero_if_none)
     engine, *_ = library.initialize(model=player, optimizer=optimizer, config=settings, dist_init_required=False)
     for parameter in player.parameters():
         del parameter.ds_optim_param
@@ -185,3 +187,10 @@ def _initialise(library: ModuleType, player: nn.Module, optimizer: torch.optim.O
         optimizer.state.clear()
         materialise(optimizer)
     return engine
+
+
+def _zero_if_none(parameter: Tensor) -> None:
+    """A parameter that a penalty reaches without depending on it, such as a bias before a leaky ReLU, has no gradient
+    after the backward; DeepSpeed's stage 2 reduces it all the same."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)

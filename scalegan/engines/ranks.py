@@ -12,6 +12,7 @@ import torch.distributed as dist
 from accelerate import PartialState
 
 from scalegan.errors import SharedError, UserError
+from scalegan.support import caching
 from scalegan.support.allocator import keep_freed_memory
 
 T = TypeVar("T")
@@ -93,7 +94,7 @@ def join(threads: int = 0) -> Ranks:
     Raises:
         UserError: if processes would train separately.
     """
-    tasks = int(os.environ.get("SLURM_NTASKS", 1)) if "SLURM_PROCID" in os.environ else 1
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))      # SLURM_NTASKS is set in a batch script too
     if tasks > 1 and "WORLD_SIZE" not in os.environ:
         raise UserError(f"SLURM started {tasks} tasks that do not know each other; submit with `scalegan submit`, or "
                         "start each task through `accelerate launch` or torchrun")
@@ -113,7 +114,9 @@ def join(threads: int = 0) -> Ranks:
 
 
 def leave() -> None:
-    """Ends the process group, if there is one."""
+    """Ends the process group, if there is one, and removes temporary stand-ins for the cache: `end_with` skips exit
+    handlers."""
+    caching.remove_stand_ins()
     if dist.is_initialized():
         dist.destroy_process_group()
 

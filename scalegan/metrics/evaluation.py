@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scalegan.data.preparing.sources.survey import shortened
 from scalegan.engines.ranks import Ranks
-from scalegan.errors import UserError
-from scalegan.metrics import cache, figures, kernel, manifold, neighbours, path_length, ssim
+from scalegan.errors import UsageError, UserError
+from scalegan.metrics import cache, figures, kernel, labels, manifold, neighbours, path_length, ssim
 from scalegan.metrics.extractors.base import Extractor
 from scalegan.metrics.features import SetFeatures, chosen, collect
 from scalegan.metrics.gaussian import Moments
@@ -69,7 +70,7 @@ def parse(names: str | tuple[str, ...]) -> tuple[str, ...]:
     asked = [_ALIASES.get(name, name) for name in asked]
     for name in asked:
         if name not in METRICS:
-            raise UserError(f"there is no metric '{name}'; choose from {', '.join(METRICS)}")
+            raise UsageError(f"there is no metric '{name}'; choose from {', '.join(METRICS)}")
     return tuple(dict.fromkeys(asked))
 
 
@@ -109,8 +110,8 @@ def evaluate(fakes: Images | Samples, reals: Images | None, extractor: Extractor
 def real_features(reals: Images, extractor: Extractor, settings: Settings, ranks: Ranks, show: bool) -> SetFeatures:
     """The real set's features, from the cache if possible; complete on rank 0 only."""
     numbers = chosen(len(reals), settings.num_reals, "reals")
-    path = cache.path_of(reals.content, extractor, len(numbers))
-    found = cache.read(path, settings.keep) if ranks.first else None
+    path = cache.path_of(reals.content, extractor, len(numbers)) if ranks.first else None
+    found = cache.read(path, settings.keep)
     if ranks.share(found is not None):
         return found or SetFeatures(Moments(0))
     with _bar("real images", len(numbers), ranks, show) as bar:
@@ -123,12 +124,13 @@ def real_features(reals: Images, extractor: Extractor, settings: Settings, ranks
 def _check(fakes: Images | Samples, reals: Images | None, count: int, settings: Settings) -> None:
     asked = set(settings.metrics)
     if reals is None and settings.need_reals:
-        raise UserError(f"{', '.join(sorted(asked - set(WITHOUT_REALS)) or ['--nearest'])} needs real images; "
+        raise UsageError(f"{', '.join(sorted(asked - set(WITHOUT_REALS)) or ['--nearest'])} needs real images; "
                         "name them with --data")
     if "ppl" in asked and not (isinstance(fakes, Samples) and fakes.style_based):
-        raise UserError(f"ppl is defined for style-based generators, which {fakes.name} is not; leave it out")
+        raise UsageError(f"ppl is defined for style-based generators, which {fakes.name} is not; leave it out")
     if "ms_ssim" in asked and min(fakes.shape[1:]) < 11:
-        raise UserError(f"ms_ssim needs images of 11 px or more, not {fakes.shape[2]} x {fakes.shape[1]}; leave it out")
+        raise UsageError(f"ms_ssim needs images of 11 px or more, not {fakes.shape[2]} x {fakes.shape[1]}; leave it "
+                         "out")
     least = max(2, manifold.PRC_NEIGHBOURS + 1 if "prc" in asked else 0, SPLITS if "is" in asked else 0,
                 manifold.PRDC_NEIGHBOURS + 1 if "prdc" in asked else 0)
     for what, many in (("samples", count), ("real images", least if reals is None else len(reals))):
@@ -141,7 +143,8 @@ def _result(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images | None
     """The part of the result that comes from features; computed on rank 0."""
     asked = settings.metrics
     if "is" in asked and of_fakes.logits is None:
-        raise UserError(f"the inception score needs class scores, which {extractor.name} does not have; leave out 'is'")
+        raise UsageError(f"the inception score needs class scores, which {extractor.name} does not have; leave out "
+                         "'is'")
     on_device = [one if one is None else _moved(one, extractor.device) for one in (of_fakes, of_reals)]
     found = figures.of_features(asked, *on_device, settings.kid_subset)
     result: dict[str, Any] = {
@@ -152,7 +155,8 @@ def _result(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images | None
     if of_reals is not None:
         result["data"] = {"path": reals.name, "content": reals.content, "num_images": of_reals.moments.count}
     if "class_fid" in asked:
-        result["by_class"] = _by_class(fakes, of_fakes, reals, of_reals)
+        result["by_class"], remarks = _by_class(fakes, of_fakes, reals, of_reals)
+        result["warnings"] += remarks
         found["class_fid"] = float(np.mean(list(result["by_class"].values())))
     if settings.bootstrap:
         result["standard_errors"] = figures.standard_errors(asked, *on_device, settings.kid_subset, settings.bootstrap)
@@ -175,17 +179,28 @@ def _moved(one: SetFeatures, device: torch.device) -> SetFeatures:
                        None if one.logits is None else one.logits.to(device))
 
 
-def _by_class(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images, of_reals: SetFeatures) -> dict[str, float]:
+def _by_class(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images,
+              of_reals: SetFeatures) -> tuple[dict[str, float], list[str]]:
+    """The distance of each class by its name, and which classes are left out."""
     def classes(source: Images | Samples, numbers: np.ndarray) -> np.ndarray:
         table = source.classes_of(numbers)
         if table is None:
-            raise UserError(f"class_fid needs classes, but {source.name} has none; leave it out")
+            why = f" ({source.unlabelled})" if getattr(source, "unlabelled", "") else ""
+            raise UserError(f"class_fid needs classes, but {source.name} has none{why}; leave it out")
         return table
 
-    found = figures.by_class(of_fakes, classes(fakes, of_fakes.numbers), of_reals, classes(reals, of_reals.numbers))
+    own, of_data = classes(fakes, of_fakes.numbers), classes(reals, of_reals.numbers)
+    labels.check_common(fakes, reals)
+    matched = labels.renumbered(own, fakes.classes, reals.classes)
+    found = figures.by_class(of_fakes, matched, of_reals, of_data)
     if not found:
         raise UserError(f"no class has two images in both {fakes.name} and {reals.name}; leave out class_fid")
-    return {reals.classes[number] if reals.classes else str(number): value for number, value in found.items()}
+    values = {labels.name_of(number, reals.classes): value for number, value in found.items()}
+    seen = [labels.name_of(number, reals.classes) for number in np.unique(of_data)]
+    seen += [labels.name_of(number, fakes.classes) for number in np.unique(own)]
+    left_out = [name for name in dict.fromkeys(seen) if name not in values]
+    return values, [f"class_fid leaves out {shortened(left_out)}: fewer than two images among the samples or the data"
+                    ] if left_out else []
 
 
 def _ms_ssim(source: Images | Samples, numbers: np.ndarray, settings: Settings, ranks: Ranks) -> float:

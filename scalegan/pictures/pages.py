@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from scalegan.errors import UserError
 from scalegan.metrics import results
 from scalegan.pictures import charts
+from scalegan.support.reading import read_bytes
 
 # In every report, but not a figure to compare between runs.
 _NOT_CURVES = {"images", "seconds"}
@@ -138,7 +139,7 @@ def _pictures(runs: Sequence[Seen]) -> str:
     figures = []
     for run in runs:
         if run.picture:
-            data = base64.b64encode(run.picture.read_bytes()).decode()
+            data = base64.b64encode(read_bytes(run.picture)).decode()
             figures.append(f"<figure><figcaption>{escape(run.name)}, {int(run.picture.stem):,} images</figcaption>"
                            f'<img alt="samples of {escape(run.name)}" src="data:image/png;base64,{data}"></figure>')
     return f'<h2>Samples</h2><div class="flow">{"".join(figures)}</div>' if figures else ""

@@ -1,14 +1,9 @@
-"""Paths of the files that the package ships, and of its cache on this machine."""
+"""Paths of the files that the package ships."""
 
 import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-
-
-def cache_root() -> Path:
-    """Folder for files kept between runs: $SCALEGAN_CACHE, or ~/.cache/scalegan."""
-    return Path(os.environ.get("SCALEGAN_CACHE") or Path.home() / ".cache" / "scalegan")
 
 
 def shipped(in_checkout: str, in_package: str, variable: str) -> list[Path]:

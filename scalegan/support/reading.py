@@ -48,6 +48,24 @@ def read_bytes(path: Path, limit: int = 64 * MEGABYTE) -> bytes:
     return content
 
 
+def regular(path: Path) -> Path:
+    """`path`, for a library that opens it by name, and would wait for a pipe for ever and read a device without end.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        DamagedFile: where it is not a regular file.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DamagedFile(f"cannot read {path}: {error.strerror}") from error
+    if not stat.S_ISREG(mode):
+        raise DamagedFile(f"{path} is not a regular file")
+    return path
+
+
 def read_text(path: Path, limit: int = 64 * MEGABYTE) -> str:
     """A whole file of UTF-8; see `read_bytes`."""
     try:

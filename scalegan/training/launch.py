@@ -30,6 +30,7 @@ from scalegan.training import build, environment
 from scalegan.training.batch_loader import BatchLoader, StreamSettings
 from scalegan.training.introduction import introduction
 from scalegan.training.liveness import Watch
+from scalegan.training.named_checkpoint import check_named
 from scalegan.training.painter import Painter
 from scalegan.training.run import Run
 from scalegan.training.run_folder import check_identity, claim, freeze
@@ -137,7 +138,7 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
 
 def _identified(recipe: Recipe, game: Game, sources: Mapping[str, opening.Source]) -> dict[str, Any]:
     """The recipe with what else makes the run what it is: the content of its data, and frozen networks."""
-    config = loading.to_dict(recipe)
+    config = loading.to_dict(opening.located(recipe))
     first, *others = sources
     config["data"]["content"] = sources[first].content
     for name in others:
@@ -165,6 +166,8 @@ def _resume(run: Run, config: dict, records: dict) -> None:
     if asked == "never" and path is not None:
         raise RecipeError(f"resume=never, but {folder} holds checkpoints; choose another run_dir, or resume=auto")
     before = None
+    if named:
+        check_named(path)
     if path is not None:
         damage = store.verify(path)
         if damage:

@@ -23,6 +23,7 @@ from typing import Any
 
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import UserError
+from scalegan.support.files import write_whole
 
 BEAT_SECONDS = 2.5
 SILENT_BEATS = 8  # until a peer counts as dead; with the 30 s that launchers take to end the rest, under a minute
@@ -210,7 +211,7 @@ class Watch:
             with contextlib.suppress(OSError):
                 folder = self._folder / "last_phase"
                 folder.mkdir(exist_ok=True)
-                (folder / f"{self.ranks.rank}.json").write_text(json.dumps(here, indent=1))
+                write_whole(folder / f"{self.ranks.rank}.json", json.dumps(here, indent=1))
         print(f"scalegan: error: rank {self.ranks.rank} stops: {reason}. Run the same command again to resume from the "
               "last checkpoint", file=sys.stderr, flush=True)
         os._exit(1)  # the main thread may be stuck in a collective

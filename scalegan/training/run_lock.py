@@ -9,10 +9,13 @@ import time
 from pathlib import Path
 
 from scalegan.errors import UserError
+from scalegan.support.caching import reason
+from scalegan.support.files import open_own
 
 _PATIENCE_SECONDS = 10.0  # a killed predecessor may take a while to exit
 _RENEWAL_SECONDS = 4.0
 _LEASE_SECONDS = 13.0
+_LEASE_CHARACTERS = 1000
 
 
 class RunLock:
@@ -23,7 +26,8 @@ class RunLock:
     is gone, a start that finds a lease first watches whether it is still being renewed.
 
     Raises:
-        UserError: if another process holds the folder, or it cannot be written to.
+        UserError: if another process holds the folder, it cannot be written to, or there is a link in place of a file
+            that would be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,17 +36,21 @@ class RunLock:
         self._owner = f"process {os.getpid()} on {socket.gethostname()}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = (folder / ".lock").open("a+")
+            self._file = os.fdopen(open_own(folder / ".lock", os.O_RDWR | os.O_CREAT), "r+", errors="replace")
         except OSError as error:
-            raise UserError(f"cannot write to the run folder {folder}: {error.strerror}") from error
+            raise _unwritable(folder, error) from error
         locks = self._lock(folder)
         last = self._read().partition(",")[0]
         if last and not (locks and last.endswith(f" on {socket.gethostname()}")):
             self._watch_lease(folder, last)
-        self._file.truncate(0)
+        self._file.seek(0)
+        self._file.truncate()
         self._file.write(self._owner)
         self._file.flush()
-        self._renew(0)
+        try:
+            self._renew(0)
+        except OSError as error:
+            raise _unwritable(folder, error) from error
         threading.Thread(target=self._keep_renewing, name="run-lease", daemon=True).start()
 
     def release(self) -> None:
@@ -79,12 +87,14 @@ class RunLock:
 
     def _read(self) -> str:
         try:
-            return self._lease.read_text()
+            with open(open_own(self._lease, os.O_RDONLY), errors="replace") as lease:
+                return lease.read(_LEASE_CHARACTERS)
         except OSError:
             return ""
 
     def _renew(self, count: int) -> None:
-        self._lease.write_text(f"{self._owner}, {count}")
+        with open(open_own(self._lease, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as lease:
+            lease.write(f"{self._owner}, {count}")
 
     def _keep_renewing(self) -> None:
         count = 0
@@ -94,3 +104,7 @@ class RunLock:
                 self._renew(count)
             except OSError:  # a full disk, say; the run's own writes will report it
                 continue
+
+
+def _unwritable(folder: Path, error: OSError) -> UserError:
+    return UserError(f"cannot write to the run folder {folder}: {reason(error)}")

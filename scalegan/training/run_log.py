@@ -14,8 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from scalegan.support.files import write_whole
+from scalegan.support.files import append_line, write_whole
 from scalegan.support.progress import duration
+from scalegan.support.reading import read_bytes
+
+_LARGEST = 1 << 30      # bytes of metrics.jsonl; of a long run it has some ten million
 
 
 class Means:
@@ -99,8 +102,7 @@ class RunLog:
         if seconds_at_peak is not None:
             times["mfu"] = round(seconds_at_peak / max(now - self.last[0], 1e-9), 4)
         row = {"images": images, **times, **figures, **health}
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        append_line(self.path, json.dumps(row))
         if self.board:
             for name, value in {**figures, **health}.items():
                 self.board.add_scalar(name, value, images)
@@ -118,9 +120,8 @@ class RunLog:
     def evaluation(self, images: int, figures: Mapping[str, float], seconds: float) -> None:
         """A line of metrics.jsonl with what an evaluation found; the `seconds` it took count for no rate."""
         named = {f"eval/{name}": value for name, value in figures.items()}
-        with self.path.open("a") as file:
-            file.write(json.dumps({"images": images, "seconds": round(time.monotonic() - self.begun, 3), **named})
-                       + "\n")
+        append_line(self.path, json.dumps({"images": images, "seconds": round(time.monotonic() - self.begun, 3),
+                                           **named}))
         if self.board:
             for name, value in named.items():
                 self.board.add_scalar(name, value, images)
@@ -132,7 +133,7 @@ class RunLog:
     def picture(self, images: int, path: Path) -> None:
         """Shows a picture of the run in TensorBoard."""
         if self.board:
-            with Image.open(path) as image:
+            with Image.open(path, formats=("PNG",)) as image:
                 self.board.add_image("samples", np.asarray(image.convert("RGB")), images, dataformats="HWC")
 
     def close(self) -> None:
@@ -158,11 +159,11 @@ class RunLog:
         if not self.path.exists():
             return
         kept = []
-        for line in self.path.read_text().splitlines(keepends=True):
+        for line in read_bytes(self.path, _LARGEST).decode(errors="replace").splitlines(keepends=True):
             try:
                 if line.endswith("\n") and json.loads(line)["images"] <= images:
                     kept.append(line)
-            except (ValueError, KeyError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue
         write_whole(self.path, "".join(kept))
 

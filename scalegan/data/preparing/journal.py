@@ -9,6 +9,7 @@ from scalegan.data.preparing.plan import Plan
 from scalegan.data.preparing.shard_job import WORK
 from scalegan.errors import UserError
 from scalegan.support.files import own_name, write_whole
+from scalegan.support.reading import read_text
 
 RECORD = "prepare.json"
 _PLAN = "plan.json"
@@ -47,7 +48,7 @@ def begun(dest: Path) -> dict:
 def metadata_of(path: Path) -> dict:
     """What an earlier call recorded. Raises UserError if the file is not such a record."""
     try:
-        facts = json.loads(path.read_text())
+        facts = json.loads(read_text(path))
         return {"settings": dict(facts["settings"]), "keys": str(facts["keys"])}
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged, or not written by `scalegan prepare` ({error!r}); its folder can still be "

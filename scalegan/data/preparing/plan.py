@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from scalegan.data.preparing.sources.base import Entry, Place, Source
-from scalegan.errors import UserError
+from scalegan.errors import UsageError, UserError
 from scalegan.support.keys import key_of
 
 SHARD_BYTES = 64 << 20
@@ -82,7 +82,7 @@ def cut(source: Source, per_shard: int, validation: float) -> Plan:
                         "it is damaged, or was changed meanwhile")
     empty = [subset for subset in counts if not counts[subset]]
     if empty:
-        raise UserError(f"--validation {validation:g} of {len(source):,} records leaves none for {empty[0]}")
+        raise UsageError(f"--validation {validation:g} of {len(source):,} records leaves none for {empty[0]}")
     spans = [Span(subset, number, number * per_shard, begin, min(per_shard, counts[subset] - number * per_shard))
              for subset, places in begins.items() for number, begin in enumerate(places)]
     return Plan(spans, counts, hasher.hexdigest())

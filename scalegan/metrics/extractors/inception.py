@@ -46,7 +46,7 @@ def find_weights(given: Path | None) -> Path | None:
     named = given or os.environ.get("SCALEGAN_WEIGHTS")
     if not named:
         return None
-    path = Path(named).expanduser()
+    path = Path(os.path.expanduser(named))      # which, unlike Path's, does without a home
     return path / FILE if path.is_dir() else path
 
 

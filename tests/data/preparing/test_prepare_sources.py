@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 import re
+import resource
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -281,6 +282,55 @@ def test_pickles_that_name_anything_else_are_refused(name: str) -> None:
 def test_damaged_pickles_are_refused(data: bytes) -> None:
     with pytest.raises(UserError, match="not a pickle of arrays"):
         read_arrays(data, "it")
+
+
+def raw_array(shape: bytes = b"K\x04\x85", type_: bytes = b"U\x02u1", state: bytes = b"", content: bytes = b"C\x04abcd",
+              order: bytes = b"U\x01|") -> bytes:
+    """A pickle of {b"data": an array}, opcode by opcode."""
+    kind = (b"cnumpy\ndtype\n" + type_ + b"K\x00K\x01\x87R" + (state or b"(K\x03" + order + b"NNNJ\xff\xff\xff\xff"
+                                                                 b"J\xff\xff\xff\xffK\x00tb"))
+    return (b"\x80\x03}U\x04datacnumpy.core.multiarray\n_reconstruct\n"
+            b"cnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01" + shape + kind + b"\x89" + content + b"tbs.")
+
+
+def test_raw_arrays_are_what_they_say() -> None:
+    assert read_arrays(raw_array(), "it")[b"data"].tobytes() == b"abcd"
+    assert read_arrays(raw_array(b"K\x02\x85", b"U\x02i2", order=b"U\x01>"), "it")[b"data"].tolist() == [0x6162, 0x6364]
+
+
+@pytest.mark.parametrize("data", [
+    raw_array(type_=b"U\x02O8", content=b"](K\x01K\x02K\x03K\x04e"),
+    raw_array(type_=b"U\x01O", content=b"C\x20" + b"a" * 32),
+    raw_array(type_=b"U\x02V4"), raw_array(type_=b"U\x02S4"), raw_array(type_=b"U\x02M8"), raw_array(type_=b"U\x03f16"),
+    raw_array(type_=b"U\x0bu1,(10000,)O"), raw_array(type_=b"]"), raw_array(order=b"U\x01?"),
+    raw_array(state=b"K\x01b"),
+    raw_array(shape=b"K\x05\x85"), raw_array(shape=b"K\x03\x85"), raw_array(shape=b"J\xff\xff\xff\xff\x85"),
+    raw_array(shape=b"K\x02K\xff\x86"), raw_array(shape=b"\x8a\x09" + b"\xff" * 8 + b"\x00\x85"), raw_array(shape=b"]"),
+    raw_array(shape=b"G?\xf0\x00\x00\x00\x00\x00\x00\x85"), raw_array(content=b"](K\x01e"), raw_array(content=b"N"),
+    b"cnumpy\nndarray\n(J\xff\xff\xff\x7fJ\xff\xff\xff\x7ftR.", b"]r\xff\xff\xff\xff.", b"]p4294967295\n.",
+    b"}" + b")" + b"\x85" * 1_000_000 + b"K\x01s.", b"B\xff\xff\xff\x7f.", b"\x8e" + b"\xff" * 7 + b"\x7f.",
+    b"K\x01" * 2_000_001 + b".", b"c_codecs\nencode\nU\x01a](" + b"2(" * 3 + b"tR.",
+], ids=["objects", "objects as bytes", "void", "text", "dates", "long doubles", "a structure", "no type", "no order",
+        "no state", "too few bytes", "too many bytes", "negative", "another shape", "huge", "a list as shape",
+        "a fraction as shape", "a list as bytes", "no bytes", "an array of exabytes", "memo 2^32", "memo in text",
+        "nested keys", "2 GB announced", "exabytes announced", "millions of steps", "a codec of lists"])
+def test_arrays_that_would_crash_or_fill_the_memory_are_refused(data: bytes) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError) as error:
+        read_arrays(data, "it")
+    assert str(error.value).startswith("it is not a pickle of arrays: ") and "\n" not in str(error.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
+
+
+def test_labels_that_share_parts_without_end_are_refused(tmp_path: Path) -> None:
+    labels: list = [1]
+    for _ in range(60):
+        labels = [labels, labels]
+    files, _ = made.cifar_files()
+    files["cifar-10-batches-py/data_batch_1"] = pickle.dumps(
+        {b"data": np.zeros((2, 3072), np.uint8), b"labels": labels}, protocol=2)
+    with pytest.raises(UserError, match="does not hold 32 x 32 colour images of ten classes"):
+        open_source("cifar10", [made.write_files(tmp_path / "cifar", files)])
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 3, 4, 5])

@@ -8,8 +8,10 @@ import numpy as np
 
 from scalegan.data.manifest import LabelSchema
 from scalegan.data.preparing.sources.base import Listed
-from scalegan.data.preparing.sources.stores import Store, image_files, open_store
-from scalegan.errors import UserError
+from scalegan.data.preparing.sources.stores import Store, open_store
+from scalegan.data.preparing.sources.survey import survey
+from scalegan.errors import UsageError, UserError
+from scalegan.support.reading import read_bytes
 
 ATTRIBUTES, IDENTITIES, PARTITION = "list_attr_celeba.txt", "identity_CelebA.txt", "list_eval_partition.txt"
 SPLITS = {"train": 0, "val": 1, "test": 2}
@@ -24,9 +26,10 @@ def open_celeba(path: Path, labels: str = "auto", split: str = "all", annotation
         annotations: folder or zip with the text files, if they are not next to the images.
     """
     if labels not in ("auto", "attributes", "identity", "none"):
-        raise UserError(f"--labels {labels}: CelebA has attributes, identity or none")
+        raise UsageError(f"--labels {labels}: CelebA has attributes, identity or none")
     store = _images(path)
-    files = _aligned(image_files(store))
+    found = survey(store)._replace(empty=[])     # the folders of annotations
+    files, remarks = _aligned(found.files), found.remarks
     if not files:
         raise UserError(f"{path} has no CelebA images in it; use img_align_celeba, as a folder or zip")
     texts = _Annotations(path, store, annotations)
@@ -34,20 +37,22 @@ def open_celeba(path: Path, labels: str = "auto", split: str = "all", annotation
         part = texts.rows_of(files, parse_numbers(texts.text(PARTITION), PARTITION), PARTITION)
         files = [file for file, number in zip(files, part) if number == SPLITS[split]]
         if not files:
-            raise UserError(f"--split {split}: {PARTITION} assigns none of the images in {path} to it")
+            raise UsageError(f"--split {split}: {PARTITION} assigns none of the images in {path} to it")
     name = f"celeba: {path.name}, split {split}"
     if labels == "auto" and annotations is not None and split == "all":
         labels = "attributes"       # why else would they be given
     if labels == "auto":
         labels = "attributes" if texts.find(ATTRIBUTES) is not None else "none"
     if labels == "none":
-        return Listed(name, store, files)
+        return Listed(name, store, files, remarks=remarks)
     if labels == "identity":
         people = texts.rows_of(files, parse_numbers(texts.text(IDENTITIES), IDENTITIES), IDENTITIES)
         known, table = np.unique(people, return_inverse=True)
-        return Listed(name, store, files, LabelSchema("class", tuple(map(str, known.tolist()))), table.astype(np.int64))
+        return Listed(name, store, files, LabelSchema("class", tuple(map(str, known.tolist()))), table.astype(np.int64),
+                      remarks)
     names, rows = parse_attributes(texts.text(ATTRIBUTES))
-    return Listed(name, store, files, LabelSchema("attributes", names), texts.rows_of(files, rows, ATTRIBUTES))
+    return Listed(name, store, files, LabelSchema("attributes", names), texts.rows_of(files, rows, ATTRIBUTES),
+                  remarks)
 
 
 def _images(path: Path) -> Store:
@@ -94,7 +99,7 @@ class _Annotations:
             for folder in (self.path, *self.path.parents[:2]):
                 for place in (folder / name, folder / "Anno" / name, folder / "Eval" / name):
                     if place.is_file():
-                        return _decoded(place.read_bytes, str(place))
+                        return _decoded(partial(read_bytes, place), str(place))
         return None
 
     def rows_of(self, files: list[str], rows: dict[str, np.ndarray | int], origin: str) -> np.ndarray:

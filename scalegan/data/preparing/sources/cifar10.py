@@ -9,8 +9,9 @@ from scalegan.data.manifest import LabelSchema
 from scalegan.data.preparing.sources.base import Listed
 from scalegan.data.preparing.sources.folder import classed
 from scalegan.data.preparing.sources.safe_pickle import read_arrays
-from scalegan.data.preparing.sources.stores import Store, image_files, open_store
-from scalegan.errors import UserError
+from scalegan.data.preparing.sources.stores import Store, open_store
+from scalegan.data.preparing.sources.survey import survey
+from scalegan.errors import UsageError, UserError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TRAIN, TEST = tuple(f"data_batch_{i}" for i in range(1, 6)), ("test_batch",)
@@ -20,23 +21,25 @@ _SIDE = 32
 def open_cifar10(path: Path, labels: str = "auto", split: str = "train") -> Listed:
     """The images of `split` (train, test or all) from a folder, a zip, or cifar-10-python.tar.gz."""
     if labels not in ("auto", "class", "none"):
-        raise UserError(f"--labels {labels}: CIFAR-10 has class or none")
+        raise UsageError(f"--labels {labels}: CIFAR-10 has class or none")
     if split not in ("train", "test", "all"):
-        raise UserError(f"--split {split}: CIFAR-10 has train, test or all")
+        raise UsageError(f"--split {split}: CIFAR-10 has train, test or all")
     store = open_store(path)
     batches = {PurePosixPath(name).name: name for name in store.names() if PurePosixPath(name).name in TRAIN + TEST}
     opened = _pickled(path, store, batches, split) if batches else _folders(path, store, split)
-    return Listed(opened.name, opened.store, opened.files) if labels == "none" else opened
+    return Listed(opened.name, opened.store, opened.files, remarks=opened.remarks) if labels == "none" else opened
 
 
 def _folders(path: Path, store: Store, split: str) -> Listed:
     wanted = ("train", "test") if split == "all" else (split,)
-    found = image_files(store)
+    survey_of_all = survey(store)
+    found = survey_of_all.files
     depth = next((i for i in (0, 1) if any(_part(file, i) in ("train", "test") for file in found)), 0)
     files = [file for part in wanted for file in found if _part(file, depth) == part]
     if not files:
         raise UserError(f"{path} has neither the batches of cifar-10-python.tar.gz nor images in {wanted[0]}/<class>/")
-    return classed(f"cifar10: {path.name}, split {split}", store, files, "class", depth + 1)
+    return classed(f"cifar10: {path.name}, split {split}", store, survey_of_all._replace(files=files), "class",
+                   depth + 1)
 
 
 def _part(file: str, depth: int) -> str | None:
@@ -68,6 +71,9 @@ class Batches:
     def names(self) -> list[str]:
         return [f"{name}/{i:05d}" for name in self.batches for i in range(len(self.batch(name)[1]))]
 
+    def listing(self) -> tuple[list[str], list[str]]:
+        return self.names(), []
+
     def read(self, name: str) -> np.ndarray:
         batch, _, number = name.partition("/")
         return self.batch(batch)[0][int(number)]
@@ -82,12 +88,20 @@ def _batch(store: Store, name: str) -> tuple[np.ndarray, np.ndarray]:
     origin = f"{store.path}: {name}"
     tree = read_arrays(store.read(name), origin)
     try:
-        flat, labels = tree[b"data"], np.array(tree[b"labels"])
-    except (TypeError, KeyError, ValueError):   # ValueError: ragged lists
+        flat, given = tree[b"data"], tree[b"labels"]
+        labels = given if isinstance(given, np.ndarray) else np.array(_numbers(given))
+    except (TypeError, KeyError):
         raise UserError(f"{origin} has no data and labels; is it from CIFAR-10?") from None
-    fits = (isinstance(flat, np.ndarray) and flat.dtype == np.uint8 and labels.ndim == 1
+    fits = (isinstance(flat, np.ndarray) and flat.dtype == np.uint8 and labels.ndim == 1 and flat.ndim == 2
             and flat.shape == (len(labels), 3 * _SIDE * _SIDE) and labels.dtype.kind == "i"
             and np.isin(labels, range(len(CLASSES))).all())
     if not fits:
         raise UserError(f"{origin} does not hold 32 x 32 colour images of ten classes")
     return flat.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1), labels.astype(np.int64)
+
+
+def _numbers(labels: object) -> list[int]:
+    """A list of small numbers, as it is: nested lists may share parts, and be without end once written out."""
+    if not isinstance(labels, list) or not all(type(label) is int and 0 <= label < len(CLASSES) for label in labels):
+        return [-1]
+    return labels

@@ -11,7 +11,8 @@ import lmdb
 from scalegan.data.manifest import LabelSchema
 from scalegan.data.preparing.sources.base import Entry, Picture, Place, attempt
 from scalegan.data.preparing.sources.stores import Zip
-from scalegan.errors import UserError
+from scalegan.errors import UsageError, UserError
+from scalegan.support.reading import regular
 
 # An LMDB is read through a memory map, whose touched pages count as this process's memory until it is closed; and for
 # each page touched (the first one of a value even if only its key is read) the system maps up to 2 MB around it.
@@ -28,7 +29,7 @@ class Lsun:
 
     def __init__(self, paths: list[Path], labels: str = "auto") -> None:
         if labels not in ("auto", "class", "none"):
-            raise UserError(f"--labels {labels}: LSUN has classes (its categories) or none")
+            raise UsageError(f"--labels {labels}: LSUN has classes (its categories) or none")
         self.paths = [_database(path) for path in paths]
         self.counts = [_count(path) for path in self.paths]
         categories = tuple(_category(path) for path in self.paths)
@@ -37,6 +38,8 @@ class Lsun:
             raise UserError(f"two of the LMDBs have the same category: {', '.join(categories)}; rename a folder, or "
                             "use --labels none")
         self.labels = LabelSchema("class", categories) if labelled else LabelSchema()
+        empty = [category for category, count in zip(categories, self.counts) if not count]
+        self.remarks = (f"no images in {', '.join(empty)}",) if empty else ()
         self.name = "lsun: " + ", ".join(path.name for path in self.paths)
 
     def __len__(self) -> int:
@@ -87,6 +90,7 @@ def _cursor(path: Path) -> Iterator[lmdb.Cursor]:
 
 
 def _open(path: Path) -> lmdb.Environment:
+    regular(_file_of(path))
     try:
         return lmdb.open(str(path), subdir=path.is_dir(), readonly=True, lock=False, max_readers=1)
     except lmdb.Error as error:
@@ -100,11 +104,15 @@ def _count(path: Path) -> int:
         facts, last_page = environment.stat(), environment.info()["last_pgno"]
     finally:
         environment.close()
-    file = path / "data.mdb" if path.is_dir() else path
+    file = _file_of(path)
     needed = (last_page + 1) * facts["psize"]
     if file.stat().st_size < needed:
         raise UserError(f"{file} is cut short: {file.stat().st_size:,} of {needed:,} bytes; download it again")
     return facts["entries"]
+
+
+def _file_of(path: Path) -> Path:
+    return path / "data.mdb" if path.is_dir() else path
 
 
 def _database(path: Path) -> Path:

@@ -3,6 +3,7 @@
 import gzip
 import os
 import re
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -13,11 +14,14 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
 from scalegan.errors import UserError
+from scalegan.support.reading import MEGABYTE, DamagedFile, read_bytes, regular
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
                             ".jfif", ".jpe"))
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _LOCAL_HEADER = 30
+LARGEST = 256 * MEGABYTE        # of a file that is read: a picture, a table of labels, a batch of CIFAR-10
+_LARGEST_TAR = 2048 * MEGABYTE  # CIFAR-10 has 0.2 GB
 
 
 class Store(Protocol):
@@ -26,6 +30,9 @@ class Store(Protocol):
     path: Path
 
     def names(self) -> list[str]: ...
+
+    def listing(self) -> tuple[list[str], list[str]]:
+        """The names of all files, and of all folders, empty ones too."""
 
     def read(self, name: str) -> bytes:
         """Raises ValueError or OSError if the file is damaged or missing."""
@@ -38,15 +45,26 @@ class Folder:
         self.path = path
 
     def names(self) -> list[str]:
-        found = []
-        for folder, folders, files in os.walk(self.path, followlinks=True):
-            folders[:] = [name for name in folders if not _is_cyclic(Path(folder, name))]
+        return self.listing()[0]
+
+    def listing(self) -> tuple[list[str], list[str]]:
+        found, seen = [], []
+        for folder, folders, files in os.walk(self.path, onerror=_unreadable, followlinks=True):
+            folders[:] = [name for name in folders if not _is_cyclic(Path(folder, name)) and name != "lost+found"]
             inside = Path(folder).relative_to(self.path).as_posix()
             found += files if inside == "." else [f"{inside}/{file}" for file in files]
-        return found
+            seen += [inside] * (inside != ".")
+        return found, seen
 
     def read(self, name: str) -> bytes:
-        return (self.path / name).read_bytes()
+        try:
+            return read_bytes(self.path / name, LARGEST)
+        except DamagedFile as error:
+            raise ValueError(str(error)) from error
+
+
+def _unreadable(error: OSError) -> None:
+    raise UserError(f"cannot list {error.filename}: {error.strerror}; make it readable, or move it") from error
 
 
 def _is_cyclic(path: Path) -> bool:
@@ -59,6 +77,7 @@ class _Member(NamedTuple):
 
     offset: int
     packed: int
+    size: int
     method: int
     crc: int
 
@@ -71,13 +90,16 @@ class Zip:
         self.path, self.changed = path, path.stat().st_mtime_ns
         try:
             with zipfile.ZipFile(path) as archive:
-                infos = [info for info in archive.infolist() if not info.is_dir()]
-        except zipfile.BadZipFile as error:
+                everything = archive.infolist()
+        except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError, struct.error, EOFError) as error:
             raise UserError(f"{path} is not a complete zip ({error}); download it again") from error
+        infos = [info for info in everything if not info.is_dir()]
         self._check(infos)
         separator = "/" if any("/" in info.filename for info in infos) else "\\"     # written by old Windows
         self.members = {_plain(info.filename.replace(separator, "/")):
-                        _Member(info.header_offset, info.compress_size, info.compress_type, info.CRC) for info in infos}
+                        _Member(info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC)
+                        for info in infos}
+        self.folders = [_plain(info.filename.replace(separator, "/")) for info in everything if info.is_dir()]
 
     def _check(self, infos: list[zipfile.ZipInfo]) -> None:
         for info in infos:
@@ -89,15 +111,23 @@ class Zip:
     def names(self) -> list[str]:
         return list(self.members)
 
+    def listing(self) -> tuple[list[str], list[str]]:
+        parents = {parent.as_posix() for name in self.members for parent in PurePosixPath(name).parents}
+        return self.names(), sorted({*self.folders, *parents} - {"."})
+
     def read(self, name: str) -> bytes:
         member, file = self.members[name], _descriptor(self.path, self.changed)
+        if max(member.packed, member.size) > LARGEST:
+            raise ValueError(f"it is larger than {LARGEST:,} bytes")
+        if member.offset + member.packed > os.fstat(file).st_size:
+            raise ValueError("the zip is damaged there")
         header = os.pread(file, _LOCAL_HEADER, member.offset)
         if header[:4] != b"PK\x03\x04":
             raise ValueError("the zip is damaged there")
         variable = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
         data = os.pread(file, member.packed, member.offset + _LOCAL_HEADER + variable)
         try:
-            data = zlib.decompress(data, -zlib.MAX_WBITS) if member.method == zipfile.ZIP_DEFLATED else data
+            data = _inflated(data, member.size) if member.method == zipfile.ZIP_DEFLATED else data
         except zlib.error as error:
             raise ValueError(f"the zip is damaged there: {error}") from error
         if zlib.crc32(data) != member.crc:
@@ -105,16 +135,37 @@ class Zip:
         return data
 
 
+def _inflated(data: bytes, size: int) -> bytes:
+    """Unpacked bytes. Raises ValueError where they are others than so many: there may be a thousand times as many."""
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    found = inflate.decompress(data, size + 1)      # one more than there should be; 0 would stand for no bound
+    if len(found) != size:
+        count = "more" if len(found) > size else "fewer"
+        raise ValueError(f"the zip is damaged there: the file has {count} bytes than it says")
+    return found
+
+
 def _plain(name: str) -> str:
     """The name without a leading / or ./."""
     return str(PurePosixPath("/", name).relative_to("/"))
+
+
+class _Header(tarfile.TarInfo):
+    """A header whose extensions, such as long names, are of a bounded size, as they are held in memory."""
+
+    @classmethod
+    def frombuf(cls, buffer: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
+        header = super().frombuf(buffer, encoding, errors)
+        if not header.isreg() and header.size > MEGABYTE:
+            raise tarfile.ReadError("a header is larger than a megabyte")
+        return header
 
 
 class Tar:
     """A tar, compressed or not; read from the start each time, so only for a few large files.
 
     Raises:
-        UserError: if it is incomplete.
+        UserError: if it is incomplete, or larger than anything that is read from a tar.
     """
 
     def __init__(self, path: Path) -> None:
@@ -122,25 +173,44 @@ class Tar:
 
     def names(self) -> list[str]:
         with self._opened() as archive:
-            return [member.name for member in archive if member.isfile()]
+            return [member.name for member in self._members(archive)]
+
+    def listing(self) -> tuple[list[str], list[str]]:
+        return self.names(), []
 
     def read(self, name: str) -> bytes:
         with self._opened() as archive:
-            return archive.extractfile(name).read()
+            named = [member for member in self._members(archive) if member.name == name]
+            if not named:
+                raise ValueError("the tar has no such file any more")
+            member = named[-1]      # a tar that was added to may have several, of which the last counts
+            if member.size > LARGEST:
+                raise ValueError(f"it is larger than {LARGEST:,} bytes")
+            return archive.extractfile(member).read()
+
+    def _members(self, archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+        """Its files. A compressed tar may unpack to a thousand times its size."""
+        for member in archive:
+            if member.offset_data + member.size > _LARGEST_TAR:
+                raise UserError(f"{self.path} unpacks to more than {_LARGEST_TAR:,} bytes; unpack it and use the "
+                                "folder")
+            if member.isfile():
+                yield member
 
     @contextmanager
     def _opened(self) -> Iterator[tarfile.TarFile]:
         try:
-            with tarfile.open(self.path) as archive:
+            with tarfile.open(self.path, tarinfo=_Header) as archive:
                 yield archive
         except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise UserError(f"{self.path} is not a complete tar ({error}); download it again") from error
+            reason = " ".join(str(error).split())
+            raise UserError(f"{self.path} is not a complete tar ({reason}); download it again") from error
 
 
 @lru_cache(maxsize=8)
 def _descriptor(path: Path, changed: int) -> int:
     """A cached open file; `changed` tells a replaced file from the old one."""
-    return os.open(path, os.O_RDONLY)
+    return os.open(regular(path), os.O_RDONLY)
 
 
 def open_store(path: Path) -> Store:
@@ -149,6 +219,7 @@ def open_store(path: Path) -> Store:
         return Folder(path)
     if not path.exists():
         raise UserError(f"{path} does not exist")
+    regular(path)
     if path.name.endswith(_TAR_SUFFIXES):
         return Tar(path)
     if zipfile.is_zipfile(path) or path.suffix == ".zip":
@@ -162,7 +233,12 @@ def image_files(store: Store) -> list[str]:
     Raises:
         UserError: for a tar, since finding each image would mean reading from the start.
     """
-    files = sorted(filter(_is_image, store.names()), key=natural)
+    return images_among(store, store.names())
+
+
+def images_among(store: Store, names: list[str]) -> list[str]:
+    """Those of a store's names that `image_files` would give."""
+    files = sorted(filter(_is_image, names), key=natural)
     if files and isinstance(store, Tar):
         raise UserError(f"{store.path} is a tar of images, which has no directory to find them by; unpack it and use "
                         "the folder")
@@ -170,9 +246,12 @@ def image_files(store: Store) -> list[str]:
 
 
 def _is_image(name: str) -> bool:
-    path = PurePosixPath(name)
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES and not is_hidden(name)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file, or a folder around it, is one that systems hide."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
 
 
 def natural(name: str) -> tuple[list[str | int], str]:
