@@ -70,12 +70,14 @@ class DeepSpeedEngine(Engine):
 
     def _accumulate(self, phase: Phase, batch: Batch) -> Outputs:
         engines = [self._engines[player] for player in self._movers(phase)]
+        moving = [parameter for player in phase.players for parameter in self._parameters[player]]
         count, sums = self._num_micro_batches(batch), {}
         for index in range(count):
             for engine in engines:
                 engine.set_gradient_accumulation_boundary(index == count - 1)
             total, outputs = self._forward(phase, self._micro_batch_at(batch, index))
-            total.backward()  # not divided by `count`, so that loss scales mean the same as with DDP
+            # Of what moves alone, as with DDP; not divided by `count`, so that loss scales mean the same.
+            total.backward(inputs=moving)
             for engine in engines:
                 engine.allreduce_gradients()
             sums = {key: sums[key] + value if sums else value for key, value in outputs.items()}

@@ -48,13 +48,14 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             if key in before and before[key] != now[key] and key not in same_sum]
 
 
-def prepare(device: torch.device, deterministic: bool) -> None:
-    """Asks CUDA for deterministic kernels, or for the fastest ones."""
+def prepare(device: torch.device, deterministic: bool, tf32: bool = False) -> None:
+    """Asks CUDA for deterministic kernels, or for the fastest ones; for fp32 as it is, or for TF32 in its place."""
     if device.type != "cuda":
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
     torch.backends.cudnn.benchmark = not deterministic
     torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32      # PyTorch allows the first
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     # It would fill all memory before use, a kernel for each allocation; nothing here reads what it has not written.
     torch.utils.deterministic.fill_uninitialized_memory = False

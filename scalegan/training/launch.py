@@ -94,7 +94,7 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
     precision = choose_precision(recipe.precision, ranks.device)
     if ranks.first and (warning := slow_precision(precision, ranks.device)):
         print(f"warning: {warning}", flush=True)
-    environment.prepare(ranks.device, recipe.engine.deterministic)
+    environment.prepare(ranks.device, recipe.engine.deterministic, recipe.engine.tf32)
     if recipe.engine.compile:
         ranks.together(lambda: check_compiler(ranks.device))
     game = build.on_device(build.game(recipe, specs), ranks.device)

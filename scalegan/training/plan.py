@@ -26,7 +26,7 @@ class Gpu:
     """Peak values of a GPU from its data sheet: without sparsity, traffic in one direction.
 
     Args:
-        half_flops, fp32_flops: peak FLOP/s in bf16 or fp16, and of fp32 convolutions (TF32 if available).
+        half_flops, fp32_flops, tf32_flops: peak FLOP/s in bf16 or fp16, in fp32, and in TF32.
         memory: bytes.
         node, network: bytes per second to GPUs of the same node, and of other nodes.
         bf16: whether it computes bf16 natively.
@@ -34,6 +34,7 @@ class Gpu:
 
     half_flops: float
     fp32_flops: float
+    tf32_flops: float
     memory: float
     node: float
     network: float
@@ -41,10 +42,10 @@ class Gpu:
 
 
 GPUS = {
-    "v100-32": Gpu(125e12, 15.7e12, 32e9, 150e9, 12.5e9, bf16=False),
-    "a100-80": Gpu(312e12, 156e12, 80e9, 300e9, 25e9),
-    "h100-80": Gpu(989e12, 494e12, 80e9, 450e9, 50e9),
-    "h200": Gpu(989e12, 494e12, 141e9, 450e9, 50e9),
+    "v100-32": Gpu(125e12, 15.7e12, 15.7e12, 32e9, 150e9, 12.5e9, bf16=False),
+    "a100-80": Gpu(312e12, 19.5e12, 156e12, 80e9, 300e9, 25e9),
+    "h100-80": Gpu(989e12, 67e12, 494e12, 80e9, 450e9, 50e9),
+    "h200": Gpu(989e12, 67e12, 494e12, 141e9, 450e9, 50e9),
 }
 
 
@@ -104,7 +105,8 @@ def plan(name: str, recipe: config.Recipe, costs: "Costs", engine: str, ranks: i
     most, peak, exchanged = max(memory, key=lambda entry: entry[0])
     held = held_bytes(state, engine, ranks)
     batch = share * costs.sample_elements * _FP32
-    speed = (gpu.fp32_flops if costs.precision == "fp32" else gpu.half_flops) * mfu
+    single = gpu.tf32_flops if recipe.engine.tf32 else gpu.fp32_flops
+    speed = (single if costs.precision == "fp32" else gpu.half_flops) * mfu
     seconds = flops / speed + sent / (gpu.node if ranks <= PER_NODE else gpu.network)
     return Row(name, engine, ranks, "", micro_batch, held, peak, most - peak, held + batch + most, round(sent),
                math.ceil(state.checkpoint / ranks), images / ranks / seconds, flops * ranks / images,

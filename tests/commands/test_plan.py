@@ -169,7 +169,7 @@ def test_hours_follow_from_operations_and_bytes() -> None:
     per_iteration = sum(SHARE // MICRO_BATCH * costs.micro_batch(phase, MICRO_BATCH).flops
                         for phase in costs.game.phases)
     assert row.flops_per_image == pytest.approx(per_iteration / (2 * SHARE))          # D and G take a batch each
-    assert row.hours == pytest.approx(64 / (2 * SHARE) * per_iteration / (156e12 * 0.5) / 3600)
+    assert row.hours == pytest.approx(64 / (2 * SHARE) * per_iteration / (19.5e12 * 0.5) / 3600)
     assert row.loader_images_per_second == pytest.approx(64 / (row.hours * 3600))
 
 
