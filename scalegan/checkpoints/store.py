@@ -13,6 +13,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class Checkpoints:
     def __init__(self, folder: Path, ranks: Ranks, keep: int, say: Callable[[str], None] = print) -> None:
         self.folder, self.ranks, self.keep, self.say = folder, ranks, keep, say
         self._pending: Future | None = None
-        self._saver = ThreadPoolExecutor(1, "checkpoint-saver")
+        self._saver = ThreadPoolExecutor(1, "checkpoint-saver", partial(_use, ranks.device))
         if ranks.first:
             folder.mkdir(parents=True, exist_ok=True)
             for path in folder.iterdir():
@@ -253,6 +254,12 @@ def _stored(path: Path) -> dict[str, Tensor]:
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(f"cannot read the shards of {path}: {_reason(error)}") from error
     return {name: torch.empty(entry.size, dtype=entry.properties.dtype) for name, entry in metadata.items()}
+
+
+def _use(device: torch.device) -> None:
+    """Makes a GPU the current device of this thread. Each starts on GPU 0, on which DCP's streams would take memory."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
 
 
 def _on_host(tensors: Mapping[str, Tensor | Partitioned]) -> dict[str, Tensor | Partitioned]:
