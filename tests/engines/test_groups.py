@@ -13,7 +13,7 @@ from harness import ROOT, environment, spawn
 
 from scalegan.config import loading
 from scalegan.engines.deepspeed import DeepSpeedEngine, _as_rank_on
-from scalegan.engines.ranks import PATIENCE, Ranks, ending
+from scalegan.engines.ranks import PATIENCE, Ranks
 from scalegan.engines.spanning import span_norm_groups
 from scalegan.errors import RecipeError, UserError
 from scalegan.games.gan.game import GAN

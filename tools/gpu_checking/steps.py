@@ -5,8 +5,6 @@ import time
 from functools import cache
 from pathlib import Path
 
-import torch
-
 from scalegan.training.utilisation import data_sheet_flops, peak_flops
 from tools.gpu_checking.check import Check, device, wait
 from tools.gpu_checking.stepping import Stepper, measured, profiled, release
