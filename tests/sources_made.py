@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import struct
 import zipfile
 from pathlib import Path
 
@@ -103,3 +104,42 @@ def cifar_files(per_batch: int = 4) -> tuple[dict[str, bytes], np.ndarray]:
         files[f"cifar-10-batches-py/{name}"] = pickle.dumps(tree, protocol=2)
         kept += [pictures] if name != "test_batch" else []
     return files, np.concatenate(kept)
+
+
+def icc_profile(space: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """A minimal ICC profile."""
+    tags = {b"wtpt": b"XYZ \0\0\0\0" + fixed(*D50), **tags}
+    table, body, begin = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
+    for name, content in tags.items():
+        table += name + struct.pack(">2I", begin + len(body), len(content))
+        body += content
+    head = (struct.pack(">I4sI4s4s4s", begin + len(body), b"lcms", 0x04000000, b"mntr", space, b"XYZ ")
+            + struct.pack(">6H", 2020, 1, 1, 0, 0, 0) + b"acsp").ljust(68, b"\0") + fixed(*D50)
+    return head.ljust(128, b"\0") + table + body
+
+
+def fixed(*values: float) -> bytes:
+    return struct.pack(f">{len(values)}i", *(round(value * 65536) for value in values))
+
+
+def rgb_profile(primaries: list[tuple[float, float, float]]) -> bytes:
+    """Primaries by their XYZ under D50, and sRGB's tone curve."""
+    curve = b"para" + struct.pack(">I2H", 0, 3, 0) + fixed(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+    colours = zip((b"r", b"g", b"b"), primaries)
+    return icc_profile(b"RGB ", {name: content for letter, primary in colours for name, content in (
+        (letter + b"XYZ", b"XYZ \0\0\0\0" + fixed(*primary)), (letter + b"TRC", curve))})
+
+
+D50 = (0.9642, 1.0, 0.8249)
+DISPLAY_P3 = rgb_profile([(0.5151, 0.2412, -0.0011), (0.2919, 0.6922, 0.0419), (0.1572, 0.0666, 0.7841)])
+LINEAR_GREY = icc_profile(b"GRAY", {b"kTRC": b"para" + struct.pack(">I2H", 0, 0, 0) + fixed(1)})
+SRGB = rgb_profile([(0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141)])
+
+
+def p3_in_srgb(colour: tuple[int, int, int]) -> np.ndarray:
+    """What a colour of Display P3 is in sRGB, clipped, by the formula."""
+    encoded_p3 = np.array(colour) / 255
+    linear = np.where(encoded_p3 <= 0.04045, encoded_p3 / 12.92, ((encoded_p3 + 0.055) / 1.055) ** 2.4)
+    linear = np.array([[1.2249, -0.2247, 0], [-0.0420, 1.0419, 0], [-0.0197, -0.0786, 1.0979]]) @ linear
+    linear = linear.clip(0, 1)
+    return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)

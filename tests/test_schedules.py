@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from harness import launch, reports
 from torch import nn
 
@@ -13,6 +14,8 @@ from scalegan.engines import optimizers
 from scalegan.errors import RecipeError
 from scalegan.games.base import Game, Phase
 from scalegan.schedules import at
+from scalegan.training import build
+from scalegan.training.costs import specs_of
 
 COSINE = Schedule(start=2.0, end=1.0, images=1000)
 LINEAR = Schedule(kind="linear", start=0.0, end=4.0, images=1000)
@@ -49,6 +52,18 @@ def test_learning_rate_and_betas_follow_their_schedules() -> None:
         optimizers.schedule(made, settings, game, images)
         group = made["G"].param_groups[0]
         assert group["lr"] == pytest.approx(lr) and tuple(group["betas"]) == pytest.approx(betas)
+
+
+def test_stylegan2_cifar_keeps_the_correction_for_a_path_length_it_leaves_out() -> None:
+    """training_loop.py of stylegan2-ada-pytorch divides by G_reg_interval + 1 = 5 whether or not there is a penalty."""
+    recipe = loading.load(["recipe=stylegan2_cifar10"])
+    with torch.device("meta"):
+        game = build.game(recipe, specs_of(recipe))
+    made = {name: torch.optim.Adam([nn.Parameter(torch.zeros(1))]) for name in "GD"}
+    optimizers.schedule(made, recipe.optimizer, game, 0)
+    found = {name: (made[name].param_groups[0]["lr"], made[name].param_groups[0]["betas"]) for name in "GD"}
+    assert found["G"] == (pytest.approx(2.5e-3 * 4 / 5), (0, pytest.approx(0.99 ** (4 / 5), abs=1e-6)))
+    assert found["D"] == (pytest.approx(2.5e-3 * 16 / 17), (0, pytest.approx(0.99 ** (16 / 17))))
 
 
 def test_half_life_follows_its_schedule() -> None:

@@ -94,7 +94,8 @@ def _evaluate(options: argparse.Namespace, metrics: tuple[str, ...], ranks) -> d
                                    options.kid_subset_size, options.bootstrap, options.nearest,
                                    _perceptual(options.lpips, ranks))
     result = evaluation.evaluate(fakes, reals, extractor, settings, ranks)
-    result["warnings"] += warnings
+    sets = [one for one in (fakes, reals) if one is not None]
+    result["warnings"] += warnings + [f"{one.name}: {remark}" for one in sets for remark in one.remarks]
     if trained:
         result |= {"images": fakes.generator.about["images"], "psi": options.psi, "ema": options.ema}
     return result

@@ -12,6 +12,15 @@ RESOLUTIONS = {"dcgan": (16, 32, 64, 128, 256), "biggan": (32, 64, 128, 256),
                "stylegan2": tuple(8 << i for i in range(8)), "r3gan": tuple(4 << i for i in range(9))}
 
 
+def nearest_resolutions(size: int) -> str:
+    """'64 and 128' for 100, which no convolutional family has; empty for a resolution that some family has."""
+    known = sorted({side for sides in RESOLUTIONS.values() for side in sides})
+    if size in known:
+        return ""
+    below, above = [side for side in known if side < size], [side for side in known if side > size]
+    return " and ".join(map(str, below[-1:] + above[:1]))
+
+
 def check(recipe: Recipe, origin: str) -> None:
     """Raises RecipeError for the first combination that cannot work; `origin` names the recipe's file."""
     def need(holds: bool, message: str) -> None:

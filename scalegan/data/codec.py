@@ -7,6 +7,7 @@ import simplejpeg
 from PIL import Image
 
 from scalegan.data.manifest import ImageFormat
+from scalegan.data.picture import open_picture
 
 
 def decode_into(out: np.ndarray, data: bytes, image: ImageFormat) -> None:
@@ -24,13 +25,29 @@ def pixels_of(data: bytes, image: ImageFormat) -> np.ndarray:
     if image.encoding == "raw":
         pixels = np.frombuffer(data, np.uint8).reshape(image.size, image.size, image.channels).copy()
     elif image.encoding == "jpeg":
+        _check_side(simplejpeg.decode_jpeg_header(data)[:2], image)
         pixels = simplejpeg.decode_jpeg(data, "RGB" if image.channels == 3 else "Gray")
     else:
-        pixels = np.array(Image.open(io.BytesIO(data)).convert("RGB" if image.channels == 3 else "L"))
-    pixels = pixels.reshape(pixels.shape[0], pixels.shape[1], -1)
-    if pixels.shape != (image.size, image.size, image.channels):
-        raise ValueError(f"its shape is {pixels.shape}, not {(image.size, image.size, image.channels)}")
-    return pixels
+        pixels = _with_pillow(data, image)
+    return pixels.reshape(image.size, image.size, image.channels)
+
+
+def _with_pillow(data: bytes, image: ImageFormat) -> np.ndarray:
+    """Takes no format but the set's, as each decoder is another door for bytes from elsewhere."""
+    try:
+        picture = open_picture(data, (image.encoding.upper(),))
+        _check_side((picture.height, picture.width), image)
+        return np.array(picture.convert("RGB" if image.channels == 3 else "L"))
+    except (ValueError, OSError, MemoryError):
+        raise
+    except Exception as error:  # on damaged bytes, Pillow's readers raise exceptions of any type
+        raise ValueError(str(error) or type(error).__name__) from error
+
+
+def _check_side(shape: tuple[int, ...], image: ImageFormat) -> None:
+    """Before the pixels are decoded: a small record may claim any size."""
+    if tuple(shape) != (image.size, image.size):
+        raise ValueError(f"it has {shape[1]} x {shape[0]} pixels, not {image.size} x {image.size}")
 
 
 def encode(pixels: np.ndarray, image: ImageFormat, coarse_colour: bool = False) -> bytes:

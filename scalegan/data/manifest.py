@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, PositiveInt, TypeAdapter, ValidationError
@@ -28,6 +28,11 @@ class ImageFormat:
     quality: int | None = None  # for jpeg and webp
     crop: str = "center"
     filter: str = "lanczos"
+    colour: Literal["", "sRGB"] = ""    # sRGB: some had other embedded profiles, and were converted
+
+    def tree(self) -> dict[str, Any]:
+        """The fields for JSON, without `colour` where nothing was converted: sets from before it keep their content."""
+        return {name: value for name, value in asdict(self).items() if name != "colour" or value}
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ class Manifest:
 
     def save(self, folder: Path) -> None:
         """Writes manifest.json last and atomically: a folder that has it is complete."""
-        write_whole(folder / "manifest.json", json.dumps(asdict(self), indent=1))
+        write_whole(folder / "manifest.json", json.dumps({**asdict(self), "image": self.image.tree()}, indent=1))
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
@@ -165,7 +170,7 @@ def digest_of(image: bytes) -> int:
 
 def content_hash(image: ImageFormat, labels: LabelSchema, index: Index) -> str:
     """SHA-256 over image format, digests and labels: the data's identity, whatever shards hold it."""
-    hasher = hashlib.sha256(json.dumps([asdict(image), asdict(labels)], sort_keys=True).encode())
+    hasher = hashlib.sha256(json.dumps([image.tree(), asdict(labels)], sort_keys=True).encode())
     for array in (index.digests, index.labels):
         hasher.update(np.ascontiguousarray(array).tobytes())
     return hasher.hexdigest()

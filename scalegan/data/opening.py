@@ -112,7 +112,7 @@ def _open(data: Data, key: str, seed: int) -> tuple[RecordReader, Spec, str, Ten
     if data.labels != "none":
         conditions = torch.from_numpy(reader.index.labels)
         kind = "classes" if data.labels == "class" else "attributes"
-        spec = Spec("image", shape, **{kind: len(manifest.labels.names)})
+        spec = Spec("image", shape, **{kind: len(manifest.labels.names)}, label_names=manifest.labels.names)
         _check_labels(f"{key}.path={data.path}", conditions, spec, manifest.records)
     check_content(data.path, manifest, reader.index)
     return reader, spec, manifest.content, conditions

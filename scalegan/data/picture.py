@@ -1,11 +1,14 @@
 """Turns a source's picture, of any format, into the square that is stored: decode, crop, resize."""
 
 import io
+import threading
 from contextlib import suppress
 
 import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from scalegan.data.colour_profiles import in_srgb, is_transparent, transform_of
 
 FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC, "box": Image.Resampling.BOX}
 CROPS = ("center", "celeba178", "celeba108", "none")
@@ -13,10 +16,12 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")    # none that r
 _ALIGNED = (218, 178)           # height and width of CelebA's aligned images
 _EXIF_ORIENTATION = 0x0112
 _MAX_PIXELS = 1 << 28           # a larger picture is a decompression bomb, not a photo
+_TIFF = (b"II*\0", b"MM\0*")
+_opening = threading.Lock()
 
 
 def read_picture(data: bytes) -> np.ndarray:
-    """uint8 [H, W, C], C = 1 for grey and 3 for colour, upright, on white where it is transparent.
+    """uint8 [H, W, C], C = 1 for grey and 3 for colour, in sRGB, upright, on white where it is transparent.
 
     Raises:
         ValueError: if the bytes are not a complete picture of 8 bits per channel, with a reason for `rejected.jsonl`.
@@ -29,6 +34,36 @@ def read_picture(data: bytes) -> np.ndarray:
         raise
     except Exception as error:  # on damaged bytes, Pillow's readers raise exceptions of any type
         raise ValueError(str(error) or type(error).__name__) from error
+
+
+def open_picture(data: bytes, formats: tuple[str, ...] = _FORMATS) -> Image.Image:
+    """Pillow's picture, its pixels not yet decoded: of one of `formats`, whatever its name says, and not too large.
+
+    Raises:
+        ValueError: if it is of another format, or has too many pixels. Pillow may raise anything on damaged bytes.
+    """
+    with _opening:      # Pillow's limit, which also guards the tiles and frames inside a picture, is a global
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, _MAX_PIXELS // 2   # it raises above twice this
+        try:
+            picture = Image.open(io.BytesIO(data), formats=formats)
+        except UnidentifiedImageError:
+            raise ValueError(f"it is not {'one of ' * (len(formats) > 1)}{', '.join(formats)}") from None
+        except Image.DecompressionBombError:
+            raise ValueError(f"more than {_MAX_PIXELS:,} pixels are too many for a photo") from None
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+    _check_size(picture.height, picture.width)
+    return picture
+
+
+def is_converted(data: bytes) -> bool:
+    """Whether a picture has an embedded profile by which `read_picture` converts its colours to sRGB."""
+    if not (b"ICC_PROFILE\0" in data or b"iCCP" in data or b"ICCP" in data or data[:4] in _TIFF):
+        return False
+    try:
+        return transform_of(open_picture(data)) is not None
+    except Exception:           # damaged: `read_picture` says how
+        return False
 
 
 def has_coarse_colour(data: bytes) -> bool:
@@ -54,30 +89,38 @@ def _jpeg(data: bytes) -> np.ndarray:
     _check_size(height, width)
     if space in ("CMYK", "YCCK") or _orientation(data) != 1:
         return _with_pillow(data)
-    return simplejpeg.decode_jpeg(data, "GRAY" if space.upper() == "GRAY" else "RGB")
+    pixels = simplejpeg.decode_jpeg(data, "GRAY" if space.upper() == "GRAY" else "RGB")
+    if b"ICC_PROFILE\0" not in data:
+        return pixels
+    picture = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
+    picture.info["icc_profile"] = open_picture(data, ("JPEG",)).info.get("icc_profile")
+    return np.array(in_srgb(picture)).reshape(pixels.shape)
 
 
 def _orientation(data: bytes) -> int:
     if b"Exif\0\0" not in data:
         return 1
-    return Image.open(io.BytesIO(data)).getexif().get(_EXIF_ORIENTATION, 1)
+    return open_picture(data, ("JPEG",)).getexif().get(_EXIF_ORIENTATION, 1)
 
 
 def _with_pillow(data: bytes) -> np.ndarray:
-    try:
-        picture = Image.open(io.BytesIO(data), formats=_FORMATS)
-    except UnidentifiedImageError:
-        raise ValueError(f"it is not one of {', '.join(_FORMATS)}") from None
-    _check_size(picture.height, picture.width)
+    picture = open_picture(data)
     if picture.mode.startswith(("I", "F")):
         raise ValueError(f"it has more than 8 bits per channel (mode {picture.mode}); convert it first")
     picture = ImageOps.exif_transpose(picture)
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+    grey = picture.mode in ("1", "L", "LA") or (picture.mode in ("P", "PA") and _is_grey_palette(picture))
+    picture = in_srgb(picture)
+    if is_transparent(picture):
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    grey = picture.mode in ("1", "L")
     pixels = np.array(picture.convert("L" if grey else "RGB"))
     return pixels[..., None] if grey else pixels
+
+
+def _is_grey_palette(picture: Image.Image) -> bool:
+    """Whether all colours that a picture with a palette shows are grey."""
+    red, green, blue, alpha = np.moveaxis(np.asarray(picture.convert("RGBA")), 2, 0)
+    return bool((((red == green) & (green == blue)) | (alpha == 0)).all())
 
 
 def _check_size(height: int, width: int) -> None:

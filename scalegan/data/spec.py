@@ -1,7 +1,7 @@
 """What a sample is, and how a game's streams are related. Imports torch only where a tensor is made."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ class Spec:
         classes: number of classes, if each sample belongs to one; 0 for none.
         attributes: number of attributes, if samples are labelled by 0/1 vectors; 0 for none.
         vector_dim: length of the vector that describes each sample; 0 for none.
+        label_names: names of the classes or attributes, in order; empty if unknown. Two sets whose names differ in
+            order have the same labels under different numbers.
     """
 
     kind: Literal["points", "image", "volume", "latent"]
@@ -25,13 +27,14 @@ class Spec:
     classes: int = 0
     attributes: int = 0
     vector_dim: int = 0
+    label_names: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def of(cls, tree: Mapping[str, Any]) -> "Spec":
         """Builds a spec from its JSON form, the current one or that of format 1."""
         shape = tuple(tree["shape"])
         if "kind" in tree:
-            return cls(**{**tree, "shape": shape})
+            return cls(**{**tree, "shape": shape, "label_names": tuple(tree.get("label_names", ()))})
         labels = "attributes" if tree["multilabel"] else "classes"
         return cls("points" if len(shape) == 1 else "image", shape, **{labels: tree["num_classes"]})
 

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scalegan.data.preparing.sources.survey import shortened
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import UserError
-from scalegan.metrics import cache, figures, kernel, manifold, neighbours, path_length, ssim
+from scalegan.metrics import cache, figures, kernel, labels, manifold, neighbours, path_length, ssim
 from scalegan.metrics.extractors.base import Extractor
 from scalegan.metrics.features import SetFeatures, chosen, collect
 from scalegan.metrics.gaussian import Moments
@@ -152,7 +153,8 @@ def _result(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images | None
     if of_reals is not None:
         result["data"] = {"path": reals.name, "content": reals.content, "num_images": of_reals.moments.count}
     if "class_fid" in asked:
-        result["by_class"] = _by_class(fakes, of_fakes, reals, of_reals)
+        result["by_class"], remarks = _by_class(fakes, of_fakes, reals, of_reals)
+        result["warnings"] += remarks
         found["class_fid"] = float(np.mean(list(result["by_class"].values())))
     if settings.bootstrap:
         result["standard_errors"] = figures.standard_errors(asked, *on_device, settings.kid_subset, settings.bootstrap)
@@ -175,17 +177,28 @@ def _moved(one: SetFeatures, device: torch.device) -> SetFeatures:
                        None if one.logits is None else one.logits.to(device))
 
 
-def _by_class(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images, of_reals: SetFeatures) -> dict[str, float]:
+def _by_class(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images,
+              of_reals: SetFeatures) -> tuple[dict[str, float], list[str]]:
+    """The distance of each class by its name, and which classes are left out."""
     def classes(source: Images | Samples, numbers: np.ndarray) -> np.ndarray:
         table = source.classes_of(numbers)
         if table is None:
-            raise UserError(f"class_fid needs classes, but {source.name} has none; leave it out")
+            why = f" ({source.unlabelled})" if getattr(source, "unlabelled", "") else ""
+            raise UserError(f"class_fid needs classes, but {source.name} has none{why}; leave it out")
         return table
 
-    found = figures.by_class(of_fakes, classes(fakes, of_fakes.numbers), of_reals, classes(reals, of_reals.numbers))
+    own, of_data = classes(fakes, of_fakes.numbers), classes(reals, of_reals.numbers)
+    labels.check_common(fakes, reals)
+    matched = labels.renumbered(own, fakes.classes, reals.classes)
+    found = figures.by_class(of_fakes, matched, of_reals, of_data)
     if not found:
         raise UserError(f"no class has two images in both {fakes.name} and {reals.name}; leave out class_fid")
-    return {reals.classes[number] if reals.classes else str(number): value for number, value in found.items()}
+    values = {labels.name_of(number, reals.classes): value for number, value in found.items()}
+    seen = [labels.name_of(number, reals.classes) for number in np.unique(of_data)]
+    seen += [labels.name_of(number, fakes.classes) for number in np.unique(own)]
+    left_out = [name for name in dict.fromkeys(seen) if name not in values]
+    return values, [f"class_fid leaves out {shortened(left_out)}: fewer than two images among the samples or the data"
+                    ] if left_out else []
 
 
 def _ms_ssim(source: Images | Samples, numbers: np.ndarray, settings: Settings, ranks: Ranks) -> float:

@@ -11,6 +11,7 @@ from scalegan.errors import UserError
 from scalegan.games.base import Preview
 from scalegan.games.sampling import is_styled
 from scalegan.metrics.images import Images
+from scalegan.metrics.labels import matched_labels, relabelled
 from scalegan.metrics.samples import Samples
 from scalegan.metrics.standing_statistics import standing_statistics
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
@@ -52,17 +53,16 @@ def samples_of(generator: nn.Module, count: int, reals: Images | None, psi: floa
     if psi != 1 and not (is_styled(generator) or generator.about["model"]["name"] == "biggan"):
         raise UserError(f"--psi {psi}: {generator.about['model']['name']} has no truncation; leave it out")
     classes, remarks = spec.num_classes, []
-    labels = None if reals is None or reals.labels is None else torch.from_numpy(reals.labels)
-    if classes and labels is not None:
-        fits = labels.dim() == 1 + spec.multilabel and classes == len(reals.classes)
-        if not fits:
-            raise UserError(f"{name} is conditioned on {classes} {'attributes' if spec.multilabel else 'classes'}, "
-                            f"but {reals.name} has {len(reals.classes)} "
-                            f"{'classes' if labels.dim() == 1 else 'attributes'}; use the data it was trained on")
+    labels, names = None, spec.label_names
+    if reals is not None and reals.labels is not None:
+        table, remarks = matched_labels(spec, reals, name)
+        labels, names = torch.from_numpy(table), names or (reals.classes if classes else ())
     elif classes and spec.multilabel:
         raise UserError(f"{name} is conditioned on attributes, but {reals.name if reals else 'the data'} has "
                         "none; name labelled data with --data")
     elif classes:
         remarks.append("samples have uniform classes: the data has no labels")
     stream = generator.about["target"] or next(iter(generator.about["specs"]))
-    return Samples(generator, count, spec.shape, labels, classes, psi, name, fakes, inputs, stream), remarks
+    inputs = {key: relabelled(images, Spec.of(generator.about["specs"][key]), name)
+              for key, images in (inputs or {}).items()}
+    return Samples(generator, count, spec.shape, labels, classes, psi, name, fakes, inputs, stream, names), remarks

@@ -11,8 +11,9 @@ import numpy as np
 from scalegan.data.beton_file import stands_alone
 from scalegan.data.codec import pixels_of
 from scalegan.data.manifest import check_content, digest_of
-from scalegan.data.picture import all_grey, read_picture
-from scalegan.data.preparing.sources.stores import image_files, open_store
+from scalegan.data.picture import all_grey, is_converted, read_picture
+from scalegan.data.preparing.sources import guess_kind, open_source
+from scalegan.data.preparing.sources.base import Listed, Picture, attempt
 from scalegan.data.reading.cache import Remote, is_url
 from scalegan.data.reading.ffcv_reader import FfcvReader
 from scalegan.data.reading.folder import FolderReader
@@ -32,7 +33,9 @@ class Images(Protocol):
         shape: (channels, height, width).
         content: hash of its content; evaluations against different content are not compared.
         labels: class of each, int64 [N]; attributes, uint8 [N, K]; or None.
-        classes: names of the classes, or empty.
+        classes: names of the classes or attributes, or empty.
+        remarks: what to know of it, such as files that were passed over; a phrase each.
+        unlabelled: why no labels were taken although there may be some; empty otherwise.
     """
 
     name: str
@@ -40,6 +43,8 @@ class Images(Protocol):
     content: str
     labels: np.ndarray | None
     classes: tuple[str, ...]
+    remarks: tuple[str, ...]
+    unlabelled: str
 
     def __len__(self) -> int: ...
 
@@ -55,6 +60,8 @@ class Images(Protocol):
 
 class _Labelled:
     labels: np.ndarray | None
+    remarks: tuple[str, ...] = ()
+    unlabelled: str = ""
 
     def classes_of(self, numbers: np.ndarray) -> np.ndarray | None:
         return self.labels[numbers] if self.labels is not None and self.labels.ndim == 1 else None
@@ -102,6 +109,7 @@ class RunImages(_Labelled):
         self.name, self.content = str(path), self.reader.manifest.content
         self.shape = (image.channels, size, size)
         self.labels, self.classes = (labels if len(labels) else None), self.reader.manifest.labels.names
+        self.remarks = self.reader.remarks
 
     def __len__(self) -> int:
         return self.reader.manifest.records
@@ -138,30 +146,33 @@ class Reordered(_Labelled):
 class FileImages(_Labelled):
     """The image files of a folder or zip as they are, sorted by path as in torch-fidelity.
 
-    If all files are in sub-folders, each sub-folder is a class. All must have the shape of the first readable image.
+    Files and labels are those that `scalegan prepare` takes. All must have the shape of the first readable image.
     """
 
     def __init__(self, path: Path) -> None:
-        self._store = open_store(path)
-        self._files = sorted(image_files(self._store))
-        if not self._files:
-            raise UserError(f"{path} has no images (*.jpg, *.png, *.webp, ...) in it or below it, and no manifest.json")
-        self.name = str(path)
+        source, self.unlabelled = _source(path)
+        order = sorted(range(len(source)), key=source.files.__getitem__)
+        self._source, self._order = source, order
+        self._files = [source.files[number] for number in order]
+        self.name, self.remarks = str(path), source.remarks
+        if source.name.startswith("cifar10"):
+            self.remarks += (f"read as {source.name}",)
+        if self.unlabelled:
+            self.remarks += (f"read without labels, as {self.unlabelled}",)
         with ThreadPoolExecutor(_READERS) as pool:
-            digests = list(pool.map(self._digest, self._files))
-        self.content = hashlib.sha256(np.array(digests, np.uint64).tobytes()).hexdigest()
+            digests, converted = zip(*pool.map(self._digest, range(len(order))))
+        hasher = hashlib.sha256(np.array(digests, np.uint64).tobytes())
+        hasher.update(b"sRGB" * any(converted))
+        self.content = hasher.hexdigest()
         self.shape = self._shape()
-        folders = [file.split("/")[0] if "/" in file else None for file in self._files]
-        self.classes = tuple(sorted(set(folders))) if None not in folders else ()
-        numbers = {name: number for number, name in enumerate(self.classes)}
-        self.labels = np.array([numbers[folder] for folder in folders]) if self.classes else None
+        self.labels, self.classes = None if source.table is None else source.table[order], source.labels.names
 
     def __len__(self) -> int:
         return len(self._files)
 
     def read(self, number: int) -> np.ndarray:
         """Also raises UserError if the image's shape differs from the set's."""
-        pixels = read_picture(self._store.read(self._files[number]))
+        pixels = self._pixels(number)
         channels, height, width = self.shape
         if pixels.shape[2] < channels:
             pixels = pixels.repeat(channels, axis=2)
@@ -174,17 +185,27 @@ class FileImages(_Labelled):
     def file(self, number: int) -> str:
         return self._files[number]
 
-    def _digest(self, file: str) -> int:
-        try:
-            return digest_of(self._store.read(file))
-        except (ValueError, OSError):
-            return 0        # `read` will report the problem
+    def _stored(self, number: int) -> Picture:
+        return self._source.entry(self._order[number]).read()
+
+    def _pixels(self, number: int) -> np.ndarray:
+        stored = self._stored(number)
+        return read_picture(stored) if isinstance(stored, bytes) else stored
+
+    def _digest(self, number: int) -> tuple[int, bool]:
+        """The digest of a file's bytes, and whether its colours are converted; 0 if `read` will report a problem."""
+        stored = attempt(lambda: self._stored(number))
+        if isinstance(stored, Exception):
+            return 0, False
+        if isinstance(stored, bytes):
+            return digest_of(stored), is_converted(stored)
+        return digest_of(np.ascontiguousarray(stored).tobytes()), False
 
     def _shape(self) -> tuple[int, int, int]:
         pictures = []
-        for number, file in enumerate(self._files):
+        for number in range(len(self._files)):
             try:
-                pixels = read_picture(self._store.read(file))
+                pixels = self._pixels(number)
             except (ValueError, OSError):
                 continue
             if not pictures:
@@ -196,6 +217,18 @@ class FileImages(_Labelled):
             raise UserError(f"{self.name}: none of its {len(self._files)} images can be read")
         height, width = pictures[0].shape[:2]
         return 1 if all_grey(pictures) else 3, height, width
+
+
+def _source(path: Path) -> tuple[Listed, str]:
+    """The files of a folder or zip as `scalegan prepare` reads them; and why they are read without labels, where theirs
+    make no sense: most metrics need none."""
+    kind = guess_kind(path)
+    if kind == "lsun":
+        raise UserError(f"{path} is an LMDB; convert it with `scalegan prepare {path} DEST --kind lsun`, and name DEST")
+    try:
+        return open_source(kind, [path]), ""
+    except UserError as error:
+        return open_source(kind, [path], "none"), str(error)
 
 
 def open_images(path: str) -> Images:

@@ -16,6 +16,7 @@ from scalegan.games.base import Game
 from scalegan.metrics import evaluation, extractors, results
 from scalegan.metrics.generators import samples_of, with_standing_statistics
 from scalegan.metrics.images import Images, described
+from scalegan.metrics.labels import matched_labels
 
 STANDING_BATCHES = 16
 
@@ -41,6 +42,8 @@ class InTraining:
         if spec.shape != reals.shape:
             raise RecipeError(f"{reals.name} has images of {described(reals.shape)}, but the game makes "
                               f"{described(spec.shape)}; set eval.data.path to images of that shape, or leave it out")
+        if reals.labels is not None:
+            matched_labels(spec, reals, str(folder))
         self.game, self.about, self.reals, self.inputs = game, about, reals, inputs
         self.ranks, self.folder = ranks, folder
         weights = Path(settings.weights) if settings.weights else None

@@ -30,12 +30,16 @@ class Samples:
         fakes: the game's sampling function, if samples do not come from the generator alone.
         inputs: the input images by stream, if the game translates images.
         stream: the stream that the labels belong to.
+        classes: names of the classes or attributes in the generator's order; empty if unknown.
     """
+
+    remarks: tuple[str, ...] = ()
 
     def __init__(self, generator: nn.Module, count: int, shape: tuple[int, int, int], labels: Tensor | None = None,
                  num_classes: int = 0, psi: float = 1.0, name: str = "the generator",
                  fakes: Callable[[Preview], Tensor] | None = None, inputs: Mapping[str, Images] | None = None,
-                 stream: str = REAL) -> None:
+                 stream: str = REAL, classes: tuple[str, ...] = ()) -> None:
+        self.classes = classes
         self.fakes, self.inputs, self.stream = fakes, inputs or {}, stream
         self.generator, self.count, self.shape, self.name = generator, count, shape, name
         self.device = next(generator.parameters()).device

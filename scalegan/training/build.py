@@ -119,7 +119,8 @@ def evaluator(recipe: config.Recipe, played: Game, specs: Mapping[str, Spec], ra
 
     export = played.exports[played.default]
     about = {"model": {"name": recipe.model.name}, "spec": vars(specs[played.target or next(iter(specs))]),
-             "specs": specs, "target": played.target, "network": played.default, "export": vars(export)}
+             "specs": {name: vars(spec) for name, spec in specs.items()}, "target": played.target,
+             "network": played.default, "export": vars(export)}
     inputs = {} if export.inputs[0] == "z" else inputs_of(recipe)
     return InTraining(recipe.eval, played, about, evaluation_images(recipe, played.target), ranks, Path(recipe.run_dir),
                       inputs)

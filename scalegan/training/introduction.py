@@ -23,7 +23,8 @@ def introduction(run: Run, sources: Mapping[str, Source]) -> list[str]:
 def _data(source: Source) -> str:
     spec, order = source.spec, source.records.order
     count = "endless" if isinstance(order, Endless) else f"{order.records:,}"
-    return f"{source.settings.path}: {count} {_samples(spec)}{_labels(spec)}{', flipped' * source.settings.flip}"
+    text = f"{source.settings.path}: {count} {_samples(spec)}{_labels(spec)}{', flipped' * source.settings.flip}"
+    return "; ".join([text, *source.records.reader.remarks])
 
 
 def _samples(spec: Spec) -> str:

@@ -132,7 +132,7 @@ class RunLog:
     def picture(self, images: int, path: Path) -> None:
         """Shows a picture of the run in TensorBoard."""
         if self.board:
-            with Image.open(path) as image:
+            with Image.open(path, formats=("PNG",)) as image:
                 self.board.add_image("samples", np.asarray(image.convert("RGB")), images, dataformats="HWC")
 
     def close(self) -> None:

@@ -1,5 +1,7 @@
 """Every shipped recipe builds at full size, fits its number of ranks, and trains when scaled down."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from harness import ROOT
@@ -40,9 +42,16 @@ PUBLISHED_IMAGES = {
     "r3gan_cifar10": 2 * 250_000_000,           # table 9 of the paper: 250 Mimg, of D's batches; as many are G's
 }
 R3GANS = [name for name in FULL_CORPORA if "r3gan" in name]
-# Initial gamma, final p and final half-life of the preset that a recipe follows (train.py of brownvc/R3GAN).
-R3GAN_PRESETS = {"r3gan_cifar10": (0.05, 0.55, 5_000_000), "celeba_r3gan": (2, 0.3, 500_000),
-                 "celeba128_r3gan": (17, 0.3, 500_000)}
+# Initial gamma, final p, final half-life and images of the schedules of the preset that a recipe follows (train.py of
+# brownvc/R3GAN).
+R3GAN_PRESETS = {"r3gan_cifar10": (0.05, 0.55, 5_000_000, 20_000_000), "celeba_r3gan": (2, 0.3, 500_000, 20_000_000),
+                 "celeba128_r3gan": (17, 0.3, 500_000, 20_000_000),
+                 "r3gan_imagenet32": (0.5, 0.5, 50_000_000, 200_000_000),
+                 "r3gan_imagenet64": (1, 0.4, 50_000_000, 200_000_000)}
+# Parameters of G and D with the classes of the data (the published classes, as built).
+PUBLISHED_PARAMETERS = {"r3gan_imagenet32": (1000, 82_914_304, 86_548_992),
+                        "r3gan_imagenet64": (1000, 103_570_432, 107_205_120),
+                        "stylegan2_cifar10": (10, 20_215_315, 23_089_664)}
 
 
 @pytest.mark.parametrize("name", catalogue.available())
@@ -54,6 +63,16 @@ def test_it_builds_at_full_size_on_up_to_the_ranks_in_its_header(name: str) -> N
     most = meant_for(name) or 1
     for ranks in (count for count in range(1, most + 1) if most % count == 0):
         check_world(recipe, ranks)
+
+
+@pytest.mark.parametrize("name", PUBLISHED_PARAMETERS)
+def test_its_networks_have_the_published_number_of_parameters(name: str) -> None:
+    classes, *expected = PUBLISHED_PARAMETERS[name]
+    recipe = loading.load([f"recipe={name}"])
+    specs = {stream: replace(spec, classes=classes) for stream, spec in specs_of(recipe).items()}
+    with torch.device("meta"):
+        game = build.game(recipe, specs)
+    assert [sum(p.numel() for p in game.players[player].parameters()) for player in "GD"] == expected
 
 
 def header_of(name: str) -> list[str]:
@@ -93,8 +112,8 @@ def test_its_length_is_the_published_one_in_images_taken(name: str) -> None:
 @pytest.mark.parametrize("name", R3GANS)
 def test_r3gans_schedules_are_the_published_ones_with_the_batches_of_g_counted(name: str) -> None:
     recipe = loading.load([f"recipe={name}"])
-    gamma, p, half_life = R3GAN_PRESETS.get(name, (150, 0.3, 500_000))
-    images = 2 * 20_000_000
+    gamma, p, half_life, images = R3GAN_PRESETS.get(name, (150, 0.3, 500_000, 20_000_000))
+    images *= 2
     assert recipe.game.fresh_batch == ("D", "G")
     for player in recipe.optimizer.values():
         assert player.lr == Schedule(start=2e-4, end=5e-5, images=images)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from scalegan.games.adaptive_updates import AdaptiveUpdates
 from scalegan.games.base import Batch, Export, Game, Phase, Sample
 from scalegan.games.gan.game import GAN
+from scalegan.games.penalties.gradient_penalty import GradientPenalty
 from scalegan.games.pool import Pool
 from scalegan.losses import LOSSES
 from scalegan.models import mlp
@@ -52,7 +53,8 @@ def test_each_stream_draws_conditions_of_its_own() -> None:
     assert torch.equal(two[16:32].condition("b"), two.condition("b")[16:32])
 
 
-def test_a_loss_that_compares_pairs_gives_both_halves_one_condition() -> None:
+def test_what_compares_pairs_gives_both_halves_one_condition() -> None:
+    """Relativistic losses in both phases; WGAN-GP's lines between reals and fakes in D's."""
     seen: list[tuple[Tensor, Tensor]] = []
 
     class Critic(mlp.Discriminator):
@@ -60,15 +62,17 @@ def test_a_loss_that_compares_pairs_gives_both_halves_one_condition() -> None:
             seen.append((x, labels))
             return super().forward(x, labels)
 
-    for loss, same in (("relativistic", True), ("hinge", False)):
-        game = GAN(mlp.Generator((2,), 8, 1, 2, num_classes=4), Critic((2,), 8, 1, num_classes=4), LOSSES[loss])
+    for loss, penalties, paired in (("relativistic", {}, "DG"), ("wasserstein", {"gradient": GradientPenalty()}, "D"),
+                                    ("hinge", {}, "")):
+        game = GAN(mlp.Generator((2,), 8, 1, 2, num_classes=4), Critic((2,), 8, 1, num_classes=4), LOSSES[loss],
+                   penalties)
         own = torch.arange(64) % 4
         for phase in game.phases:
             seen.clear()
             phase.loss(batch({"real": own}, {"real": torch.arange(4)}, 64))
             labels = torch.cat([labels for _, labels in seen])
-            fakes = labels[-64:] if phase.name == "D" else labels[:64]
-            assert torch.equal(fakes, own) == same, (loss, phase.name)
+            fakes = labels[64:128] if phase.name == "D" else labels[:64]
+            assert torch.equal(fakes, own) == (phase.name in paired), (loss, phase.name)
 
 
 @pytest.mark.parametrize("phase, images, before, now, due", [

@@ -1,10 +1,12 @@
 """A run says what it is when it starts, how long it will take, and shows its pictures in TensorBoard."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from harness import cli, launch
+from harness import PATIENCE_SECONDS, cli, environment
 
 QUICK = ("recipe=quickstart", "total_images=192", "log.every_images=64", "snapshot.every_images=64", "snapshot.rows=1")
 POINTS = ("recipe=toy_lecture", "total_images=200", "log.tensorboard=false", "snapshot.every_images=0")
@@ -41,9 +43,11 @@ def test_tensorboard_shows_the_samples(run: tuple[Path, str]) -> None:
     assert [image.step for image in events.Images("samples")] == [0, 64, 128, 192]
 
 
-def test_two_ranks_introduce_themselves_once(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
-    launch(2, *POINTS, "lanes=2", f"run_dir={tmp_path / 'points'}")
-    said = capfd.readouterr().out
+def test_two_ranks_introduce_themselves_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--module",
+               "scalegan.train", *POINTS, "lanes=2", f"run_dir={tmp_path / 'points'}"]
+    said = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, text=True, check=True,
+                          timeout=PATIENCE_SECONDS).stdout
     assert len(re.findall(r"^players ", said, re.M)) == 1
     assert "data       moons: endless points in 2 dimensions, no labels" in said
     assert re.search(r"device +2 ranks of .*, 1 thread, fp32, ddp", said), said

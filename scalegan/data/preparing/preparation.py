@@ -12,8 +12,9 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from scalegan.config.checks import nearest_resolutions
 from scalegan.data import beton_file
-from scalegan.data.manifest import Manifest
+from scalegan.data.manifest import Index, Manifest
 from scalegan.data.picture import all_grey
 from scalegan.data.preparing import journal
 from scalegan.data.preparing.estimate import Sample, in_bytes, in_time, measure
@@ -23,6 +24,7 @@ from scalegan.data.preparing.shard_job import WORK, Outcome, Progress, Rejected,
 from scalegan.data.preparing.shards import finish
 from scalegan.data.preparing.sources import USUAL, guess_kind, open_source
 from scalegan.data.preparing.sources.base import Picture, Source
+from scalegan.data.preparing.sources.survey import shortened
 from scalegan.data.preparing.verify import damage_of_set
 from scalegan.errors import UserError
 from scalegan.support import worker_pool
@@ -157,11 +159,14 @@ def _announce(source: Source, settings: Settings, sample: Sample, workers: int) 
             "attributes": f"{len(labels.names)} attributes"}[labels.kind]
     quality = f" {settings.quality}" if settings.quality else ""
     colour = "grey" if settings.channels == 1 else "colour"
-    print(f"{source.name}: {count:,} images, {label_text}")
+    print("; ".join([f"{source.name}: {count:,} images, {label_text}", *source.remarks]))
     print(f"to {settings.resolution} x {settings.resolution} {colour}, {settings.encoding}{quality}, crop "
           f"{settings.crop}, filter {settings.filter}: about {in_bytes(count * sample.record_bytes)} in "
           f"{-(-count // settings.shard_records)} shards of {settings.shard_records:,}; {workers} at a time, "
           f"about {in_time(count * sample.record_seconds / workers)}", flush=True)
+    if (known := nearest_resolutions(settings.resolution)):
+        print(f"no model family but mlp has {settings.resolution} px; the nearest that some have are {known}",
+              flush=True)
 
 
 @contextmanager
@@ -265,28 +270,42 @@ def _finish(job: ShardJob, plan: Plan, outcomes: dict[Span, Outcome], settings: 
         kept = [outcomes[span] for span in plan.spans if span.subset == subset and outcomes[span].shard.records]
         if not kept:
             raise UserError(f"no record is left for {job.folder / subset}; change --validation or the source")
-        finish(job.folder / subset, [o.shard for o in kept], [o.index for o in kept], job.image, job.source.labels,
-               job.source.name)
+        converted = any(outcome.converted for outcome in kept)
+        finish(job.folder / subset, [o.shard for o in kept], [o.index for o in kept],
+               replace(job.image, colour="sRGB" if converted else ""), job.source.labels, job.source.name)
         CONVERTERS[format](job.folder / subset)
     rejected = [record for span in plan.spans for record in outcomes[span].rejected]
     _list_rejected(job.folder, rejected)
     enlarged = sum(outcome.enlarged for outcome in outcomes.values())
+    converted = sum(outcome.converted for outcome in outcomes.values())
     facts = {"settings": asdict(settings), "keys": plan.fingerprint, "records": plan.total - len(rejected),
-             "rejected": len(rejected), "enlarged": enlarged}
+             "rejected": len(rejected), "enlarged": enlarged, "converted_to_srgb": converted}
     write_whole(job.folder / RECORD, json.dumps(facts, indent=1))
     shutil.rmtree(job.folder / WORK)
-    _report(job.folder, plan, rejected, enlarged, format)
+    _report(job.folder, plan, rejected, enlarged, converted, format)
 
 
-def _report(dest: Path, plan: Plan, rejected: list[Rejected], enlarged: int, format: str) -> None:
+def _empty_classes(folder: Path, manifest: Manifest) -> list[str]:
+    """Which classes have no image left in a finished set: all were rejected, or lie in the other subset."""
+    if manifest.labels.kind != "class":
+        return []
+    found = set(Index.load(folder / "index.safetensors").labels.tolist())
+    empty = [name for number, name in enumerate(manifest.labels.names) if number not in found]
+    return [f"no images of {shortened(empty)}"] if empty else []
+
+
+def _report(dest: Path, plan: Plan, rejected: list[Rejected], enlarged: int, converted: int, format: str) -> None:
     if rejected:
         print(f"{len(rejected):,} images were left out, such as {rejected[0].key} ({rejected[0].reason}); "
               f"see {dest / REJECTED}")
     if enlarged:
         print(f"{enlarged:,} images are smaller than the resolution and were enlarged")
+    if converted:
+        print(f"{converted:,} images have an embedded colour profile and were converted to sRGB")
     for subset in plan.records:
         manifest = Manifest.load(dest / subset)
         written = sum(shard.bytes for shard in manifest.shards)
-        print(f"{dest / subset}: {manifest.records:,} images in {len(manifest.shards)} shards, {in_bytes(written)}")
+        print("; ".join([f"{dest / subset}: {manifest.records:,} images in {len(manifest.shards)} shards, "
+                         f"{in_bytes(written)}", *_empty_classes(dest / subset, manifest)]))
     backend = "" if format == "webdataset" else f" data.backend={format}"
     print(f"train with data.path={dest / next(iter(plan.records))}{backend}")

@@ -13,7 +13,7 @@ from safetensors.numpy import save
 
 from scalegan.data.codec import encode
 from scalegan.data.manifest import ImageFormat, Index, Shard
-from scalegan.data.picture import crop, has_coarse_colour, read_picture, resize
+from scalegan.data.picture import crop, has_coarse_colour, is_converted, read_picture, resize
 from scalegan.data.preparing.plan import Span, entries_of
 from scalegan.data.preparing.shards import Record, write_shard
 from scalegan.data.preparing.sources.base import Entry, Label, Picture, Source, attempt
@@ -48,21 +48,24 @@ class Outcome:
     index: Index
     rejected: list[Rejected] = field(default_factory=list)
     enlarged: int = 0           # pictures smaller than the stored size
+    converted: int = 0          # pictures whose embedded profile was not sRGB's
 
     def save(self, path: Path) -> None:
-        facts = {"shard": asdict(self.shard), "rejected": self.rejected, "enlarged": self.enlarged}
+        facts = {"shard": asdict(self.shard), "rejected": self.rejected, "enlarged": self.enlarged,
+                 "converted": self.converted}
         write_whole(path, save(vars(self.index), {"outcome": json.dumps(facts)}))
 
     @classmethod
     def load(cls, path: Path) -> "Outcome | None":
-        """None if the file is missing or damaged."""
+        """None if the file is missing or damaged, or from before colours were converted."""
         try:
             with safe_open(path, "numpy") as file:
                 facts = json.loads(file.metadata()["outcome"])
+                counts = facts["enlarged"], facts["converted"]
                 index = Index(**{name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
         except (OSError, SafetensorError, ValueError, KeyError, TypeError):
             return None
-        return cls(Shard(**facts["shard"]), index, [Rejected(*r) for r in facts["rejected"]], facts["enlarged"])
+        return cls(Shard(**facts["shard"]), index, [Rejected(*r) for r in facts["rejected"]], *counts)
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class ShardJob:
         if damage:
             raise UserError(f"{temporary} {damage} right after it was written; check the disk and the memory")
         temporary.rename(final)
-        outcome = Outcome(shard, index, conversion.rejected, conversion.enlarged)
+        outcome = Outcome(shard, index, conversion.rejected, conversion.enlarged, conversion.converted)
         outcome.save(self.outcome_path(span))
         return outcome
 
@@ -123,7 +126,7 @@ class _Conversion:
     def __init__(self, job: ShardJob, report: Callable[[Progress], None]) -> None:
         self.job, self.report = job, report
         self.rejected: list[Rejected] = []
-        self.enlarged = 0
+        self.enlarged = self.converted = 0
 
     def records(self, span: Span) -> Iterator[Record]:
         seen = reported = rejects_reported = 0
@@ -148,6 +151,7 @@ class _Conversion:
             self.rejected.append(Rejected(key, str(error)))
             return None
         self.enlarged += enlarged
+        self.converted += isinstance(picture, bytes) and is_converted(picture)
         return Record(data, label)
 
 

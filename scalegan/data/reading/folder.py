@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from scalegan.data.manifest import ImageFormat, Index, Manifest, Shard, content_hash, digest_of
-from scalegan.data.picture import all_grey, crop, read_picture, resize
+from scalegan.data.picture import all_grey, crop, is_converted, read_picture, resize
 from scalegan.data.preparing.sources import USUAL, guess_kind, open_source
 from scalegan.data.preparing.sources.base import Listed, Picture, attempt
 from scalegan.data.reading.record_reader import RecordReader, images_of
@@ -33,9 +33,11 @@ class FolderReader(RecordReader):
     def __init__(self, path: Path, size: int, key: str = "data") -> None:
         self.source = _open(path, key)
         usual = USUAL[guess_kind(path)]
-        self.index = _index(self.source)
+        self.remarks = self.source.remarks
+        self.index, converted = _index(self.source)
         grey = all_grey([picture for _, picture in self.source.sample(_SAMPLE)])
-        image = ImageFormat(size, 1 if grey else 3, "as found", None, usual.crop, "lanczos")
+        image = ImageFormat(size, 1 if grey else 3, "as found", None, usual.crop, "lanczos",
+                            "sRGB" if converted else "")
         shard = Shard(path.name, len(self.source), int(self.index.sizes.sum()), "")
         self.manifest = Manifest(image, self.source.labels, (shard,), self.source.name,
                                  content_hash(image, self.source.labels, self.index))
@@ -73,21 +75,24 @@ def _open(path: Path, key: str) -> Listed:
     return open_source(kind, [path])
 
 
-def _index(source: Listed) -> Index:
-    """Sizes and digests of all files as they are now."""
+def _index(source: Listed) -> tuple[Index, bool]:
+    """Sizes and digests of all files as they are now, and whether any is converted to sRGB."""
     with ThreadPoolExecutor(_READERS) as pool:
         facts = list(pool.map(lambda number: _facts(source, number), range(len(source))))
-    sizes, digests = zip(*facts)
+    sizes, digests, converted = zip(*facts)
     labels = np.array([], np.int64) if source.table is None else source.table
-    return Index(np.zeros(len(source), np.int64), np.array(sizes, np.int64), np.array(digests, np.uint64), labels)
+    index = Index(np.zeros(len(source), np.int64), np.array(sizes, np.int64), np.array(digests, np.uint64), labels)
+    return index, any(converted)
 
 
-def _facts(source: Listed, number: int) -> tuple[int, int]:
+def _facts(source: Listed, number: int) -> tuple[int, int, bool]:
     entry = source.entry(number)
     picture = attempt(entry.read)
     if isinstance(picture, Exception):
         raise UserError(f"{source.store.path}: cannot read {entry.key}: {picture}")
-    return len(picture) if isinstance(picture, bytes) else picture.nbytes, _digest(picture)
+    if not isinstance(picture, bytes):
+        return picture.nbytes, _digest(picture), False
+    return len(picture), _digest(picture), is_converted(picture)
 
 
 def _digest(picture: Picture) -> int:

@@ -20,12 +20,14 @@ class RecordReader(ABC):
         sample: dtype and shape of a stored sample: uint8 [H, W, C] for images, float32 [...] for anything else.
         labels: [N] classes or [N, K] attributes of all records, or None.
         keys: [N] names that match the records of paired sets, or None if the storage keeps none.
+        remarks: what to know of the data, such as files that were passed over; a phrase each.
     """
 
     sizes: tuple[int, ...]
     sample: np.dtype
     labels: np.ndarray | None = None
     keys: Sequence[str] | None = None
+    remarks: tuple[str, ...] = ()
 
     @abstractmethod
     def read(self, out: np.ndarray, records: np.ndarray) -> None:

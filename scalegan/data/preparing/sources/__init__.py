@@ -9,7 +9,7 @@ from scalegan.data.preparing.sources.base import Source
 from scalegan.data.preparing.sources.celeba import ATTRIBUTES, open_celeba
 from scalegan.data.preparing.sources.cifar10 import CLASSES, TRAIN, open_cifar10
 from scalegan.data.preparing.sources.folder import open_folder
-from scalegan.data.preparing.sources.stores import Folder, open_store
+from scalegan.data.preparing.sources.stores import Folder, is_hidden, open_store
 from scalegan.data.preparing.sources.zip import open_zip
 from scalegan.errors import UserError
 
@@ -70,10 +70,14 @@ def guess_kind(path: Path) -> str:
 
 
 def _top_names(path: Path) -> list[str]:
-    """All names in an archive; only those of two levels in a folder, as it may hold millions."""
+    """All names in an archive; only those of two levels in a folder, as it may hold millions, and in the one folder
+    that may be around all."""
     store = open_store(path)
     if not isinstance(store, Folder):
         return store.names()
     inside = ("train", "cifar-10-batches-py", "Img", "Anno")
-    return [p.name for p in path.iterdir()] + [f"{f}/{p.name}" for f in inside if (path / f).is_dir()
-                                                for p in (path / f).iterdir()]
+    top = [p.name for p in path.iterdir()]
+    known = top + [f"{f}/{p.name}" for f in inside if (path / f).is_dir() for p in (path / f).iterdir()]
+    visible = [name for name in top if not is_hidden(name)]
+    wraps_all = len(visible) == 1 and (path / visible[0]).is_dir() and not (path / visible[0]).is_symlink()
+    return known + (_top_names(path / visible[0]) if wraps_all else [])

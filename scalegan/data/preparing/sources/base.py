@@ -24,10 +24,15 @@ class Entry(NamedTuple):
 
 
 class Source(Protocol):
-    """Images and their labels. Sources are sent to worker processes, so they hold no open files."""
+    """Images and their labels. Sources are sent to worker processes, so they hold no open files.
+
+    Attributes:
+        remarks: what a user should know of it, such as files that were passed over; a phrase each.
+    """
 
     name: str
     labels: LabelSchema
+    remarks: tuple[str, ...]
 
     def __len__(self) -> int: ...
 
@@ -51,6 +56,7 @@ class Listed:
     files: list[str]
     labels: LabelSchema = field(default_factory=LabelSchema)
     table: np.ndarray | None = None
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)

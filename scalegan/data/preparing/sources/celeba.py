@@ -8,7 +8,8 @@ import numpy as np
 
 from scalegan.data.manifest import LabelSchema
 from scalegan.data.preparing.sources.base import Listed
-from scalegan.data.preparing.sources.stores import Store, image_files, open_store
+from scalegan.data.preparing.sources.stores import Store, open_store
+from scalegan.data.preparing.sources.survey import survey
 from scalegan.errors import UserError
 
 ATTRIBUTES, IDENTITIES, PARTITION = "list_attr_celeba.txt", "identity_CelebA.txt", "list_eval_partition.txt"
@@ -26,7 +27,8 @@ def open_celeba(path: Path, labels: str = "auto", split: str = "all", annotation
     if labels not in ("auto", "attributes", "identity", "none"):
         raise UserError(f"--labels {labels}: CelebA has attributes, identity or none")
     store = _images(path)
-    files = _aligned(image_files(store))
+    found = survey(store)._replace(empty=[])     # the folders of annotations
+    files, remarks = _aligned(found.files), found.remarks
     if not files:
         raise UserError(f"{path} has no CelebA images in it; use img_align_celeba, as a folder or zip")
     texts = _Annotations(path, store, annotations)
@@ -41,13 +43,15 @@ def open_celeba(path: Path, labels: str = "auto", split: str = "all", annotation
     if labels == "auto":
         labels = "attributes" if texts.find(ATTRIBUTES) is not None else "none"
     if labels == "none":
-        return Listed(name, store, files)
+        return Listed(name, store, files, remarks=remarks)
     if labels == "identity":
         people = texts.rows_of(files, parse_numbers(texts.text(IDENTITIES), IDENTITIES), IDENTITIES)
         known, table = np.unique(people, return_inverse=True)
-        return Listed(name, store, files, LabelSchema("class", tuple(map(str, known.tolist()))), table.astype(np.int64))
+        return Listed(name, store, files, LabelSchema("class", tuple(map(str, known.tolist()))), table.astype(np.int64),
+                      remarks)
     names, rows = parse_attributes(texts.text(ATTRIBUTES))
-    return Listed(name, store, files, LabelSchema("attributes", names), texts.rows_of(files, rows, ATTRIBUTES))
+    return Listed(name, store, files, LabelSchema("attributes", names), texts.rows_of(files, rows, ATTRIBUTES),
+                  remarks)
 
 
 def _images(path: Path) -> Store:

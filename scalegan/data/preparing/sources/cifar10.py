@@ -9,7 +9,8 @@ from scalegan.data.manifest import LabelSchema
 from scalegan.data.preparing.sources.base import Listed
 from scalegan.data.preparing.sources.folder import classed
 from scalegan.data.preparing.sources.safe_pickle import read_arrays
-from scalegan.data.preparing.sources.stores import Store, image_files, open_store
+from scalegan.data.preparing.sources.stores import Store, open_store
+from scalegan.data.preparing.sources.survey import survey
 from scalegan.errors import UserError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -26,17 +27,19 @@ def open_cifar10(path: Path, labels: str = "auto", split: str = "train") -> List
     store = open_store(path)
     batches = {PurePosixPath(name).name: name for name in store.names() if PurePosixPath(name).name in TRAIN + TEST}
     opened = _pickled(path, store, batches, split) if batches else _folders(path, store, split)
-    return Listed(opened.name, opened.store, opened.files) if labels == "none" else opened
+    return Listed(opened.name, opened.store, opened.files, remarks=opened.remarks) if labels == "none" else opened
 
 
 def _folders(path: Path, store: Store, split: str) -> Listed:
     wanted = ("train", "test") if split == "all" else (split,)
-    found = image_files(store)
+    survey_of_all = survey(store)
+    found = survey_of_all.files
     depth = next((i for i in (0, 1) if any(_part(file, i) in ("train", "test") for file in found)), 0)
     files = [file for part in wanted for file in found if _part(file, depth) == part]
     if not files:
         raise UserError(f"{path} has neither the batches of cifar-10-python.tar.gz nor images in {wanted[0]}/<class>/")
-    return classed(f"cifar10: {path.name}, split {split}", store, files, "class", depth + 1)
+    return classed(f"cifar10: {path.name}, split {split}", store, survey_of_all._replace(files=files), "class",
+                   depth + 1)
 
 
 def _part(file: str, depth: int) -> str | None:
@@ -67,6 +70,9 @@ class Batches:
 
     def names(self) -> list[str]:
         return [f"{name}/{i:05d}" for name in self.batches for i in range(len(self.batch(name)[1]))]
+
+    def listing(self) -> tuple[list[str], list[str]]:
+        return self.names(), []
 
     def read(self, name: str) -> np.ndarray:
         batch, _, number = name.partition("/")

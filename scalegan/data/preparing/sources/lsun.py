@@ -37,6 +37,8 @@ class Lsun:
             raise UserError(f"two of the LMDBs have the same category: {', '.join(categories)}; rename a folder, or "
                             "use --labels none")
         self.labels = LabelSchema("class", categories) if labelled else LabelSchema()
+        empty = [category for category, count in zip(categories, self.counts) if not count]
+        self.remarks = (f"no images in {', '.join(empty)}",) if empty else ()
         self.name = "lsun: " + ", ".join(path.name for path in self.paths)
 
     def __len__(self) -> int:

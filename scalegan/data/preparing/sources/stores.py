@@ -27,6 +27,9 @@ class Store(Protocol):
 
     def names(self) -> list[str]: ...
 
+    def listing(self) -> tuple[list[str], list[str]]:
+        """The names of all files, and of all folders, empty ones too."""
+
     def read(self, name: str) -> bytes:
         """Raises ValueError or OSError if the file is damaged or missing."""
 
@@ -38,15 +41,23 @@ class Folder:
         self.path = path
 
     def names(self) -> list[str]:
-        found = []
-        for folder, folders, files in os.walk(self.path, followlinks=True):
-            folders[:] = [name for name in folders if not _is_cyclic(Path(folder, name))]
+        return self.listing()[0]
+
+    def listing(self) -> tuple[list[str], list[str]]:
+        found, seen = [], []
+        for folder, folders, files in os.walk(self.path, onerror=_unreadable, followlinks=True):
+            folders[:] = [name for name in folders if not _is_cyclic(Path(folder, name)) and name != "lost+found"]
             inside = Path(folder).relative_to(self.path).as_posix()
             found += files if inside == "." else [f"{inside}/{file}" for file in files]
-        return found
+            seen += [inside] * (inside != ".")
+        return found, seen
 
     def read(self, name: str) -> bytes:
         return (self.path / name).read_bytes()
+
+
+def _unreadable(error: OSError) -> None:
+    raise UserError(f"cannot list {error.filename}: {error.strerror}; make it readable, or move it") from error
 
 
 def _is_cyclic(path: Path) -> bool:
@@ -71,13 +82,15 @@ class Zip:
         self.path, self.changed = path, path.stat().st_mtime_ns
         try:
             with zipfile.ZipFile(path) as archive:
-                infos = [info for info in archive.infolist() if not info.is_dir()]
+                everything = archive.infolist()
         except zipfile.BadZipFile as error:
             raise UserError(f"{path} is not a complete zip ({error}); download it again") from error
+        infos = [info for info in everything if not info.is_dir()]
         self._check(infos)
         separator = "/" if any("/" in info.filename for info in infos) else "\\"     # written by old Windows
         self.members = {_plain(info.filename.replace(separator, "/")):
                         _Member(info.header_offset, info.compress_size, info.compress_type, info.CRC) for info in infos}
+        self.folders = [_plain(info.filename.replace(separator, "/")) for info in everything if info.is_dir()]
 
     def _check(self, infos: list[zipfile.ZipInfo]) -> None:
         for info in infos:
@@ -88,6 +101,10 @@ class Zip:
 
     def names(self) -> list[str]:
         return list(self.members)
+
+    def listing(self) -> tuple[list[str], list[str]]:
+        parents = {parent.as_posix() for name in self.members for parent in PurePosixPath(name).parents}
+        return self.names(), sorted({*self.folders, *parents} - {"."})
 
     def read(self, name: str) -> bytes:
         member, file = self.members[name], _descriptor(self.path, self.changed)
@@ -123,6 +140,9 @@ class Tar:
     def names(self) -> list[str]:
         with self._opened() as archive:
             return [member.name for member in archive if member.isfile()]
+
+    def listing(self) -> tuple[list[str], list[str]]:
+        return self.names(), []
 
     def read(self, name: str) -> bytes:
         with self._opened() as archive:
@@ -162,7 +182,12 @@ def image_files(store: Store) -> list[str]:
     Raises:
         UserError: for a tar, since finding each image would mean reading from the start.
     """
-    files = sorted(filter(_is_image, store.names()), key=natural)
+    return images_among(store, store.names())
+
+
+def images_among(store: Store, names: list[str]) -> list[str]:
+    """Those of a store's names that `image_files` would give."""
+    files = sorted(filter(_is_image, names), key=natural)
     if files and isinstance(store, Tar):
         raise UserError(f"{store.path} is a tar of images, which has no directory to find them by; unpack it and use "
                         "the folder")
@@ -170,9 +195,12 @@ def image_files(store: Store) -> list[str]:
 
 
 def _is_image(name: str) -> bool:
-    path = PurePosixPath(name)
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES and not is_hidden(name)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file, or a folder around it, is one that systems hide."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
 
 
 def natural(name: str) -> tuple[list[str | int], str]:

@@ -7,7 +7,8 @@ import numpy as np
 
 from scalegan.data.manifest import LabelSchema
 from scalegan.data.preparing.sources.base import Listed
-from scalegan.data.preparing.sources.stores import Store, image_files, open_store
+from scalegan.data.preparing.sources.stores import Store, open_store
+from scalegan.data.preparing.sources.survey import shortened, survey
 from scalegan.errors import UserError
 
 _MAX_CLASSES = 100_000  # allowed however few images there are
@@ -20,15 +21,16 @@ def open_zip(path: Path, labels: str = "auto") -> Listed:
         labels: `auto` (what dataset.json has), `class`, `attributes` (lists of 0 and 1) or `none`.
     """
     store = open_store(path)
-    files = image_files(store)
+    found = survey(store)
+    files, remarks = found.files, found.remarks
     if not files:
-        raise UserError(f"{path} has no images")
+        raise UserError("; ".join([f"{path} has no images", *remarks]))
     name = f"zip: {path.name}"
     table = None if labels == "none" else _table(store, files)
     if table is None:
         if labels not in ("auto", "none"):
             raise UserError(f"--labels {labels}: {path} has no labels in a dataset.json")
-        return Listed(name, store, files)
+        return Listed(name, store, files, remarks=remarks)
     kind = "class" if table.ndim == 1 else "attributes"
     if labels not in ("auto", kind):
         raise UserError(f"--labels {labels}: dataset.json in {path} has labels of kind '{kind}'")
@@ -36,7 +38,9 @@ def open_zip(path: Path, labels: str = "auto") -> Listed:
     if kind == "class" and count > max(len(files), _MAX_CLASSES):
         raise UserError(f"dataset.json in {path} has a class {count - 1} for {len(files):,} images; "
                         "number classes from 0")
-    return Listed(name, store, files, LabelSchema(kind, tuple(map(str, range(count)))), table)
+    if kind == "class" and (empty := np.flatnonzero(np.bincount(table, minlength=count) == 0)).size:
+        remarks += (f"no images of class {shortened(map(str, empty.tolist()))}",)
+    return Listed(name, store, files, LabelSchema(kind, tuple(map(str, range(count)))), table, remarks)
 
 
 def _table(store: Store, files: list[str]) -> np.ndarray | None:
@@ -50,7 +54,7 @@ def _table(store: Store, files: list[str]) -> np.ndarray | None:
         if pairs is None:
             return None
         by_name = {name.replace("\\", "/"): label for name, label in pairs}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{origin} is not of the form {{\"labels\": [[name, label], ...]}} ({error!r})") from error
     folder = table.removesuffix("dataset.json")
     missing = [file for file in files if file.removeprefix(folder) not in by_name]

@@ -1,0 +1,63 @@
+"""Embedded ICC profiles: pictures come to sRGB, which is what networks and viewers take their numbers for."""
+
+import io
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageCms
+
+_FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
+_INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
+_SAME = 2       # levels of 255 by which the many profiles of sRGB differ from each other
+# What a profile applies to, by the picture's mode; anything else is colour.
+_COLOURS = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK"}
+
+
+def transform_of(picture: Image.Image) -> ImageCms.ImageCmsTransform | None:
+    """What brings the picture's colours to sRGB; None if it has no profile, one of sRGB, or one that does not fit it,
+    which viewers ignore too."""
+    profile = picture.info.get("icc_profile")
+    return _transform(profile, _COLOURS.get(picture.mode, "RGB")) if profile else None
+
+
+def in_srgb(picture: Image.Image) -> Image.Image:
+    """The picture in sRGB: of mode L, LA, RGB or RGBA where it is converted, as it is where that is not needed."""
+    transform = transform_of(picture)
+    if transform is None:
+        return picture
+    transparent = is_transparent(picture)
+    alpha = picture.convert("RGBA").getchannel("A") if transparent else None
+    mode = transform.input_mode
+    source = picture.convert("RGBA") if transparent and mode == "RGB" else picture  # palettes lose alpha only so
+    colours = transform.apply(source.convert(mode))
+    if mode == "L":
+        colours = colours.convert("L")
+    if alpha is not None:
+        colours.putalpha(alpha)
+    return colours
+
+
+def is_transparent(picture: Image.Image) -> bool:
+    """Whether the picture has an alpha channel, or names a transparent colour."""
+    return picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
+
+
+@lru_cache(maxsize=32)
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    try:
+        opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        found = ImageCms.buildTransform(opened, ImageCms.createProfile("sRGB"), mode, "RGB", _INTENT, _FLAGS)
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):      # damaged, or for pictures of another mode
+        return None
+    return None if mode != "CMYK" and _changes_nothing(found) else found
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
+    if transform.input_mode == "L":
+        probe = np.arange(256, dtype=np.uint8)[None]
+        expected = np.stack([probe] * 3, 2)
+    else:
+        levels = np.linspace(0, 255, 18).astype(np.uint8)
+        probe = expected = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(18, -1, 3)
+    found = np.asarray(transform.apply(Image.fromarray(probe)))
+    return int(np.abs(found.astype(int) - expected).max()) <= _SAME
