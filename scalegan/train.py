@@ -43,12 +43,10 @@ def _help(topics: list[str]) -> int:
 def run(recipe: Recipe) -> int:
     """Trains on the ranks that the launcher started and returns the exit code."""
     outlive_readers()
-    from scalegan.engines.ranks import end_with
+    from scalegan.engines.ranks import ending
     from scalegan.training.launch import launch
 
-    code = launch(recipe)
-    end_with(code)
-    return code
+    return ending(lambda: launch(recipe))
 
 
 if __name__ == "__main__":

@@ -120,7 +120,8 @@ def reports(run: Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl, without times."""
     lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
     rows = [json.loads(line) for line in lines if line.endswith("\n")]  # a running run's last line may be incomplete
-    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second", "mfu")} for row in rows]
+    times = ("seconds", "images_per_second", "mfu", "mfu_of_data_sheet")
+    return [{k: v for k, v in row.items() if k not in times} for row in rows]
 
 
 def samples(run: Path) -> dict[str, bytes]:

@@ -16,6 +16,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class Checkpoints:
         self.folder, self.ranks, self.keep, self.say = folder, ranks, keep, say
         self.named: Path | None = None
         self._pending: Future | None = None
-        self._saver = ThreadPoolExecutor(1, "checkpoint-saver")
+        self._saver = ThreadPoolExecutor(1, "checkpoint-saver", partial(_use, ranks.device))
         if ranks.first:
             folder.mkdir(parents=True, exist_ok=True)
             for path in folder.iterdir():
@@ -289,6 +290,12 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
         hasher.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         hasher.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return hasher.hexdigest()
+
+
+def _use(device: torch.device) -> None:
+    """Makes a GPU the current device of this thread. Each starts on GPU 0, on which DCP's streams would take memory."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
 
 
 def _on_host(tensors: Mapping[str, Tensor | Partitioned]) -> dict[str, Tensor | Partitioned]:

@@ -63,7 +63,7 @@ class Profile:
     """Maximum number of consecutive requeues, without a new checkpoint in between, after ranks vanished without
     reporting an error. A reported error ends the job at once."""
     environment: dict[Variable, Text] = field(default_factory=dict)
-    """Environment variables for the tasks, such as NCCL_SOCKET_IFNAME."""
+    """Environment variables for the tasks, such as NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME."""
     setup: tuple[str, ...] = ()
     """Shell commands to run before the tasks start, such as `module load cuda`. This and `python` are run by the shell
     as they are; all other values are quoted."""

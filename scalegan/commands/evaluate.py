@@ -23,26 +23,28 @@ def main(arguments: list[str]) -> int:
 
     import warnings
 
-    from scalegan.engines.ranks import join, leave
+    from scalegan.engines.ranks import ending, join, leave
     from scalegan.metrics import evaluation, results
 
     metrics = evaluation.parse(options.metrics)
     warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
     ranks = join()
-    try:
+
+    def work() -> int:
         result = _evaluate(options, metrics, ranks)
         if ranks.first:
             print(json.dumps(result, indent=1, ensure_ascii=False), flush=True)
             run = _run_of(Path(options.source))
             if run:
                 results.append(run, result)
-    finally:
         leave()
-    unread = result.get("unreadable", {}) if ranks.first else {}
-    problems = [f"{what}: {file}" for what, one in unread.items() for file in one["files"]]
-    problems += [f"{what}: {more} more images cannot be read" for what, one in unread.items()
-                 if (more := one["count"] - len(one["files"])) > 0]
-    return report(problems)
+        unread = result.get("unreadable", {}) if ranks.first else {}
+        problems = [f"{what}: {file}" for what, one in unread.items() for file in one["files"]]
+        problems += [f"{what}: {more} more images cannot be read" for what, one in unread.items()
+                     if (more := one["count"] - len(one["files"])) > 0]
+        return report(problems)
+
+    return ending(work)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,7 +16,7 @@ class Log:
     """Also write TensorBoard files."""
     profile_updates: NonNegativeInt = 0
     """Updates to trace with torch's profiler, after the first few, into `profile/` in the run folder; all reports then
-    also have `mfu`, the fraction of the device's peak."""
+    also have `mfu`, the fraction of the device's measured peak, and `mfu_of_data_sheet`."""
 
 
 @typed

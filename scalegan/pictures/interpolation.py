@@ -23,7 +23,7 @@ def walk(generator: "nn.Module", seeds: list[int], steps: int, label: "Tensor | 
     """
     import torch
 
-    from scalegan.games.sampling import is_styled, latents, style_of
+    from scalegan.games.sampling import is_styled, latents, most_at_once, style_of
     from scalegan.randomness import Draws
 
     device = next(generator.parameters()).device
@@ -39,7 +39,7 @@ def walk(generator: "nn.Module", seeds: list[int], steps: int, label: "Tensor | 
         between = slerp if not styled and generator.latent == "normal" else torch.lerp
         places = [between(a, b, step / steps) for a, b in pairwise(ends) for step in range(steps + 1)]
         images = []
-        for part in torch.stack(places).split(_BATCH):
+        for part in torch.stack(places).split(min(_BATCH, most_at_once(generator))):
             made = generator.synthesis(part, "const") if styled \
                 else generator(part, labels(len(part)), **style_of(generator, psi))
             images.append(made.cpu())

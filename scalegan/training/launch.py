@@ -53,12 +53,11 @@ def launch(recipe: Recipe, stopped: Callable[[int], None] = lambda number: None)
             code = _trained(recipe, ranks, stop, watch)
             if code == Outcome.INTERRUPTED and ranks.first:
                 stopped(stop.signal)
-            return code
     except Stopped as error:
         stopped(error.number)
         raise
-    finally:
-        leave()
+    leave()
+    return code
 
 
 def _trained(recipe: Recipe, ranks: Ranks, stop: StopRequest, watch: Watch) -> int:

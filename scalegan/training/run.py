@@ -27,7 +27,7 @@ from scalegan.training.rollback import Rollbacks, finite
 from scalegan.training.run_lock import RunLock
 from scalegan.training.run_log import Means
 from scalegan.training.update_trace import UpdateTrace
-from scalegan.training.utilisation import Utilisation, peak_flops
+from scalegan.training.utilisation import Utilisation, data_sheet_flops, peak_flops
 
 
 @dataclass
@@ -74,8 +74,12 @@ class Run:
     def __post_init__(self) -> None:
         self.rollbacks = Rollbacks(self.folder, self.ranks, self.checkpoints, self.recipe.health)
         updates = self.recipe.log.profile_updates
-        self.utilisation = Utilisation(peak_flops(self.ranks.device, self.engine.precision) if updates else None)
+        self.utilisation = Utilisation(*self._peaks() if updates else [None])
         self.trace = UpdateTrace(self.folder, updates if self.ranks.first else 0)
+
+    def _peaks(self) -> tuple[float, float | None]:
+        device, precision = self.ranks.device, self.engine.precision
+        return peak_flops(device, precision), data_sheet_flops(device, precision)
 
     def tensors(self) -> dict[str, Tensor | Partitioned]:
         """Every tensor of the run's state, by name; the same names, shapes and types with every engine."""

@@ -101,15 +101,15 @@ class RunLog:
             self.bar.update(self.bar.task_ids[0], completed=images, rate=f"{self._rate(images):,.0f}")
 
     def report(self, images: int, figures: Mapping[str, float], health: Mapping[str, float],
-               seconds_at_peak: float | None = None) -> None:
+               seconds_at_peak: Mapping[str, float]) -> None:
         """Appends a line to metrics.jsonl and to TensorBoard, and prints one to the console, without the health figures
         except skipped updates. `mfu` is the share of the time since the last report that its updates would have
-        taken at the device's peak."""
+        taken at the device's peak; `seconds_at_peak` holds these times by the figure's name."""
         now = time.monotonic()
         rate = self._rate(images)
         times = {"seconds": round(now - self.begun, 3), "images_per_second": round(rate, 2)}
-        if seconds_at_peak is not None:
-            times["mfu"] = round(seconds_at_peak / max(now - self.last[0], 1e-9), 4)
+        for name, seconds in seconds_at_peak.items():
+            times[name] = round(seconds / max(now - self.last[0], 1e-9), 4)
         row = {"images": images, **times, **figures, **health}
         append_line(self.path, json.dumps(row))
         if self.board:

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +74,18 @@ def test_layout_of_the_folder(saved: Checkpoints) -> None:
     assert {"COMPLETE", "state.json"} < files
     assert all(name.endswith(".safetensors") for name in files - {"COMPLETE", "state.json"})
     assert json.loads((saved.newest() / "COMPLETE").read_text()).keys() == files - {"COMPLETE"}
+
+
+@pytest.mark.parametrize("device, chosen", [(torch.device("cuda", 3), [("saver", torch.device("cuda", 3))]),
+                                            (torch.device("cuda"), []), (torch.device("cpu"), [])])
+def test_the_saver_works_on_its_ranks_device(device: torch.device, chosen: list, tmp_path: Path,
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread starts on GPU 0, whosever that is."""
+    found = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda where: found.append(
+        ("saver" if threading.current_thread().name.startswith("checkpoint-saver") else "other", where)))
+    Checkpoints(tmp_path, Ranks(0, 1, device), 2).save(64, {"w": torch.ones(3)}, {}, wait=True)
+    assert found == chosen and torch.equal(store.read(store.complete(tmp_path)[0])["w"], torch.ones(3))
 
 
 def test_saves_the_values_at_the_call(tmp_path: Path) -> None:
