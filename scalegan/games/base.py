@@ -49,7 +49,7 @@ class Batch:
         streams: samples by stream, in the game's order.
         draws: random numbers for the micro-batch, keyed by phase and position.
         tables: conditions of all records, by stream.
-        images: real images taken before this batch, for schedules.
+        images: real images taken before this iteration, for schedules.
         figures: further figures that a loss adds to the log; means over the micro-batch.
         given: conditions by stream that `condition` returns instead of drawing them.
     """

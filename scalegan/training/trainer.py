@@ -113,7 +113,7 @@ def _roll_back(run: Run, log: RunLog | None) -> None:
 def play_iteration(run: Run, streams: Streams) -> None:
     """Every phase that is due, each update on a fresh batch or on the last one."""
     progress, before = run.progress, dict(run.progress.updates)
-    images, samples, position = progress.images, None, 0
+    images, samples = progress.images, None
     run.schedule(progress.images, run.recipe.health.lr_factor**progress.attempt)
     waiting: list[Pending] = []
     for phase in run.game.phases:
@@ -122,10 +122,8 @@ def play_iteration(run: Run, streams: Streams) -> None:
         run.phase = phase.name
         for _ in range(1 if phase.step_with else run.game.repeats(phase)):
             if phase.fresh_batch or samples is None:
-                taken = streams.take()
-                samples, position = run.loader.prepare(taken), next(iter(taken.values())).position
-                progress.images = streams.position
-            batch = run.loader.batch(samples, position, phase.draws or phase.name, _count(progress, phase))
+                samples, progress.images = run.loader.prepare(streams.take()), streams.position
+            batch = run.loader.batch(samples, images, phase.draws or phase.name, _count(progress, phase))
             with run.trace.update(phase.name, progress.images), run.utilisation.update(phase.name):
                 waiting.append(run.engine.differentiate(phase, batch))
                 waiting = _step(run, waiting, phase.name)
