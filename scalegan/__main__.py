@@ -1,4 +1,4 @@
-"""`python -m scalegan VERB ...`."""
+"""`python -m scalegan COMMAND ...`."""
 
 import sys
 

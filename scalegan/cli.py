@@ -1,4 +1,4 @@
-"""`scalegan <verb>`: every command behind one door. No verb imports torch before it must."""
+"""`scalegan COMMAND`: the command line; every command is a module. None imports torch before it must."""
 
 import io
 import os
@@ -10,23 +10,23 @@ from importlib import import_module
 from importlib.metadata import version
 
 from scalegan import __version__
-from scalegan.errors import UserError
+from scalegan.errors import UserError, one_line
 
 _LONGEST = 2000     # characters of a message
 VERBS = {
-    "train": ("scalegan.train", "train a recipe, or go on with a run"),
+    "train": ("scalegan.train", "train a recipe, or resume a run"),
     "recipes": ("scalegan.commands.recipes", "list the recipes"),
     "plan": ("scalegan.commands.plan", "memory, traffic and hours of recipes on 1 to 1,024 GPUs"),
     "prepare": ("scalegan.commands.prepare", "make shards of LSUN, CelebA, CIFAR-10 or your own images"),
     "evaluate": ("scalegan.commands.evaluate", "measure samples against real images: FID, KID, precision, recall, ..."),
-    "sample": ("scalegan.commands.sample", "draw images from a run or an export"),
-    "export": ("scalegan.commands.export", "write a run's EMA generator to one safetensors file"),
-    "convert": ("scalegan.commands.convert", "make an export of other implementations' checkpoints"),
-    "submit": ("scalegan.commands.submit", "make a SLURM job of a run, or an array of a sweep"),
-    "status": ("scalegan.commands.status", "say where runs stand"),
-    "stop": ("scalegan.commands.stop", "save and end runs"),
-    "interpolate": ("scalegan.commands.interpolate", "walk between samples: a strip picture or a GIF"),
-    "compare": ("scalegan.commands.compare", "hold runs beside each other on one HTML page"),
+    "sample": ("scalegan.commands.sample", "generate images with a run or an export"),
+    "export": ("scalegan.commands.export", "write a run's networks to one safetensors file"),
+    "convert": ("scalegan.commands.convert", "convert other implementations' checkpoints to exports"),
+    "submit": ("scalegan.commands.submit", "submit a run or a sweep to SLURM"),
+    "status": ("scalegan.commands.status", "show the status of runs"),
+    "stop": ("scalegan.commands.stop", "save and stop runs"),
+    "interpolate": ("scalegan.commands.interpolate", "interpolate between samples: an image strip or a GIF"),
+    "compare": ("scalegan.commands.compare", "compare runs side by side on one HTML page"),
     "study": ("scalegan.commands.study", "compare objectives on 2-D toys"),
     "inspect": ("scalegan.commands.inspection", "print what a checkpoint holds, with digests"),
 }
@@ -35,10 +35,10 @@ VERBS = {
 def main() -> int:
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: scalegan VERB ...\n")
+        print("usage: scalegan COMMAND ...\n")
         for verb, (_, what) in VERBS.items():
             print(f"  {verb:<11} {what}")
-        print("\n`scalegan VERB --help` explains a verb with examples; `scalegan --version` prints versions.")
+        print("\n`scalegan COMMAND --help` explains a command with examples; `scalegan --version` prints versions.")
         print("First steps: `scalegan train recipe=quickstart`, then `scalegan sample runs/quickstart`.")
         return 0
     if arguments[0] in ("-V", "--version"):
@@ -47,13 +47,14 @@ def main() -> int:
     if arguments[0] not in VERBS:
         from scalegan.support.names import did_you_mean
 
-        print(f"scalegan: error: there is no verb '{arguments[0]}'{did_you_mean(arguments[0], VERBS)}", file=sys.stderr)
+        print(f"scalegan: error: there is no command '{arguments[0]}' (`scalegan --help` lists them)"
+              f"{did_you_mean(arguments[0], VERBS)}", file=sys.stderr)
         return 2
     return run_verb(lambda rest: import_module(VERBS[arguments[0]][0]).main(rest), arguments[1:])
 
 
 def run_verb(verb: Callable[[list[str]], int], arguments: list[str]) -> int:
-    """Runs a verb; a user's mistake and Ctrl-C become one line and an exit code, without a stack trace."""
+    """Runs a command; a user's mistake and Ctrl-C become one line and an exit code, without a stack trace."""
     for stream in (sys.stdout, sys.stderr):     # a file's name may have letters that the terminal lacks
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -71,7 +72,7 @@ def run_verb(verb: Callable[[list[str]], int], arguments: list[str]) -> int:
     except OSError as error:
         if error.errno is None:
             raise
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{one_line(str(error.filename))}: " if error.filename else ""
         print(f"scalegan: error: {where}{os.strerror(error.errno)}", file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:
@@ -84,4 +85,4 @@ def _shortened(message: str) -> str:
     at its end."""
     if len(message) > _LONGEST:
         message = f"{message[:_LONGEST // 2]} ... {message[-_LONGEST // 4:]}"
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
+    return one_line(message)

@@ -19,6 +19,16 @@ class SharedError(UserError):
         self.exit_code = exit_code
 
 
+class UsageError(UserError):
+    """The command line is wrong: an option that does not fit the model or the data, or a suffix that is not written."""
+
+    exit_code = 2
+    shared = True
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
+
 class LostRank(UserError):
     """Another rank is gone; this one is not at fault."""
 
@@ -35,3 +45,11 @@ class RecipeError(UserError):
 
     exit_code = 2
     shared = True
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
+
+def one_line(text: str) -> str:
+    """The text with control characters, such as a newline in a value that it quotes, written as their escapes."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

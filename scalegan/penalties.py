@@ -1,5 +1,6 @@
 """Regularisers that combine with any loss and any network."""
 
+import contextlib
 from collections.abc import Sequence
 
 import torch
@@ -22,9 +23,21 @@ def squared_gradient_norm(logits: Tensor, inputs: Tensor) -> Tensor:
 
 def squared_gradient_norms(logits: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
     """The same for several inputs of one pass, such as reals and fakes, each with logits that depend on it alone."""
-    gradients = torch.autograd.grad(logits.sum() * _INNER_SCALE, list(inputs), create_graph=True)
+    gradients = inner_gradients(logits.sum() * _INNER_SCALE, inputs)
     wide = (g if g.dtype == torch.float64 else g.float() for g in gradients)
     return [(g / _INNER_SCALE).square().flatten(1).sum(1) for g in wide]
+
+
+def inner_gradients(value: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Gradients that a loss is made of, differentiable once more.
+
+    They are taken without autocast, like those that optimizers step along: each operation then runs in the type of its
+    forward, where autocast would also round the products of layers that a network keeps in full precision.
+    """
+    kind = value.device.type
+    casts = torch.amp.is_autocast_available(kind)
+    with torch.autocast(kind, enabled=False) if casts else contextlib.nullcontext():
+        return torch.autograd.grad(value, list(inputs), create_graph=True)
 
 
 def r1(logits: Tensor, reals: Tensor, gamma: float) -> Tensor:

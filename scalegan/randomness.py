@@ -65,6 +65,9 @@ class Draws:
     def __len__(self) -> int:
         return len(self.positions)
 
+    def __getitem__(self, part: slice) -> "Draws":
+        return replace(self, positions=self.positions[part])
+
 
 def parameter_generators(seed: int, owner: str) -> Callable[[str], torch.Generator]:
     """Generators for initial weights, keyed by (seed, owner, parameter name)."""

@@ -1,7 +1,7 @@
 """Trains a recipe: `accelerate launch scalegan/train.py recipe=NAME key=value ...`, torchrun, or plain python.
 
 The same command run again resumes. Exit codes: 0 finished; 75 stopped by a signal after saving, run again to resume;
-2 the recipe is wrong; 3 training diverged and could not be rolled back; anything else is a failure.
+2 invalid recipe or arguments; 3 diverged, and the allowed rollbacks are used up; anything else is a failure.
 """
 
 import os
@@ -43,12 +43,10 @@ def _help(topics: list[str]) -> int:
 def run(recipe: Recipe) -> int:
     """Trains on the ranks that the launcher started and returns the exit code."""
     outlive_readers()
-    from scalegan.engines.ranks import end_with
+    from scalegan.engines.ranks import ending
     from scalegan.training.launch import launch
 
-    code = launch(recipe)
-    end_with(code)
-    return code
+    return ending(lambda: launch(recipe))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Test helpers: a small data set, real ranks, real command lines. Every wait has a time-out."""
+"""Test helpers: a small dataset, real ranks, real command lines. Every wait has a time-out."""
 
 import contextlib
 import json
@@ -110,11 +110,18 @@ def digest(run: Path) -> str:
     return store.digest(store.read(newest))
 
 
+def state(images: int, **more: Any) -> dict[str, Any]:
+    """The state of a checkpoint, as far as every run's has it."""
+    return {"images": images, "iterations": images, "updates": {}, "attempt": 0, "means": {}, "seconds": 0.0,
+            "recipe": {}, "environment": {}, **more}
+
+
 def reports(run: Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl, without times."""
     lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
     rows = [json.loads(line) for line in lines if line.endswith("\n")]  # a running run's last line may be incomplete
-    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second", "mfu")} for row in rows]
+    times = ("seconds", "images_per_second", "mfu", "mfu_of_data_sheet")
+    return [{k: v for k, v in row.items() if k not in times} for row in rows]
 
 
 def samples(run: Path) -> dict[str, bytes]:

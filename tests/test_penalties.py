@@ -8,6 +8,7 @@ from scalegan.games.base import Batch
 from scalegan.games.gan.game import GAN
 from scalegan.games.penalties.gradient_norm import GradientNorm
 from scalegan.games.penalties.orthogonal import Orthogonal
+from scalegan.games.penalties.path_length import PathLength
 from scalegan.losses import LOSSES
 from scalegan.models import mlp
 from scalegan.penalties import r1, squared_gradient_norm
@@ -68,6 +69,54 @@ def test_second_derivatives_survive_autocast(dtype: torch.dtype) -> None:
     expected, = torch.autograd.grad(exact, weight)
     gradient, = torch.autograd.grad(found * 2.0**16, weight)  # as a GradScaler scales it
     assert (gradient / 2**16 - expected).norm() < 0.02 * expected.norm()
+
+
+class WithWideHead(nn.Module):
+    """Its first layer follows autocast, its head stays in full precision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(64, 32), nn.Sequential(nn.Linear(32, 256), nn.Softplus(), nn.Linear(256, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.first(x).float()
+        with torch.autocast("cpu", enabled=False):
+            return self.head(h).squeeze(1)
+
+
+@halves
+def test_heads_in_full_precision_are_differentiated_in_it(dtype: torch.dtype) -> None:
+    """Bit for bit as after autocast's end, where no product of the head can be rounded; so are second derivatives."""
+    torch.manual_seed(0)
+    critic, x = WithWideHead(), torch.randn(8, 64, requires_grad=True)
+    with torch.autocast("cpu", dtype):
+        inside = squared_gradient_norm(critic(x), x)
+        logits = critic(x)
+    outside = squared_gradient_norm(logits, x)
+    assert inside.equal(outside)
+    for one, two in zip(*(torch.autograd.grad(norm.sum(), critic.parameters(), allow_unused=True)
+                          for norm in (inside, outside)), strict=True):
+        assert one is two is None or one.equal(two)
+
+    with torch.autocast("cpu", dtype):          # the head's part by itself, beside float64
+        h = critic.first(x).detach().float().requires_grad_()
+        with torch.autocast("cpu", enabled=False):
+            logits = critic.head(h)
+        found = squared_gradient_norm(logits, h)
+    wide = h.detach().double().requires_grad_()
+    expected = squared_gradient_norm(critic.double().head(wide), wide)
+    torch.testing.assert_close(found.double(), expected, rtol=3e-6, atol=0)
+
+
+def test_path_lengths_are_those_without_autocast() -> None:
+    """For a synthesis network in full precision: autocast changes nothing in its gradient."""
+    torch.manual_seed(0)
+    ws, weight = torch.randn(4, 3, 8, requires_grad=True), torch.randn(8, 48)
+    noise = torch.randn(4, 3, 4, 4)
+    images = (ws.sum(1) @ weight).sin().view(4, 3, 4, 4)
+    expected = PathLength()(images, ws, noise)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert PathLength()(images, ws, noise).equal(expected)
 
 
 R1, R2, LAZY = GradientNorm("real", 1.0), GradientNorm("fake", 1.0), GradientNorm("real", 1.0, 4)

@@ -64,7 +64,7 @@ PARTS = {
     "peer_kernels": Part("peers.kernels", 200, together=True, needs="any"),
     "steps": Part("steps.step", 45, cases=True),
     "draws_speed": Part("draws.draws_speed", 25),
-    "resampling": Part("kernels.resampling", 30),
+    "resampling": Part("kernels.resampling", 45),
     "augmentation": Part("kernels.augmentation", 30),
     "loader": Part("pipeline.loader", 40),
     "trainer": Part("pipeline.trainer", 30),

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scalegan.augment.reflection import constant, convolution, separably
+from scalegan.augment.reflection import Taps, constant, convolution, separably
 from scalegan.randomness import Draws
 
 STRENGTH = 1.0                         # standard deviation of a gain's log2
@@ -30,15 +30,22 @@ def filters() -> np.ndarray:
 _BANDS = tuple(tuple(band) for band in filters())
 
 
+def _row(values: tuple[float, ...], size: int) -> np.ndarray:
+    return np.array(values)
+
+
+def _convolutions(bands: tuple[Taps, ...], size: int) -> np.ndarray:
+    """The matrix of each band, [4, size, size]."""
+    return np.stack([convolution(taps, size) for taps in bands])
+
+
 def amplify(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
     """Scales each band by 2^N(0, 1) with probability p, then all bands so that the expected power is unchanged."""
     chosen = draws.uniform("bands", 4) < p
     gains = torch.where(chosen, (draws.normal("bands", 4) * STRENGTH).exp2(), 1)
-    power = torch.ones_like(gains[:, 0])
-    for gain, share in zip(gains.unbind(1), POWER):
-        power = power * (1 + share * (gain.square() - 1))
-    gains = (gains / power.sqrt()[:, None]).to(images.dtype)
-    matrices = torch.stack([constant(convolution, taps, images.shape[3], images.dtype, images.device)
-                            for taps in _BANDS])
+    shares = constant(_row, POWER, 4, gains.dtype, gains.device)
+    first, second, third, last = (1 + shares * (gains.square() - 1)).unbind(1)
+    gains = (gains / (first * second * third * last).sqrt()[:, None]).to(images.dtype)
+    matrices = constant(_convolutions, _BANDS, images.shape[3], images.dtype, images.device)
     filtered = separably(torch.einsum("nb,bij->nij", gains, matrices), images)
     return torch.where(chosen.any(1)[:, None, None, None], filtered, images)

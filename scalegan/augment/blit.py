@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from scalegan.augment.reflection import fold
+from scalegan.kernels.bilinear import pixels
 from scalegan.randomness import Draws
 
 SHIFT = 0.125  # maximum in either direction, as a fraction of the side
@@ -29,11 +30,10 @@ def flip_and_shift(images: Tensor, draws: Draws, pixels: int) -> Tensor:
 
 def shift(images: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
     """Shifts images [n, C, H, W] right and down by whole pixels [n], filling in by reflection."""
-    n, channels, height, width = images.shape
+    height, width = images.shape[2:]
     row = fold(torch.arange(height, device=images.device) - dy[:, None], height)
     column = fold(torch.arange(width, device=images.device) - dx[:, None], width)
-    images = images.gather(2, row[:, None, :, None].expand(n, channels, height, width))
-    return images.gather(3, column[:, None, None, :].expand(n, channels, height, width))
+    return pixels(images, row, column)
 
 
 def _each(chosen: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from scalegan.augment import Augment
+from scalegan.kernels.bilinear import pixels
 from scalegan.randomness import Draws
 
 SHIFT = 1 / 8   # maximum in either direction, as a fraction of the side
@@ -42,16 +43,14 @@ def color(images: Tensor, draws: Draws) -> Tensor:
 
 def translation(images: Tensor, draws: Draws) -> Tensor:
     """Shifts by whole pixels, up to an eighth of the side, filling in zeros."""
-    n, channels, height, width = images.shape
+    height, width = images.shape[2:]
     across, down = int(width * SHIFT + 0.5), int(height * SHIFT + 0.5)
     dx = draws.integers("shift/x", 2 * across + 1) - across
     dy = draws.integers("shift/y", 2 * down + 1) - down
     column = torch.arange(width, device=images.device) - dx[:, None]
     row = torch.arange(height, device=images.device) - dy[:, None]
     inside = _within(row, height)[:, None, :, None] & _within(column, width)[:, None, None, :]
-    moved = images.gather(2, row.clamp(0, height - 1)[:, None, :, None].expand(n, channels, height, width))
-    moved = moved.gather(3, column.clamp(0, width - 1)[:, None, None, :].expand(n, channels, height, width))
-    return torch.where(inside, moved, 0)
+    return torch.where(inside, pixels(images, row.clamp(0, height - 1), column.clamp(0, width - 1)), 0)
 
 
 def cutout(images: Tensor, draws: Draws) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from scalegan.augment.reflection import constant, doubling, fold, halving, separably
+from scalegan.kernels.bilinear import bilinear
 from scalegan.randomness import Draws
 
 SCALE, ASPECT = 0.2, 0.2  # standard deviations of log2
@@ -55,25 +56,10 @@ def warp(images: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
     offset = (side - 1) / 2 - (matrix @ shift[:, :, None])                                      # [n, 2, 1]
     of_x, of_y = matrix[:, :, :1] * along, matrix[:, :, 1:] * along + offset                    # [n, 2, F]
     source = fold(of_x[:, :, None, :] + of_y[:, :, :, None], side) * 2 + 0.5                    # [n, (x, y), F, F]
-    return separably(constant(halving, _DOWN, side, *like), _bilinear(fine, source))
+    return separably(constant(halving, _DOWN, side, *like), bilinear(fine, source))
 
 
 def _turn(angle: Tensor) -> Tensor:
     """Rotation matrices [n, 2, 2] of angles [n]."""
     cosine, sine = angle.cos(), angle.sin()
     return torch.stack([cosine, -sine, sine, cosine], 1).view(-1, 2, 2)
-
-
-def _bilinear(images: Tensor, places: Tensor) -> Tensor:
-    """Images [n, C, S, S] at places [n, (x, y), Y, X] inside, in pixels.
-
-    Gathers, unlike grid_sample, have a deterministic derivative on CUDA, and a derivative of that.
-    """
-    n, channels, side, _ = images.shape
-    x, y = places.unbind(1)
-    left, top = x.floor().clamp(0, side - 2), y.floor().clamp(0, side - 2)
-    x, y, first = x - left, y - top, (top * side + left).long()
-    corners = torch.stack([first, first + 1, first + side, first + side + 1], 1).view(n, 1, -1)
-    weights = torch.stack([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y], 1)                # [n, 4, Y, X]
-    values = images.flatten(2).gather(2, corners.expand(n, channels, -1)).view(n, channels, *weights.shape[1:])
-    return (values * weights[:, None]).sum(2)

@@ -1,7 +1,7 @@
 """Filters and index maps for images extended by reflection (c b a b c)."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import numpy as np
 import torch
@@ -55,9 +55,9 @@ def halving(taps: Taps, size: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)
-def constant(make: Callable[..., np.ndarray], taps: Taps, size: int, dtype: torch.dtype,
+def constant(make: Callable[..., np.ndarray], taps: Hashable, size: int, dtype: torch.dtype,
              device: torch.device) -> Tensor:
-    """One of the matrices above as a tensor, cached."""
+    """A matrix, such as those above, as a tensor, cached."""
     with torch.inference_mode(False):
         return torch.from_numpy(make(taps, size)).to(dtype=dtype, device=device)
 

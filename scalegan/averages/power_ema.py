@@ -9,23 +9,33 @@ squares.
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
-from safetensors import safe_open
+from pydantic import Field
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scalegan.averages.ema import Ema
 from scalegan.support.files import replacing
-from scalegan.support.reading import regular
+from scalegan.support.reading import DamagedFile, parse_json, regular
 
 FOLDER = "averages"
 LONGEST = 1 / math.sqrt(12)  # sigma_rel of gamma = 0, the mean of all weights
 _KEY = "scalegan"
 _EDGES = 20_000
+_NAME = re.compile("[0-9]{12,15}")
+
+
+@dataclass(frozen=True)
+class _Header:
+    images: Annotated[int, Field(strict=True, ge=1)]
+    sigma_rel: list[Annotated[float, Field(strict=True, gt=0.001, lt=LONGEST)]]
 
 
 def gamma_of(sigma_rel: float) -> float:
@@ -67,9 +77,15 @@ def store(folder: Path, images: int, averages: Mapping[float, Mapping[str, Ema]]
 
 def forget_after(folder: Path, images: int) -> None:
     """Removes snapshots from after `images`, which a resumed run will write again."""
-    for path in (folder / FOLDER).glob("*.safetensors"):
-        if int(path.stem) > images:
+    for seen, path in _snapshots(folder):
+        if seen > images:
             path.unlink()
+
+
+def _snapshots(folder: Path) -> list[tuple[int, Path]]:
+    """The images of every snapshot, by its name, and its file; oldest first."""
+    return sorted((int(path.stem), path) for path in (folder / FOLDER).glob("*.safetensors")
+                  if _NAME.fullmatch(path.stem))
 
 
 def reconstruct(folder: Path, images: int, iterations: int, sigma_rel: float,
@@ -82,17 +98,16 @@ def reconstruct(folder: Path, images: int, iterations: int, sigma_rel: float,
         newest: the checkpoint's own power-function averages, by sigma_rel.
 
     Raises:
-        SafetensorError: if a snapshot is damaged.
+        DamagedFile: if a snapshot is damaged.
     """
-    files = [path for path in sorted((folder / FOLDER).glob("*.safetensors")) if int(path.stem) < images]
-    stored = [(int(path.stem), sigma, path) for path in files for sigma in _lengths(path)]
+    stored = [(seen, sigma, path) for seen, path in _snapshots(folder) if seen < images
+              for sigma in _lengths(path, seen)]
     known = [(seen, sigma) for seen, sigma, _ in stored] + [(images, sigma) for sigma in newest]
     weights = coefficients(known, (images, sigma_rel), iterations)
     total = {name: 0.0 for name in next(iter(newest.values()))}
     for weight, (_, sigma, path) in zip(weights, stored):
-        with safe_open(regular(path), "pt") as file:
-            for name in total:
-                total[name] = total[name] + weight * file.get_tensor(f"{sigma}/{name}").double()
+        for name, tensor in _parameters(path, sigma, next(iter(newest.values()))).items():
+            total[name] = total[name] + weight * tensor.double()
     for weight, parameters in zip(weights[len(stored):], newest.values()):
         for name in total:
             total[name] = total[name] + weight * parameters[name].double()
@@ -119,6 +134,26 @@ def coefficients(known: Sequence[tuple[int, float]], wanted: tuple[int, float], 
     return np.append(found, 1 - found.sum())
 
 
-def _lengths(path: Path) -> list[Any]:
-    with safe_open(regular(path), "pt") as file:
-        return json.loads(file.metadata()[_KEY])["sigma_rel"]
+def _lengths(path: Path, images: int) -> list[float]:
+    """The lengths of the averages in a snapshot, which its name says to be of so many images."""
+    try:
+        with safe_open(regular(path), "pt") as file:
+            header = parse_json((file.metadata() or {}).get(_KEY, "nothing"), f"{path}: {_KEY}", _Header)
+    except (SafetensorError, OSError) as error:
+        raise DamagedFile(f"cannot read {path}: {error}") from error
+    if header.images != images:
+        raise DamagedFile(f"{path} is of {header.images:,} images: it was renamed")
+    return header.sigma_rel
+
+
+def _parameters(path: Path, sigma: float, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """One average of a snapshot: floats of the names and shapes of `like`."""
+    try:
+        with safe_open(regular(path), "pt") as file:
+            found = {name: file.get_tensor(f"{sigma}/{name}") for name in like}
+    except (SafetensorError, OSError) as error:
+        raise DamagedFile(f"cannot read {path}: {error}") from error
+    for name, tensor in found.items():
+        if tensor.shape != like[name].shape or not tensor.is_floating_point() or not tensor.isfinite().all():
+            raise DamagedFile(f"{path}: {sigma}/{name} has another shape than in the checkpoint, or is not finite")
+    return found

@@ -1,6 +1,7 @@
 """Loads trained networks from a run, a checkpoint or an export, and saves them to one file."""
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
@@ -17,18 +18,20 @@ from torch import Tensor, nn
 from scalegan.averages import power_ema
 from scalegan.averages.averages import group_of, power_group, prefix_of
 from scalegan.checkpoints import store
+from scalegan.checkpoints.state import Header, OldHeader
 from scalegan.config import Recipe
 from scalegan.config.explanation import explain
 from scalegan.config.game import REAL
 from scalegan.config.loading import completed, plain
 from scalegan.data.spec import Spec
-from scalegan.errors import UserError
+from scalegan.errors import UsageError, UserError
 from scalegan.games.base import Export, Game, Preview
 from scalegan.games.lookup import game_of
 from scalegan.games.sampling import one_batch_at_a_time
 from scalegan.randomness import Draws
 from scalegan.support.files import replacing
 from scalegan.support.names import did_you_mean
+from scalegan.support.reading import DamagedFile, checked, parse_json
 
 _KEY = "scalegan"
 _LIVE = ".live"
@@ -62,7 +65,7 @@ def load_generator(path: str | Path, network: str | None = None, ema: str | None
     loaded = load(path, network, ema)
     inputs = loaded.about["export"]["inputs"]
     if inputs[0] != "z":
-        raise UserError(f"network '{loaded.about['network']}' of {path} takes {', '.join(inputs)}, not seeds; "
+        raise UsageError(f"network '{loaded.about['network']}' of {path} takes {', '.join(inputs)}, not seeds; "
                         "name another with --network")
     return loaded
 
@@ -94,15 +97,15 @@ def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None =
     path = Path(path)
     if path.is_file():
         if ema is not None or sigma_rel is not None:
-            raise UserError(f"{path} is an export, which holds one average; use its run folder instead")
+            raise UsageError(f"{path} is an export, which holds one average; use its run folder instead")
         about, weights = _read_export(path)
     else:
         path = newest(path)
         metadata = store.metadata_of(path)
-        about, weights = _about_run(metadata), {}
+        about, weights = _about_run(path, metadata), {}
     names = list(about["networks"])
     if only and only not in names:
-        raise UserError(f"{path} has no network '{only}'{did_you_mean(only, names)}; it has {', '.join(names)}")
+        raise UsageError(f"{path} has no network '{only}'{did_you_mean(only, names)}; it has {', '.join(names)}")
     chosen = names if only is None else [only or about["default"]]
     try:
         recipe = _RECIPE.validate_python(plain(about["recipe"]))
@@ -111,23 +114,20 @@ def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None =
                         f"{explain(error, about['recipe'])}") from error
     if not path.is_file():
         _check_average(path, about, recipe, chosen, ema, sigma_rel)
-    specs = {stream: Spec.of(spec) for stream, spec in about["specs"].items()}
     game, exports = game_of(recipe.game.name), {name: _export(about["networks"][name]) for name in chosen}
     parts = {name: _parts(about, export) for name, export in exports.items()}
-    modules = {part: game.player(recipe, specs, part.removesuffix(_LIVE))
-               for part in dict.fromkeys(chain(*parts.values()))}
+    of_all = list(dict.fromkeys(chain(*parts.values())))
+    shapes = _shapes(path, game, recipe, about, of_all)
     if not path.is_file():
-        for part, module in modules.items():
+        for part, module in shapes.items():
             weights |= _from_checkpoint(path, metadata, about, part, module, ema, sigma_rel)
         if sigma_rel is not None:
             about["sigma_rel"] = sigma_rel
+    for part, module in shapes.items():
+        _fill(path, module, part, weights, assign=True)
+    modules = {part: _player(path, game, recipe, about, part) for part in of_all}
     for part, module in modules.items():
-        own = {key.removeprefix(f"{part}/"): value for key, value in weights.items() if key.startswith(f"{part}/")}
-        try:
-            module.load_state_dict(own)
-        except RuntimeError as error:
-            raise UserError(f"the weights in {path} do not match the recipe stored with them: "
-                            f"{str(error).splitlines()[-1].strip()}") from error
+        _fill(path, module, part, weights)
     loaded = {}
     for name, export in exports.items():
         own = [modules[part] for part in parts[name]]
@@ -153,16 +153,64 @@ def save(networks: Mapping[str, nn.Module] | nn.Module, path: Path) -> None:
 
 
 def newest(path: Path) -> Path:
-    """The newest undamaged checkpoint of a run folder, or `path` itself if it is a checkpoint."""
-    if (path / "COMPLETE").is_file():
+    """The newest undamaged checkpoint of a run folder, or `path` itself if it is a checkpoint.
+
+    Raises:
+        UserError: if there is none, or the checkpoint that `path` names is damaged.
+    """
+    if (path / "COMPLETE").exists():
+        damage = store.verify(path)
+        if damage:
+            raise UserError(f"{path} is damaged: {damage}; name another checkpoint, or the run")
         return path
     whole = store.complete(path / "checkpoints")
     if not whole:
-        raise UserError(f"{path} is not a run folder with a complete checkpoint, a checkpoint or an export")
+        raise UserError(f"{path} is neither a run folder with a complete checkpoint, nor a checkpoint, nor an exported "
+                        ".safetensors file" if path.exists() else f"{path} does not exist")
     for candidate in reversed(whole):
-        if store.verify(candidate) is None:
+        damage = store.verify(candidate)
+        if damage is None:
             return candidate
+        print(f"scalegan: warning: skipping the damaged checkpoint {candidate}: {damage}", file=sys.stderr)
     raise UserError(f"every checkpoint in {path} is damaged")
+
+
+def _shapes(path: Path, game: type[Game], recipe: Recipe, about: Mapping[str, Any], parts: list[str],
+            ) -> dict[str, nn.Module]:
+    """The players' networks without memory: what a damaged file describes may be larger than any."""
+    try:
+        with torch.device("meta"):
+            return {part: _player(path, game, recipe, about, part) for part in parts}
+    except UserError:       # some game may need values to build its players
+        return {part: _player(path, game, recipe, about, part) for part in parts}
+
+
+def _player(path: Path, game: type[Game], recipe: Recipe, about: Mapping[str, Any], part: str) -> nn.Module:
+    """A player's network, as its description says. Raises UserError if that describes none."""
+    try:
+        specs = {stream: Spec.of(spec) for stream, spec in about["specs"].items()}
+        return game.player(recipe, specs, part.removesuffix(_LIVE))
+    except (KeyError, ValueError, TypeError, IndexError, RuntimeError, StopIteration, ZeroDivisionError) as error:
+        raise UserError(f"{path} describes no network '{part}' that this version of ScaleGAN can build: "
+                        f"{_line(error)}") from error
+
+
+def _fill(path: Path, module: nn.Module, part: str, weights: Mapping[str, Tensor], assign: bool = False) -> None:
+    """Loads a player's weights. Raises UserError if they are another network's, or not finite."""
+    own = {key.removeprefix(f"{part}/"): value for key, value in weights.items() if key.startswith(f"{part}/")}
+    sick = [name for name, tensor in own.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if sick:
+        raise UserError(f"{path}: {part}/{sick[0]} has values that are not finite (NaN or infinite), as training "
+                        "that diverged leaves behind; use an earlier checkpoint")
+    try:
+        module.load_state_dict(own, assign=assign)
+    except RuntimeError as error:
+        raise UserError(f"the weights in {path} do not match the recipe stored with them: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    """The last line of a message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
 
 
 def described(recipe: Mapping[str, Any], specs: Mapping[str, Spec], game: type[Game] | Game, **further: Any,
@@ -190,12 +238,14 @@ def _export(tree: Mapping[str, Any]) -> Export:
     return Export(**{key: tuple(value) if isinstance(value, list) else value for key, value in tree.items()})
 
 
-def _about_run(metadata: Mapping[str, Any]) -> dict[str, Any]:
+def _about_run(path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Describes a checkpoint's networks."""
     recipe = completed(metadata["recipe"])
-    shared = {"images": metadata["images"], "seed": recipe["seed"]}
-    if "networks" in metadata:
+    shared = {"images": metadata["images"], "seed": recipe.get("seed", 0)}
+    if metadata.get("networks"):
         return {**metadata["networks"], "recipe": recipe, **shared}
+    if not metadata.get("task") or "game" not in recipe:
+        raise UserError(f"{path / 'state.json'} does not describe the run's networks")
     return described(recipe, {REAL: Spec.of(metadata["task"])}, game_of(recipe["game"]["name"]), **shared)
 
 
@@ -210,9 +260,11 @@ def _from_checkpoint(path: Path, metadata: Mapping[str, Any], about: Mapping[str
     """A player's live or averaged weights, as `<part>/<name>`."""
     averaged, player = about["averaged"], part.removesuffix(_LIVE)
     if part not in averaged:
+        if player not in about["prefixes"]:
+            raise DamagedFile(f"{path / 'state.json'}: networks.prefixes has no '{player}'")
         return _group(path, f"game/{about['prefixes'][player]}.", part)
     if sigma_rel is not None:
-        return _reconstructed(path, metadata, player, module, averaged[0], sigma_rel)
+        return _reconstructed(path, metadata | {"recipe": about["recipe"]}, player, module, averaged[0], sigma_rel)
     return _group(path, prefix_of(group_of(ema), player, averaged[0]), player)
 
 
@@ -221,9 +273,9 @@ def _check_average(path: Path, about: Mapping[str, Any], recipe: Recipe, network
     """Raises UserError if the requested average does not exist."""
     if ema is not None and ema not in recipe.emas:
         has = ", ".join(recipe.emas) or "only the main one"
-        raise UserError(f"{path} has no average '{ema}'; it has {has}")
+        raise UsageError(f"{path} has no average '{ema}'; it has {has}")
     if not any(about["networks"][name]["averaged"] for name in networks) and (ema is not None or sigma_rel is not None):
-        raise UserError(f"{path} has no averages of network '{networks[0]}'; load it without ema or sigma_rel")
+        raise UsageError(f"{path} has no averages of network '{networks[0]}'; load it without ema or sigma_rel")
 
 
 def _group(path: Path, prefix: str, player: str) -> dict[str, Tensor]:
@@ -241,38 +293,40 @@ def _reconstructed(path: Path, metadata: Mapping[str, Any], player: str, module:
         raise UserError(f"{path} has no power-function averages to reconstruct one from; train with "
                         "power_ema.every_images=N")
     if not 0 < sigma_rel < power_ema.LONGEST:
-        raise UserError(f"sigma_rel={sigma_rel} is out of range; choose a value between 0 and {power_ema.LONGEST:.3f}, "
-                        f"preferably near the run's {lengths[0]} and {lengths[1]}")
+        raise UsageError(f"sigma_rel={sigma_rel} is out of range; choose a value between 0 and "
+                         f"{power_ema.LONGEST:.3f}, preferably near the run's {lengths[0]} and {lengths[1]}")
     prefix, run = prefix_of("", player, first)[1:], path.resolve().parent.parent
     averages = {sigma: _group(path, prefix_of(power_group(sigma), player, first), player) for sigma in lengths}
     newest_ones = {sigma: {f"{prefix}{name}": found[f"{player}/{name}"] for name, _ in module.named_parameters()}
                    for sigma, found in averages.items()}
     try:
         made = power_ema.reconstruct(run, metadata["images"], metadata["iterations"], sigma_rel, newest_ones)
-    except (SafetensorError, KeyError) as error:
-        raise UserError(f"cannot read a snapshot in {run / power_ema.FOLDER}: {error}; delete the damaged one, the "
-                        "others may suffice") from error
+    except DamagedFile as error:
+        raise UserError(f"{error}; delete this snapshot, the others may suffice") from error
     return averages[lengths[0]] | {f"{player}/{name.removeprefix(prefix)}": tensor for name, tensor in made.items()}
 
 
 def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {})[_KEY])
+            about = parse_json((file.metadata() or {})[_KEY], f"its header {_KEY}")
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a dict
         store.check_format(path, about.get("format", 1))
         if "networks" in about:
+            checked(about, "its header", Header)
             for tree in about["networks"].values():
                 _export(tree)
             for tree in about["specs"].values():
                 Spec.of(tree)
             return about, weights
+        checked(about, "its header", OldHeader)
         recipe = {**_MINIMAL_RECIPE, "model": about["model"], "seed": about.get("seed", 0)}  # format 1: one generator
         described_as = described(completed(recipe), {REAL: Spec.of(about["task"])}, game_of("gan"),
                                  images=about["images"], seed=about.get("seed", 0))
         return described_as, {f"G/{name}": tensor for name, tensor in weights.items()}
-    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
-        raise UserError(f"{path} is not a generator that `scalegan export` wrote ({error})") from error
+    except (SafetensorError, DamagedFile, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
+        raise UserError(f"{path} is not a generator that `scalegan export` wrote ({_line(error)}); for other "
+                        "implementations' checkpoints there is `scalegan convert`") from error
 
 
 # What a recipe needs besides a model, for networks that come without one.
@@ -288,8 +342,10 @@ def of_model(generator: nn.Module, model: Mapping[str, Any], spec: Spec, images:
 
 @torch.no_grad()
 def sample(generator: nn.Module, seeds: list[int], labels: Tensor | None, psi: float, batch: int = 32) -> Tensor:
-    """Images [N, C, H, W], one per seed; a seed's image does not depend on the other seeds.
+    """Images [N, C, H, W], one per seed, on the generator's device. A seed gives the same image in any batch.
 
-    A style-based generator uses its constant noise.
+    Style-based generators use their constant noise.
     """
-    return one_batch_at_a_time(generator, Draws(0, 0, "sample", torch.tensor(seeds)), labels, psi, batch)
+    device = next(generator.parameters()).device
+    draws = Draws(0, 0, "sample", torch.tensor(seeds, device=device))
+    return one_batch_at_a_time(generator, draws, None if labels is None else labels.to(device), psi, batch)

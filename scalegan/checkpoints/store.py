@@ -1,9 +1,11 @@
 """Checkpoints: safetensors through torch.distributed.checkpoint, written in the background, committed by rename.
 
 A checkpoint is a folder named by images seen, with `*.safetensors` shards (each rank writes its part), `state.json`
-(progress, recipe, versions) and, written last, `COMPLETE` with every file's size and SHA-256. Nothing is ever
-unpickled. An interrupted save leaves a temporary folder or one without COMPLETE; both are ignored, and removed by the
-next run, which leaves all other folders alone.
+(progress, recipe, versions) and, written last, `COMPLETE` with every file's size and SHA-256. Files that COMPLETE does
+not list do not belong to it. Nothing is ever unpickled. An interrupted save leaves a temporary folder or one without
+COMPLETE; both are ignored, and removed by the next run, which leaves all other folders alone.
+
+Those in a run's folder are of one line of descent (`state.Line`); what is not is set aside under another name.
 """
 
 import hashlib
@@ -14,28 +16,33 @@ import uuid
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
-from safetensors import SafetensorError
 from torch import Tensor
-from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
 
+from scalegan.checkpoints import marker, shards
+from scalegan.checkpoints.listing import STATE, complete, images_of, set_aside
 from scalegan.checkpoints.replica_check import check_replicas
+from scalegan.checkpoints.state import State
 from scalegan.checkpoints.write_plan import SlicePlanner, slices_by_rank
 from scalegan.engines import partitioned
 from scalegan.engines.partitioned import Partitioned
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import SharedError, UserError
 from scalegan.support.files import sync, write_whole
+from scalegan.support.reading import DamagedFile, checked, or_none, read_json
 
 # DCP warns at every save and load about details that users cannot act on.
 warnings.filterwarnings("ignore", module=r"torch\.distributed\.checkpoint.*")
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")
 
 
+_REPLACED = "-replaced"     # behind the name of a checkpoint that is being saved again
 _FINAL, _TEMPORARY = re.compile(r"\d{12}", re.ASCII), re.compile(r"\.\d{12}-[0-9a-f]+", re.ASCII)
 _OWN_FILE = re.compile(r"state\.json|[^.].*\.safetensors(\.index\.json)?|COMPLETE\.tmp")
 FORMAT = 2      # of checkpoints and exports; 1 had one stream, one averaged network, and did not state its number
@@ -49,17 +56,23 @@ class Checkpoints:
         ranks: the processes that save together.
         keep: how many of the newest complete checkpoints to keep.
         say: prints a line for the user (on rank 0).
+
+    Attributes:
+        named: the checkpoint in this folder that `resume` names, if any, which is never deleted.
     """
 
     def __init__(self, folder: Path, ranks: Ranks, keep: int, say: Callable[[str], None] = print) -> None:
         self.folder, self.ranks, self.keep, self.say = folder, ranks, keep, say
+        self.named: Path | None = None
         self._pending: Future | None = None
-        self._saver = ThreadPoolExecutor(1, "checkpoint-saver")
+        self._saver = ThreadPoolExecutor(1, "checkpoint-saver", partial(_use, ranks.device))
         if ranks.first:
             folder.mkdir(parents=True, exist_ok=True)
             for path in folder.iterdir():
                 if _is_leftover(path):
                     shutil.rmtree(path)
+            for path in folder.glob(f".*{_REPLACED}"):
+                _put_back(path)
 
     def newest(self) -> Path | None:
         """The newest undamaged checkpoint, as rank 0 finds it. Damaged ones are skipped with a warning."""
@@ -70,7 +83,7 @@ class Checkpoints:
                 chosen = path
                 break
             self.say(f"warning: skipping the damaged checkpoint {path}: {damage}")
-            path.rename(path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:6]}"))
+            set_aside(path, "damaged")
         return self.ranks.share(chosen)
 
     def save(self, images: int, tensors: Mapping[str, Tensor | Partitioned], metadata: Mapping[str, Any],
@@ -87,9 +100,9 @@ class Checkpoints:
         if self.ranks.first:
             temporary.mkdir()
         self.ranks.wait()
-        held = _on_host(tensors)
+        held, state = _on_host(tensors), json.loads(json.dumps(metadata))   # as they are now
         if self.ranks.first:
-            self._pending = self._saver.submit(self._commit, held, temporary, name, json.dumps(metadata, indent=1))
+            self._pending = self._saver.submit(self._commit, held, temporary, name, state)
         else:
             self._pending = self._saver.submit(self._write, held, temporary)
         if wait:
@@ -119,17 +132,19 @@ class Checkpoints:
                  planner=SlicePlanner(slices_by_rank(whole, self.ranks.world)[self.ranks.rank]), process_group=group,
                  no_dist=group is None)
 
-    def _commit(self, tensors: Mapping[str, Tensor | Partitioned], temporary: Path, name: str, metadata: str) -> None:
+    def _commit(self, tensors: Mapping[str, Tensor | Partitioned], temporary: Path, name: str,
+                state: Mapping[str, Any]) -> None:
         """Writes and commits the checkpoint: state, sync, rename, COMPLETE; only then deletes old ones."""
-        final = self.folder / name
+        final, before = self.folder / name, self.folder / f".{name}{_REPLACED}"
         try:
             self._write(tensors, temporary)
-            (temporary / "state.json").write_text(metadata)
-            files = {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())}
+            parts = sorted(path.name for path in temporary.iterdir() if marker.is_shard(path.name))
+            (temporary / STATE).write_text(json.dumps({**state, "shards": parts}, indent=1))
+            files = {path: marker.fingerprint(temporary / path) for path in (*parts, STATE)}
             for path in [*temporary.iterdir(), temporary]:
                 sync(path)
-            if final.exists():
-                discard(final)
+            if final.exists():      # it stays until the new one is complete
+                final.rename(before)
             temporary.rename(final)
             sync(self.folder)
             write_whole(final / "COMPLETE", json.dumps(files, indent=1))
@@ -138,12 +153,20 @@ class Checkpoints:
             shutil.rmtree(temporary, ignore_errors=True)
             if not (final / "COMPLETE").exists():
                 shutil.rmtree(final, ignore_errors=True)
+            if before.exists():
+                _put_back(before)
             raise
-        whole = complete(self.folder)
-        good = [path for path in whole if metadata_of(path).get("good")][-1:]  # kept for a rollback
-        best = self._link_best(json.loads(metadata).get("best", {}))
+        if before.exists():
+            discard(before)
+        self._delete_old(int(name), self._link_best(state.get("best", {})))
+
+    def _delete_old(self, images: int, best: set[str]) -> None:
+        """Deletes all but the newest checkpoints, the last good one, for a rollback, the best ones and the named one.
+        What has a later name than the one just written is not of this run, and does not count."""
+        whole = [path for path in complete(self.folder) if int(path.name) <= images]
+        good = [path for path in whole if (or_none(lambda path=path: read_json(path / STATE)) or {}).get("good")][-1:]
         for old in whole[: -self.keep]:
-            if old not in good and old.name not in best:
+            if old not in good and old.name not in best and old != self.named:
                 discard(old)
 
     def _link_best(self, best: Mapping[str, Mapping[str, Any]]) -> set[str]:
@@ -157,11 +180,13 @@ class Checkpoints:
         return set(names.values())
 
 
-def complete(folder: Path) -> list[Path]:
-    """Complete checkpoints of a folder, oldest first."""
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.iterdir() if p.name.isdigit() and (p / "COMPLETE").is_file())
+def _put_back(before: Path) -> None:
+    """Ends a replacement that was interrupted: the checkpoint from before goes back unless the new one is complete."""
+    final = before.with_name(before.name.removeprefix(".").removesuffix(_REPLACED))
+    if (final / "COMPLETE").is_file() or not (before / "COMPLETE").is_file():
+        discard(before)
+    elif not final.exists():
+        before.rename(final)
 
 
 def _is_leftover(path: Path) -> bool:
@@ -179,38 +204,50 @@ def discard(path: Path) -> None:
 
 
 def verify(path: Path) -> str | None:
-    """Checks every file's size and SHA-256 against COMPLETE; returns what is wrong, or None."""
+    """Checks every file's size and SHA-256 against COMPLETE, the state against its schema, that tensors are whole, and
+    the folder's name against the state; returns what is wrong, or None."""
+    damage = marker.broken(path)
+    if damage:
+        return damage
     try:
-        files = json.loads((path / "COMPLETE").read_text())
-        for name, expected in files.items():
-            if not (path / name).is_file():
-                return f"{name} is missing"
-            if _fingerprint(path / name) != expected:
-                return f"{name} has changed since it was written"
-        if "state.json" not in files:
-            return "COMPLETE does not list state.json"
-    except (OSError, ValueError, AttributeError) as error:
-        return f"COMPLETE cannot be read: {error}"
+        state = read_json(path / STATE)
+        if _is_of_newer_format(state):
+            return None     # not damaged: `metadata_of` says what to do
+        checked(state, STATE, State)
+        shards.contents(path)
+        listed = {name for name in marker.listed(path) if marker.is_shard(name)}
+    except (OSError, DamagedFile) as error:
+        return str(error)
+    if "shards" in state and listed != set(state["shards"]):
+        return f"COMPLETE does not list the files of tensors that {STATE} names"
+    named = images_of(path.name)
+    if named is not None and named != state["images"]:
+        return f"its name says {named:,} images, but its {STATE} {state['images']:,}: it was renamed"
     return None
 
 
 def metadata_of(path: Path) -> dict[str, Any]:
-    """A checkpoint's state.json: progress, recipe, versions.
+    """A checkpoint's state.json, checked against `State`: progress, recipe, versions.
 
     Raises:
         UserError: if it cannot be read, or has a newer format than this code supports.
     """
     try:
-        metadata = json.loads((path / "state.json").read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path / 'state.json'}: {error}") from error
+        metadata = read_json(path / STATE)
+    except OSError as error:
+        raise UserError(f"cannot read {path / STATE}: {error.strerror}") from error
     check_format(path, metadata.get("format", 1))
+    checked(metadata, str(path / STATE), State)
     return metadata
+
+
+def _is_of_newer_format(state: Mapping[str, Any]) -> bool:
+    return type(state.get("format")) is int and state["format"] > FORMAT
 
 
 def check_format(path: Path, found: int) -> None:
     """Raises UserError for a checkpoint or export of a newer format than this code supports."""
-    if not isinstance(found, int) or found > FORMAT:
+    if type(found) is not int or found > FORMAT:
         raise UserError(f"{path} has format {found}, but this version of ScaleGAN reads up to {FORMAT}; upgrade it "
                         "with pip install --upgrade scalegan")
 
@@ -221,7 +258,7 @@ def load_into(path: Path, tensors: Mapping[str, Tensor | Partitioned]) -> None:
     Raises:
         UserError: if names, shapes or types are not exactly those of the checkpoint.
     """
-    stored = _stored(path)
+    stored = shards.contents(path)
     for name in sorted(stored.keys() | tensors.keys()):
         if name not in stored or name not in tensors:
             problem = "lacks" if name in tensors else "has an unexpected"
@@ -230,10 +267,10 @@ def load_into(path: Path, tensors: Mapping[str, Tensor | Partitioned]) -> None:
         if expected.shape != found.shape or expected.dtype != found.dtype:
             raise UserError(f"{path}: {name} is {list(found.shape)} {found.dtype}, but the recipe makes it "
                             f"{list(expected.shape)} {expected.dtype}")
-    _load(path, stored)
+    loaded = shards.read(stored)
     with torch.no_grad():
         for name, tensor in tensors.items():
-            (tensor.fill if isinstance(tensor, Partitioned) else tensor.copy_)(stored[name])
+            (tensor.fill if isinstance(tensor, Partitioned) else tensor.copy_)(loaded[name])
 
 
 def read(path: Path, prefix: str = "") -> dict[str, Tensor]:
@@ -242,9 +279,7 @@ def read(path: Path, prefix: str = "") -> dict[str, Tensor]:
     Raises:
         UserError: if the files cannot be read.
     """
-    tensors = {name: tensor for name, tensor in _stored(path).items() if name.startswith(prefix)}
-    _load(path, tensors)
-    return tensors
+    return shards.read({name: stored for name, stored in shards.contents(path).items() if name.startswith(prefix)})
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -257,13 +292,10 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return hasher.hexdigest()
 
 
-def _stored(path: Path) -> dict[str, Tensor]:
-    """Empty tensors with the names, shapes and types stored in the shards."""
-    try:
-        metadata = HuggingFaceStorageReader(str(path)).read_metadata().state_dict_metadata
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise UserError(f"cannot read the shards of {path}: {_reason(error)}") from error
-    return {name: torch.empty(entry.size, dtype=entry.properties.dtype) for name, entry in metadata.items()}
+def _use(device: torch.device) -> None:
+    """Makes a GPU the current device of this thread. Each starts on GPU 0, on which DCP's streams would take memory."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
 
 
 def _on_host(tensors: Mapping[str, Tensor | Partitioned]) -> dict[str, Tensor | Partitioned]:
@@ -273,15 +305,6 @@ def _on_host(tensors: Mapping[str, Tensor | Partitioned]) -> dict[str, Tensor | 
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return held
-
-
-def _load(path: Path, tensors: dict[str, Tensor]) -> None:
-    dcp.load(tensors, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=True)
-
-
-def _fingerprint(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def _reason(error: BaseException) -> str:

@@ -2,34 +2,45 @@
 
 from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
 from yaml import YAMLError
 
-from scalegan.config import typed
+from scalegan.config.schema import Text, typed
 from scalegan.errors import RecipeError
 from scalegan.support.names import did_you_mean
 from scalegan.support.paths import shipped
 from scalegan.support.reading import DamagedFile
 from scalegan.support.yaml_files import read_keys
 
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Option = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
+
 
 @typed
 class Profile:
     executor: Literal["slurm", "local", "debug"] = "slurm"
     """Submitit's executor. slurm: a SLURM job; local: background processes on this machine; debug: this process."""
-    partition: str | None = None
+    partition: Text | None = None
     """Partition; null uses the cluster's default."""
-    account: str | None = None
+    account: Text | None = None
     """Account to charge."""
-    qos: str | None = None
+    qos: Text | None = None
     """Quality of service."""
-    constraint: str | None = None
+    constraint: Text | None = None
     """Required node features, such as `h100&ib`."""
-    gres: str | None = "gpu"
+    gres: Text | None = "gpu"
     """Generic resource counted by gpus_per_node, such as `gpu` or `gpu:a100`; null requests none."""
     cpus_per_task: PositiveInt = 1
     """CPUs per task, for the trainer and its loader workers; also threads per rank if OMP_NUM_THREADS is not set."""
@@ -53,15 +64,16 @@ class Profile:
     max_failures: NonNegativeInt = 3
     """Maximum number of consecutive requeues, without a new checkpoint in between, after ranks vanished without
     reporting an error. A reported error ends the job at once."""
-    environment: dict[str, str] = field(default_factory=dict)
-    """Environment variables for the tasks, such as NCCL_SOCKET_IFNAME."""
+    environment: dict[Variable, Text] = field(default_factory=dict)
+    """Environment variables for the tasks, such as NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME."""
     setup: tuple[str, ...] = ()
-    """Shell commands to run before the tasks start, such as `module load cuda`."""
+    """Shell commands to run before the tasks start, such as `module load cuda`. This and `python` are run by the shell
+    as they are; all other values are quoted."""
     python: str | None = None
-    """Command that runs Python on a node, such as one in a container; null uses this interpreter."""
-    srun: tuple[str, ...] = ()
+    """Shell command that runs Python on a node, such as one in a container; null uses this interpreter."""
+    srun: tuple[Text, ...] = ()
     """Extra arguments for srun, such as --cpu-bind=cores."""
-    sbatch: dict[str, str] = field(default_factory=dict)
+    sbatch: dict[Option, Text] = field(default_factory=dict)
     """Extra options for sbatch, such as {exclude: node13, mail-type: END}."""
 
 
@@ -85,7 +97,7 @@ def load(name: str, overrides: list[str]) -> Profile:
     """
     path = _find(name)
     try:
-        merged = OmegaConf.merge(OmegaConf.create(read_keys(path)), OmegaConf.from_dotlist(overrides))
+        merged = OmegaConf.merge(OmegaConf.create(read_keys(path, "a profile")), OmegaConf.from_dotlist(overrides))
         tree = OmegaConf.to_container(merged)
     except (DamagedFile, OSError) as error:
         raise RecipeError(f"profile {name}: {error}") from error
@@ -136,4 +148,9 @@ def _explain(error: ValidationError) -> str:
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "unexpected_keyword_argument":
         return f"unknown key '{key}'{did_you_mean(key, Profile.__dataclass_fields__)}"
-    return f"{key}={first['input']}: {first['msg'].replace('Input should be', 'should be').split(', unable')[0]}"
+    if first["type"] == "string_pattern_mismatch":
+        parent = key.split(".")[0]
+        what = {"environment": "a variable's name", "sbatch": "an option of sbatch, without its dashes"}[parent]
+        return f"{parent}: '{first['input']}' is not {what}"
+    message = first["msg"].replace("Input should be", "should be").removeprefix("Value error, ").split(", unable")[0]
+    return f"{key}={first['input']}: {message}"

@@ -13,24 +13,53 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
+from pydantic import ConfigDict, Field, StrictStr
+from typing_extensions import TypedDict
+
+from scalegan.checkpoints.listing import newest_of
 from scalegan.cluster import slurm
 from scalegan.errors import UserError
 from scalegan.support.caching import reason
 from scalegan.support.files import append_line, open_own, write_whole
+from scalegan.support.reading import DamagedFile, or_none, read_json, read_json_lines
 
 _OWNER_CHARACTERS = 1000
 _LEASE_SECONDS = 15.0  # a live trainer renews it several times within this period
+
+
+_Count = Annotated[int, Field(strict=True, ge=0, le=10**15)]
+
+
+class Event(TypedDict):
+    """A line of the history."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")
+
+    event: StrictStr
+    job: StrictStr
+    restart: _Count
+    time: NotRequired[Annotated[float, Field(strict=True)]]
+    signal: NotRequired[StrictStr]      # of `stopped`
+    because: NotRequired[StrictStr]     # of `requeued`
+    images: NotRequired[_Count]
+    nodes: NotRequired[StrictStr]       # of `started`
+    ranks: NotRequired[_Count]
+    rank: NotRequired[_Count]           # of `failed`
+    why: NotRequired[StrictStr]
+
+
+_NEEDED = {"stopped": {"signal"}, "requeued": {"because", "images"}, "started": {"nodes"}, "failed": {"why"}}
 
 
 @dataclass(frozen=True)
 class Job:
     """The job that was last submitted for a run."""
 
-    executor: str
-    id: str
-    log: str
+    executor: StrictStr
+    id: StrictStr
+    log: StrictStr
 
     def whole_array(self) -> "Job":
         """The whole array that this job is an element of."""
@@ -59,10 +88,13 @@ def write_job(run: Path, job: Job) -> None:
 
 
 def read_job(run: Path) -> Job | None:
+    """The last submitted job, or None. Raises UserError if its file is damaged: it may be running."""
     try:
-        return Job(**json.loads((job_folder(run) / "job.json").read_text()))
+        return read_json(job_folder(run) / "job.json", Job)
     except FileNotFoundError:
         return None
+    except DamagedFile as error:
+        raise UserError(f"{error}; look for the run's job with squeue, stop it, and delete the file") from error
 
 
 def note(run: Path, event: str, job: str, restart: int, **facts: Any) -> None:
@@ -71,22 +103,17 @@ def note(run: Path, event: str, job: str, restart: int, **facts: Any) -> None:
     append_line(job_folder(run) / "history.jsonl", line)
 
 
-def history(run: Path, job: str | None = None) -> list[dict[str, Any]]:
-    """The events in the history, of one job or of all."""
-    try:
-        lines = (job_folder(run) / "history.jsonl").read_text().splitlines()
-    except FileNotFoundError:
-        return []
-    return [event for event in map(json.loads, lines) if job in (None, event["job"])]
+def history(run: Path, job: str | None = None) -> list[Event]:
+    """The events in the history, of one job or of all. Lines that are incomplete or damaged are left out."""
+    events = or_none(lambda: read_json_lines(job_folder(run) / "history.jsonl", Event)) or []
+    return [event for event in events if job in (None, event["job"])
+            and _NEEDED.get(event["event"], set()) <= event.keys()]
 
 
 def newest_checkpoint(run: Path) -> tuple[int, float] | None:
     """Images and modification time of the newest complete checkpoint."""
-    seals = [path for path in run.glob("checkpoints/*/COMPLETE") if path.parent.name.isdigit()]
-    if not seals:
-        return None
-    newest = max(seals, key=lambda path: int(path.parent.name))
-    return int(newest.parent.name), newest.stat().st_mtime
+    newest = newest_of(run / "checkpoints")
+    return newest and (int(newest.name), (newest / "COMPLETE").stat().st_mtime)
 
 
 def trainer(run: Path) -> str | None:
@@ -100,7 +127,7 @@ def trainer(run: Path) -> str | None:
         lease = run / ".lease"
         with open(open_own(lease, os.O_RDONLY), errors="replace") as file:
             owner = file.read(_OWNER_CHARACTERS).partition(",")[0]
-        elsewhere = not owner.endswith(f" on {socket.gethostname()}")
+        elsewhere = owner != "" and not owner.endswith(f" on {socket.gethostname()}")
         return owner if elsewhere and time.time() - lease.stat().st_mtime < _LEASE_SECONDS else None
     except OSError:
         return None

@@ -1,8 +1,9 @@
 """The SLURM commands that we use."""
 
+import re
 import subprocess
 
-from scalegan.errors import UserError
+from scalegan.errors import UserError, one_line
 
 
 def state(job: str) -> str | None:
@@ -11,7 +12,7 @@ def state(job: str) -> str | None:
     Raises:
         UserError: if SLURM does not answer, so that a live job is never mistaken for a dead one.
     """
-    result = _run("squeue", "--noheader", "--jobs", job, "--format=%T")
+    result = _run("squeue", "--noheader", "--jobs", _id(job), "--format=%T")
     if result.returncode:
         if "Invalid job id" in result.stderr:
             return None
@@ -21,12 +22,12 @@ def state(job: str) -> str | None:
 
 def nodes(job: str) -> str:
     """The job's nodes, such as node[1-4]; empty if it has none yet."""
-    return _run("squeue", "--noheader", "--jobs", job, "--format=%N").stdout.strip()
+    return _run("squeue", "--noheader", "--jobs", _id(job), "--format=%N").stdout.strip()
 
 
 def seconds_left(job: str) -> float:
     """Seconds until the job's time limit; 0 once it has passed, infinity if there is none."""
-    text = _run("squeue", "--noheader", "--jobs", job, "--format=%L").stdout.strip()
+    text = _run("squeue", "--noheader", "--jobs", _id(job), "--format=%L").stdout.strip()
     days, _, clock = text.rpartition("-")
     parts = clock.split(":")
     if not all(part.isdigit() for part in parts):
@@ -36,21 +37,28 @@ def seconds_left(job: str) -> float:
 
 def requeue(job: str) -> None:
     """Ends the job and puts it back into the queue under the same id."""
-    result = _run("scontrol", "requeue", job)
+    result = _run("scontrol", "requeue", _id(job))
     if result.returncode:
         raise UserError(f"scontrol cannot requeue job {job}: {result.stderr.strip()}")
 
 
 def ask_to_stop(job: str) -> None:
     """Sends SIGTERM to the tasks, but not to the batch script."""
-    _run("scancel", "--signal=TERM", job)
+    _run("scancel", "--signal=TERM", _id(job))
 
 
 def cancel(job: str) -> None:
     """Ends the job for good."""
-    result = _run("scancel", job)
+    result = _run("scancel", _id(job))
     if result.returncode and "Invalid job id" not in result.stderr:
         raise UserError(f"scancel cannot cancel job {job}: {result.stderr.strip()}")
+
+
+def _id(job: str) -> str:
+    """The id itself. A run folder may be somebody else's, and scancel would take `--user=me` for an option."""
+    if not re.fullmatch(r"[0-9]+(_[0-9]+)?", job):
+        raise UserError(f"'{one_line(job)}' in the run's job/job.json is not the id of a job; remove that file")
+    return job
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:

@@ -1,15 +1,18 @@
 """The status of a run, from its folder and its job."""
 
-import json
-import os
 import re
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from scalegan.cluster.records import history, job_folder, newest_checkpoint, read_job, trainer
 from scalegan.errors import UserError
-from scalegan.support.reading import DamagedFile, regular
+from scalegan.support.reading import or_none, parse_json, read_tail, read_text
 
 COLUMNS = ("run", "state", "images", "images/s", "left", "checkpoint", "restarts", "nodes")
 _TAIL_BYTES = 1 << 16
@@ -27,6 +30,31 @@ def runs_of(folder: Path) -> list[Path]:
     if not inside:
         raise UserError(f"{folder} is not a run folder and contains none")
     return inside
+
+
+def named_runs(given: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """The runs that a command line names, and a line for each path that is none.
+
+    Raises:
+        UserError: if there is no other path.
+    """
+    runs, problems = [], []
+    for path in without_jobs(given):
+        try:
+            runs += runs_of(path)
+        except UserError as error:
+            if len(given) == 1:
+                raise
+            problems.append(str(error))
+    return list(dict.fromkeys(runs)), problems
+
+
+def without_jobs(given: Sequence[Path]) -> list[Path]:
+    """The paths without a sweep's own folder `job`, which `runs/sweep/*` names beside its runs."""
+    def of_a_job(folder: Path) -> bool:
+        return folder.name == "job" and any(folder.glob("runs-*")) and not _is_run(folder)
+
+    return [path for path in given if len(given) == 1 or not of_a_job(path)]
 
 
 def describe(run: Path) -> dict[str, Any]:
@@ -66,15 +94,20 @@ def _state(run: Path, events: list[dict[str, Any]], images: int, total: int | No
     return ends[-1] if ends else "not running"
 
 
+class _Report(TypedDict):
+    """What is read of a line of metrics.jsonl."""
+
+    images: Annotated[int, Field(strict=True, ge=0, le=10**15)]
+    images_per_second: NotRequired[Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]]
+
+
 def _last_report(run: Path) -> dict[str, Any]:
-    """The last complete line of metrics.jsonl."""
-    try:
-        with regular(run / "metrics.jsonl").open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
-            lines = [line for line in file.read().splitlines(keepends=True) if line.endswith(b"\n")]
-            return json.loads(lines[-1])
-    except (OSError, IndexError, ValueError, DamagedFile):
-        return {}
+    """The last line of metrics.jsonl that is complete and undamaged, among the last few."""
+    for line in reversed(read_tail(run / "metrics.jsonl", _TAIL_BYTES)):
+        report = or_none(partial(parse_json, line, "metrics.jsonl", _Report, finite=False))
+        if report is not None:
+            return report
+    return {}
 
 
 def _total_images(run: Path) -> int | None:
@@ -84,5 +117,6 @@ def _total_images(run: Path) -> int | None:
     if not recipes:
         return None
     newest = max(recipes, key=lambda path: path.stat().st_mtime)
-    found = re.search(r"^total_images: (\d+)$", newest.read_text(), re.MULTILINE)
+    text = or_none(lambda: read_text(newest)) or ""
+    found = re.search(r"^total_images: ([0-9]{1,15})$", text, re.MULTILINE)
     return int(found[1]) if found else None

@@ -54,4 +54,4 @@ def _await(run: Path, ended: Callable[[], bool], timeout: float) -> str:
             raise UserError(f"{run} did not stop within {timeout:.0f} s")
         time.sleep(_POLL_SECONDS)
     newest = newest_checkpoint(run)
-    return f"stopped at {newest[0]:,} images, saved" if newest else "stopped; no checkpoint was saved"
+    return f"stopped at {newest[0]:,} images and saved" if newest else "stopped; no checkpoint was saved"

@@ -17,7 +17,7 @@ import submitit
 from scalegan.cluster import profiles as profiles
 from scalegan.cluster.profiles import Profile
 from scalegan.cluster.records import Job, claimed, job_folder, write_job
-from scalegan.errors import UserError
+from scalegan.errors import RecipeError, UserError
 from scalegan.support.keys import key_of
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -108,6 +108,18 @@ def _write(work: Work, profile: Profile) -> None:
     (folder / "profile.yaml").write_text(profiles.to_yaml(profile))
     if work.recipe is not None:
         (folder / "recipe.yaml").write_text(work.recipe)
+
+
+def check_folder(folder: Path) -> None:
+    """Raises RecipeError for a run folder whose name would mean something else in a job script.
+
+    Everything in the script is quoted; these have a meaning inside quotes too.
+    """
+    for letter, why in (("%", "SLURM replaces it in the names of logs"), ("\\", "SLURM reads it in the names of logs"),
+                        (":", "it ends a folder in PYTHONPATH"), ("\n", "it ends a line of the job script")):
+        if letter in str(folder):
+            raise RecipeError(f"{folder}: a job's folder cannot have {letter!r} in its path, as {why}; choose another "
+                              "run_dir")
 
 
 def _folders(works: Sequence[Work]) -> str:

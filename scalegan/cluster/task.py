@@ -53,13 +53,13 @@ class Training:
             task.note("started", nodes=os.environ.get("SLURM_JOB_NODELIST", task.environment.hostname), ranks=ranks)
         _join_environment(task.environment, ranks, task.restart)
 
-        from scalegan.engines.ranks import end_with
+        from scalegan.engines.ranks import ending
         from scalegan.training.launch import launch
 
-        code = launch(recipe, stopped=lambda number: task.note("stopped", signal=signal.Signals(number).name))
+        code = ending(lambda: launch(recipe, stopped=lambda number: task.note(
+            "stopped", signal=signal.Signals(number).name)))
         if code == 0 and task.rank == 0:
             task.note("finished")
-        end_with(code)
         return code
 
 
@@ -133,7 +133,9 @@ class Task:
 
 
 def _resumable(recipe: Recipe, run: Path) -> Recipe:
-    """`resume=never` and `resume=PATH` apply to a job's first start; restarts resume from its own checkpoints."""
+    """`resume=never` applies to a job's first start; restarts resume from its own checkpoints."""
+    if recipe.resume != "never":
+        return recipe
     newest = newest_checkpoint(run)
     submitted = (job_folder(run) / "recipe.yaml").stat().st_mtime
     return replace(recipe, resume="auto") if newest and newest[1] > submitted else recipe
@@ -142,6 +144,7 @@ def _resumable(recipe: Recipe, run: Path) -> Recipe:
 def _join_environment(job: JobEnvironment, ranks: int, restart: int) -> None:
     """Sets the environment variables by which torch finds the other ranks."""
     if ranks == 1:
+        os.environ["WORLD_SIZE"] = "1"      # of however many tasks: the others have left
         return
     found = TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
     port = _FIRST_PORT + key_of("port", job.job_id, restart) % _PORTS

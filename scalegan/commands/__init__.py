@@ -1,1 +1,1 @@
-"""One file per verb of `scalegan`: parses the arguments, calls the library, prints."""
+"""One file per command of `scalegan`: parses the arguments, calls the library, prints."""

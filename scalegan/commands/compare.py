@@ -6,8 +6,10 @@ Evaluations are shown side by side only if extractor, resize, data and numbers o
 import sys
 from pathlib import Path
 
+from scalegan.cluster.status import without_jobs
+from scalegan.errors import UserError
 from scalegan.pictures.pages import comparable_evaluations, names, page, read
-from scalegan.support.arguments import verb_parser
+from scalegan.support.arguments import file_named, report, verb_parser
 
 
 def main(arguments: list[str]) -> int:
@@ -15,13 +17,23 @@ def main(arguments: list[str]) -> int:
                          "compare runs/dcgan runs/r3gan",
                          "compare runs/lr=* --out learning_rates.html")
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder")
-    parser.add_argument("--out", type=Path, default=Path("compare.html"), help="page to write (default: compare.html)")
+    parser.add_argument("--out", type=file_named("--out", ".html", ".htm"), default=Path("compare.html"),
+                        help="page to write (default: compare.html)")
     options = parser.parse_args(arguments)
-    runs = [read(path, name) for path, name in zip(options.runs, names(options.runs))]
+    runs, problems = [], []
+    paths = without_jobs(options.runs)
+    for path, name in zip(paths, names(paths)):
+        try:
+            runs.append(read(path, name))
+        except UserError as error:
+            problems.append(str(error))
+    if not runs:
+        report(problems[1:])
+        raise UserError(problems[0])
     beside, refused = comparable_evaluations(runs)
     for line in refused.values():
         print(f"not side by side: {line}", file=sys.stderr)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(page(runs, beside, refused), encoding="utf-8")
     print(options.out.resolve())
-    return 0
+    return report(problems)

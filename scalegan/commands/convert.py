@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from scalegan.errors import UserError
-from scalegan.support.arguments import verb_parser
+from scalegan.errors import UsageError
+from scalegan.support.arguments import file_named, positive, verb_parser, whole
 
 #: Settings of a family that cannot be read off its tensors.
 SETTINGS = {"dcgan": (), "biggan": ("bn_eps", "sn_eps"), "r3gan": (),
@@ -26,15 +26,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("file", type=Path, metavar="FILE", help="checkpoint to convert")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings not in the tensors")
     parser.add_argument("--family", required=True, choices=SETTINGS, help="architecture")
-    parser.add_argument("--out", type=Path, required=True, help=".safetensors file to write")
+    parser.add_argument("--out", type=file_named("--out", ".safetensors"), required=True,
+                        help=".safetensors file to write")
     parser.add_argument("--key", help="key of the network in FILE, such as G_ema or state_dict.netG (default: the "
                         "usual one)")
-    parser.add_argument("--resolution", type=int, help="refuse a network of another resolution")
-    parser.add_argument("--images", type=int, default=0, help="number of real images it was trained on, if known")
+    parser.add_argument("--resolution", type=positive, help="refuse a network of another resolution")
+    parser.add_argument("--images", type=whole(), default=0, help="number of real images it was trained on, if known")
     options = parser.parse_intermixed_args(arguments)
     settings = _settings(options.family, options.settings)
-    if options.out.suffix != ".safetensors":
-        raise UserError(f"--out {options.out} must end in .safetensors")
 
     from scalegan.checkpoints import exports
     from scalegan.interop import checkpoint_files
@@ -44,7 +43,7 @@ def main(arguments: list[str]) -> int:
     generator, model, spec = convert(tensors, options.family, settings)
     size = spec.shape[-1]
     if options.resolution not in (None, size):
-        raise UserError(f"--resolution {options.resolution}: {options.file} makes images of {size} px; use "
+        raise UsageError(f"--resolution {options.resolution}: {options.file} makes images of {size} px; use "
                         f"--resolution {size}")
     options.out.parent.mkdir(parents=True, exist_ok=True)
     exports.save(exports.of_model(generator, model, spec, options.images), options.out)
@@ -59,9 +58,9 @@ def _settings(family: str, given: list[str]) -> dict[str, Any]:
         key, _, value = item.partition("=")
         if key not in SETTINGS[family]:
             known = ", ".join(SETTINGS[family]) or "no settings"
-            raise UserError(f"{item}: unknown setting; {family} has {known}")
+            raise UsageError(f"{item}: unknown setting; {family} has {known}")
         try:
             found[key] = json.loads(value)
         except ValueError:
-            raise UserError(f"{item}: '{value}' is neither a number nor null") from None
+            raise UsageError(f"{item}: '{value}' is neither a number nor null") from None
     return found

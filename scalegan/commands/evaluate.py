@@ -13,7 +13,7 @@ import argparse
 import json
 from pathlib import Path
 
-from scalegan.support.arguments import positive, verb_parser
+from scalegan.support.arguments import file_named, finite, positive, report, verb_parser, whole
 
 _USUAL_SAMPLES = 50_000
 
@@ -23,22 +23,28 @@ def main(arguments: list[str]) -> int:
 
     import warnings
 
-    from scalegan.engines.ranks import join, leave
+    from scalegan.engines.ranks import ending, join, leave
     from scalegan.metrics import evaluation, results
 
     metrics = evaluation.parse(options.metrics)
     warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
     ranks = join()
-    try:
+
+    def work() -> int:
         result = _evaluate(options, metrics, ranks)
         if ranks.first:
             print(json.dumps(result, indent=1, ensure_ascii=False), flush=True)
             run = _run_of(Path(options.source))
             if run:
                 results.append(run, result)
-    finally:
         leave()
-    return 0
+        unread = result.get("unreadable", {}) if ranks.first else {}
+        problems = [f"{what}: {file}" for what, one in unread.items() for file in one["files"]]
+        problems += [f"{what}: {more} more images cannot be read" for what, one in unread.items()
+                     if (more := one["count"] - len(one["files"])) > 0]
+        return report(problems)
+
+    return ending(work)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,14 +64,14 @@ def _parser() -> argparse.ArgumentParser:
                         help="samples to generate (default 50000), or images of a folder to use (default all)")
     parser.add_argument("--num-reals", type=positive, metavar="N", help="real images to use (default all)")
     parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="images per batch (default 32)")
-    parser.add_argument("--psi", type=float, default=1.0, help="truncation, if the model supports it (default 1)")
+    parser.add_argument("--psi", type=finite, default=1.0, help="truncation, if the model supports it (default 1)")
     parser.add_argument("--ema", metavar="NAME", help="one of the run's extra averages (recipe key emas)")
-    parser.add_argument("--standing-statistics", type=int, default=16, metavar="N", help="re-estimate BatchNorm's "
+    parser.add_argument("--standing-statistics", type=whole(), default=16, metavar="N", help="re-estimate BatchNorm's "
                         "averages over N batches of 64 (default 16); 0 keeps them as trained")
     parser.add_argument("--kid-subset-size", type=positive, default=1000, metavar="N",
                         help="images in each of KID's 100 subsets (default 1000)")
     parser.add_argument("--bootstrap", type=positive, default=0, metavar="N", help="error bars from N resamples")
-    parser.add_argument("--nearest", type=Path, metavar="FILE.png",
+    parser.add_argument("--nearest", type=file_named("--nearest", ".png"), metavar="FILE.png",
                         help="write a picture of samples next to their nearest real images")
     parser.add_argument("--lpips", type=Path, metavar="FILE.pt", help="TorchScript LPIPS network for ppl, such as "
                         "NVIDIA's vgg16.pt (default: the extractor's features; the metric is then called pl)")
@@ -73,14 +79,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _evaluate(options: argparse.Namespace, metrics: tuple[str, ...], ranks) -> dict:
-    from scalegan.errors import UserError
+    from scalegan.errors import UsageError
     from scalegan.metrics import evaluation, extractors
 
     warnings: list[str] = []
     source, data = Path(options.source), options.data
     trained = source.suffix == ".safetensors" or (source / "COMPLETE").is_file() or (source / "checkpoints").is_dir()
     if options.ema is not None and not trained:
-        raise UserError(f"{source} is not a run or checkpoint and has no averages; leave out --ema")
+        raise UsageError(f"{source} is not a run or checkpoint and has no averages; leave out --ema")
     extractor = ranks.together(lambda: extractors.load(options.extractor, options.weights, options.resize,
                                                        ranks.device))
     if trained:

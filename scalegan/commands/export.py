@@ -3,7 +3,7 @@ the averaged generator and anything else that the run's game exports."""
 
 from pathlib import Path
 
-from scalegan.support.arguments import verb_parser
+from scalegan.support.arguments import file_named, finite, verb_parser
 
 
 def main(arguments: list[str]) -> int:
@@ -11,12 +11,12 @@ def main(arguments: list[str]) -> int:
                          "export runs/digits",
                          "export runs/digits --network G --out digits.safetensors")
     parser.add_argument("run", type=Path, help="run folder or checkpoint")
-    parser.add_argument("--out", type=Path, help="file to write (default: RUN/exports/<images>.safetensors, with "
-                        "-NAME or -LENGTH after the images)")
+    parser.add_argument("--out", type=file_named("--out", ".safetensors"), help=".safetensors file to write "
+                        "(default: RUN/exports/<images>.safetensors, with -NAME or -LENGTH after the images)")
     parser.add_argument("--network", metavar="NAME", help="one of the game's networks (default: all of them)")
     average = parser.add_mutually_exclusive_group()
     average.add_argument("--ema", metavar="NAME", help="one of the run's extra averages (recipe key emas)")
-    average.add_argument("--ema-sigma-rel", type=float, metavar="LENGTH", help="the power-function average of this "
+    average.add_argument("--ema-sigma-rel", type=finite, metavar="LENGTH", help="the power-function average of this "
                          "length, such as 0.1, reconstructed from the run's snapshots (recipe key power_ema)")
     options = parser.parse_args(arguments)
 

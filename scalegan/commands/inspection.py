@@ -1,7 +1,7 @@
 """Prints the contents of a checkpoint, or of a run's newest one, as JSON: images, recipe and SHA-256 digests.
 
 `digest` covers every tensor, so two runs are identical exactly when their digests are equal; `groups` has one digest
-per part (game, ema, optimizer). --verify checks every file against its checksum first.
+per part (game, ema, optimizer). Every file is checked against its checksum first.
 """
 
 import json
@@ -15,17 +15,13 @@ def main(arguments: list[str]) -> int:
                          "inspect runs/digits",
                          "inspect runs/digits/checkpoints/000000064000 --verify")
     parser.add_argument("path", type=Path, metavar="CHECKPOINT_OR_RUN")
-    parser.add_argument("--verify", action="store_true", help="check the files against their checksums")
+    parser.add_argument("--verify", action="store_true", help="no longer needed: the files are always checked")
     options = parser.parse_args(arguments)
 
     from scalegan.checkpoints import store
     from scalegan.checkpoints.exports import newest
-    from scalegan.errors import UserError
 
     path = newest(options.path)
-    damage = store.verify(path) if options.verify else None
-    if damage:
-        raise UserError(f"{path}: {damage}")
     metadata, tensors = store.metadata_of(path), store.read(path)
     groups = sorted({"/".join(name.split("/")[:2 if name.startswith("optimizer") else 1]) for name in tensors})
     print(json.dumps({

@@ -9,13 +9,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scalegan.errors import UserError
-from scalegan.support.arguments import seeds, verb_parser
+from scalegan.errors import UsageError, UserError
+from scalegan.support.arguments import file_named, finite, label_numbers, seeds, verb_parser, whole
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _FRAME_SECONDS = 0.05
+_MOST_PIXELS = 500_000_000     # of a picture or an animation that is made in memory
 
 
 def main(arguments: list[str]) -> int:
@@ -24,17 +25,19 @@ def main(arguments: list[str]) -> int:
                          "interpolate faces.safetensors --seeds 5,9 --steps 12 --out strip.png")
     parser.add_argument("run", type=Path, help="run folder, checkpoint, or exported .safetensors")
     parser.add_argument("--seeds", type=seeds, default=[0, 1, 2], help="two or more, such as 0,1,2 (the default)")
-    parser.add_argument("--steps", type=int, default=8, help="steps from one seed to the next (default 8)")
-    parser.add_argument("--psi", type=float, default=1.0, help="truncation, if the model supports it")
-    parser.add_argument("--class", type=int, dest="label", metavar="N", help="class, or attribute, of every image")
+    parser.add_argument("--steps", type=whole(0, 10_000), default=8, help="steps from one seed to the next (default 8)")
+    parser.add_argument("--psi", type=finite, default=1.0, help="truncation, if the model supports it")
+    parser.add_argument("--class", dest="label", metavar="NAME_OR_NUMBER",
+                        help="class, or attribute, of every image")
     parser.add_argument("--network", metavar="NAME", help="one of the game's networks, if several generate samples")
     parser.add_argument("--ema", metavar="NAME", help="one of the run's extra averages (recipe key emas)")
-    parser.add_argument("--out", type=Path, default=Path("interpolation.png"), help="FILE.png or FILE.gif")
+    parser.add_argument("--out", type=file_named("--out", ".png for a strip", ".gif for an animation"),
+                        default=Path("interpolation.png"), help="FILE.png or FILE.gif")
     options = parser.parse_args(arguments)
-    if options.out.suffix not in (".png", ".gif"):
-        raise UserError(f"--out {options.out}: use .png for a strip or .gif for an animation")
     if len(options.seeds) < 2 or options.steps < 1:
-        raise UserError("interpolation needs at least two seeds and one step; use --seeds 0,1 --steps 8")
+        raise UsageError("interpolation needs at least two seeds and one step; use --seeds 0,1 --steps 8")
+
+    import torch
 
     from scalegan.checkpoints.exports import load_generator
     from scalegan.pictures import grids
@@ -44,9 +47,14 @@ def main(arguments: list[str]) -> int:
     if generator.about["spec"]["kind"] == "points":
         raise UserError(f"{options.run} makes 2-D points, not images")
     label = _label(generator, options)
+    images, side = len(options.seeds) * (options.steps + 1), generator.about["spec"]["shape"][-1]
+    if images * side * side > _MOST_PIXELS:
+        raise UsageError(f"--seeds and --steps ask for {images:,} images of {side} px in one file; at most "
+                         f"{_MOST_PIXELS // side**2:,} fit")
+    generator.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        if options.out.suffix == ".png":
+        if options.out.suffix.lower() == ".png":
             grids.save_grid(options.out, walk(generator, options.seeds, options.steps, label, options.psi),
                                options.steps + 1)
         else:
@@ -55,7 +63,7 @@ def main(arguments: list[str]) -> int:
             kept = [i for i in range(len(frames)) if i % (options.steps + 1) != options.steps]
             grids.save_animation(options.out, frames[kept], _FRAME_SECONDS)
     except ValueError as error:
-        raise UserError(str(error)) from error
+        raise UsageError(str(error)) from error
     print(options.out.resolve())
     return 0
 
@@ -69,12 +77,13 @@ def _label(generator: "nn.Module", options: argparse.Namespace) -> "Tensor | Non
     spec = Spec.of(generator.about["spec"])
     if not spec.num_classes:
         if options.label is not None:
-            raise UserError(f"{options.run} is unconditional; leave out --class")
+            raise UsageError(f"{options.run} is unconditional; leave out --class")
         return None
-    if options.label is not None and not 0 <= options.label < spec.num_classes:
-        raise UserError(f"--class {options.label}: the classes of {options.run} are 0 to {spec.num_classes - 1}")
+    asked = [] if options.label is None else [options.label]
+    chosen = label_numbers("--class", asked, spec.num_classes, spec.label_names, options.run,
+                           "attributes" if spec.multilabel else "classes")
     if not spec.multilabel:
-        return torch.tensor([options.label or 0])
-    chosen = torch.zeros(1, spec.num_classes)
-    chosen[:, [] if options.label is None else [options.label]] = 1
-    return chosen
+        return torch.tensor(chosen[:1] or [0])
+    attributes = torch.zeros(1, spec.num_classes)
+    attributes[:, chosen] = 1
+    return attributes

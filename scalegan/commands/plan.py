@@ -1,6 +1,6 @@
 """Estimates what recipes need on 1 to 1,024 GPUs: memory, traffic, checkpoint size, loader throughput, hours.
 
-Computed by running the networks themselves on tensors without data; neither data nor a GPU is needed. docs/scaling.md
+Computed by running the recipe's networks on the meta device; neither data nor a GPU is needed. docs/scaling.md
 says what is counted and how it was checked. `--table corpora` plans every recipe whose header names a number of GPUs,
 on that number only.
 """
@@ -14,8 +14,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from scalegan.config import catalogue, loading
-from scalegan.errors import UserError
-from scalegan.support.arguments import counts, verb_parser
+from scalegan.errors import UsageError
+from scalegan.support.arguments import counts, finite, positive, verb_parser
 from scalegan.training.plan import ENGINES, GPUS, Gpu, Row, plan
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def meant_for(name: str) -> int | None:
-    """The number of GPUs that a recipe's header names, as in "2 nodes of 8 GPUs", or None."""
+    """The number of GPUs that a recipe's header recommends, as in "2 nodes of 8 GPUs", or None."""
     header = "".join(line for line in catalogue.find(name).read_text().splitlines(True) if line.startswith("#"))
     found = re.search(r"(\d+) nodes? of (\d+) GPUs?", header)
     return int(found[1]) * int(found[2]) if found else None
@@ -56,15 +56,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--gpus", type=counts, default=[1, 8, 64, 256, 1024], metavar="N,N,...",
                         help="numbers of GPUs (default: 1,8,64,256,1024)")
     parser.add_argument("--gpu", choices=GPUS, default="h200", help="kind of GPU (default: h200)")
-    parser.add_argument("--mfu", type=float, default=0.1, metavar="SHARE", help="fraction of the GPU's peak that "
+    parser.add_argument("--mfu", type=finite, default=0.1, metavar="SHARE", help="fraction of the GPU's peak that "
                         "training reaches (default: 0.1; see docs/scaling.md)")
-    parser.add_argument("--classes", type=int, metavar="N", help="number of classes or attributes for conditional "
+    parser.add_argument("--classes", type=positive, metavar="N", help="number of classes or attributes for conditional "
                         "recipes (default: 10 classes or 40 attributes)")
-    parser.add_argument("--table", choices=["corpora"], help="recipes for the full corpora, on the GPUs they name")
+    parser.add_argument("--table", choices=["corpora"], help="the recipes whose header recommends a number of "
+                        "GPUs, on that number")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
     if not 0 < options.mfu <= 1:
-        raise UserError(f"--mfu {options.mfu} is not a fraction of the peak; use a number above 0, at most 1")
+        raise UsageError(f"--mfu {options.mfu} is not a fraction of the peak; use a number above 0, at most 1")
     overrides = [word for word in options.words if "=" in word]
     names = [word for word in options.words if "=" not in word] or list(catalogue.available())
     if options.table:
@@ -86,8 +87,9 @@ def _show(rows: list[Row], options: argparse.Namespace) -> None:
     from rich.table import Table
 
     table = Table(title=f"{options.gpu}, {options.mfu:.0%} of its peak; memory, traffic, checkpoint: MB per rank",
-                  caption="memory: state + the larger of a micro-batch with the gradients held during it, and the "
-                          "exchange; traffic: per iteration; images/s: what a rank's loader must deliver")
+                  caption="memory: state plus peak of a micro-batch with its gradients or of the gradient exchange, "
+                          "whichever is larger (!: more than the GPU has); traffic: per iteration; images/s: what a "
+                          "rank's loader must deliver")
     for column in ("recipe", "GPUs", "engine", "micro-batch", "state", "micro-batch MB", "memory", "traffic",
                    "checkpoint", "images/s", "GFLOP/image", "hours"):
         table.add_column(column, justify="left" if column in ("recipe", "engine") else "right")

@@ -10,9 +10,10 @@ and DEST is a new folder for the shards, or that of an interrupted call, which t
 """
 
 import argparse
+import re
 from pathlib import Path
 
-from scalegan.support.arguments import fraction, positive
+from scalegan.support.arguments import Parser, folder, fraction, positive, whole
 
 EPILOG = """examples:
   scalegan prepare bedroom_train_lmdb data/bedroom64 --kind lsun --resolution 64
@@ -23,7 +24,7 @@ EPILOG = """examples:
   scalegan prepare photos data/photos128 --resolution 128 --validation 0.05
   scalegan prepare data/photos128 --verify
 
-A broken image is skipped and listed in DEST/rejected.jsonl. exit codes: 0 done; 75 interrupted, run the same
+A broken image is skipped and listed in DEST/rejected.jsonl. Exit codes: 0 done; 75 interrupted, run the same
 command to resume; 2 wrong arguments; 1 anything else."""
 
 
@@ -43,12 +44,17 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_intermixed_args(arguments)
     if not options.source and not options.verify:
         parser.error("give SOURCE and DEST: `scalegan prepare SOURCE DEST`; --help has examples")
+    if not options.verify:
+        try:
+            folder(str(options.dest))
+        except argparse.ArgumentTypeError as error:
+            parser.error(f"DEST: {error}")
     return options
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="scalegan prepare", description=__doc__, epilog=EPILOG,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="scalegan prepare", description=__doc__, epilog=EPILOG,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", nargs="*", type=Path, metavar="SOURCE", help="where the images are; see above")
     parser.add_argument("dest", type=Path, metavar="DEST", help="folder to write")
     _add_source(parser.add_argument_group("the source"))
@@ -70,16 +76,17 @@ def _add_source(group: argparse._ArgumentGroup) -> None:
 
 def _add_images(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--resolution", type=positive, metavar="N",
-                       help="side in pixels (default 64; with --crop celeba178 128; cifar10 32)")
+                       help="height and width in pixels (default 64; 128 with --crop celeba178, the default for "
+                            "celeba; 32 for cifar10)")
     group.add_argument("--crop", choices=("center", "celeba178", "celeba108", "none"),
-                       help="square to crop: the largest in the centre; 178 x 178 (the face literature) or 108 x 108 "
-                            "(the DCGAN literature) of CelebA's 178 x 218; none, for square images (default center; "
+                       help="center: the largest central square; 178 x 178 (usual at 128 px and above) or 108 x 108 "
+                            "(as in DCGAN papers) of CelebA's 178 x 218; none, for square images (default center; "
                             "celeba: celeba178; cifar10: none)")
     group.add_argument("--filter", choices=("lanczos", "box", "bicubic"), default="lanczos",
                        help="resize filter, antialiased (default lanczos)")
     group.add_argument("--encoding", choices=("jpeg", "png", "webp", "raw"),
                        help="encoding of the stored images (default jpeg; cifar10: png)")
-    group.add_argument("--quality", type=_quality, metavar="Q", help="jpeg or webp quality, 1 to 100 (default 95)")
+    group.add_argument("--quality", type=whole(1, 100), metavar="Q", help="jpeg or webp quality, 1 to 100 (default 95)")
     group.add_argument("--channels", type=int, choices=(1, 3),
                        help="1 for grey, 3 for colour (default 3, or 1 if a sample of the images is all grey)")
 
@@ -88,9 +95,11 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--format", choices=("webdataset", "ffcv"), default="webdataset",
                        help="webdataset: tars and an index; ffcv: a .beton beside them (default webdataset)")
     group.add_argument("--validation", type=fraction, default=0.0, metavar="FRACTION",
-                       help="write DEST/train and DEST/val, this fraction of the records in val, by hash of the key")
+                       help="write DEST/train and DEST/val, with this fraction of the records in val, chosen by a "
+                            "hash of their keys")
     group.add_argument("--shard-records", type=positive, metavar="N",
-                       help="records per shard (default: about 64 MB, but at least 64 shards)")
+                       help="records per shard (default: about 64 MB, or fewer for about 64 shards, rounded up to a "
+                            "multiple of 32)")
     group.add_argument("--max-rejected", type=fraction, default=0.01, metavar="FRACTION",
                        help="stop if more than this fraction of the images is broken (default 0.01)")
     group.add_argument("--workers", type=positive, metavar="N", help="worker processes (default: one per core)")
@@ -104,12 +113,6 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
 
 def _part(text: str) -> tuple[int, int]:
     number, _, parts = text.partition("/")
-    if not (number.isdigit() and parts.isdigit() and 1 <= int(number) <= int(parts)):
+    if not (re.fullmatch("[0-9]{1,9}/[0-9]{1,9}", text) and 1 <= int(number) <= int(parts)):
         raise argparse.ArgumentTypeError(f"'{text}' is not K/N with K from 1 to N")
     return int(number), int(parts)
-
-
-def _quality(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= 100:
-        raise argparse.ArgumentTypeError(f"'{text}' is not between 1 and 100")
-    return int(text)

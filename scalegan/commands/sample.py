@@ -1,76 +1,102 @@
 """Generates images from a run, a checkpoint or an export: a grid and single PNGs.
 
 Seed n gives the same image whatever else is generated. If the model has classes and --classes is not given, column i of
-the grid shows class i.
+the grid shows class i. The grid shows the first samples, as many as make a picture of moderate size. The same command
+run again after an interruption goes on where it was.
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scalegan.errors import UserError
-from scalegan.support.arguments import seeds, verb_parser
+from scalegan.errors import UsageError, UserError
+from scalegan.support.arguments import finite, folder, label_numbers, names, seeds, verb_parser, whole
 
 if TYPE_CHECKING:
-    from scalegan.data.spec import Spec
+    from torch import Tensor, nn
 
 
 def main(arguments: list[str]) -> int:
-    parser = verb_parser("sample", __doc__,
-                         "sample runs/digits --seeds 0-63 --out pictures",
-                         "sample digits.safetensors --classes 3,7 --columns 8")
-    parser.add_argument("run", type=Path, help="run folder, checkpoint, or exported .safetensors")
-    parser.add_argument("--seeds", type=seeds, default=seeds("0-63"), help="such as 0-63 or 1,5,9 (default 0-63)")
-    parser.add_argument("--psi", type=float, default=1.0, help="truncation, if the model supports it")
-    parser.add_argument("--classes", type=seeds, help="class indices, repeated over the seeds")
-    parser.add_argument("--columns", type=int, help="grid columns (default 8, or the number of classes up to 10)")
-    parser.add_argument("--standing-statistics", type=int, default=0, metavar="N",
-                        help="re-estimate BatchNorm's averages over N batches of 64 (default 0 keeps them as trained)")
-    parser.add_argument("--out", type=Path, default=Path("samples"), help="folder to write into")
-    parser.add_argument("--network", metavar="NAME", help="one of the game's networks, if several generate samples")
-    parser.add_argument("--ema", metavar="NAME", help="one of the run's extra averages (recipe key emas)")
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
 
-    from rich.progress import track
+    import torch
 
-    from scalegan.checkpoints.exports import load_generator, sample
-    from scalegan.data.spec import Spec
-    from scalegan.pictures import grids
+    from scalegan.checkpoints import exports, store
+    from scalegan.pictures.samples import write_samples
 
-    generator = load_generator(options.run, options.network, options.ema)
-    spec = Spec.of(generator.about["spec"])
-    classes = spec.num_classes
-    columns = options.columns or (min(classes, 10) if classes else 8)
-    labels = _labels(options, spec, columns)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    generator = exports.load_generator(options.run, options.network, options.ema)
+    if generator.about["spec"]["kind"] == "points":
+        raise UserError(f"{options.run} makes 2-D points, not images; see the sample grids in the run's samples/")
+    weights = {f"{part}/{name}": tensor for part, module in generator.parts.items()
+               for name, tensor in module.state_dict().items()}
+    made_with = [store.digest(weights), options.psi, options.classes, options.columns, options.standing_statistics,
+                 device.type]
+    generator.to(device)
+    columns, labels_of = _labels(options, generator)
+
+    def draw(part: slice) -> "Tensor":
+        return exports.sample(generator, options.seeds[part], labels_of(range(*part.indices(len(options.seeds)))),
+                              options.psi)
+
     try:
-        if options.standing_statistics > 0:
+        if options.standing_statistics:
             from scalegan.metrics.standing_statistics import standing_statistics
 
             standing_statistics(generator, options.standing_statistics, psi=options.psi)
-        images = sample(generator, options.seeds, labels, options.psi)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    options.out.mkdir(parents=True, exist_ok=True)
-    if images.dim() != 4:
-        raise UserError(f"{options.run} makes 2-D points, not images; see the pictures in the run's samples/")
-    for seed, image in track(list(zip(options.seeds, images)), "writing", disable=len(images) < 200):
-        grids.save_image(options.out / f"seed{seed:06d}.png", image)
-    grids.save_grid(options.out / "grid.png", images, columns)
+        shown = write_samples(options.out, options.seeds, draw, made_with, columns)
+    except ValueError as error:     # the model has no truncation, or no BatchNorm
+        raise UsageError(str(error)) from error
+    except torch.OutOfMemoryError as error:
+        raise UserError(f"the memory of {torch.cuda.get_device_name()} is full; free some, or set "
+                        "CUDA_VISIBLE_DEVICES= to use the CPU; the same command goes on") from error
+    if shown < len(options.seeds):
+        print(f"the grid shows the first {shown:,} of {len(options.seeds):,} samples")
     print((options.out / "grid.png").resolve())
     return 0
 
 
-def _labels(options: argparse.Namespace, spec: "Spec", columns: int):
+def _parser() -> argparse.ArgumentParser:
+    parser = verb_parser("sample", __doc__,
+                         "sample runs/digits --seeds 0-63 --out pictures",
+                         "sample digits.safetensors --classes 3,7 --columns 8",
+                         "sample runs/animals --classes cat,dog")
+    parser.add_argument("run", type=Path, help="run folder, checkpoint, or exported .safetensors")
+    parser.add_argument("--seeds", type=seeds, default=seeds("0-63"), help="such as 0-63 or 1,5,9 (default 0-63)")
+    parser.add_argument("--psi", type=finite, default=1.0,
+                        help="truncation, if the model supports it (default 1: none)")
+    parser.add_argument("--classes", type=names, help="classes, by name or number, repeated over the seeds; attributes "
+                        "that all samples have")
+    parser.add_argument("--columns", type=whole(1, 1000),
+                        help="grid columns (default 8, or the number of classes up to 10)")
+    parser.add_argument("--standing-statistics", type=whole(), default=0, metavar="N",
+                        help="re-estimate BatchNorm's averages over N batches of 64 (default 0: the running "
+                             "statistics; `scalegan evaluate` uses 16)")
+    parser.add_argument("--out", type=folder, default=Path("samples"), help="folder to write into")
+    parser.add_argument("--network", metavar="NAME", help="one of the game's networks, if several generate samples")
+    parser.add_argument("--ema", metavar="NAME", help="one of the run's extra averages (recipe key emas)")
+    return parser
+
+
+def _labels(options: argparse.Namespace, generator: "nn.Module") -> tuple[int, Callable[[range], "Tensor | None"]]:
+    """The grid's columns, and a function from places among the seeds to labels."""
     import torch
 
-    count = len(options.seeds)
-    if not spec.num_classes:
+    from scalegan.data.spec import Spec
+
+    spec = Spec.of(generator.about["spec"])
+    count = spec.num_classes
+    columns = options.columns or (min(count, 10) if count else 8)
+    if not count:
         if options.classes:
-            raise UserError(f"{options.run} is unconditional; leave out --classes")
-        return None
+            raise UsageError(f"{options.run} is unconditional; leave out --classes")
+        return columns, lambda places: None
+    chosen = label_numbers("--classes", options.classes or [], count, spec.label_names, options.run,
+                           "attributes" if spec.multilabel else "classes")
     if spec.multilabel:
-        chosen = torch.zeros(count, spec.num_classes)
-        chosen[:, options.classes or []] = 1
-        return chosen
-    classes = options.classes or list(range(min(spec.num_classes, columns)))
-    return torch.tensor([classes[i % len(classes)] for i in range(count)])
+        attributes = torch.zeros(count)
+        attributes[chosen] = 1
+        return columns, lambda places: attributes.expand(len(places), -1)
+    classes = chosen or list(range(min(count, columns)))
+    return columns, lambda places: torch.tensor([classes[place % len(classes)] for place in places])

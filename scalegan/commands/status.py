@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from scalegan.cluster.status import describe, runs_of
-from scalegan.support.arguments import verb_parser
+from scalegan.cluster.status import describe, named_runs
+from scalegan.errors import UserError
+from scalegan.support.arguments import report, verb_parser
 from scalegan.support.progress import duration
 
 COLUMNS = ("run", "state", "images", "images/s", "left", "checkpoint", "restarts", "nodes")
@@ -21,15 +22,26 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--json", action="store_true", help="print one JSON object per run")
     options = parser.parse_args(arguments)
-    found = [describe(run) for given in options.runs for run in runs_of(given)]
-    if options.json:
-        print("\n".join(json.dumps(described) for described in found))
-        return 0
+    runs, problems = named_runs(options.runs)
+    found = []
+    for run in runs:
+        try:
+            found.append(describe(run))
+        except UserError as error:
+            problems.append(str(error))
+    _print(found, options.json)
+    return report(problems)
+
+
+def _print(found: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json or not found:
+        for described in found:
+            print(json.dumps(described))
+        return
     rows = [COLUMNS, *(_row(described) for described in found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
-    return 0
 
 
 def _row(described: dict[str, Any]) -> tuple[str, ...]:

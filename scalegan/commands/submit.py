@@ -2,20 +2,23 @@
 
 The run is saved and requeued at its time limit, saved when it is preempted, and resumes by itself each time, with the
 code as submitted. `nodes=2-4` lets SLURM choose. `recipe=a,b seed=0-4` submits all combinations as one array, in
-folders named after what varies. `profile.KEY=value` overrides a key of the profile. --dry-run prints the job script.
+folders named after what varies; a list varies only in brackets, as in `eval.metrics=[fid],[kid]`. `profile.KEY=value`
+overrides a key of the profile. --dry-run prints the job script.
 
 `scalegan submit prepare SOURCE DEST ... profile=NAME tasks=N` divides `scalegan prepare SOURCE DEST ...` among the N
-tasks of an array; use DEST.job as its run folder.
+tasks of an array; its run folder, for status and stop, is DEST.job.
 """
 
+import re
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 
 from scalegan.cluster import profiles as profiles
 from scalegan.cluster.elastic import usable_ranks
 from scalegan.cluster.profiles import Profile
-from scalegan.cluster.sweep import expand
+from scalegan.cluster.sweep import expand, varying_keys
 from scalegan.config import loading
 from scalegan.config.help import describe_keys, help_text
 from scalegan.errors import RecipeError, UserError
@@ -58,6 +61,9 @@ def main(arguments: list[str]) -> int:
 def _submit_training(request: Request) -> int:
     loaded = [loading.load(run) for run in expand(request.rest)]
     planned = [replace(recipe, run_dir=str(Path(recipe.run_dir).resolve())) for recipe in loaded]
+    if len(planned) > 1:
+        print(f"a sweep of {len(planned)} runs: {' and '.join(varying_keys(request.rest))} var"
+              f"{'y' if len(varying_keys(request.rest)) > 1 else 'ies'}")
     fewest, most = _nodes(request.own.get("nodes", "1"))
     per_node = _count("gpus_per_node", request.own.get("gpus_per_node", "1"))
     if request.profile.executor != "slurm" and most > 1:
@@ -91,6 +97,8 @@ def _submit_preparation(request: Request) -> int:
 def _submit(request: Request, works: list, home: Path, allocation: object) -> int:
     from scalegan.cluster import submission
 
+    for folder in (home, *(work.folder for work in works)):
+        submission.check_folder(folder)
     if request.dry_run:
         print(submission.script(works, home, request.profile, allocation))
         return 0
@@ -98,8 +106,8 @@ def _submit(request: Request, works: list, home: Path, allocation: object) -> in
     array = f"array {jobs[0].id.split('_')[0]} of {len(jobs)} jobs" if len(jobs) > 1 else f"job {jobs[0].id}"
     print(f"submitted {array}: {allocation}")
     for work, job in zip(works, jobs):
-        print(f"{work.folder}\n  log     {job.log}\n  follow  tail -F {job.log}")
-    runs = " ".join(dict.fromkeys(str(work.folder) for work in works))
+        print(f"{work.folder}\n  log     {job.log}\n  follow  tail -F {quote(job.log)}")
+    runs = " ".join(dict.fromkeys(quote(str(work.folder)) for work in works))
     print(f"status  scalegan status {runs}\nstop    scalegan stop {runs}\nresume  run the same command again "
           "once the job has ended; requeues are automatic")
     return 0
@@ -133,6 +141,6 @@ def _nodes(text: str) -> tuple[int, int]:
 
 
 def _count(key: str, text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
         raise RecipeError(f"{key}={text}: should be a positive number")
     return int(text)

@@ -40,7 +40,7 @@ def find(name: str) -> Path:
     for folder in folders():
         if is_file(folder / f"{name}.yaml"):
             return folder / f"{name}.yaml"
-    raise RecipeError(f"there is no recipe '{name}'{did_you_mean(name, available())}; `scalegan recipes` lists them")
+    raise RecipeError(f"there is no recipe '{name}' (`scalegan recipes` lists them){did_you_mean(name, available())}")
 
 
 def is_file(path: Path) -> bool:

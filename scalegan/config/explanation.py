@@ -10,12 +10,17 @@ from scalegan.support.names import did_you_mean, nearest
 _FEW = 3        # keys of the same name, above which naming them all helps nobody
 
 
-def explain(error: ValidationError, tree: dict[str, Any]) -> str:
-    """The first thing that is wrong, unknown keys before all, as a user would say it."""
+def explain(error: ValidationError, tree: dict[str, Any]) -> tuple[str, str]:
+    """The first thing that is wrong, unknown keys before all: its key, and a message as a user would say it."""
     def urgency(e: Any) -> tuple[bool, bool]:  # of a schedule, what is wrong inside, not that it is no number
         return e["type"] != "unexpected_keyword_argument", e["type"].endswith("_type") and isinstance(e["input"], dict)
     first = min(error.errors(), key=urgency)
     loc = [str(part) for part in first["loc"]]
+    key = _shown(loc, tree) + (".name" if first["type"].startswith("union_tag") else "")
+    return key, _message(error, first, loc, tree)
+
+
+def _message(error: ValidationError, first: Any, loc: list[str], tree: dict[str, Any]) -> str:
     if first["type"] == "unexpected_keyword_argument":
         shown = _shown(loc, tree)
         member = loc[1] if len(loc) > 1 else "G"
@@ -39,6 +44,11 @@ def explain(error: ValidationError, tree: dict[str, Any]) -> str:
         return f"{key}={value}: {key} is a group of keys; see `scalegan train --help {loc[0]}`"
     if first["type"] == "union_tag_not_found":
         return f"'{_shown(loc, tree)}.name' is not given"
+    given = first["input"]
+    if isinstance(given, str) and "," in given and any(e["type"] == "tuple_type" and e["input"] == given
+                                                       for e in error.errors()):
+        key = _shown(loc, tree)
+        return f"{key}={given}: a list stands in brackets; write {key}=[{given}]"
     message = first["msg"].replace("Input should be", "should be").removeprefix("Value error, ").split(", unable")[0]
     expected = (first.get("ctx") or {}).get("expected_tags") or (first.get("ctx") or {}).get("expected") or ""
     choices = [part.strip(" '") for part in expected.replace(" or ", ",").split(",")]

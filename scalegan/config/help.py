@@ -24,7 +24,7 @@ def describe_keys(schema: Any = Recipe, prefix: str = "", schedules: bool = True
         if not members or meaning:
             default = _default(field)
             if Schedule in members and not schedules:
-                default += " | schedule"
+                default += "; may be a schedule" if default else ""
             found.append((prefix + field.name, default if len(default) < 40 else "", meaning))
         for member in members:
             if schedules or member is not Schedule:
@@ -39,7 +39,7 @@ def meanings_of(schema: Any) -> dict[str, str]:
 
 
 def members_of(field: Field) -> list[Any]:
-    """The settings classes that a field takes: none for a plain value, several where it is a choice by name."""
+    """The settings classes that a field takes: none for a plain value, several if `name` selects one of them."""
     return _dataclasses_in(field.type)
 
 
@@ -51,8 +51,8 @@ def placeholder(field: Field) -> str:
 
 
 def help_text(usage: str, description: str, rows: list[Row]) -> str:
-    """The help of a verb that takes keys."""
-    return "\n".join([f"usage: scalegan {usage}", "", description.strip(), "", "Keys (defaults in brackets):",
+    """The help of a command that takes keys."""
+    return "\n".join([f"usage: scalegan {usage}", "", description.strip(), "", "Keys:",
                       *lines_of(rows)])
 
 
@@ -60,13 +60,13 @@ def lines_of(rows: list[Row]) -> list[str]:
     """A line for each key, and one for its meaning."""
     lines = []
     for key, default, meaning in rows:
-        lines.append(f"  {key}" + (f" [{default}]" if default else ""))
+        lines.append(f"  {key}" + (f" (default {default})" if default else ""))
         lines += wrap(" ".join(meaning.split()), 112, initial_indent=" " * 6, subsequent_indent=" " * 6)
     return lines
 
 
 def _default(field: Field) -> str:
-    """As YAML would have it."""
+    """The default, as it would be written in YAML."""
     if field.default_factory is not MISSING:
         return str(field.default_factory())
     if field.default is MISSING:

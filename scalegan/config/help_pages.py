@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import MISSING, Field, fields
-from textwrap import shorten
+from textwrap import wrap
 from typing import Any
 
 from scalegan.config import Recipe, Schedule
@@ -12,21 +12,29 @@ from scalegan.support.names import did_you_mean
 
 
 def overview() -> str:
-    """The keys that stand alone, and a line for each group."""
+    """The top-level keys that are not groups, and a line for each group."""
     meanings, alone, groups = meanings_of(Recipe), [], []
     for field in fields(Recipe):
-        meaning = " ".join(meanings[field.name].split())
         if not members_of(field):
-            default = "" if field.default is MISSING else f" [{json.dumps(field.default)}]".replace('"', "")
-            alone.append(f"  {field.name + default:<24} {shorten(meaning, 92, placeholder=' ...')}")
+            default = "" if field.default is MISSING else json.dumps(field.default).replace('"', "")
+            alone += _entry(field.name, meanings[field.name], default)
             continue
         names = list(_choices(field))
-        groups.append(f"  {field.name:<24} {shorten(meaning, 92, placeholder=' ...')}")
+        groups += _entry(field.name, meanings[field.name])
         if len(names) > 1:
             groups.append(f"  {'':<24} {field.name}.name: {', '.join(names)}")
-    return "\n".join(["Keys of every recipe (defaults in brackets):", *alone, "", "Groups of keys:", *groups, "",
+    return "\n".join(["Keys of every recipe:", *alone, "", "Groups of keys:", *groups, "",
                       "More: --help GROUP (`scalegan train --help data`), GROUP=NAME (`--help model=stylegan2`),"
                       "\n--help schedule (values that change during training), --help all (every key)."])
+
+
+def _entry(name: str, meaning: str, default: str = "") -> list[str]:
+    """A name, and its meaning and default, wrapped beside it."""
+    text = " ".join(meaning.split())
+    if default:
+        text = f"{text.removesuffix('.')} (default\0{default})."
+    lines = wrap(text, 119, initial_indent=f"  {name:<24} ", subsequent_indent=" " * 27)
+    return [line.replace("\0", " ") for line in lines]
 
 
 def page(topic: str) -> str:
@@ -36,7 +44,7 @@ def page(topic: str) -> str:
         RecipeError: for a topic that names no key.
     """
     if topic == "all":
-        return "\n".join(["Every key (defaults in brackets):", *lines_of(describe_keys())])
+        return "\n".join(["Every key:", *lines_of(describe_keys())])
     if topic == "schedule":
         return "\n".join([_about(Schedule), "", *lines_of(describe_keys(Schedule, "KEY."))])
     name, _, choice = topic.replace(".name=", "=").partition("=")

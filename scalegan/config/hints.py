@@ -8,8 +8,19 @@ from scalegan.support.names import nearest
 _FLAGS = ("--print-config", "--help")
 
 
+def _open(text: str) -> bool:
+    """Whether brackets are left open, as where a shell has split a value at its spaces."""
+    return any(text.count(left) > text.count(right) for left, right in ("{}", "[]"))
+
+
 def hint(arguments: list[str], wrong: str) -> str:
     """`; write ...` for an option in another tool's manner, a recipe, a run folder, a folder of images; or nothing."""
+    begun = [i for i, a in enumerate(arguments[:arguments.index(wrong)]) if "=" in a and _open(a)]
+    if begun:
+        parts = arguments[begun[-1]:]
+        joined = [" ".join(parts[: n + 1]) for n in range(len(parts))]
+        whole = next((text for text in joined if not _open(text)), "KEY={...}")
+        return f"; the value before it has spaces, so quote it: '{whole}'"
     option = wrong.lstrip("-")
     if wrong.startswith("-"):
         key, equals, value = option.partition("=")

@@ -16,6 +16,7 @@ from scalegan.config.checks import check
 from scalegan.config.explanation import explain
 from scalegan.config.game import players_of
 from scalegan.config.hints import hint
+from scalegan.config.origin import Origin
 from scalegan.errors import RecipeError
 from scalegan.support.reading import DamagedFile
 from scalegan.support.yaml_files import read_keys
@@ -43,23 +44,28 @@ def load(arguments: list[str]) -> Recipe:
         dotted = OmegaConf.from_dotlist([a for a in arguments if not a.startswith("recipe=")])
         overrides = OmegaConf.to_container(dotted, resolve=False)
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
-        raise RecipeError(f"cannot read the overrides: {_first_line(error)}") from error
-    return parse(merge(tree, overrides), origin=path.name)
+        raise RecipeError(f"cannot read the overrides: {_one_line(error)}") from error
+    return _parse(merge(tree, overrides), Origin(path.name, overrides))
 
 
 def parse(tree: dict[str, Any], origin: str) -> Recipe:
     """A checked recipe from plain dictionaries; `origin` names their file in errors."""
+    return _parse(tree, Origin(origin))
+
+
+def _parse(tree: dict[str, Any], origin: Origin) -> Recipe:
     try:
         recipe = _ADAPTER.validate_python(tree)
     except ValidationError as error:
-        raise RecipeError(f"{origin}: {explain(error, tree)}") from error
+        key, message = explain(error, tree)
+        raise RecipeError(f"{origin.of_key(key)}: {message}") from error
     recipe = _with_optimizers(recipe)
     check(recipe, origin)
     return recipe
 
 
 def _with_optimizers(recipe: Recipe) -> Recipe:
-    """Every player its own: optimizer.default where it has none, or the usual where there is no optimizer at all."""
+    """Gives every player settings: its own, else optimizer.default, else the defaults if there are no optimizers."""
     named = dict(recipe.optimizer)
     default = named.pop("default", None if named else Optimizer())
     filled = {player: default for player in players_of(recipe) if default is not None}
@@ -96,7 +102,8 @@ def _read(path: Path, below: list[Path], read: list[Path]) -> dict[str, Any]:
     for parent in _parents(path, tree.pop("extends", [])):
         base = next(filter(is_file, [folder / f"{parent}.yaml" for folder in [path.parent, *folders()]]), None)
         if base is None:
-            raise RecipeError(f"{path.name}: extends '{parent}', which is not there")
+            raise RecipeError(f"{path.name}: extends '{parent}', but there is no such recipe; use a name from "
+                              "`scalegan recipes`, or a file beside this one, without .yaml")
         merged = merge(merged, _read(base, [*below, path.resolve()], read))
     return merge(merged, tree)
 
@@ -109,7 +116,7 @@ def _parents(path: Path, given: Any) -> list[str]:
 
 
 def plain(tree: dict[str, Any]) -> dict[str, Any]:
-    """A recipe's keys alone: a run's config.yaml also says where it computed, on what data and with which networks."""
+    """Only the recipe's keys, without what a run's config.yaml adds: environment, content hashes, network digests."""
     found = {key: value for key, value in tree.items() if key not in ("records", "fixed")}
 
     def without_content(data: Any) -> Any:
@@ -123,7 +130,7 @@ def plain(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def completed(tree: dict[str, Any]) -> dict[str, Any]:
-    """A run's resolved recipe with the defaults of keys that came after it; itself where it cannot be read any more."""
+    """A run's resolved recipe, with defaults for keys that were added since; unchanged if it is no longer valid."""
     try:
         found = to_dict(_with_optimizers(_ADAPTER.validate_python(plain(tree))))
     except ValidationError:
@@ -136,7 +143,7 @@ def completed(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` laid upon `base`; where a group takes another name, the old name's keys go with it."""
+    """`base` overridden by `over`; if a group's `name` changes, the keys of the old one are dropped."""
     if "name" in over and "name" in base and over["name"] != base["name"]:
         base = {}
     merged = dict(base)
@@ -146,5 +153,5 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _first_line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return str(error).strip().replace("\n", " ")

@@ -19,7 +19,7 @@ def check_world(recipe: Recipe, ranks: int) -> int:
     micro_batch = min(micro or share, share)
     if share % micro_batch:
         raise RecipeError(f"micro_batch_size={micro} does not divide a rank's share of {share} "
-                          f"(batch_size={batch} on {ranks} ranks)")
+                          f"(batch_size={batch} on {ranks} ranks); make it a divisor of {share}")
     if recipe.engine.reduction == "tree":
         if micro is None:
             raise RecipeError("engine.reduction=tree sums micro-batches in order and needs micro_batch_size; set it")

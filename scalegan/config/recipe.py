@@ -9,7 +9,7 @@ from scalegan.config.augment import Augment, NoAugment
 from scalegan.config.data import Data
 from scalegan.config.models import DCGAN, Model
 from scalegan.config.reports import Eval, Log, Snapshot
-from scalegan.config.schema import Name, typed
+from scalegan.config.schema import Name, Text, typed
 from scalegan.config.training import Checkpoint, Ema, Engine, Health, Optimizer, PowerEma
 from scalegan.games.gan.settings import GAN
 from scalegan.games.table import Game
@@ -17,8 +17,8 @@ from scalegan.games.table import Game
 
 @typed
 class Recipe:
-    run_dir: str
-    """Run folder; the same command run again resumes there."""
+    run_dir: Text
+    """Run folder, by default runs/RECIPE; running the same command again resumes there."""
     seed: NonNegativeInt = 0
     """Seed of all random draws."""
     total_images: PositiveInt
@@ -26,27 +26,28 @@ class Recipe:
     batch_size: PositiveInt = 64
     """Samples per update, over all ranks."""
     micro_batch_size: PositiveInt | None = None
-    """The micro-batch: samples per forward and backward; null takes a rank's whole share at once."""
+    """Samples per forward and backward pass on one rank; null: the rank's whole share of the batch at once."""
     lanes: PositiveInt = 8
-    """Streams into which the data order is split; must divide batch_size and be a multiple of the number of ranks."""
+    """Parts of the data order: a multiple of the number of ranks that divides batch_size."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the networks; auto is bf16 where the device computes it natively, fp32 elsewhere."""
-    resume: str = "auto"
-    """auto: resume from the newest complete checkpoint; never: refuse a folder that has any; or a checkpoint's path."""
+    resume: Text = "auto"
+    """auto: resume from the newest complete checkpoint; never: refuse a folder that has any; or a checkpoint's path,
+    which counts until the run folder has checkpoints that descend from it."""
     data: Data = field(default_factory=Data)
     """The images: where they are, their size and labels, how they are read."""
     model: Model = field(default_factory=DCGAN)
     """The networks: a family, and its sizes."""
     game: Game = field(default_factory=GAN)
-    """What is played: players, losses, penalties, tricks."""
+    """The training objective: players, losses, penalties, tricks."""
     streams: dict[Name, Data] = field(default_factory=dict)
-    """For games with several streams of samples: all but `data`, by name: streams.B.path, ..."""
+    """For games with several streams: the datasets besides `data`, by stream name: streams.B.path, ..."""
     optimizer: dict[str, Optimizer] = field(default_factory=dict)
     """One per player: optimizer.G.lr, optimizer.D.betas, ...; optimizer.default applies to players not named."""
     augment: Augment = field(default_factory=NoAugment)
     """Augmentation of D's inputs, reals and fakes alike."""
     ema: Ema = field(default_factory=Ema)
-    """The moving average of the generator that samples, exports and evaluations use."""
+    """The moving average of the weights (of G in most games) that samples, exports and evaluations use."""
     emas: dict[Name, Ema] = field(default_factory=dict)
     """Extra averages by name: {short: {half_life_images: 1000}}; `scalegan sample --ema short` uses one."""
     power_ema: PowerEma | None = None
@@ -60,6 +61,6 @@ class Recipe:
     log: Log = field(default_factory=Log)
     """Reports: metrics.jsonl, TensorBoard, profiles."""
     snapshot: Snapshot = field(default_factory=Snapshot)
-    """Pictures of samples during training."""
+    """Sample grids during training."""
     eval: Eval = field(default_factory=Eval)
     """Evaluations during training: FID, KID, ..."""

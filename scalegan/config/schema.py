@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from typing import Annotated, dataclass_transform
+from unicodedata import category
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -18,3 +19,13 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 RelativeLength = Annotated[float, Field(gt=0.005, lt=0.28)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+
+
+def printable(text: str) -> str:
+    """The text itself. Raises ValueError if it has a line break or another control character."""
+    if any(category(letter) == "Cc" for letter in text):
+        raise ValueError("has a line break or another control character; remove it")
+    return text
+
+
+Text = Annotated[str, AfterValidator(printable)]

@@ -53,6 +53,9 @@ class Engine:
     """CPU threads per rank; 0 leaves the choice to the launcher. A different number gives different bits."""
     deterministic: bool = True
     """Use deterministic kernels on CUDA (needed for bit-identical runs there)."""
+    tf32: bool = False
+    """Round what fp32 convolutions and matrix products multiply to TF32 (10 of 23 bits of mantissa) on CUDA: several
+    times faster. Concerns precision=fp32, and the layers that networks keep in fp32 otherwise."""
     compile: bool = False
     """Compile the networks (torch.compile) for passes without penalties. Gives different bits."""
     activation_checkpointing: bool = False

@@ -71,7 +71,7 @@ def _plain_dictionaries() -> Iterator[None]:
 
 
 def usual_encoding(encoding: str) -> str:
-    """A kind's usual encoding, or raw if FFCV cannot read that (PNG); raw is lossless too."""
+    """`encoding`, the default of a --kind, or raw if FFCV cannot decode it (PNG); raw is lossless too."""
     return encoding if encoding in ENCODINGS else "raw"
 
 
@@ -162,7 +162,8 @@ class _Writer:
 
 
 def _field_numbers(image: ImageFormat) -> dict[str, int]:
-    """FFCV's type ids of the fields. Its own image field has no grey, so grey gets the custom id, which it refuses."""
+    """FFCV's type ids of the fields. FFCV's image field does not support greyscale, so greyscale gets the id for custom
+    fields, which FFCV's stock Loader refuses."""
     return {"image": 2 if image.channels == 3 else _CUSTOM_FIELD, "checksum": 1}
 
 
@@ -198,14 +199,16 @@ def _stored(folder: Path, manifest: Manifest, index: Index) -> Iterator[bytes]:
         try:
             file = regular(path).open("rb")
         except OSError as error:
-            raise UserError(f"cannot open {path}: {error.strerror}; prepare the data again") from error
+            raise UserError(f"cannot open {path}: {error.strerror}; remove DEST and run the same "
+                            "`scalegan prepare` command again") from error
         with file:
             for record in range(first, first + shard.records):
                 file.seek(int(index.offsets[record]))
                 data = file.read(int(index.sizes[record]))
                 damage = _damage(data, int(index.digests[record]), manifest.image)
                 if damage:
-                    raise UserError(f"record {record} in {path} is damaged ({damage}); prepare that shard again")
+                    raise UserError(f"record {record} in {path} is damaged ({damage}); remove DEST and run "
+                                    "the same `scalegan prepare` command again")
                 yield data
         first += shard.records
 

@@ -9,6 +9,9 @@ import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from scalegan.data.colour_profiles import in_srgb, is_transparent, transform_of
+from scalegan.data.silence import silence_decoders
+
+silence_decoders()
 
 FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC, "box": Image.Resampling.BOX}
 CROPS = ("center", "celeba178", "celeba108", "none")
@@ -49,7 +52,7 @@ def open_picture(data: bytes, formats: tuple[str, ...] = _FORMATS) -> Image.Imag
         except UnidentifiedImageError:
             raise ValueError(f"it is not {'one of ' * (len(formats) > 1)}{', '.join(formats)}") from None
         except Image.DecompressionBombError:
-            raise ValueError(f"more than {_MAX_PIXELS:,} pixels are too many for a photo") from None
+            raise ValueError("the picture has more than the limit of 2^28 pixels; downscale it first") from None
         finally:
             Image.MAX_IMAGE_PIXELS = before
     _check_size(picture.height, picture.width)
@@ -67,7 +70,7 @@ def is_converted(data: bytes) -> bool:
 
 
 def has_coarse_colour(data: bytes) -> bool:
-    """Whether a readable picture holds colour at half its resolution: a JPEG with 4:2:0, or a lossy WebP."""
+    """Whether a readable picture has subsampled chroma: a 4:2:0 JPEG, or a lossy WebP."""
     if data[:2] == b"\xff\xd8":
         return simplejpeg.decode_jpeg_header(data)[3] == "420"
     return data[:4] == b"RIFF" and data[12:16] == b"VP8 "
@@ -106,7 +109,8 @@ def _orientation(data: bytes) -> int:
 def _with_pillow(data: bytes) -> np.ndarray:
     picture = open_picture(data)
     if picture.mode.startswith(("I", "F")):
-        raise ValueError(f"it has more than 8 bits per channel (mode {picture.mode}); convert it first")
+        raise ValueError(f"it has more than 8 bits per channel (mode {picture.mode}); convert it to 8 bits first, for "
+                         "example with ImageMagick: magick IN -depth 8 OUT.png")
     picture = ImageOps.exif_transpose(picture)
     grey = picture.mode in ("1", "L", "LA") or (picture.mode in ("P", "PA") and _is_grey_palette(picture))
     picture = in_srgb(picture)
@@ -125,7 +129,7 @@ def _is_grey_palette(picture: Image.Image) -> bool:
 
 def _check_size(height: int, width: int) -> None:
     if height * width > _MAX_PIXELS:
-        raise ValueError(f"{width} x {height} pixels are too many for a photo")
+        raise ValueError(f"{width} x {height} pixels are more than the limit of 2^28 pixels; downscale it first")
 
 
 def crop(pixels: np.ndarray, how: str) -> np.ndarray:

@@ -18,8 +18,10 @@ def asked_of_launcher(settings: config.Engine) -> config.Engine:
     """The recipe's choice, or DeepSpeed under `accelerate launch --use_deepspeed [--zero_stage N]`.
 
     Raises:
-        RecipeError: for a stage or reduction that is not supported with DeepSpeed.
+        RecipeError: for a stage or reduction that is not supported with DeepSpeed, or a compiler that the recipe does
+            not ask for.
     """
+    _check_compiler(settings)
     # Removed, or Accelerate would initialise DeepSpeed itself.
     if os.environ.pop("ACCELERATE_USE_DEEPSPEED", "").lower() != "true" or settings.name == "deepspeed":
         return settings
@@ -31,6 +33,36 @@ def asked_of_launcher(settings: config.Engine) -> config.Engine:
         raise RecipeError("accelerate launch --use_deepspeed: engine.reduction=tree works with engine.name=ddp only; "
                           "set engine.reduction=fast")
     return replace(settings, name="deepspeed", zero_stage=stage)
+
+
+def precision_asked(precision: str) -> str:
+    """The recipe's precision, or the one of `accelerate launch --mixed_precision`, which `no` leaves to the recipe:
+    Accelerate passes it on whether or not it was given.
+
+    Raises:
+        RecipeError: if the two contradict each other.
+    """
+    wish = os.environ.get("ACCELERATE_MIXED_PRECISION", "").strip().lower()
+    if wish in ("", "no", "none", precision):
+        return precision
+    if precision == "auto" and wish in ("bf16", "fp16"):
+        return wish
+    remedy = f"give precision={wish}" if wish in ("bf16", "fp16") else "ScaleGAN trains in fp32, bf16 or fp16: give one"
+    raise RecipeError(f"accelerate launch --mixed_precision={wish} contradicts precision={precision}; {remedy}, or "
+                      "start without --mixed_precision (or with --mixed_precision=no, if it is in Accelerate's own "
+                      "configuration)")
+
+
+def _check_compiler(settings: config.Engine) -> None:
+    """Raises RecipeError if `accelerate launch --dynamo_backend` contradicts engine.compile; `no` leaves it to that."""
+    for variable in ("ACCELERATE_DYNAMO_BACKEND", "DYNAMO_BACKEND"):
+        wish = os.environ.get(variable, "").strip().lower()
+        if wish in ("", "no", "none") or (wish == "inductor" and settings.compile):
+            continue
+        remedy = "give engine.compile=true" if wish == "inductor" else "networks are compiled by inductor only"
+        raise RecipeError(f"accelerate launch --dynamo_backend={wish} contradicts "
+                          f"engine.compile={str(settings.compile).lower()}; {remedy}, or start without "
+                          "--dynamo_backend (or with --dynamo_backend=no)")
 
 
 def make(settings: config.Engine, game: Game, optimizers: Mapping[str, torch.optim.Optimizer], ranks: Ranks,

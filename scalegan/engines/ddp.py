@@ -1,8 +1,8 @@
 """Data-parallel training: every rank holds all weights; gradients are summed over micro-batches and ranks.
 
-torch's DistributedDataParallel is not used: it leaves penalty-only backwards unsynchronised and rebuilds its buckets
-after the first step, which makes a resumed run differ. One vector per update does the same work, and also carries the
-observations of tracked modules and the terms of the loss.
+torch's DistributedDataParallel is not used: it does not synchronise backward passes of a penalty alone and rebuilds its
+buckets after the first step, which makes a resumed run differ. One vector per update does the same work, and also
+carries the observations of tracked modules and the terms of the loss.
 """
 
 from collections.abc import Mapping

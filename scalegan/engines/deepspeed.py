@@ -12,6 +12,7 @@ import os
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -23,7 +24,7 @@ from scalegan.engines import partitioned, reduction
 from scalegan.engines.base import Engine, Outputs, norm_of
 from scalegan.engines.optimizers import materialise
 from scalegan.engines.partitioned import Partitioned
-from scalegan.engines.ranks import Ranks
+from scalegan.engines.ranks import PATIENCE, Ranks
 from scalegan.errors import UserError
 from scalegan.games.base import Batch, Game, Phase
 
@@ -70,12 +71,14 @@ class DeepSpeedEngine(Engine):
 
     def _accumulate(self, phase: Phase, batch: Batch) -> Outputs:
         engines = [self._engines[player] for player in self._movers(phase)]
+        moving = [parameter for player in phase.players for parameter in self._parameters[player]]
         count, sums = self._num_micro_batches(batch), {}
         for index in range(count):
             for engine in engines:
                 engine.set_gradient_accumulation_boundary(index == count - 1)
             total, outputs = self._forward(phase, self._micro_batch_at(batch, index))
-            total.backward()  # not divided by `count`, so that loss scales mean the same as with DDP
+            # Of what moves alone, as with DDP; not divided by `count`, so that loss scales mean the same.
+            total.backward(inputs=moving)
             for engine in engines:
                 engine.allreduce_gradients()
             sums = {key: sums[key] + value if sums else value for key, value in outputs.items()}
@@ -157,6 +160,30 @@ def _without_compiler() -> Iterator[None]:
             os.environ["TORCHDYNAMO_DISABLE"] = before
 
 
+@contextlib.contextmanager
+def _as_rank_on(device: torch.device) -> Iterator[None]:
+    """DeepSpeed takes LOCAL_RANK for the index of the device, which it isn't where each rank sees only its own GPU."""
+    before = os.environ.get("LOCAL_RANK")
+    os.environ["LOCAL_RANK"] = str(device.index or 0) if device.type == "cuda" else before or "0"
+    try:
+        yield
+    finally:
+        del os.environ["LOCAL_RANK"]
+        if before is not None:
+            os.environ["LOCAL_RANK"] = before
+
+
+@contextlib.contextmanager
+def _patient_groups() -> Iterator[None]:
+    """DeepSpeed makes a group of all ranks for itself, with torch's default time-out."""
+    original = dist.new_group
+    dist.new_group = partial(original, timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        dist.new_group = original
+
+
 def _initialise(library: ModuleType, player: nn.Module, optimizer: torch.optim.Optimizer, stage: int,
                 ranks: Ranks) -> Any:
     """Wraps a player and its optimizer in a DeepSpeed engine; recreates the optimizer's state for this rank's part."""
@@ -170,11 +197,13 @@ def _initialise(library: ModuleType, player: nn.Module, optimizer: torch.optim.O
         settings["zero_optimization"] = {
             "stage": stage, "reduce_bucket_size": size, "allgather_bucket_size": size + size % 2,
             "overlap_comm": False, "compute_grad_norm": False}
-    os.environ.setdefault("LOCAL_RANK", str(ranks.device.index or 0))
     # Ranks start with equal weights; this attribute keeps DeepSpeed from broadcasting them, which fails for scalars.
     for parameter in player.parameters():
         parameter.ds_optim_param = True
-    engine, *_ = library.initialize(model=player, optimizer=optimizer, config=settings, dist_init_required=False)
+        if stage == 2:      # before DeepSpeed's own hook, which would fail
+            parameter.register_post_accumulate_grad_hook(_zero_if_none)
+    with _as_rank_on(ranks.device), _patient_groups():
+        engine, *_ = library.initialize(model=player, optimizer=optimizer, config=settings, dist_init_required=False)
     for parameter in player.parameters():
         del parameter.ds_optim_param
     engine.module_forward_pre_hook.remove()
@@ -183,3 +212,10 @@ def _initialise(library: ModuleType, player: nn.Module, optimizer: torch.optim.O
         optimizer.state.clear()
         materialise(optimizer)
     return engine
+
+
+def _zero_if_none(parameter: Tensor) -> None:
+    """A parameter that a penalty reaches without depending on it, such as a bias before a leaky ReLU, has no gradient
+    after the backward; DeepSpeed's stage 2 reduces it all the same."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)

@@ -2,9 +2,11 @@
 
 import atexit
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -16,6 +18,11 @@ from scalegan.support import caching
 from scalegan.support.allocator import keep_freed_memory
 
 T = TypeVar("T")
+
+_ARRIVAL = timedelta(minutes=30)    # for all ranks to start
+#: Time-out of every collective. torch's 10 minutes on GPUs would end a run whose data hangs on one rank, unsaved; who
+#: is dead is found out by heartbeats (training/liveness.py). Not longer: torch passes it to poll() in milliseconds.
+PATIENCE = timedelta(days=14)
 
 
 @dataclass(frozen=True)
@@ -94,11 +101,11 @@ def join(threads: int = 0) -> Ranks:
     Raises:
         UserError: if processes would train separately.
     """
-    tasks = int(os.environ.get("SLURM_NTASKS", 1)) if "SLURM_PROCID" in os.environ else 1
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))      # SLURM_NTASKS is set in a batch script too
     if tasks > 1 and "WORLD_SIZE" not in os.environ:
         raise UserError(f"SLURM started {tasks} tasks that do not know each other; submit with `scalegan submit`, or "
                         "start each task through `accelerate launch` or torchrun")
-    state = PartialState(cpu=not torch.cuda.is_available())
+    state = _joined()
     expected = int(os.environ.get("WORLD_SIZE", 1))
     if state.num_processes != expected:
         raise UserError(f"the launcher set WORLD_SIZE={expected}, but {state.num_processes} processes joined; start "
@@ -110,12 +117,31 @@ def join(threads: int = 0) -> Ranks:
     if state.num_processes == 1:
         return Ranks(0, 1, state.device)
     return Ranks(state.process_index, state.num_processes, state.device,
-                 dist.new_group(backend="gloo"), dist.new_group(backend="gloo"))
+                 group_of(backend="gloo"), group_of(backend="gloo"))
+
+
+def _joined() -> PartialState:
+    """The default group. Ranks that do not arrive are given up on; once all have, nothing times out."""
+    cpu, store, place = not torch.cuda.is_available(), None, {}
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized() and all(
+            name in os.environ for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")):
+        store, rank, world = next(dist.rendezvous("env://", timeout=_ARRIVAL))
+        place = {"store": store, "rank": rank, "world_size": world}
+    state = PartialState(cpu=cpu, timeout=PATIENCE, **place)
+    if store is not None:
+        store.set_timeout(PATIENCE)     # NCCL connects in the first collective, for which a rank may be late
+    return state
+
+
+def group_of(members: Sequence[int] | None = None, backend: str | None = None) -> dist.ProcessGroup:
+    """A new group of these ranks, or of all; every rank must call it."""
+    return dist.new_group(members, timeout=PATIENCE, backend=backend)
 
 
 def leave() -> None:
-    """Ends the process group, if there is one, and removes temporary stand-ins for the cache: `end_with` skips exit
-    handlers."""
+    """Ends the process group, if there is one, and removes temporary stand-ins for the cache (`end_with` skips exit
+    handlers). Only for ranks that have all come to the end: it may wait for the others, and breaks their connections.
+    After an error, a process just ends; see `end_with`."""
     caching.remove_stand_ins()
     if dist.is_initialized():
         dist.destroy_process_group()
@@ -131,7 +157,19 @@ def end_with(code: int) -> None:
         atexit.register(_end, code)     # handlers run last in, first out
 
 
+def ending(work: Callable[[], int]) -> int:
+    """Returns the exit code of `work`, and ends as `end_with` does, with the same code or that of the error raised."""
+    try:
+        code = work()
+    except BaseException as error:
+        end_with(128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1))
+        raise
+    end_with(code)
+    return code
+
+
 def _end(code: int) -> None:
+    caching.remove_stand_ins()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

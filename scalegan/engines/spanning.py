@@ -4,7 +4,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from scalegan.engines.ranks import Ranks
+from scalegan.engines.ranks import Ranks, group_of
 from scalegan.games.base import Game
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
 
@@ -34,7 +34,7 @@ def span_norm_groups(game: Game, ranks: Ranks, micro_batch: int) -> None:
         count = size // micro_batch
         for first in range(0, ranks.world, count):  # every rank must take part in creating every group
             members = list(range(first, first + count))
-            group = dist.new_group(members)
+            group = group_of(members)
             if ranks.rank in members:
                 groups[size] = group
     for norm in norms:

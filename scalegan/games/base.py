@@ -49,7 +49,7 @@ class Batch:
         streams: samples by stream, in the game's order.
         draws: random numbers for the micro-batch, keyed by phase and position.
         tables: conditions of all records, by stream.
-        images: real images taken before this batch, for schedules.
+        images: real images taken before this iteration, for schedules.
         figures: further figures that a loss adds to the log; means over the micro-batch.
         given: conditions by stream that `condition` returns instead of drawing them.
     """
@@ -72,9 +72,8 @@ class Batch:
         return len(self.draws)
 
     def __getitem__(self, part: slice) -> "Batch":
-        return Batch({name: sample[part] for name, sample in self.streams.items()},
-                     replace(self.draws, positions=self.draws.positions[part]), self.tables, self.images,
-                     given={name: condition[part] for name, condition in self.given.items()})
+        return Batch({name: sample[part] for name, sample in self.streams.items()}, self.draws[part], self.tables,
+                     self.images, given={name: condition[part] for name, condition in self.given.items()})
 
     @property
     def first(self) -> str:
@@ -191,6 +190,7 @@ class Preview:
         real: returns `count` samples of every stream, as the networks see them; called only if they are needed.
         psi: truncation.
         noise: for style-based generators: "const", or "random" from the draws.
+        at_once: how many samples to generate at once; None for all.
     """
 
     draws: Draws
@@ -199,10 +199,23 @@ class Preview:
     real: Callable[[], Mapping[str, Sample]] = dict
     psi: float = 1.0
     noise: str = "const"
+    at_once: int | None = None
 
     @property
     def count(self) -> int:
         return len(self.draws)
+
+    def __getitem__(self, part: slice) -> "Preview":
+        conditions = {name: None if given is None else given[part] for name, given in self.conditions.items()}
+        return replace(self, draws=self.draws[part], conditions=conditions,
+                       real=lambda: {name: sample[part] for name, sample in self.samples.items()})
+
+    def in_parts(self, work: Callable[["Preview"], Tensor]) -> Tensor:
+        """`work` of this preview, a part of its samples at a time."""
+        size = self.at_once or self.count
+        if size >= self.count:
+            return work(self)
+        return torch.cat([work(self[first : first + size]) for first in range(0, self.count, size)])
 
     @cached_property
     def samples(self) -> Mapping[str, Sample]:
@@ -269,7 +282,7 @@ class Game(nn.Module):
         Args:
             networks: networks by export.
         """
-        return {"samples": self.fakes(networks, preview)}
+        return {"samples": preview.in_parts(lambda part: self.fakes(networks, part))}
 
     @torch.no_grad()
     def fakes(self, networks: Mapping[str, nn.Module], preview: Preview) -> Tensor:

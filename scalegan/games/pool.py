@@ -12,13 +12,14 @@ _KEEP, _SWAP = -1, 0.5
 class Pool(Tracked):
     """Mixes past fakes into those that D sees.
 
-    Until the pool is full, every fake is stored and also returned itself. After that, each fake is with probability 1/2
-    returned itself, or else swapped with a stored one, which is returned instead. Swaps use the pool as it was before
-    the update, so a sample's outcome depends only on its own draws and its position in the global batch; if two fakes
-    go to the same slot, the later one stays. New fakes are committed after the update, identically on all ranks.
+    Until the pool is full, every fake is stored and also returned unchanged. After that, each fake is returned
+    unchanged with probability 1/2; otherwise it replaces a stored fake, which is returned instead. Swaps use the pool
+    as it was before the update, so a sample's outcome depends only on its own draws and its position in the global
+    batch; if two fakes go to the same slot, the later one stays. New fakes are committed after the update, identically
+    on all ranks.
 
     Args:
-        size: number of fakes it holds, over all lanes; 0 returns every fake itself.
+        size: number of fakes it holds, over all lanes; 0 disables the pool.
         shape: shape of a fake, such as [C, H, W].
         batch_size: global batch size.
     """

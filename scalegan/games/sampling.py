@@ -1,12 +1,27 @@
 """Samples from draws, for any generator: each network declares the distribution of its latents."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from scalegan.randomness import Draws
+
+_PIXELS_AT_ONCE = 32 * 256**2
+
+
+def at_once(shape: Sequence[int]) -> int:
+    """How many samples [C, ...] to generate at once: 32 images of 256 px, 2 of 1024 px, so that a picture takes less
+    memory than training. It depends on nothing else, so that a picture's bits don't."""
+    return max(1, _PIXELS_AT_ONCE // math.prod(shape[1:]))
+
+
+def most_at_once(generator: nn.Module) -> int:
+    """The same for a loaded generator, by its description."""
+    about = getattr(generator, "about", None)
+    return at_once(about["spec"]["shape"]) if about else _PIXELS_AT_ONCE
 
 
 def latents(generator: nn.Module, draws: Draws) -> Tensor:
@@ -49,10 +64,9 @@ def generate(generator: nn.Module, draws: Draws, condition: Tensor | None, psi: 
 
 
 def one_batch_at_a_time(generator: nn.Module, draws: Draws, condition: Tensor | None, psi: float, batch: int) -> Tensor:
-    """`generate` in batches of `batch` samples."""
-    parts = []
+    """`generate` in batches of `batch` samples, or fewer where they are large."""
+    parts, batch = [], min(batch, most_at_once(generator))
     for first in range(0, len(draws), batch):
         part = slice(first, first + batch)
-        some = Draws(draws.seed, draws.attempt, draws.purpose, draws.positions[part])
-        parts.append(generate(generator, some, None if condition is None else condition[part], psi))
+        parts.append(generate(generator, draws[part], None if condition is None else condition[part], psi))
     return torch.cat(parts)

@@ -6,17 +6,20 @@ text: here they become inert records of parameters and buffers, and every other 
 
 import io
 import pickle
+import re
+from argparse import Namespace
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from scalegan.errors import UserError
+from scalegan.interop import remedies
 
 #: Keys to look for in a file with several networks, in order of preference: averaged weights first.
 GENERATORS = ("G_ema", "g_ema", "ema", "params_ema", "generator_ema", "netG_ema", "G", "g", "netG", "generator", "gen",
@@ -102,7 +105,7 @@ class NetworkUnpickler(pickle.Unpickler):
         # Modules that come without source text: torch's own, and R3GAN's inner networks.
         if module.startswith("torch.nn.modules.") or module.split(".")[0] == "R3GAN":
             return type(name, (Record,), {})
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is neither a tensor nor a container")
+        raise pickle.UnpicklingError(remedies.of_class(f"{module}.{name}"))
 
 
 def read(path: Path) -> Any:
@@ -111,14 +114,23 @@ def read(path: Path) -> Any:
     Raises:
         UserError: if the file cannot be read, or holds anything that could run.
     """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; for a run of ScaleGAN there is `scalegan export {path}`")
     if not path.is_file():
         raise UserError(f"{path} does not exist, or is not a file")
-    readers = {".safetensors": load_file, ".pkl": _unpickled}
+    readers = {".safetensors": _foreign_safetensors, ".pkl": _unpickled}
     try:
         return readers.get(path.suffix, _torch_file)(path)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, TypeError,
             AttributeError, IndexError, ImportError) as error:
         raise UserError(f"{path} cannot be read as a checkpoint of tensors: {_reason(error)}") from error
+
+
+def _foreign_safetensors(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, "pt") as file:
+        if "scalegan" in (file.metadata() or {}):
+            raise UserError(f"{path} is an export of ScaleGAN already; use it as it is")
+    return load_file(path)
 
 
 def _unpickled(path: Path) -> Any:
@@ -127,7 +139,8 @@ def _unpickled(path: Path) -> Any:
 
 
 def _torch_file(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with torch.serialization.safe_globals([Namespace]):     # a trainer's arguments, often saved beside its weights
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _reason(error: Exception) -> str:
@@ -135,6 +148,8 @@ def _reason(error: Exception) -> str:
     text = str(error)
     if isinstance(error, pickle.UnpicklingError) and "WeightsUnpickler error:" in text:
         text = text.split("WeightsUnpickler error:")[1].strip()
+        refused = re.search(r"(?:GLOBAL |class |: )([\w.]+\.\w+) (?:was not|is not|that is)", text)
+        text = remedies.of_class(refused[1]) if refused else text
     return (text.splitlines() or [type(error).__name__])[0].strip()
 
 

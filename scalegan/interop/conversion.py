@@ -10,6 +10,7 @@ from torch import nn
 from scalegan import config, interop
 from scalegan.data.spec import Spec
 from scalegan.errors import UserError
+from scalegan.interop import remedies
 from scalegan.models import families
 from scalegan.models.biggan import G_CHANNELS
 
@@ -22,6 +23,9 @@ def convert(tensors: dict, family: str,
         UserError: if the tensors are not those of the family, or need something that recipes cannot express.
     """
     settings = settings or {}
+    remedy = remedies.of_names(tensors)
+    if remedy:
+        raise UserError(f"{family}: {remedy}")
     try:
         generator = getattr(interop, f"{family}_generator")(tensors, **settings).float()
         channels, resolution, model = _DESCRIBE[family](generator)
@@ -37,7 +41,7 @@ def convert(tensors: dict, family: str,
     return generator, described, spec
 
 
-# Read from a generator's shapes: channels and side of its images, and its `model` keys in a recipe.
+# Inferred from a generator's shapes: channels and resolution of its images, and its `model` keys.
 Description = tuple[int, int, dict[str, Any]]
 
 

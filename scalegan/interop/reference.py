@@ -43,7 +43,7 @@ class Reference:
         return shape
 
     def indices(self, pattern: str) -> list[int]:
-        """The numbers that the pattern's group matches in names, sorted."""
+        """The sorted integers that the pattern's group matches in the tensor names."""
         found = {int(match[1]) for name in self.tensors if (match := re.fullmatch(pattern, name))}
         return sorted(found)
 
@@ -52,7 +52,7 @@ class Reference:
         found = self.indices(pattern)
         if not found or found != list(range(len(found))):
             first = pattern.replace(r"(\d+)", "0").replace("\\", "")
-            raise ValueError(f"this is not a state dict of {self.what}: {first!r} or a successor is missing")
+            raise ValueError(f"this is not a state dict of {self.what}: {first!r}, or a later one, is missing")
         return len(found)
 
     def fill(self, build: Callable[[], nn.Module], tensor_for: Callable[[str], Tensor]) -> nn.Module:

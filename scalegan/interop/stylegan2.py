@@ -1,8 +1,8 @@
 """StyleGAN2 from the weights of the official PyTorch versions (NVlabs/stylegan3, NVlabs/stylegan2-ada-pytorch).
 
-Widths, depths, resolution and conditioning follow from the tensors' names and shapes. What these do not determine is a
-keyword of our networks, with the reference's default: `conv_clamp=256` (None in stylegan2-ada-pytorch without fp16),
-`mapping_lr_multiplier=0.01`, `num_half_res=4`, `w_avg_beta=0.998`; for the discriminator also `mbstd_group=4`.
+Widths, depths, resolution and conditioning follow from the tensors' names and shapes. Settings that they do not
+determine are keyword arguments, with the reference's defaults: `conv_clamp=256` (None in stylegan2-ada-pytorch without
+fp16), `mapping_lr_multiplier=0.01`, `num_half_res=4`, `w_avg_beta=0.998`; for the discriminator also `mbstd_group=4`.
 """
 
 import re
@@ -82,7 +82,7 @@ def _without_filters(state: State) -> dict[str, Tensor]:
 
 
 def _widths(state: State, pattern: str, what: str) -> dict[int, int]:
-    """Input channels of the weights whose name matches, by the resolution in that name."""
+    """Input channels by resolution, from the weights whose names match the pattern."""
     found = {int(m[1]): value.shape[1] for name, value in state.items() if (m := re.fullmatch(pattern, name))}
     if not found:
         raise ValueError(f"this state dict is not {what}: no name in it matches {pattern}")

@@ -18,7 +18,7 @@ from scalegan import kernels
 
 def leaky_relu(x: Tensor, bias: Tensor | None = None, gain: float = 1.0, slope: float = 0.2,
                clamp: float | None = None) -> Tensor:
-    """Leaky ReLU of x + gain * bias, cut to +-`clamp`; overwrites x, which must be the caller's own fresh tensor.
+    """Leaky ReLU of x + gain * bias, cut to +-`clamp`; works in place: x must not be needed elsewhere.
 
     Args:
         x: [N, C, ...], of any floating type.

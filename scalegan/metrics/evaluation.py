@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scalegan.data.preparing.sources.survey import shortened
 from scalegan.engines.ranks import Ranks
-from scalegan.errors import UserError
+from scalegan.errors import UsageError, UserError
 from scalegan.metrics import cache, figures, kernel, labels, manifold, neighbours, path_length, ssim
 from scalegan.metrics.extractors.base import Extractor
 from scalegan.metrics.features import SetFeatures, chosen, collect
@@ -55,7 +55,7 @@ class Settings:
 
     @property
     def keep(self) -> bool:
-        """Whether the features themselves are needed, besides their moments."""
+        """Whether the metrics need all feature vectors, not only their mean and covariance."""
         over_samples = {"kid", "is", "prc", "prdc", "class_fid"} & set(self.metrics)
         return bool(over_samples or self.bootstrap or self.nearest)
 
@@ -70,7 +70,7 @@ def parse(names: str | tuple[str, ...]) -> tuple[str, ...]:
     asked = [_ALIASES.get(name, name) for name in asked]
     for name in asked:
         if name not in METRICS:
-            raise UserError(f"there is no metric '{name}'; choose from {', '.join(METRICS)}")
+            raise UsageError(f"there is no metric '{name}'; choose from {', '.join(METRICS)}")
     return tuple(dict.fromkeys(asked))
 
 
@@ -124,17 +124,19 @@ def real_features(reals: Images, extractor: Extractor, settings: Settings, ranks
 def _check(fakes: Images | Samples, reals: Images | None, count: int, settings: Settings) -> None:
     asked = set(settings.metrics)
     if reals is None and settings.need_reals:
-        raise UserError(f"{', '.join(sorted(asked - set(WITHOUT_REALS)) or ['--nearest'])} needs real images; "
-                        "name them with --data")
+        raise UsageError(f"{', '.join(sorted(asked - set(WITHOUT_REALS)) or ['--nearest'])} needs real images; "
+                        "pass them with --data")
     if "ppl" in asked and not (isinstance(fakes, Samples) and fakes.style_based):
-        raise UserError(f"ppl is defined for style-based generators, which {fakes.name} is not; leave it out")
+        raise UsageError(f"ppl is defined for style-based generators, which {fakes.name} is not; leave it out")
     if "ms_ssim" in asked and min(fakes.shape[1:]) < 11:
-        raise UserError(f"ms_ssim needs images of 11 px or more, not {fakes.shape[2]} x {fakes.shape[1]}; leave it out")
+        raise UsageError(f"ms_ssim needs images of 11 px or more, not {fakes.shape[2]} x {fakes.shape[1]}; leave it "
+                         "out")
     least = max(2, manifold.PRC_NEIGHBOURS + 1 if "prc" in asked else 0, SPLITS if "is" in asked else 0,
                 manifold.PRDC_NEIGHBOURS + 1 if "prdc" in asked else 0)
     for what, many in (("samples", count), ("real images", least if reals is None else len(reals))):
         if many < least:
-            raise UserError(f"{', '.join(settings.metrics)} needs at least {least} {what}, but there are only {many}")
+            raise UserError(f"at least {least} {what} are needed for {', '.join(settings.metrics)}, but there are only "
+                            f"{many}; use more, or other --metrics")
 
 
 def _result(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images | None, of_reals: SetFeatures | None,
@@ -142,7 +144,8 @@ def _result(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images | None
     """The part of the result that comes from features; computed on rank 0."""
     asked = settings.metrics
     if "is" in asked and of_fakes.logits is None:
-        raise UserError(f"the inception score needs class scores, which {extractor.name} does not have; leave out 'is'")
+        raise UsageError(f"the inception score needs class scores, which {extractor.name} does not have; leave out "
+                         "'is'")
     on_device = [one if one is None else _moved(one, extractor.device) for one in (of_fakes, of_reals)]
     found = figures.of_features(asked, *on_device, settings.kid_subset)
     result: dict[str, Any] = {

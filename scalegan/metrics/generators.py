@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from scalegan.data.spec import Spec
-from scalegan.errors import UserError
+from scalegan.errors import UsageError, UserError
 from scalegan.games.base import Preview
 from scalegan.games.sampling import is_styled
 from scalegan.metrics.images import Images
@@ -51,7 +51,7 @@ def samples_of(generator: nn.Module, count: int, reals: Images | None, psi: floa
     if spec.kind == "points":
         raise UserError(f"{name} makes 2-D points; only images can be evaluated")
     if psi != 1 and not (is_styled(generator) or generator.about["model"]["name"] == "biggan"):
-        raise UserError(f"--psi {psi}: {generator.about['model']['name']} has no truncation; leave it out")
+        raise UsageError(f"--psi {psi}: {generator.about['model']['name']} has no truncation; leave it out")
     classes, remarks = spec.num_classes, []
     labels, names = None, spec.label_names
     if reals is not None and reals.labels is not None:

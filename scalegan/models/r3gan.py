@@ -43,7 +43,7 @@ GAIN = math.sqrt(2 / (1 + SLOPE**2))                    # keeps the variance thr
 def stage_widths(resolution: int, width: int, full_width_until: int) -> list[int]:
     """Channels at 4, 8, ... `resolution`: `width`, halved with every doubling past `full_width_until`."""
     if resolution < 4 or resolution & (resolution - 1):
-        raise ValueError(f"R3GAN makes images of 4 times a power of two pixels, not {resolution}")
+        raise ValueError(f"R3GAN needs a resolution that is 4 times a power of two, not {resolution}")
     sizes = [4 << i for i in range(resolution.bit_length() - 2)]
     return [width // max(size // full_width_until, 1) for size in sizes]
 
@@ -95,7 +95,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         inner, gain = channels * expansion, GAIN * depth**-0.25
         if inner % cardinality:
-            raise ValueError(f"{inner} channels cannot be cut into {cardinality} groups; change model.cardinality")
+            raise ValueError(f"{inner} channels cannot be divided into {cardinality} groups; change model.cardinality")
         self.expand = Convolution(channels, inner, gain=gain, bias=True)
         self.mix = Convolution(inner, inner, kernel, groups=cardinality, gain=gain, bias=True)
         self.contract = Convolution(inner, channels, gain=0.0)
@@ -115,7 +115,8 @@ class Generator(nn.Module):
         widths, cardinalities: per stage, from 4 px up, instead of those three.
         blocks: blocks per stage.
         embedding_dim: size of the class embedding, which is concatenated with z.
-        half_stages: how many of the highest resolutions follow autocast into half precision; the others stay in full.
+        half_stages: number of highest resolutions that run in autocast's half precision; the others run in full
+            precision.
         latent: the distribution z is drawn from in training, "normal" or "uniform".
     """
 
@@ -144,7 +145,7 @@ class Generator(nn.Module):
         self.initialise(unseeded)
 
     def initialise(self, generator: Generators) -> None:
-        """Fills every parameter with the generator of its name."""
+        """Initialises every parameter from the random generator keyed by its name."""
         _initialise(self, generator, basis_std=1.0, embedding_gain=1.0)
 
     def forward(self, z: Tensor, labels: Tensor | None = None, psi: float = 1.0) -> Tensor:
@@ -170,8 +171,8 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Images and classes to logits; the generator's mirror image.
 
-    Arguments as for the generator, with widths from 4 px up too. `embedding_dim` is the number of features that the
-    class is projected onto, by default the number of channels at 4 px.
+    Arguments as for the generator, with widths from 4 px up too. `embedding_dim` is the size of the class
+    embedding in the projection (Miyato & Koyama, 2018), by default the number of channels at 4 px.
     """
 
     per_sample = True  # a logit depends on its own image alone: reals and fakes may share a pass
@@ -200,7 +201,7 @@ class Discriminator(nn.Module):
         self.initialise(unseeded)
 
     def initialise(self, generator: Generators) -> None:
-        """Fills every parameter with the generator of its name."""
+        """Initialises every parameter from the random generator keyed by its name."""
         # The basis is a depthwise 4x4 convolution with 16 inputs; the projection keeps the variance of a feature.
         _initialise(self, generator, basis_std=16**-0.5, embedding_gain=self.linear.shape[0] ** -0.5)
 
@@ -245,6 +246,6 @@ def _normal(parameter: Tensor, std: float, generator: torch.Generator | None) ->
 
 
 def _stage_type(x: Tensor, half: bool) -> Tensor:
-    """x in the dtype that a stage computes in: autocast's for the high resolutions, full precision for the others."""
+    """Casts x to the dtype a stage computes in: autocast's at high resolutions, full precision at the others."""
     asked = half_dtype(x) if half else None
     return x.to(asked or wide_dtype(x))

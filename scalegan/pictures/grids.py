@@ -12,6 +12,9 @@ from torch import Tensor
 from scalegan.data.pixels import to_uint8
 from scalegan.support.files import replacing
 
+MOST_PIXELS = 100_000_000   # of a picture that is made in memory
+_MOST_IMAGES = 1024         # of a grid that somebody looks at
+
 
 def pixels_of(images: Tensor) -> np.ndarray:
     """Converts [N, C, H, W] in [-1, 1] to uint8 [N, H, W, C], rounded and clamped."""
@@ -20,11 +23,26 @@ def pixels_of(images: Tensor) -> np.ndarray:
 
 def save_grid(path: Path, images: Tensor, columns: int) -> None:
     """Saves [N, C, H, W] images in [-1, 1] as a PNG, row by row; small images are enlarged."""
-    _save(_sheet(images, columns), path)
+    save_sheet(path, pixels_of(images), columns)
 
 
-def _sheet(images: Tensor, columns: int) -> Image.Image:
-    pixels = pixels_of(images)
+def save_sheet(path: Path, pixels: np.ndarray, columns: int) -> None:
+    """The same for uint8 [N, H, W, C]."""
+    _save(_sheet(pixels, columns), path)
+
+
+def fitting(count: int, columns: int, height: int, width: int) -> tuple[int, int]:
+    """How many of `count` images, the first ones, a grid of moderate size can show, and in how many columns."""
+    most = max(1, min(_MOST_IMAGES, MOST_PIXELS // ((height + 2) * (width + 2) * _enlargement(height, width) ** 2)))
+    columns = min(columns, most)
+    return min(count, most // columns * columns), columns
+
+
+def _enlargement(height: int, width: int) -> int:
+    return max(1, 64 // max(height, width))
+
+
+def _sheet(pixels: np.ndarray, columns: int) -> Image.Image:
     n, height, width, channels = pixels.shape
     rows = -(-n // columns)
     sheet = np.full((rows * (height + 2) + 2, columns * (width + 2) + 2, channels), 255, np.uint8)
@@ -32,7 +50,7 @@ def _sheet(images: Tensor, columns: int) -> Image.Image:
         top, left = 2 + (i // columns) * (height + 2), 2 + (i % columns) * (width + 2)
         sheet[top : top + height, left : left + width] = image
     picture = Image.fromarray(sheet if channels == 3 else sheet[..., 0])
-    enlarge = max(1, 64 // max(height, width))
+    enlarge = _enlargement(height, width)
     return picture.resize((picture.width * enlarge, picture.height * enlarge), Image.Resampling.NEAREST)
 
 
@@ -42,7 +60,7 @@ def save_columns(path: Path, columns: Mapping[str, Tensor]) -> None:
     channels, *size = (max(images.shape[axis] for images in columns.values()) for axis in (1, 2, 3))
     rows = zip(*(F.interpolate(images, size, mode="nearest").expand(-1, channels, -1, -1)
                  for images in columns.values()))
-    sheet = _sheet(torch.stack([image for row in rows for image in row]), len(columns))
+    sheet = _sheet(pixels_of(torch.stack([image for row in rows for image in row])), len(columns))
     head = 12
     picture = Image.new("RGB", (sheet.width, sheet.height + head), "white")
     picture.paste(sheet.convert("RGB"), (0, head))
@@ -54,7 +72,11 @@ def save_columns(path: Path, columns: Mapping[str, Tensor]) -> None:
 
 def save_image(path: Path, image: Tensor) -> None:
     """Saves one [C, H, W] image in [-1, 1] as a PNG."""
-    pixels = pixels_of(image[None])[0]
+    save_pixels(path, pixels_of(image[None])[0])
+
+
+def save_pixels(path: Path, pixels: np.ndarray) -> None:
+    """Saves one uint8 [H, W, C] image as a PNG."""
     _save(Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0]), path)
 
 

@@ -23,23 +23,26 @@ def walk(generator: "nn.Module", seeds: list[int], steps: int, label: "Tensor | 
     """
     import torch
 
-    from scalegan.games.sampling import is_styled, latents, style_of
+    from scalegan.games.sampling import is_styled, latents, most_at_once, style_of
     from scalegan.randomness import Draws
 
+    device = next(generator.parameters()).device
+
     def labels(count: int) -> torch.Tensor | None:
-        return None if label is None else label.expand(count, *label.shape[1:])
+        return None if label is None else label.to(device).expand(count, *label.shape[1:])
 
     styled = is_styled(generator)
     with torch.no_grad():
-        ends = latents(generator, Draws(0, 0, "sample", torch.tensor(seeds)))
+        ends = latents(generator, Draws(0, 0, "sample", torch.tensor(seeds, device=device)))
         if styled:
             ends = generator.mapping(ends, labels(len(seeds)), psi)
         between = slerp if not styled and generator.latent == "normal" else torch.lerp
         places = [between(a, b, step / steps) for a, b in pairwise(ends) for step in range(steps + 1)]
         images = []
-        for part in torch.stack(places).split(_BATCH):
-            images.append(generator.synthesis(part, "const") if styled
-                          else generator(part, labels(len(part)), **style_of(generator, psi)))
+        for part in torch.stack(places).split(min(_BATCH, most_at_once(generator))):
+            made = generator.synthesis(part, "const") if styled \
+                else generator(part, labels(len(part)), **style_of(generator, psi))
+            images.append(made.cpu())
     return torch.cat(images)
 
 

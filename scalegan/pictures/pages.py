@@ -1,19 +1,19 @@
 """A page that compares runs: their recipes, evaluations, curves and last samples."""
 
 import base64
-import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from math import inf
 from pathlib import Path
 from typing import Any
-
-from omegaconf import OmegaConf
 
 from scalegan.errors import UserError
 from scalegan.metrics import results
 from scalegan.pictures import charts
-from scalegan.support.reading import read_bytes
+from scalegan.support.reading import read_bytes, read_json_lines
+from scalegan.support.yaml_files import read_keys
 
 # In every report, but not a figure to compare between runs.
 _NOT_CURVES = {"images", "seconds"}
@@ -41,26 +41,26 @@ def read(path: Path, name: str) -> Seen:
     if not (path / "config.yaml").is_file():
         raise UserError(f"{path} is not a run folder: it has no config.yaml")
     newest = max(path.glob("config*.yaml"), key=_first_images)
-    pictures = sorted((path / "samples").glob("*.png"))
-    return Seen(name, OmegaConf.to_container(OmegaConf.load(newest)), _reports(path / "metrics.jsonl"),
-                results.read(path), pictures[-1] if pictures else None)
+    pictures = sorted(p for p in (path / "samples").glob("*.png") if re.fullmatch("[0-9]{1,15}", p.stem))
+    return Seen(name, read_keys(newest), _reports(path / "metrics.jsonl"), results.read(path),
+                pictures[-1] if pictures else None)
 
 
 def _first_images(path: Path) -> int:
     """The images from which on a config.<images>.yaml applies; -1 for config.yaml."""
     part = path.name.split(".")[1]
-    return int(part) if part.isdigit() else -1
+    return int(part) if re.fullmatch("[0-9]{1,15}", part) else -1
 
 
 def _reports(path: Path) -> list[dict[str, float]]:
-    """The complete lines of metrics.jsonl; while a run is writing, the last one may be incomplete."""
-    rows = []
-    for line in path.read_text().splitlines() if path.is_file() else ():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return [row for row in rows if "images" in row]
+    """The figures in the complete lines of metrics.jsonl; while a run is writing, the last one may be incomplete."""
+    rows = [{key: value for key, value in row.items() if _is_number(value)} for row in read_json_lines(path)]
+    return [row for row in rows if type(row.get("images")) is int and row["images"] >= 0]
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number that can be drawn; others are too large for that. Charts leave out NaN and inf."""
+    return (type(value) in (int, float) and abs(value) < 1e100) or value in (inf, -inf) or value != value
 
 
 def comparable_evaluations(runs: Sequence[Seen]) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
@@ -69,8 +69,8 @@ def comparable_evaluations(runs: Sequence[Seen]) -> tuple[dict[int, dict[str, An
     refused: dict[int, str] = {}
     for number, run in enumerate(runs):
         first = next(iter(chosen.items()), None)
-        for result in reversed(run.evaluations):
-            reason = first and results.comparable(first[1], result)
+        for result in filter(results.can_be_compared, reversed(run.evaluations)):
+            reason = first and results.why_not_comparable(first[1], result)
             if reason is None:
                 chosen[number] = result
                 break
@@ -129,7 +129,7 @@ def _evaluations(runs: Sequence[Seen], chosen: dict[int, dict[str, Any]], refuse
     rows += [[key, *(_figure(found.get(key)) for found in figures)] for key in keys]
     one = next(iter(chosen.values()))
     note = (f"{one['extractor']['name']}, resize {one['resize']}, {one['num_samples']:,} samples against "
-            f"{one['data']['path']}")
+            f"{one['data']['path'] if one['data'] else 'no data'}")
     table = _table("Evaluations", ["", *(escape(run.name) for run in shown)], rows)
     lines = "".join(f'<p class="refused">Not side by side: {escape(line)}</p>' for line in refused.values())
     return f"{table}<p>{escape(note)}</p>{lines}"

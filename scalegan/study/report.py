@@ -38,7 +38,7 @@ def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def picture(path: Path, samples: dict[tuple[str, str], Tensor]) -> None:
-    """One column per objective, one row per data set: samples of the first seed (orange) over data (grey)."""
+    """One column per objective, one row per dataset: samples of the first seed (orange) over data (grey)."""
     objectives, data = (list(dict.fromkeys(cell[axis] for cell in samples)) for axis in (0, 1))
     sheet = Image.new("RGB", (len(objectives) * _TILE, _HEAD + len(data) * _TILE), "white")
     draw = ImageDraw.Draw(sheet)

@@ -1,11 +1,11 @@
-"""The toy study's settings per data set, equal for all objectives, and the definition of each objective."""
+"""The toy study's settings per dataset, equal for all objectives, and the definition of each objective."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Networks and optimisation on one data set.
+    """Networks and optimisation on one dataset.
 
     Args:
         hidden, layers: width and number of hidden layers, of both G and D.

@@ -1,4 +1,4 @@
-"""The toy study: every objective on every 2-D data set, in one process per core, each with a stack of seeds."""
+"""The toy study: every objective on every 2-D dataset, in one process per core, each with a stack of seeds."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -22,7 +22,7 @@ Samples = dict[tuple[str, str], Tensor]
 
 def study(objectives: Sequence[str], data: Sequence[str], seeds: Sequence[int], workers: int,
           updates: int | None = None) -> tuple[list[dict[str, Any]], Samples]:
-    """Runs the study; returns rows of the table, and samples [seeds, 2500, 2] by objective and data set."""
+    """Runs the study; returns rows of the table, and samples [seeds, 2500, 2] by objective and dataset."""
     cells = [(objective, name) for name in data for objective in objectives]
     longest_first = sorted(cells, key=lambda cell: -cost(*cell))
     samples: Samples = {}

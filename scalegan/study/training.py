@@ -1,4 +1,4 @@
-"""Trains one objective on one toy data set, with all seeds in one stack."""
+"""Trains one objective on one toy dataset, with all seeds in one stack."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -1,20 +1,72 @@
-"""The parsers of verbs, and types of their arguments, for argparse."""
+"""The parsers of commands, and types of their arguments, for argparse."""
 
+import csv
+import re
+import sys
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from collections.abc import Callable, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import NoReturn
+
+from scalegan.errors import UsageError, one_line
+from scalegan.support.names import did_you_mean
+
+_MOST_SEEDS = 10_000_000
+_SEEDS_END = 1 << 63        # they are positions of draws, which are int64
+# Endings of files that users may take a folder's name for.
+_FILES = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".pdf", ".svg", ".html", ".json", ".csv", ".txt", ".md", ".zip",
+          ".tar", ".gz", ".tgz", ".npy", ".npz", ".safetensors", ".onnx", ".pt", ".pth", ".pkl", ".beton", ".mp4"}
 
 
-def verb_parser(verb: str, description: str, *examples: str) -> ArgumentParser:
-    """The parser of `scalegan VERB`, whose help ends with examples; these leave out the leading `scalegan`."""
-    return ArgumentParser(prog=f"scalegan {verb}", description=description, epilog="\n".join(
+class Parser(ArgumentParser):
+    """Reports wrong arguments in one line, with exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: error: {one_line(message)}; see `{self.prog} --help`", file=sys.stderr, flush=True)
+        sys.exit(2)
+
+
+def verb_parser(verb: str, description: str, *examples: str) -> Parser:
+    """The parser of `scalegan COMMAND`, whose help ends with examples; these leave out the leading `scalegan`."""
+    return Parser(prog=f"scalegan {verb}", description=description, epilog="\n".join(
         ["examples:", *(f"  scalegan {example}" for example in examples)]),
         formatter_class=RawDescriptionHelpFormatter)
 
 
+def report(problems: Sequence[str]) -> int:
+    """Prints a line for each of several inputs that failed, the rest being done, and returns the exit code."""
+    for problem in problems:
+        print(f"scalegan: error: {one_line(problem)}", file=sys.stderr, flush=True)
+    return 1 if problems else 0
+
+
+def whole(least: int = 0, most: int = _SEEDS_END - 1) -> Callable[[str], int]:
+    """Type of a whole number within bounds, both included."""
+    def parse(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,19}", text) or not least <= int(text) <= most:
+            bounds = f"from {least:,} to {most:,}" if most < _SEEDS_END - 1 else f"of at least {least}"
+            raise ArgumentTypeError(f"'{text}' is not a whole number {bounds}")
+        return int(text)
+    return parse
+
+
 def positive(text: str) -> int:
     """A whole number, at least 1."""
-    if not text.isdigit() or int(text) < 1:
-        raise ArgumentTypeError(f"'{text}' is not a positive number")
+    if not re.fullmatch("[0-9]{1,19}", text) or int(text) < 1:
+        raise ArgumentTypeError(f"'{text}' is not a positive whole number")
     return int(text)
+
+
+def finite(text: str) -> float:
+    """A number, neither NaN nor infinite."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not isfinite(value):
+        raise ArgumentTypeError(f"'{text}' is not a number")
+    return value
 
 
 def fraction(text: str) -> float:
@@ -24,25 +76,93 @@ def fraction(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < 1:
-        raise ArgumentTypeError(f"'{text}' is not a fraction between 0 and 1")
+        raise ArgumentTypeError(f"'{text}' is not a fraction of at least 0 and below 1")
     return value
 
 
 def seeds(text: str) -> list[int]:
     """Whole numbers and ranges: '0-3,7' is [0, 1, 2, 3, 7]."""
-    try:
-        parts = [part.partition("-") for part in text.split(",")]
-        found = [seed for first, _, last in parts for seed in range(int(first), int(last or first) + 1)]
-    except ValueError:
-        found = []
-    if not found:
-        raise ArgumentTypeError(f"'{text}' is not of the form 0-63 or 1,5,9")
+    found: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch("([0-9]{1,19})(?:-([0-9]{1,19}))?", part)
+        if match is None:
+            raise ArgumentTypeError(f"'{text}' is not of the form 0-63 or 1,5,9")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ArgumentTypeError(f"'{part}' runs backwards; write {last}-{first}")
+        if last >= _SEEDS_END:
+            raise ArgumentTypeError(f"{last} is too large for a seed; the largest is {_SEEDS_END - 1}")
+        if len(found) + last - first >= _MOST_SEEDS:
+            raise ArgumentTypeError(f"'{text}' are more than {_MOST_SEEDS:,} seeds; take fewer at a time")
+        found += range(first, last + 1)
     return found
+
+
+def names(text: str) -> list[str]:
+    """Names or numbers at commas; a name that has a comma itself stands in double quotes."""
+    found = [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+    if not all(found) or not found:
+        raise ArgumentTypeError(f"'{text}' is not of the form 3,7 or cat,dog")
+    return found
+
+
+def label_numbers(option: str, asked: Sequence[str], count: int, known: Sequence[str], model: object,
+                  kind: str = "classes") -> list[int]:
+    """The numbers of classes or attributes that are asked for by number or range, or by name.
+
+    Args:
+        option: how errors call what was asked for.
+        count: of the labels that the model knows.
+        known: their names, in order; empty if the model does not say.
+        model, kind: what errors call the model and its labels.
+
+    Raises:
+        UsageError: for one that there is not.
+    """
+    numbers: list[int] = []
+    for name in asked:
+        match = re.fullmatch("([0-9]{1,9})(?:-([0-9]{1,9}))?", name)
+        chosen = range(int(match[1]), int(match[2] or match[1]) + 1) if match else None
+        if name in known and not (chosen and len(chosen) == 1 and chosen[-1] < count):
+            chosen = range(known.index(name), known.index(name) + 1)
+        if not chosen or chosen[-1] >= count:
+            shown = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "")
+            raise UsageError(f"{option} {name}: the {kind} of {model} are 0 to {count - 1}"
+                             + (f" ({shown})" if known else "" if match else "; it does not say their names")
+                             + did_you_mean(name, known))
+        numbers += chosen
+    return numbers
+
+
+def file_named(option: str, *formats: str) -> Callable[[str], Path]:
+    """Type of a file to write, in one of the formats that the command has, such as ".gif for an animation".
+
+    The type raises UsageError, which argparse lets through.
+    """
+    def parse(text: str) -> Path:
+        path = Path(text)
+        if path.suffix.lower() not in {each.split()[0] for each in formats}:
+            raise UsageError(f"{option} {text}: use {' or '.join(formats)}; no other format is written")
+        if path.is_dir():
+            raise UsageError(f"{option} {text} is a folder; name a file in it")
+        return path
+    return parse
+
+
+def folder(text: str) -> Path:
+    """A folder to write into; one that is named like a file is a mistake."""
+    path = Path(text)
+    if path.suffix.lower() in _FILES and not path.is_dir():
+        raise ArgumentTypeError(f"'{text}' is named like a file, but this command writes a folder; name one without "
+                                f"{path.suffix}")
+    if path.exists() and not path.is_dir():
+        raise ArgumentTypeError(f"'{text}' is a file; name a folder")
+    return path
 
 
 def counts(text: str) -> list[int]:
     """Positive whole numbers: '1,8,64'."""
     parts = text.split(",")
-    if not all(part.isdigit() and int(part) > 0 for part in parts):
+    if not all(re.fullmatch("[0-9]{1,19}", part) and int(part) > 0 for part in parts):
         raise ArgumentTypeError(f"'{text}' is not a list of numbers such as 1,8,64")
     return [int(part) for part in parts]

@@ -40,11 +40,13 @@ def write_whole(path: Path, content: bytes | str, temporary: Path | None = None)
 
 
 def append_line(path: Path, line: str) -> None:
-    """Adds a line to a file in a single write, so that lines of several processes do not mix. Raises OSError for a
-    link in its place; see `open_own`."""
-    descriptor = open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    """Adds a line to a file in a single write, so that lines of several processes do not mix. A line that a killed
+    process left half-written is ended first. Raises OSError for a link in its place; see `open_own`."""
+    descriptor = open_own(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     with open(descriptor, "ab", buffering=0) as file:
-        content = (line + "\n").encode()
+        size = os.fstat(descriptor).st_size
+        whole = size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
+        content = (line + "\n").encode() if whole else f"\n{line}\n".encode()
         while content:
             content = content[file.write(content):]
 

@@ -1,4 +1,4 @@
-"""A progress bar with images/s and time left; without a terminal, a line now and then."""
+"""A progress bar with images/s and time left; without a terminal, a line every 20 seconds."""
 
 import sys
 import time

@@ -48,6 +48,21 @@ def read_bytes(path: Path, limit: int = 64 * MEGABYTE) -> bytes:
     return content
 
 
+def read_tail(path: Path, count: int) -> list[bytes]:
+    """The complete lines among the last `count` bytes of a regular file that may be of any size; none if there is no
+    such file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return []
+    with open(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            return []
+        file.seek(max(0, found.st_size - count))
+        return [line for line in file.read(count).splitlines(keepends=True) if line.endswith(b"\n")]
+
+
 def regular(path: Path) -> Path:
     """`path`, for a library that opens it by name, and would wait for a pipe for ever and read a device without end.
 
@@ -82,7 +97,7 @@ def read_json(path: Path, kind: Any = dict[str, Any], limit: int = 64 * MEGABYTE
 def read_json_lines(path: Path, kind: Any = dict[str, Any]) -> list[Any]:
     """The lines of a JSON-lines file that are whole and of the type; none where there is no file.
 
-    A process that was killed leaves half a line, and another may have written on behind it.
+    A process that was killed leaves half a line. Figures may be NaN or infinite.
     """
     try:
         lines = read_bytes(path, 1024 * MEGABYTE).decode(errors="replace").splitlines()
@@ -91,22 +106,22 @@ def read_json_lines(path: Path, kind: Any = dict[str, Any]) -> list[Any]:
     found = []
     for line in lines:
         try:
-            found.append(parse_json(line, str(path), kind))
+            found.append(parse_json(line, str(path), kind, finite=False))
         except DamagedFile:
             continue
     return found
 
 
-def parse_json(text: str | bytes, name: str, kind: Any = dict[str, Any]) -> Any:
+def parse_json(text: str | bytes, name: str, kind: Any = dict[str, Any], finite: bool = True) -> Any:
     """JSON from elsewhere, such as a header inside a file; `name` says where it is from.
 
-    NaN, infinities, numbers of thousands of digits and nesting beyond reason count as damage.
+    Numbers of thousands of digits and nesting beyond reason count as damage; NaN and infinities, if `finite`.
     """
     def refuse(word: str) -> None:
         raise ValueError(f"{word} is no JSON")
 
     try:
-        tree = json.loads(text, parse_constant=refuse)
+        tree = json.loads(text, parse_constant=refuse if finite else None)
     except (ValueError, RecursionError) as error:
         raise DamagedFile(f"{name} is not JSON: {_line(error)}") from error
     return checked(tree, name, kind)

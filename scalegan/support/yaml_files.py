@@ -1,4 +1,4 @@
-"""Files of YAML that people write: recipes and profiles. Bounded, as a few lines of YAML can unfold to gigabytes."""
+"""Files of YAML: recipes and profiles. Bounded, as a few lines of YAML can unfold to gigabytes."""
 
 from pathlib import Path
 from typing import Any
@@ -14,22 +14,22 @@ _DEEPEST = 30
 _MOST = 20_000          # values, aliases unfolded
 
 
-def read_keys(path: Path) -> dict[Any, Any]:
+def read_keys(path: Path, kind: str = "a recipe") -> dict[Any, Any]:
     """The keys of a YAML file; interpolations stay text.
 
     Raises:
         FileNotFoundError: where there is none.
-        DamagedFile: where it is not such a file, has no keys, or unfolds to more than any recipe needs.
+        DamagedFile: where it is not such a file, has no keys (and so is not of the `kind`), or unfolds to too much.
     """
     text = read_text(path, _LARGEST)
     try:
-        _check(path, text)
+        _check(path, text, kind)
         tree = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, AttributeError, OverflowError,
             RecursionError) as error:
         raise DamagedFile(f"cannot read {path}: {' '.join(str(error).split())[:500]}") from error
     if not isinstance(tree, dict) or not tree:
-        raise DamagedFile(f"{path} holds no keys")
+        raise DamagedFile(f"{path} is not {kind}: it must consist of `key: value` lines")
     return tree
 
 
@@ -40,14 +40,14 @@ class _Open:
         self.anchor, self.begin, self.depth = anchor, begin, 1
 
 
-def _check(path: Path, text: str) -> None:
+def _check(path: Path, text: str, kind: str) -> None:
     """Raises DamagedFile for nesting and aliases beyond reason, before anything is built."""
     anchors: dict[str, tuple[int, int]] = {}    # how many values each unfolds to, and how deep
     around: list[_Open] = []
     values = 0
     for event in yaml.parse(text, yaml.SafeLoader):
         if isinstance(event, yaml.NodeEvent) and not values and not isinstance(event, yaml.MappingStartEvent):
-            raise DamagedFile(f"{path} holds no keys")
+            raise DamagedFile(f"{path} is not {kind}: it must consist of `key: value` lines")
         size, depth, anchor = 0, 0, getattr(event, "anchor", None)
         if isinstance(event, yaml.CollectionStartEvent):
             around.append(_Open(anchor, values))

@@ -60,18 +60,18 @@ class BatchLoader:
                                  reals.records)
         return found
 
-    def batch(self, samples: Mapping[str, Sample], position: int, purpose: str, updates: int) -> Batch:
+    def batch(self, samples: Mapping[str, Sample], images: int, purpose: str, updates: int) -> Batch:
         """Builds the batch for a phase's update number `updates` from prepared samples. Draws are keyed on the phase
         and its sample count, so phases that share samples still draw their own latents.
 
         Args:
-            position: images taken before the batch.
+            images: images taken before the iteration.
             purpose: the phase that keys the draws.
         """
         first = updates * self.batch_size + self.offset
         count = len(next(iter(samples.values())))
         tables = {name: stream.conditions for name, stream in self.streams.items() if stream.conditions is not None}
-        return Batch(samples, self._draws(purpose, first, count), tables, position)
+        return Batch(samples, self._draws(purpose, first, count), tables, images)
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         """Copies a tensor to the device; a copy to a GPU overlaps with the work already queued there."""

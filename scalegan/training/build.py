@@ -84,7 +84,7 @@ def evaluation_path(recipe: config.Recipe, stream: str = "") -> str:
 
 
 def make_evaluation_sets(recipe: config.Recipe, ranks: Ranks) -> None:
-    """Makes the embedded data sets that a recipe's evaluations use, unless they exist already."""
+    """Makes the embedded datasets that a recipe's evaluations use, unless they exist already."""
     for stream in streams_of(recipe):
         path, data = evaluation_path(recipe, stream), settings_of(recipe, stream)
         if is_embedded(path):

@@ -131,8 +131,8 @@ class Costs:
             self.game = build.game(self.recipe, self.specs)
         with self._without_data():
             self.game.to_empty(device="cpu")
-            of_players = optimizers.make(recipe.optimizer, self.game)
-        held = [value for o in of_players.values() for state in o.state.values() for value in state.values()]
+            player_optimizers = optimizers.make(recipe.optimizer, self.game)
+        held = [value for o in player_optimizers.values() for state in o.state.values() for value in state.values()]
         weights = _bytes(self.game.parameters())
         lengths = 1 + len(recipe.emas) + (len(recipe.power_ema.sigma_rel) if recipe.power_ema else 0)
         averages = lengths * sum(_bytes(self.game.players[name].state_dict().values()) for name in self.game.averaged)

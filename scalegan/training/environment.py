@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+from collections import Counter
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -35,6 +36,7 @@ def record(ranks: Ranks, micro_batch: int, precision: str, engine: Engine) -> di
         "deterministic": engine.deterministic, "tf32": torch.backends.cuda.matmul.allow_tf32 if cuda else None,
         "cudnn_tf32": torch.backends.cudnn.allow_tf32 if cuda else None,
         "cudnn_benchmark": torch.backends.cudnn.benchmark if cuda else None,
+        "topology": _topology(ranks) if cuda and ranks.world > 1 else None,
     }
 
 
@@ -43,21 +45,36 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     before = {"data_order": 1, **before}    # missing in the first records
     if "grain" in before:
         before["micro_batch"] = before.pop("grain")     # its name in the first records
-    same_sum = {"ranks"} if before.get("reduction") == now["reduction"] == "tree" else set()
+    same_sum = {"ranks", "topology"} if before.get("reduction") == now["reduction"] == "tree" else set()
     return [f"{key} was {before[key]} and is now {now[key]}" for key in now
             if key in before and before[key] != now[key] and key not in same_sum]
 
 
-def prepare(device: torch.device, deterministic: bool) -> None:
-    """Asks CUDA for deterministic kernels, or for the fastest ones."""
+def prepare(device: torch.device, deterministic: bool, tf32: bool = False) -> None:
+    """Asks CUDA for deterministic kernels, or for the fastest ones; for fp32 as it is, or for TF32 in its place."""
     if device.type != "cuda":
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
     torch.backends.cudnn.benchmark = not deterministic
     torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32      # PyTorch allows the first
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     # It would fill all memory before use, a kernel for each allocation; nothing here reads what it has not written.
     torch.utils.deterministic.fill_uninitialized_memory = False
+
+
+def _topology(ranks: Ranks) -> str:
+    """What NCCL chooses the order of its sums by: ranks on each host, whether their GPUs reach each other directly, and
+    settings of NCCL."""
+    here, seen = ranks.device.index or 0, range(torch.cuda.device_count())
+    direct = all(torch.cuda.can_device_access_peer(here, other) for other in seen if other != here)
+    found = ranks.gather((platform.node(), direct if len(seen) > 1 else None))
+    hosts = Counter(host for host, _ in found)
+    access = {True: "direct access", False: "no direct access", None: "one GPU seen by each"}
+    settings = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("NCCL_")
+                and not name.startswith(("NCCL_DEBUG", "NCCL_SOCKET_IFNAME"))]
+    return ", ".join([" + ".join(map(str, hosts.values())) + " ranks", *dict.fromkeys(access[d] for _, d in found),
+                      *ranks.share(settings)])
 
 
 def _cpu() -> str:

@@ -1,4 +1,4 @@
-"""Figures besides the losses that show the health of a GAN's training."""
+"""Diagnostics besides the losses: skipped updates, logit gap, singular values, sample diversity."""
 
 from collections.abc import Mapping
 

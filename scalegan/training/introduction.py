@@ -1,4 +1,4 @@
-"""What a run says of itself when it starts."""
+"""The summary that a run prints when it starts."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +23,8 @@ def introduction(run: Run, sources: Mapping[str, Source]) -> list[str]:
 def _data(source: Source) -> str:
     spec, order = source.spec, source.records.order
     count = "endless" if isinstance(order, Endless) else f"{order.records:,}"
-    text = f"{source.settings.path}: {count} {_samples(spec)}{_labels(spec)}{', flipped' * source.settings.flip}"
+    mirrored = ", randomly mirrored" * source.settings.flip
+    text = f"{source.settings.path}: {count} {_samples(spec)}{_labels(spec)}{mirrored}"
     return "; ".join([text, *source.records.reader.remarks])
 
 

@@ -1,4 +1,4 @@
-"""Brings a run to life on this rank: joins the others, opens data and folder, resumes, trains."""
+"""Starts a run on this rank: joins the others, opens the data and the run folder, resumes, trains."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from scalegan.averages.averages import Averages
-from scalegan.checkpoints import store
 from scalegan.checkpoints.exports import described
 from scalegan.checkpoints.store import Checkpoints
 from scalegan.config import Recipe, loading
@@ -20,9 +19,9 @@ from scalegan.data.reading.streams import Streams
 from scalegan.data.reading.waiting import Stopped
 from scalegan.data.spec import Spec
 from scalegan.engines import choice, optimizers
-from scalegan.engines.precision import choose_precision
+from scalegan.engines.precision import choose_precision, slow_precision
 from scalegan.engines.ranks import Ranks, join, leave, take_part
-from scalegan.errors import LostRank, RecipeError, UserError
+from scalegan.errors import LostRank
 from scalegan.games.base import Game
 from scalegan.games.compiled import check_compiler
 from scalegan.support.signals import stop_with_launcher
@@ -31,17 +30,19 @@ from scalegan.training.batch_loader import BatchLoader, StreamSettings
 from scalegan.training.introduction import introduction
 from scalegan.training.liveness import Watch
 from scalegan.training.painter import Painter
+from scalegan.training.resumption import resume
 from scalegan.training.run import Run
-from scalegan.training.run_folder import check_identity, claim, freeze
+from scalegan.training.run_folder import claim
 from scalegan.training.stop_request import StopRequest
 from scalegan.training.trainer import Outcome, train
 
 
 def launch(recipe: Recipe, stopped: Callable[[int], None] = lambda number: None) -> int:
-    """Trains `recipe` on all ranks; returns the exit code. Where a signal stops it, rank 0 calls `stopped` with the
-    signal's number once all is saved, or the rank that can't wait for data any longer."""
+    """Trains `recipe` on all ranks; returns the exit code. If a signal stops it, rank 0 calls `stopped` with the
+    signal's number once everything is saved; a rank that gives up waiting for data calls it too."""
     warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
-    recipe = replace(recipe, engine=choice.asked_of_launcher(recipe.engine))
+    recipe = replace(recipe, engine=choice.asked_of_launcher(recipe.engine),
+                     precision=choice.precision_asked(recipe.precision))
     if not take_part(recipe.lanes):
         return int(Outcome.FINISHED)
     ranks = join(recipe.engine.threads)
@@ -52,12 +53,11 @@ def launch(recipe: Recipe, stopped: Callable[[int], None] = lambda number: None)
             code = _trained(recipe, ranks, stop, watch)
             if code == Outcome.INTERRUPTED and ranks.first:
                 stopped(stop.signal)
-            return code
     except Stopped as error:
         stopped(error.number)
         raise
-    finally:
-        leave()
+    leave()
+    return code
 
 
 def _trained(recipe: Recipe, ranks: Ranks, stop: StopRequest, watch: Watch) -> int:
@@ -75,8 +75,8 @@ def _trained(recipe: Recipe, ranks: Ranks, stop: StopRequest, watch: Watch) -> i
         if ranks.world == 1 or not _lost_a_peer(error):
             raise
         watch.wait_for_verdict()  # it names the dead rank, and does not return
-        raise LostRank(f"the connection to another rank broke ({str(error).splitlines()[0]}); the same command goes "
-                        "on from the last checkpoint") from error
+        raise LostRank(f"the connection to another rank broke ({str(error).splitlines()[0]}); run the same command "
+                        "again to resume from the last checkpoint") from error
 
 
 def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
@@ -91,13 +91,15 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
     lock = claim(folder, ranks)
 
     precision = choose_precision(recipe.precision, ranks.device)
-    environment.prepare(ranks.device, recipe.engine.deterministic)
+    if ranks.first and (warning := slow_precision(precision, ranks.device)):
+        print(f"warning: {warning}", flush=True)
+    environment.prepare(ranks.device, recipe.engine.deterministic, recipe.engine.tf32)
     if recipe.engine.compile:
         ranks.together(lambda: check_compiler(ranks.device))
     game = build.on_device(build.game(recipe, specs), ranks.device)
     averages = Averages(recipe, {name: game.players[name] for name in game.averaged})
-    of_players = optimizers.make(recipe.optimizer, game)
-    engine = choice.make(recipe.engine, game, of_players, ranks, micro_batch, precision)
+    player_optimizers = optimizers.make(recipe.optimizer, game)
+    engine = choice.make(recipe.engine, game, player_optimizers, ranks, micro_batch, precision)
 
     share = recipe.batch_size // ranks.world
     lanes_here = recipe.lanes // ranks.world
@@ -119,15 +121,16 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
     checkpoints = Checkpoints(folder / "checkpoints", ranks, recipe.checkpoint.keep)
     networks = described(config, specs, game)
     networks.pop("recipe")
-    run = Run(recipe, folder, ranks, game, of_players, engine, averages, loader, open_streams, checkpoints,
+    run = Run(recipe, folder, ranks, game, player_optimizers, engine, averages, loader, open_streams, checkpoints,
               {"recipe": config, "environment": records, "networks": networks}, painter.samples, lock,
-              partial(optimizers.schedule, of_players, recipe.optimizer, game))
+              partial(optimizers.schedule, player_optimizers, recipe.optimizer, game))
     if recipe.eval.every_images:
         build.make_evaluation_sets(recipe, ranks)
         run.evaluate = ranks.together(lambda: build.evaluator(recipe, game, specs, ranks))
     if recipe.engine.compile and recipe.log.profile_updates:
         run.utilisation.of_phases = _flops_if_eager(recipe, specs, run)
-    _resume(run, config, records)
+    for line in resume(run, config, records):
+        _say(run, line)
     if ranks.first and not (folder / "reals.png").exists():
         painter.reals(folder / "reals.png")
     for line in introduction(run, sources):
@@ -136,7 +139,7 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
 
 
 def _identified(recipe: Recipe, game: Game, sources: Mapping[str, opening.Source]) -> dict[str, Any]:
-    """The recipe with what else makes the run what it is: the content of its data, and frozen networks."""
+    """The recipe, with the rest of the run's identity: content hashes of its data and digests of frozen networks."""
     config = loading.to_dict(opening.located(recipe))
     first, *others = sources
     config["data"]["content"] = sources[first].content
@@ -157,34 +160,9 @@ def _flops_if_eager(recipe: Recipe, specs: Mapping[str, Spec], run: Run) -> dict
     return {phase.name: micro_batches * costs.micro_batch(phase, micro_batch).flops for phase in costs.game.phases}
 
 
-def _resume(run: Run, config: dict, records: dict) -> None:
-    """Takes up the checkpoint that `resume` asks for, and freezes the recipe beside it."""
-    asked, folder = run.recipe.resume, run.folder
-    named = asked not in ("auto", "never")
-    path = Path(asked) if named else run.checkpoints.newest()
-    if asked == "never" and path is not None:
-        raise RecipeError(f"resume=never, but {folder} holds checkpoints; choose another run_dir, or resume=auto")
-    before = None
-    if path is not None:
-        damage = store.verify(path)
-        if damage:
-            raise UserError(f"resume={path}: {damage}; name another checkpoint")
-        metadata = store.metadata_of(path)
-        before = loading.completed(metadata["recipe"])
-        if not named:
-            check_identity(before, config, folder)
-        run.resume_from(path)
-        _say(run, f"resuming {folder} at {run.progress.images:,} images")
-        for change in environment.changes(metadata["environment"], records):
-            _say(run, f"bits may differ because {change}")
-    if run.ranks.first:
-        for key in freeze(folder, config, records, run.progress.images, before):
-            _say(run, f"changed since: {key}")
-
-
 def _say_goodbye(run: Run, outcome: Outcome) -> None:
     if outcome is Outcome.INTERRUPTED:
-        _say(run, f"stopped at {run.progress.images:,} images, saved; the same command goes on")
+        _say(run, f"stopped at {run.progress.images:,} images and saved; run the same command again to resume")
         return
     _say(run, f"finished at {run.progress.images:,} images: {run.folder}")
     picture = run.folder / "samples" / f"{run.progress.images:012d}.png"

@@ -11,6 +11,7 @@ from scalegan.data.opening import Source
 from scalegan.data.pixels import from_uint8
 from scalegan.data.spec import Spec
 from scalegan.games.base import Game, Preview, Sample
+from scalegan.games.sampling import at_once
 from scalegan.pictures import grids
 from scalegan.randomness import Draws
 
@@ -31,20 +32,21 @@ class Painter:
         self.count = _POINTS if points else recipe.snapshot.rows * self.columns
         draws = Draws(recipe.seed, 0, "snapshot", torch.arange(self.count, device=device))
         conditions = {name: self._conditions(source, draws) for name, source in sources.items()}
-        self.preview = Preview(draws, conditions, self.columns, self._samples)
+        self.preview = Preview(draws, conditions, self.columns, self._samples,
+                               at_once=at_once(sources[self.first].spec.shape))
 
     def samples(self, networks: Mapping[str, nn.Module], path: Path) -> Tensor:
         """Draws the picture of a game's exports, and returns samples [N, ...]."""
         drawn = dict(self.game.draw(networks, self.preview))
         first = next(iter(drawn.values()))
-        pictures = {name: self.game.decode(images) for name, images in drawn.items()}
+        pictures = {name: self._decoded(images) for name, images in drawn.items()}
         if first.dim() == 2:
             grids.save_points(path, first, self._stored(self.first))
         elif len(pictures) == 1:
             grids.save_grid(path, next(iter(pictures.values())), self.columns)
         else:
             grids.save_columns(path, pictures)
-            return self.game.fakes(networks, self.preview)
+            return self.preview.in_parts(lambda part: self.game.fakes(networks, part))
         return first
 
     def reals(self, path: Path) -> None:
@@ -52,6 +54,10 @@ class Painter:
         reals = self._stored(self.first)
         if reals.dim() == 4:
             grids.save_grid(path, from_uint8(reals) if reals.dtype == torch.uint8 else reals, self.columns)
+
+    def _decoded(self, drawn: Tensor) -> Tensor:
+        parts = [self.game.decode(part) for part in drawn.split(self.preview.at_once)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _conditions(self, source: Source, draws: Draws) -> Tensor | None:
         spec: Spec = source.spec

@@ -1,4 +1,4 @@
-"""What a recipe needs on a given number of GPUs: memory, traffic, checkpoint bytes, loader images, hours.
+"""What a recipe needs on a given number of GPUs: memory, traffic, checkpoint bytes, loaded images/s, hours.
 
 Computed from the costs that `costs` measures; docs/scaling.md says what is counted and how it was checked.
 """
@@ -23,17 +23,18 @@ _BUCKET_BYTES = _FP32 * 2**24                           # that DeepSpeed reduces
 
 @dataclass(frozen=True)
 class Gpu:
-    """Peak figures of a GPU from its data sheet: without sparsity, traffic in one direction.
+    """Peak values of a GPU from its data sheet: without sparsity, traffic in one direction.
 
     Args:
-        half, single: operations per second in bf16 or fp16, and of fp32 convolutions (TF32 if available).
+        half_flops, fp32_flops, tf32_flops: peak FLOP/s in bf16 or fp16, in fp32, and in TF32.
         memory: bytes.
         node, network: bytes per second to GPUs of the same node, and of other nodes.
         bf16: whether it computes bf16 natively.
     """
 
-    half: float
-    single: float
+    half_flops: float
+    fp32_flops: float
+    tf32_flops: float
     memory: float
     node: float
     network: float
@@ -41,10 +42,10 @@ class Gpu:
 
 
 GPUS = {
-    "v100-32": Gpu(125e12, 15.7e12, 32e9, 150e9, 12.5e9, bf16=False),
-    "a100-80": Gpu(312e12, 156e12, 80e9, 300e9, 25e9),
-    "h100-80": Gpu(989e12, 494e12, 80e9, 450e9, 50e9),
-    "h200": Gpu(989e12, 494e12, 141e9, 450e9, 50e9),
+    "v100-32": Gpu(125e12, 15.7e12, 15.7e12, 32e9, 150e9, 12.5e9, bf16=False),
+    "a100-80": Gpu(312e12, 19.5e12, 156e12, 80e9, 300e9, 25e9),
+    "h100-80": Gpu(989e12, 67e12, 494e12, 80e9, 450e9, 50e9),
+    "h200": Gpu(989e12, 67e12, 494e12, 141e9, 450e9, 50e9),
 }
 
 
@@ -94,7 +95,8 @@ def plan(name: str, recipe: config.Recipe, costs: "Costs", engine: str, ranks: i
     for phase in costs.game.phases:
         cost = costs.micro_batch(phase, micro_batch)
         exchanged = exchange(cost, engine, ranks, micro_batches)
-        memory.append((max(cost.peak_bytes + exchanged.beside_grain, exchanged.after), cost.peak_bytes, exchanged))
+        most = max(cost.peak_bytes + exchanged.during_micro_batch, exchanged.after)
+        memory.append((most, cost.peak_bytes, exchanged))
         made = phase.updates * _share(phase, recipe.total_images)
         times = made * min(1, phase.main_updates / phase.every)
         flops += times * micro_batches * cost.flops
@@ -103,7 +105,8 @@ def plan(name: str, recipe: config.Recipe, costs: "Costs", engine: str, ranks: i
     most, peak, exchanged = max(memory, key=lambda entry: entry[0])
     held = held_bytes(state, engine, ranks)
     batch = share * costs.sample_elements * _FP32
-    speed = (gpu.single if costs.precision == "fp32" else gpu.half) * mfu
+    single = gpu.tf32_flops if recipe.engine.tf32 else gpu.fp32_flops
+    speed = (single if costs.precision == "fp32" else gpu.half_flops) * mfu
     seconds = flops / speed + sent / (gpu.node if ranks <= PER_NODE else gpu.network)
     return Row(name, engine, ranks, "", micro_batch, held, peak, most - peak, held + batch + most, round(sent),
                math.ceil(state.checkpoint / ranks), images / ranks / seconds, flops * ranks / images,
@@ -114,7 +117,7 @@ def plan(name: str, recipe: config.Recipe, costs: "Costs", engine: str, ranks: i
 class Exchange:
     """Bytes of gradients and vectors that a phase holds while a micro-batch runs, and after the last one."""
 
-    beside_grain: int
+    during_micro_batch: int
     after: int
 
 

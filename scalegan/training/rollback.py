@@ -7,18 +7,24 @@ which attempt continues from which checkpoint, so that a run killed right after 
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
+from typing_extensions import TypedDict
 
-from scalegan.checkpoints.store import Checkpoints, complete, discard, metadata_of, verify
+from scalegan.checkpoints.listing import complete
+from scalegan.checkpoints.store import Checkpoints, discard, metadata_of, verify
 from scalegan.config import Health
 from scalegan.engines.partitioned import Partitioned
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import Diverged, UserError
 from scalegan.support.files import write_whole
+from scalegan.support.reading import DamagedFile, read_json
 
+_Count = Annotated[int, Field(strict=True, ge=0, le=10**15)]
+_Row = TypedDict("_Row", {"from": _Count, "to": _Count, "attempt": _Count})
 _GPU_ITERATIONS = 16  # between reads of the counters on a GPU, as each read waits for the device
 
 
@@ -53,7 +59,7 @@ class Rollbacks:
             raise Diverged(f"{_diverged_at(images)}, after {attempt} rollbacks (health.max_rollbacks). {_ADVICE}")
         if self.ranks.first:
             for newer in complete(target.parent):
-                if newer.name > target.name:
+                if int(newer.name) > int(target.name):
                     discard(newer)
             self._record({"from": images, "to": int(target.name), "attempt": attempt + 1})
         self.ranks.wait()
@@ -64,21 +70,31 @@ class Rollbacks:
         rows = self.ranks.share(self.ranks.together(lambda: self._rows() if self.ranks.first else None))
         return max((row["attempt"] for row in rows if row["to"] == images), default=0)
 
-    def _last_good(self) -> Path | None:
-        return next((path for path in reversed(complete(self.checkpoints.folder))
-                     if verify(path) is None and metadata_of(path).get("good")), None)
+    def forget_after(self, images: int) -> None:
+        """Forgets rollbacks to checkpoints after `images`, which are on an abandoned branch."""
+        rows = self._rows()
+        kept = [row for row in rows if row["to"] <= images]
+        if kept != rows:
+            self._write(kept)
 
-    def _rows(self) -> list[dict[str, Any]]:
-        if not self.path.exists():
-            return []
+    def _last_good(self) -> Path | None:
+        """The newest undamaged checkpoint that was good when it was saved, or that the user named in `resume`."""
+        return next((path for path in reversed(complete(self.checkpoints.folder)) if verify(path) is None
+                     and (metadata_of(path).get("good") or path == self.checkpoints.named)), None)
+
+    def _rows(self) -> list[dict[str, int]]:
         try:
-            return json.loads(self.path.read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(f"cannot read {self.path}: {error}; delete it to resume as if the run had never rolled "
-                            "back") from error
+            return read_json(self.path, list[_Row])
+        except FileNotFoundError:
+            return []
+        except DamagedFile as error:
+            raise UserError(f"{error}; delete it to resume as if the run had never rolled back") from error
 
     def _record(self, row: dict[str, int]) -> None:
-        write_whole(self.path, json.dumps([*self._rows(), row], indent=1))
+        self._write([*self._rows(), row])
+
+    def _write(self, rows: list[dict[str, int]]) -> None:
+        write_whole(self.path, json.dumps(rows, indent=1))
 
 
 def finite(tensors: Iterable[Tensor | Partitioned]) -> bool:

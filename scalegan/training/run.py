@@ -13,19 +13,21 @@ from torch import Tensor, nn
 from scalegan.averages import power_ema
 from scalegan.averages.averages import Averages
 from scalegan.checkpoints import store
+from scalegan.checkpoints.state import Line
 from scalegan.checkpoints.store import Checkpoints
 from scalegan.config import Recipe
 from scalegan.data.reading.streams import Streams
 from scalegan.engines.base import Engine
 from scalegan.engines.partitioned import Partitioned
 from scalegan.engines.ranks import Ranks
+from scalegan.errors import UserError
 from scalegan.games.base import Game
 from scalegan.training.batch_loader import BatchLoader
-from scalegan.training.rollback import Rollbacks
+from scalegan.training.rollback import Rollbacks, finite
 from scalegan.training.run_lock import RunLock
 from scalegan.training.run_log import Means
 from scalegan.training.update_trace import UpdateTrace
-from scalegan.training.utilisation import Utilisation, peak_flops
+from scalegan.training.utilisation import Utilisation, data_sheet_flops, peak_flops
 
 
 @dataclass
@@ -62,6 +64,8 @@ class Run:
     evaluate: Any = None  # metrics.in_training.InTraining if the recipe evaluates, and only then imported
     best: dict[str, dict[str, Any]] = field(default_factory=dict)  # by metric: its best value, and at how many images
     evaluation_due: bool = False  # at the checkpoint it resumed from, which is saved before it is evaluated
+    saved: bool = True  # whether the checkpoint it resumed from, if any, is in this run's folder
+    line: Line = field(default_factory=Line.new)  # of descent, of the checkpoints that it writes
     phase: str = "start"  # what the run is doing, reported when a rank dies
     rollbacks: Rollbacks = field(init=False)
     utilisation: Utilisation = field(init=False)
@@ -70,8 +74,12 @@ class Run:
     def __post_init__(self) -> None:
         self.rollbacks = Rollbacks(self.folder, self.ranks, self.checkpoints, self.recipe.health)
         updates = self.recipe.log.profile_updates
-        self.utilisation = Utilisation(peak_flops(self.ranks.device, self.engine.precision) if updates else None)
+        self.utilisation = Utilisation(*self._peaks() if updates else [None])
         self.trace = UpdateTrace(self.folder, updates if self.ranks.first else 0)
+
+    def _peaks(self) -> tuple[float, float | None]:
+        device, precision = self.ranks.device, self.engine.precision
+        return peak_flops(device, precision), data_sheet_flops(device, precision)
 
     def tensors(self) -> dict[str, Tensor | Partitioned]:
         """Every tensor of the run's state, by name; the same names, shapes and types with every engine."""
@@ -97,20 +105,33 @@ class Run:
     def metadata(self) -> dict[str, Any]:
         """The state that is saved beside the tensors, as JSON."""
         return {"format": store.FORMAT, **self.constants, **vars(self.progress), "means": self.means.state(),
-                **self.engine.state(), "best": self.best, "seconds": time.monotonic() - self.begun}
+                **self.engine.state(), "best": self.best, "seconds": time.monotonic() - self.begun,
+                **self.line.facts()}
 
     def whereabouts(self) -> dict[str, Any]:
         return {"images": self.progress.images, "iterations": self.progress.iterations, "phase": self.phase}
 
     def resume_from(self, path: Path) -> None:
         """Resumes from a checkpoint, with the attempt that continues from it."""
-        self.ranks.together(lambda: store.load_into(path, self.tensors()))
-        self.restore(store.metadata_of(path))
+        self.load(path)
+        metadata = store.metadata_of(path)
+        self.restore(metadata, Line.of(path, metadata))
 
-    def restore(self, metadata: Mapping[str, Any]) -> None:
-        """Restores progress, means and engine state from what `metadata` saved."""
+    def load(self, path: Path) -> None:
+        """Loads a checkpoint's tensors. Raises UserError, on all ranks, if they are another recipe's or not finite."""
+        def load() -> None:
+            store.load_into(path, self.tensors())
+            if not finite(self.tensors().values()):
+                raise UserError(f"{path} holds values that are not finite, which no run saves; delete it, or name an "
+                                "earlier checkpoint with resume=PATH")
+        self.ranks.together(load)
+
+    def restore(self, metadata: Mapping[str, Any], line: Line) -> None:
+        """Restores progress, means and engine state from what `metadata` saved, to go on along a line of descent."""
         self.progress = Progress(**{name: metadata[name] for name in vars(Progress())})
-        self.progress.attempt = max(self.progress.attempt, self.rollbacks.attempt_at(self.progress.images))
+        attempt = self.rollbacks.attempt_at(self.progress.images)
+        self.line = line if attempt <= self.progress.attempt else line.fork(self.progress.images)
+        self.progress.attempt = max(self.progress.attempt, attempt)
         self.loader = replace(self.loader, attempt=self.progress.attempt)
         self.means.restore(metadata["means"], self.ranks.device)
         self.engine.restore(metadata)

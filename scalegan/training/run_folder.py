@@ -1,5 +1,6 @@
-"""The run folder: used by one run at a time, the same for all ranks, with the recipe frozen beside the results."""
+"""The run folder: used by one run at a time, the same for all ranks, with the resolved recipe beside the results."""
 
+import re
 import socket
 import uuid
 from pathlib import Path
@@ -12,7 +13,8 @@ from scalegan.errors import RecipeError, SharedError
 from scalegan.support.files import write_whole
 from scalegan.training.run_lock import RunLock
 
-# Keys whose change makes a different run; others may change on resume, which is recorded in config.<images>.yaml.
+# Keys that identify a run: changing one makes a different run. Others may change on resume, which is recorded in
+# config.<images>.yaml.
 IDENTITY = ("seed", "batch_size", "micro_batch_size", "lanes", "model", "game", "data.resolution", "data.labels",
             "augment.name", "data.flip", "data.block_records", "data.window_blocks", "data.content", "fixed")
 _STREAM_KEYS = tuple(key.removeprefix("data.") for key in IDENTITY if key.startswith("data."))
@@ -40,8 +42,8 @@ def claim(folder: Path, ranks: Ranks) -> RunLock | None:
     return lock
 
 
-def freeze(folder: Path, config: dict[str, Any], records: dict[str, Any], images: int,
-           before: dict[str, Any] | None) -> list[str]:
+def write_config(folder: Path, config: dict[str, Any], records: dict[str, Any], images: int,
+                 before: dict[str, Any] | None) -> list[str]:
     """Writes config.yaml, or config.<images>.yaml if the recipe changed on resume; returns the changed keys."""
     path = folder / "config.yaml"
     text = OmegaConf.to_yaml(OmegaConf.create({**config, "records": records}))
@@ -51,6 +53,14 @@ def freeze(folder: Path, config: dict[str, Any], records: dict[str, Any], images
     if changed or before is None or not path.exists():
         write_whole(path, text)
     return changed
+
+
+def forget_configs(folder: Path, images: int) -> None:
+    """Renames the recipes of a branch that was abandoned at `images`, so that none passes for the run's latest."""
+    for path in folder.glob("config.*.yaml"):
+        since = re.fullmatch(r"config\.([0-9]+)\.yaml", path.name)
+        if since and int(since[1]) > images:
+            path.rename(path.with_name(f"{path.name}.abandoned-{uuid.uuid4().hex[:6]}"))
 
 
 def check_identity(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:

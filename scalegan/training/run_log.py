@@ -4,21 +4,30 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import Field
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from scalegan.support.files import append_line, write_whole
 from scalegan.support.progress import duration
-from scalegan.support.reading import read_bytes
+from scalegan.support.reading import MEGABYTE, or_none, parse_json, read_bytes
 
-_LARGEST = 1 << 30      # bytes of metrics.jsonl; of a long run it has some ten million
+_LONGEST = 1024 * MEGABYTE
+
+
+class _Report(TypedDict):
+    """What every line of metrics.jsonl has."""
+
+    images: Annotated[int, Field(strict=True, ge=0, le=10**15)]
 
 
 class Means:
@@ -92,15 +101,15 @@ class RunLog:
             self.bar.update(self.bar.task_ids[0], completed=images, rate=f"{self._rate(images):,.0f}")
 
     def report(self, images: int, figures: Mapping[str, float], health: Mapping[str, float],
-               seconds_at_peak: float | None = None) -> None:
+               seconds_at_peak: Mapping[str, float]) -> None:
         """Appends a line to metrics.jsonl and to TensorBoard, and prints one to the console, without the health figures
         except skipped updates. `mfu` is the share of the time since the last report that its updates would have
-        taken at the device's peak."""
+        taken at the device's peak; `seconds_at_peak` holds these times by the figure's name."""
         now = time.monotonic()
         rate = self._rate(images)
         times = {"seconds": round(now - self.begun, 3), "images_per_second": round(rate, 2)}
-        if seconds_at_peak is not None:
-            times["mfu"] = round(seconds_at_peak / max(now - self.last[0], 1e-9), 4)
+        for name, seconds in seconds_at_peak.items():
+            times[name] = round(seconds / max(now - self.last[0], 1e-9), 4)
         row = {"images": images, **times, **figures, **health}
         append_line(self.path, json.dumps(row))
         if self.board:
@@ -155,17 +164,15 @@ class RunLog:
         return bar
 
     def _cut(self, images: int) -> None:
-        """Leaves the reports up to `images`; a half-written last line goes too."""
+        """Leaves the reports up to `images`; lines that are incomplete or damaged go too."""
         if not self.path.exists():
             return
         kept = []
-        for line in read_bytes(self.path, _LARGEST).decode(errors="replace").splitlines(keepends=True):
-            try:
-                if line.endswith("\n") and json.loads(line)["images"] <= images:
-                    kept.append(line)
-            except (ValueError, KeyError, TypeError, RecursionError):
-                continue
-        write_whole(self.path, "".join(kept))
+        for line in read_bytes(self.path, _LONGEST).splitlines(keepends=True):
+            report = or_none(partial(parse_json, line, self.path.name, _Report, finite=False))
+            if line.endswith(b"\n") and report and report["images"] <= images:
+                kept.append(line)
+        write_whole(self.path, b"".join(kept))
 
 
 def _board(folder: Path, images: int) -> Any:

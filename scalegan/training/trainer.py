@@ -1,4 +1,4 @@
-"""The loop. It knows phases, images and files; no GAN mathematics."""
+"""The training loop. It deals with phases, images and files, and contains no GAN mathematics."""
 
 import time
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from scalegan.training.stop_request import StopRequest
 
 
 class Outcome(IntEnum):
-    """How training ended; also the process's exit code."""
+    """How training ended, as exit code; errors have their own (`scalegan.errors`: 3 diverged)."""
 
     FINISHED = 0
     INTERRUPTED = 75
@@ -36,7 +36,10 @@ def train(run: Run, stop: StopRequest) -> Outcome:
     if log and run.progress.images == 0 and recipe.snapshot.every_images:
         _draw(run, log)
     try:
-        _catch_up_evaluation(run, log)
+        if run.saved or run.progress.images < recipe.total_images:
+            _catch_up_evaluation(run, log)
+        else:
+            _end_where_it_began(run, log)
         while run.progress.images < recipe.total_images:
             before = run.progress.images
             play_iteration(run, streams)
@@ -64,6 +67,15 @@ def train(run: Run, stop: StopRequest) -> Outcome:
             log.close()
 
 
+def _end_where_it_began(run: Run, log: RunLog | None) -> None:
+    """Writes a run's end for one that has nothing to train: it resumed from a checkpoint elsewhere, and is there."""
+    due = Due(last=True, stop=False, checkpoint=False, evaluation=run.evaluate is not None)
+    _report(run, log, run.progress.images, last=True)
+    _save(run, run.tensors(), due)
+    if due.evaluation and _evaluate(run, log):
+        _save(run, run.tensors(), replace(due, evaluation=False))
+
+
 def _due(run: Run, before: int, stop: StopRequest) -> Due:
     recipe, images = run.recipe, run.progress.images
     last = images >= recipe.total_images
@@ -79,7 +91,7 @@ def _sick(run: Run, tensors: Mapping[str, Tensor | Partitioned]) -> bool:
 
 
 def _save(run: Run, tensors: Mapping[str, Tensor | Partitioned], due: Due) -> None:
-    """A checkpoint; one that was due, with nothing being skipped, is good enough to roll back to."""
+    """Saves a checkpoint, marked good (a target for rollbacks) if it was due and no updates are being skipped."""
     run.phase = "checkpoint"
     good = due.checkpoint and not int(run.engine.health.in_a_row)
     state = {**run.metadata(), "good": good, "evaluation_due": due.evaluation}
@@ -87,7 +99,7 @@ def _save(run: Run, tensors: Mapping[str, Tensor | Partitioned], due: Due) -> No
 
 
 def _roll_back(run: Run, log: RunLog | None) -> None:
-    """Goes on from the last good checkpoint with other draws, or ends the run."""
+    """Continues from the last good checkpoint with different draws, or ends the run."""
     run.phase = "rollback"
     images = run.progress.images
     run.resume_from(run.rollbacks.go_back(images, run.progress.attempt))
@@ -101,7 +113,7 @@ def _roll_back(run: Run, log: RunLog | None) -> None:
 def play_iteration(run: Run, streams: Streams) -> None:
     """Every phase that is due, each update on a fresh batch or on the last one."""
     progress, before = run.progress, dict(run.progress.updates)
-    images, samples, position = progress.images, None, 0
+    images, samples = progress.images, None
     run.schedule(progress.images, run.recipe.health.lr_factor**progress.attempt)
     waiting: list[Pending] = []
     for phase in run.game.phases:
@@ -110,10 +122,8 @@ def play_iteration(run: Run, streams: Streams) -> None:
         run.phase = phase.name
         for _ in range(1 if phase.step_with else run.game.repeats(phase)):
             if phase.fresh_batch or samples is None:
-                taken = streams.take()
-                samples, position = run.loader.prepare(taken), next(iter(taken.values())).position
-                progress.images = streams.position
-            batch = run.loader.batch(samples, position, phase.draws or phase.name, _count(progress, phase))
+                samples, progress.images = run.loader.prepare(streams.take()), streams.position
+            batch = run.loader.batch(samples, images, phase.draws or phase.name, _count(progress, phase))
             with run.trace.update(phase.name, progress.images), run.utilisation.update(phase.name):
                 waiting.append(run.engine.differentiate(phase, batch))
                 waiting = _step(run, waiting, phase.name)
@@ -123,14 +133,14 @@ def play_iteration(run: Run, streams: Streams) -> None:
 
 
 def _count(progress: Progress, phase: Phase) -> int:
-    """Updates made by the phase whose draws this one sees: so many of its own, or up to the last of another's."""
+    """The update number that keys a phase's draws: its own or, with `phase.draws`, that of the other's last update."""
     if phase.draws:
         return max(progress.updates.get(phase.draws, 0) - 1, 0)
     return progress.updates.get(phase.name, 0)
 
 
 def _step(run: Run, waiting: list[Pending], name: str = "") -> list[Pending]:
-    """Makes the updates that waited for the gradients of phase `name` alone, or all; returns those that wait on."""
+    """Steps the pending updates that waited only for phase `name` (all, if empty); returns those that still wait."""
     still = []
     for pending in waiting:
         phase = pending.phase
@@ -144,7 +154,7 @@ def _step(run: Run, waiting: list[Pending], name: str = "") -> list[Pending]:
 
 
 def _average(run: Run, before: int) -> None:
-    """Every moving average, and the snapshots that others are made of afterwards."""
+    """Updates the moving averages, and stores the power-EMA snapshots when they are due."""
     images, power = run.progress.images, run.recipe.power_ema
     run.averages.update(images - before, images)
     if power and run.ranks.first and crossed(power.every_images, before, images):
@@ -152,7 +162,7 @@ def _average(run: Run, before: int) -> None:
 
 
 def _report(run: Run, log: RunLog | None, before: int, last: bool) -> None:
-    """The picture and the report, where they are due."""
+    """The sample grid and the report, if they are due."""
     images, recipe = run.progress.images, run.recipe
     if log and recipe.snapshot.every_images and (last or crossed(recipe.snapshot.every_images, before, images)):
         _draw(run, log)
@@ -188,7 +198,7 @@ def _catch_up_evaluation(run: Run, log: RunLog | None) -> None:
 
 
 def _draw(run: Run, log: RunLog) -> None:
-    """The run's picture; the diversity of its samples goes into the next report."""
+    """Renders the run's sample grid; the diversity of its samples goes into the next report."""
     path = grids.numbered(run.folder / "samples", run.progress.images)
     with run.networks() as networks:
         samples = run.draw_samples(networks, path)
@@ -197,5 +207,5 @@ def _draw(run: Run, log: RunLog) -> None:
 
 
 def _figure(phase: Phase, name: str) -> str:
-    """By phase, but for gradient norms, which are the player's where its main phase has them."""
+    """The name in the log: with the phase as prefix, except for a main phase's gradient norms, which are per player."""
     return name if name.startswith("grad_norm/") and phase.every == 1 else f"loss/{phase.name}/{name}"

@@ -1,4 +1,4 @@
-"""Model FLOPs utilisation (MFU): the share of the device's peak that the updates reach."""
+"""Model FLOPs utilisation (MFU): the fraction of the device's peak FLOP/s that the updates achieve."""
 
 import contextlib
 import time
@@ -13,18 +13,32 @@ from scalegan.support.flops import FlopCounter
 _CHANNELS = 128
 
 
+def _peaks(half: float, tf32: float, single: float) -> dict[str, float]:
+    return {"bf16": half, "fp16": half, "tf32": tf32, "fp32": single}
+
+
+# By a part of the device's name; without sparsity, at the full power limit.
+_DATA_SHEETS = {
+    "H100 80GB HBM3": _peaks(989e12, 494e12, 67e12), "H200": _peaks(989e12, 494e12, 67e12),
+    "H100 PCIe": _peaks(756e12, 378e12, 51e12), "A100": _peaks(312e12, 156e12, 19.5e12),
+    "V100": {"fp16": 125e12, "fp32": 15.7e12},
+}
+
+
 class Utilisation:
     """Relates the operations of this rank's updates to the peak of its device.
 
     Args:
         peak: operations per second, see `peak_flops`; None counts nothing.
+        promised: those of the device's data sheet, where they are known, see `data_sheet_flops`.
 
     Attributes:
-        of_phases: operations of an update, by phase; counted at a phase's first update unless set before.
+        of_phases: floating point operations per update, by phase; counted at a phase's first update unless already
+            set.
     """
 
-    def __init__(self, peak: float | None) -> None:
-        self.peak, self._done = peak, 0
+    def __init__(self, peak: float | None, promised: float | None = None) -> None:
+        self.peak, self.promised, self._done = peak, promised, 0
         self.of_phases: dict[str, int] = {}
 
     @contextlib.contextmanager
@@ -38,10 +52,23 @@ class Utilisation:
             self.of_phases[phase] = counter.flops
         self._done += self.of_phases.get(phase, 0)
 
-    def take_seconds(self) -> float | None:
-        """Seconds that the updates since the last call would have taken at peak speed; None if not counted."""
+    def take_seconds(self) -> dict[str, float]:
+        """Seconds that the updates since the last call would have taken at the measured and at the promised peak, by
+        the name of the figure that they give: `mfu`, `mfu_of_data_sheet`. Empty if nothing is counted."""
         done, self._done = self._done, 0
-        return None if self.peak is None else done / self.peak
+        if self.peak is None:
+            return {}
+        return {"mfu": done / self.peak} | ({"mfu_of_data_sheet": done / self.promised} if self.promised else {})
+
+
+def data_sheet_flops(device: torch.device, precision: str) -> float | None:
+    """Dense operations per second that a GPU's data sheet promises; fp32 as TF32 where convolutions may use that."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    peaks = next((peaks for part, peaks in _DATA_SHEETS.items() if part in name), {})
+    tf32 = precision == "fp32" and torch.backends.cudnn.allow_tf32
+    return peaks.get("tf32" if tf32 and "tf32" in peaks else precision)
 
 
 @torch.no_grad()

@@ -6,12 +6,13 @@ import json
 import os
 import pickle
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from harness import spawn
+from harness import spawn, state
 
 from scalegan.checkpoints import store
 from scalegan.checkpoints.store import Checkpoints
@@ -49,8 +50,8 @@ def assert_equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tenso
 def saved(tmp_path: Path) -> Checkpoints:
     """Two complete checkpoints, at 100 and 200 images."""
     checkpoints = Checkpoints(tmp_path / "checkpoints", ALONE, keep=2)
-    checkpoints.save(100, some_tensors(1), {"images": 100}, wait=True)
-    checkpoints.save(200, some_tensors(2), {"images": 200}, wait=True)
+    checkpoints.save(100, some_tensors(1), state(100), wait=True)
+    checkpoints.save(200, some_tensors(2), state(200), wait=True)
     return checkpoints
 
 
@@ -63,7 +64,7 @@ def test_everything_comes_back_bit_for_bit(saved: Checkpoints) -> None:
     store.load_into(saved.newest(), tensors)
     assert_equal(tensors, some_tensors(2))
     assert tensors["game/conv"].is_contiguous(memory_format=torch.channels_last)
-    assert store.metadata_of(saved.newest()) == {"images": 200}
+    assert store.metadata_of(saved.newest()).items() >= state(200).items()
     assert_equal(store.read(saved.newest(), "ema/"), {"ema/transposed": some_tensors(2)["ema/transposed"]})
 
 
@@ -75,11 +76,23 @@ def test_layout_of_the_folder(saved: Checkpoints) -> None:
     assert json.loads((saved.newest() / "COMPLETE").read_text()).keys() == files - {"COMPLETE"}
 
 
+@pytest.mark.parametrize("device, chosen", [(torch.device("cuda", 3), [("saver", torch.device("cuda", 3))]),
+                                            (torch.device("cuda"), []), (torch.device("cpu"), [])])
+def test_the_saver_works_on_its_ranks_device(device: torch.device, chosen: list, tmp_path: Path,
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread starts on GPU 0, whosever that is."""
+    found = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda where: found.append(
+        ("saver" if threading.current_thread().name.startswith("checkpoint-saver") else "other", where)))
+    Checkpoints(tmp_path, Ranks(0, 1, device), 2).save(64, {"w": torch.ones(3)}, {}, wait=True)
+    assert found == chosen and torch.equal(store.read(store.complete(tmp_path)[0])["w"], torch.ones(3))
+
+
 def test_saves_the_values_at_the_call(tmp_path: Path) -> None:
     """Training continues while a background thread writes."""
     tensors = {f"game/{i}": torch.full((512, 512), float(i)) for i in range(20)}
     checkpoints = Checkpoints(tmp_path, ALONE, keep=2)
-    checkpoints.save(1, tensors, {})
+    checkpoints.save(1, tensors, state(1))
     for tensor in tensors.values():
         tensor.fill_(-1)
     checkpoints.finish()
@@ -139,14 +152,39 @@ def test_incomplete_checkpoints_and_leftovers_are_removed(saved: Checkpoints) ->
 def test_the_newest_are_kept(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, ALONE, keep=3)
     for images in (5, 10, 20, 40, 80):
-        checkpoints.save(images, {"game/a": torch.ones(1)}, {}, wait=True)
+        checkpoints.save(images, {"game/a": torch.ones(1)}, state(images), wait=True)
     assert [int(p.name) for p in store.complete(tmp_path)] == [20, 40, 80]
     assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_the_same_images_again_replaces(saved: Checkpoints) -> None:
-    saved.save(200, some_tensors(9), {"images": 200}, wait=True)
+    saved.save(200, some_tensors(9), state(200), wait=True)
     assert_equal(store.read(saved.newest()), some_tensors(9))
+
+
+@pytest.mark.parametrize("where", ["000000000200", "COMPLETE"])
+def test_a_save_that_replaces_a_checkpoint_and_is_killed_leaves_the_one_from_before(
+        where: str, saved: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the renames that make the new one."""
+    class Killed(BaseException):
+        pass
+
+    rename = Path.rename
+
+    def dying(self: Path, target: Path) -> Path:
+        if Path(target).name == where and not self.name.endswith("-replaced"):
+            raise Killed
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", dying)
+        patch.setattr(store, "_put_back", lambda path: None)        # a killed process does nothing more
+        patch.setattr(store.shutil, "rmtree", lambda path, **options: None)
+        saved.save(200, some_tensors(9), state(200))
+        assert isinstance(saved._pending.exception(), Killed)
+    again = Checkpoints(saved.folder, ALONE, 2)
+    assert_equal(store.read(again.newest()), some_tensors(2))
+    assert sorted(path.name for path in saved.folder.iterdir()) == ["000000000100", "000000000200"]
 
 
 def lose(tensors: dict[str, torch.Tensor]) -> None:
@@ -218,7 +256,7 @@ def save_together(ranks: Ranks, folder: str) -> tuple[Path, list[int]]:
     shapes = {"adam/a": torch.Size([1000]), "adam/b": torch.Size([3, 7, 11]), "adam/c": torch.Size([])}
     size = 3000 // ranks.world
     parts = partitioned.split(flat[ranks.rank * size :][:size], shapes, ranks.rank, ranks.world)
-    checkpoints.save(100, uneven_tensors() | parts, {"images": 100})
+    checkpoints.save(100, uneven_tensors() | parts, state(100))
     checkpoints.finish()
     newest = checkpoints.newest()
     back = partitioned.split(torch.zeros(size), shapes, ranks.rank, ranks.world)
@@ -257,8 +295,8 @@ def save_differing_replicas(ranks: Ranks, folder: str) -> str:
     if ranks.rank == 1:
         tensors["game/wide"][2, 17] += 1e-6
     checkpoints = Checkpoints(Path(folder), ranks, keep=2)
-    checkpoints.save(100, uneven_tensors(), {}, wait=True)
-    checkpoints.save(200, tensors, {})
+    checkpoints.save(100, uneven_tensors(), state(100), wait=True)
+    checkpoints.save(200, tensors, state(200))
     with pytest.raises(UserError) as caught:
         checkpoints.finish()
     return str(caught.value)
@@ -284,9 +322,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_full_disk_is_a_one_line_error_and_the_last_checkpoint_stays(small_disk: Path) -> None:
     checkpoints = Checkpoints(small_disk / "checkpoints", ALONE, keep=2)
-    checkpoints.save(100, {"game/a": torch.ones(1000)}, {"images": 100}, wait=True)
+    checkpoints.save(100, {"game/a": torch.ones(1000)}, state(100), wait=True)
     with pytest.raises(UserError, match=r"the disk is full.*000000000100 is intact") as caught:
-        checkpoints.save(200, {"game/a": torch.ones(1_000_000)}, {"images": 200}, wait=True)
+        checkpoints.save(200, {"game/a": torch.ones(1_000_000)}, state(200), wait=True)
     assert "\n" not in str(caught.value)
     assert [p.name for p in (small_disk / "checkpoints").iterdir()] == ["000000000100"]  # and no leftovers
     again = Checkpoints(small_disk / "checkpoints", ALONE, keep=2)

@@ -32,7 +32,8 @@ def test_a_run_of_format_1_resumes_in_format_2(old_run: Path, tmp_path: Path) ->
     more = [f"recipe={old_run / 'config.yaml'}", "total_images=192"]
     done = train(*more, f"run_dir={old_run}")
     assert "at 64 images" in done.stdout
-    changed = {line.removeprefix("changed since: ") for line in done.stdout.splitlines() if "changed since" in line}
+    said = "changed since that checkpoint: "
+    changed = {line.removeprefix(said) for line in done.stdout.splitlines() if said in line}
     assert changed == {"run_dir", "total_images"}
     newest = store.complete(old_run / "checkpoints")[-1]
     facts = store.metadata_of(newest)

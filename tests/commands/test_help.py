@@ -46,6 +46,7 @@ def test_the_help_of_train_has_a_line_for_each_group_and_fits_a_screen(helps: di
     text = helps["train"]
     assert all(re.search(rf"^  {group} +\S", text, re.M) for group in (
         "data", "model", "game", "streams", "optimizer", "augment", "ema", "engine", "checkpoint", "eval"))
+    assert "divides batch_size (default 8)." in " ".join(text.split())     # in full, wrapped
     assert "stylegan2" in text and "model.mbstd_group" not in text
     assert len(text.splitlines()) < 60 and max(map(len, text.splitlines())) <= 120
 
@@ -53,8 +54,9 @@ def test_the_help_of_train_has_a_line_for_each_group_and_fits_a_screen(helps: di
 TOPICS = {
     "game": ("game.name=infogan", "game.penalties.r1.every"), "game=unrolled": ("game.steps", "Metz"),
     "model=stylegan2": ("model.mbstd_group", "Karras"), "model.name=dcgan": ("model.norm_group",),
-    "data": ("data.path",), "optimizer": ("optimizer.PLAYER.lr [0.0002 | schedule]",), "schedule": ("KEY.start",),
-    "eval.metrics": ("eval.metrics",), "seed": ("seed [0]",), "all": ("model.hidden", "engine.reduction"),
+    "data": ("data.path",), "optimizer": ("optimizer.PLAYER.lr (default 0.0002; may be a schedule)",),
+    "schedule": ("KEY.start",),
+    "eval.metrics": ("eval.metrics",), "seed": ("seed (default 0)",), "all": ("model.hidden", "engine.reduction"),
 }
 
 
@@ -94,6 +96,8 @@ SLIPS = {
     "a key of players": ([QUICK, "lr=1e-3"], "did you mean 'optimizer.PLAYER.lr'?"),
     "no player": ([QUICK, "optimizer.lr=1e-3"], "name the player, optimizer.G.lr, or optimizer.default.lr for all"),
     "a value for a group": ([QUICK, "data=photos"], "data is a group of keys; see `scalegan train --help data`"),
+    "braces without quotes": ([QUICK, "power_ema={every_images:", "500_000}", "seed=1"],
+                              "quote it: 'power_ema={every_images: 500_000}'"),
     "letters swapped": ([QUICK, "model.widht=8"], "did you mean 'model.width'?"),
 }
 

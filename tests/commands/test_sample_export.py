@@ -100,9 +100,14 @@ def test_errors_of_sample(arguments: list[str], says: str, finished_run: Path, t
 
 @pytest.mark.parametrize("verb", [sample, export, inspection], ids=lambda module: module.__name__)
 def test_a_folder_without_a_run_is_refused(verb: object, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not a run folder with a complete checkpoint") as caught:
+    with pytest.raises(UserError, match="neither a run folder with a complete checkpoint") as caught:
         verb.main([str(tmp_path)])
     assert "\n" not in str(caught.value)
+
+
+def test_a_path_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere does not exist$"):
+        sample.main([str(tmp_path / "nowhere")])
 
 
 def test_a_file_that_is_not_an_export_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from harness import make_set, train
+from harness import make_set, state, train
 
 from scalegan.checkpoints.store import load_into
 from scalegan.config import loading
@@ -54,7 +54,7 @@ def test_a_resolution_that_the_family_does_not_support(family, resolution, has, 
 @pytest.mark.parametrize("family, more, says", [
     ("biggan", ["model.attention=[7]"], "no block ends at the attention resolution 7"),
     ("biggan", ["model.hierarchical=true", "data.labels=class"], "set shared_dim"),
-    ("r3gan", ["model.cardinality=5"], "cannot be cut into 5 groups"),
+    ("r3gan", ["model.cardinality=5"], "cannot be divided into 5 groups"),
     ("r3gan", ["model.widths=[16,16]"], "need 4 stages"),
 ])
 def test_a_combination_that_the_family_does_not_support(family, more, says, tmp_path: Path, images: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_checkpoint_of_another_shape(family: str, more: str, tmp_path: Path, i
     one, other = (build.game(recipe, {"real": Spec("image", (3, 32, 32))}) for recipe in (
         loading.load(arguments(family, tmp_path, images)), loading.load(arguments(family, tmp_path, images, more))))
     checkpoints = Checkpoints(tmp_path / "checkpoints", Ranks(0, 1, torch.device("cpu")), 2)
-    checkpoints.save(0, one.state_dict(), {}, wait=True)
+    checkpoints.save(0, one.state_dict(), state(0), wait=True)
     with pytest.raises(UserError, match=r"but the recipe makes it|it belongs to another recipe") as caught:
         load_into(checkpoints.newest(), other.state_dict())
     one_line(caught.value)

@@ -44,9 +44,12 @@ WRONG = {
     "negative workers": ([QUICK, "data.workers=-1"], ["data.workers=-1"]),
     "a decay of one": ([QUICK, "optimizer.D.betas=[0,1]"], ["optimizer.D.betas"]),
     "one checkpoint": ([QUICK, "checkpoint.keep=1"], ["checkpoint.keep=1", "greater than or equal to 2"]),
-    "lanes and batch": ([QUICK, "lanes=7"], ["lanes=7 does not divide batch_size=64"]),
-    "micro-batch and batch": ([QUICK, "micro_batch_size=24"], ["micro_batch_size=24 does not divide batch_size=64"]),
-    "norm group and batch": ([QUICK, "model.norm_group=24"], ["model.norm_group=24 does not divide batch_size=64"]),
+    "lanes and batch": ([QUICK, "lanes=7"],
+                        ["quickstart.yaml and command line: lanes=7 does not divide batch_size=64; change one"]),
+    "micro-batch and batch": ([QUICK, "micro_batch_size=24"],
+                              ["micro_batch_size=24 does not divide batch_size=64; change"]),
+    "norm group and batch": ([QUICK, "model.norm_group=24"],
+                             ["batch_size=64; change one of them, or set model.norm_group=batch"]),
     "resolution of DCGAN": ([QUICK, "data.resolution=48"], ["data.resolution=48", "16, 32, 64, 128, 256"]),
     "images of points": ([QUICK, "data.backend=points"], ["model.name=mlp"]),
     "the same player twice": ([QUICK, "game.order=[D,D]"], ["game.order"]),
@@ -66,6 +69,36 @@ def test_wrong_command_line(arguments: list[str], says: list[str]) -> None:
         assert part in message
     assert "\n" not in message and len(message) < 300
     assert caught.value.exit_code == 2
+
+
+# A recipe's text, the command line's keys, and how the error begins.
+ORIGINS = {
+    "the file": ("model: {widht: 8}", ["seed=1"], "mine.yaml: unknown key 'model.widht'"),
+    "the file, beside an override": ("model: {widht: 8}", ["model.width=8"], "mine.yaml: unknown key 'model.widht'"),
+    "a name in the file": ("model: {name: dcgn}", ["model.width=8"], "mine.yaml: model.name=dcgn"),
+    "a name on the command line": ("", ["model.name=dcgn"], "command line: model.name=dcgn"),
+    "the command line": ("", ["model.widht=8"], "command line: unknown key 'model.widht'"),
+    "a group given as a value": ("", ["data=photos"], "command line: data=photos"),
+    "a combination in the file": ("lanes: 7", ["seed=1"], "mine.yaml: lanes=7 does not divide"),
+    "a combination of both": ("batch_size: 56", ["lanes=5"], "mine.yaml and command line: lanes=5 does not divide"),
+    "a parent that is missing": ("extends: [nowhere]", [], "mine.yaml: extends 'nowhere', but there is no such recipe; "
+                                 "use a name from `scalegan recipes`, or a file beside this one, without .yaml"),
+}
+
+
+@pytest.mark.parametrize("text, overrides, begins", ORIGINS.values(), ids=ORIGINS.keys())
+def test_an_error_names_the_place_of_the_mistake(text: str, overrides: list[str], begins: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("\n".join([text, *([] if "extends" in text else ["extends: [quickstart]"])]))
+    with pytest.raises(RecipeError) as caught:
+        loading.load([f"recipe={path}", *overrides])
+    assert str(caught.value).startswith(begins)
+
+
+def test_a_recipe_without_keys_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("- quickstart")
+    with pytest.raises(RecipeError, match="is not a recipe: it must consist of `key: value` lines"):
+        loading.load([f"recipe={tmp_path / 'mine.yaml'}"])
 
 
 # Wrong only on that many ranks.
@@ -95,14 +128,15 @@ def test_a_mistake_gives_one_line_and_exit_code_2_fast() -> None:
                           env=environment(), timeout=60)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == "scalegan: error: quickstart.yaml: unknown key 'sede'; did you mean 'seed'?\n"
+    assert done.stderr == "scalegan: error: command line: unknown key 'sede'; did you mean 'seed'?\n"
     assert time.monotonic() - began < 15
 
 
 def test_misspelt_verb() -> None:
     done = cli("trian", QUICK)
     assert done.returncode == 2
-    assert "did you mean 'train'" in done.stderr
+    assert done.stderr == ("scalegan: error: there is no command 'trian' (`scalegan --help` lists them); "
+                           "did you mean 'train'?\n")
 
 
 @pytest.mark.parametrize("arguments", [["recipes"], ["train", "--help"], ["train", QUICK, "--print-config"], ["--help"],

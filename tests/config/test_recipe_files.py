@@ -16,10 +16,11 @@ GROWING = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 8)}]\n" for before, name in zip("abcdefgh", "bcdefghi"))
 CHAIN = "a: &a0 [x]\n" + "".join(f"b{i}: &a{i + 1} [*a{i}]\n" for i in range(100))
 
+LINES = "must consist of `key: value` lines"
 WRONG = {
     "bytes that are not UTF-8": (b"seed: \xff\n", "not UTF-8 text (byte 6)"),
-    "nothing": (b"", "holds no keys"), "a comment": (b"# seed\n", "holds no keys"),
-    "a number": (b"1e400\n", "holds no keys"), "a list": (b"[seed]\n", "holds no keys"),
+    "nothing": (b"", LINES), "a comment": (b"# seed\n", LINES),
+    "a number": (b"1e400\n", LINES), "a list": (b"[seed]\n", LINES),
     "lists 10,000 deep": (b"seed: " + b"[" * 10_000 + b"]" * 10_000, "nested more than 30 deep"),
     "lists that are deep through aliases": (CHAIN.encode(), "nested more than 30 deep"),
     "aliases that unfold to a hundred million values": (GROWING.encode(), "unfolds to more than 20,000 values"),
@@ -31,8 +32,8 @@ WRONG = {
     "extends a mapping": (b"extends: {dcgan: 1}\n", "extends: should be the name"),
     "extends lists": (b"extends: [[_base/dcgan]]\n", "extends: should be the name"),
     "extends nothing": (b"extends: ''\n", "extends: should be the name"),
-    "extends what is not there": (b"extends: nowhere\n", "extends 'nowhere', which is not there"),
-    "extends a name of 5,000 letters": (b"extends: " + b"x" * 5000, "which is not there"),
+    "extends what is not there": (b"extends: nowhere\n", "extends 'nowhere', but there is no such recipe"),
+    "extends a name of 5,000 letters": (b"extends: " + b"x" * 5000, "there is no such recipe"),
     "extends itself": (b"extends: wrong\n", "wrong.yaml: extends 'wrong', which extends it in turn"),
 }
 

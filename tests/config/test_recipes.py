@@ -1,5 +1,6 @@
 """Every shipped recipe builds at full size, fits its number of ranks, and trains when scaled down."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -7,12 +8,14 @@ import torch
 from harness import ROOT
 from small_games import batch_for
 
+from scalegan.cluster.elastic import usable_ranks
 from scalegan.commands.plan import meant_for
 from scalegan.config import Schedule, catalogue, loading
 from scalegan.config.ranks import check_world
 from scalegan.engines import optimizers
 from scalegan.engines.ddp import DDPEngine
 from scalegan.engines.ranks import Ranks
+from scalegan.errors import RecipeError
 from scalegan.randomness import Draws
 from scalegan.training import build
 from scalegan.training.costs import specs_of
@@ -28,6 +31,7 @@ NARROW = {
 }
 # For a CPU; all others are for GPUs.
 SMALL = ("quickstart", "toy_lecture", "dcgan_mnist", "mlp_gan_mnist", "infogan_mnist")
+OBJECTIVES = ("lsgan_lsun_church", "ebgan_pt_celeba", "wgan_celeba")
 FULL_CORPORA = [name for name in catalogue.available() if name not in SMALL and "_small" not in name]
 
 # Real images that the published run took from its data, by its authors' count.
@@ -73,6 +77,31 @@ def test_its_networks_have_the_published_number_of_parameters(name: str) -> None
     with torch.device("meta"):
         game = build.game(recipe, specs)
     assert [sum(p.numel() for p in game.players[player].parameters()) for player in "GD"] == expected
+
+
+def gpus_in_readme() -> dict[str, int]:
+    """The most GPUs by recipe, from the README's table: | `recipe`, `a_{b,c}` | ... | 1 to 8 GPUs |."""
+    found = {}
+    for line in (ROOT / "README.md").read_text().splitlines():
+        if most := re.search(r"\| (?:1 to|1 or|one) ?(\d*) GPUs? \|$", line):
+            for written in re.findall("`(.*?)`", line.split("|")[1]):
+                head, *inner = re.split("[{}]", written)
+                names = [head] if not inner else [f"{head}{part}{inner[1]}" for part in inner[0].split(",")]
+                found |= dict.fromkeys(names, int(most[1] or 1))
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name in FULL_CORPORA if name not in OBJECTIVES])
+def test_the_readme_names_the_most_gpus_that_it_can_use(name: str) -> None:
+    recipe = loading.load([f"recipe={name}"])
+    assert usable_ranks(recipe, 4096) == recipe.lanes == gpus_in_readme()[name]
+
+
+@pytest.mark.parametrize("name", ["stylegan2_cifar10", "lsun_bedroom_stylegan2", "celeba_stylegan2"])
+def test_more_lanes_would_leave_too_few_samples_for_a_minibatch_stddev_group(name: str) -> None:
+    recipe = loading.load([f"recipe={name}"])
+    with pytest.raises(RecipeError, match="mbstd_group"):
+        check_world(replace(recipe, lanes=2 * recipe.lanes), 2 * recipe.lanes)
 
 
 def header_of(name: str) -> list[str]:

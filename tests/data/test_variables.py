@@ -10,6 +10,7 @@ import harness
 import pytest
 
 from scalegan.checkpoints import store
+from scalegan.checkpoints.marker import fingerprint
 from scalegan.data.opening import expanded
 from scalegan.errors import RecipeError
 
@@ -59,9 +60,9 @@ def resealed(run: Path, path: str) -> Path:
     state = json.loads((checkpoint / "state.json").read_text())
     state["recipe"]["data"]["path"] = path
     (checkpoint / "state.json").write_text(json.dumps(state))
-    seal = json.loads((checkpoint / "COMPLETE").read_text())
-    seal["state.json"] = store._fingerprint(checkpoint / "state.json")
-    (checkpoint / "COMPLETE").write_text(json.dumps(seal))
+    marker = json.loads((checkpoint / "COMPLETE").read_text())
+    marker["state.json"] = fingerprint(checkpoint / "state.json")
+    (checkpoint / "COMPLETE").write_text(json.dumps(marker))
     return run
 
 

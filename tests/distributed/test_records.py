@@ -25,6 +25,30 @@ def test_config_yaml_records_the_machine(finished_run: Path) -> None:
             "deterministic", "compile"} <= records.keys()
 
 
+def test_how_the_ranks_are_connected_is_recorded_where_nccl_may_sum_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight ranks on two hosts, as rank 0 sees them; with gloo, or in a tree, the order of sums is known."""
+    class Eight(Ranks):
+        def gather(self, value):
+            return [value] * 5 + [("another", value[1])] * 3
+
+        def share(self, value):
+            return value
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    monkeypatch.setattr(torch.cuda, "can_device_access_peer", lambda here, other: here != other)
+    monkeypatch.setenv("NCCL_ALGO", "Ring")
+    monkeypatch.setenv("NCCL_DEBUG", "WARN")
+    found = environment._topology(Eight(0, 8, torch.device("cuda", 3)))
+    assert found == "5 + 3 ranks, direct access, NCCL_ALGO=Ring"
+    records = environment.record(ALONE, 16, "fp32", Engine())
+    assert records["topology"] is None
+    before = {**records, "topology": found, "reduction": "tree"}
+    assert not environment.changes(before, {**before, "topology": "8 ranks"})
+    before["reduction"] = "fast"
+    assert environment.changes(before, {**before, "topology": "8 ranks"}) == [
+        "topology was 5 + 3 ranks, direct access, NCCL_ALGO=Ring and is now 8 ranks"]
+
+
 @pytest.mark.parametrize("old, new, says", [
     ({"torch": "2.0"}, {}, ["torch was 2.0 and is now "]),
     ({"threads_per_rank": "9"}, {}, ["threads_per_rank was 9 and is now "]),

@@ -1,9 +1,12 @@
 """What an update leaves behind: no gradient that somebody's figure keeps alive, none that nobody asked for."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from small_games import batch_of, game_of, networks
 
+from scalegan.config import Engine
 from scalegan.engines.ddp import DDPEngine
 from scalegan.engines.ranks import Ranks
 from scalegan.training import environment
@@ -38,10 +41,42 @@ def test_nothing_is_differentiated_but_what_moves() -> None:
     assert not asked and any(gradient.abs().max() > 0 for gradient in gradients.values())
 
 
-def test_deterministic_algorithms_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def flags(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Brings back what a run sets for its process."""
     monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *_, **__: None)
     for holder, name in ((torch.backends.cudnn, "benchmark"), (torch.backends.cudnn, "deterministic"),
+                         (torch.backends.cudnn, "allow_tf32"),
                          (torch.utils.deterministic, "fill_uninitialized_memory")):
         monkeypatch.setattr(holder, name, getattr(holder, name))
+    products = torch.backends.cuda.matmul.allow_tf32
+    yield
+    torch.backends.cuda.matmul.allow_tf32 = products
+
+
+def test_deterministic_algorithms_fill_no_memory(flags: None) -> None:
     environment.prepare(torch.device("cuda"), True)
     assert not torch.utils.deterministic.fill_uninitialized_memory
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_tf32_is_what_the_key_says_in_convolutions_and_products(flags: None, tf32: bool) -> None:
+    environment.prepare(torch.device("cuda"), True, Engine(tf32=tf32).tf32)
+    assert torch.backends.cudnn.allow_tf32 == torch.backends.cuda.matmul.allow_tf32 == tf32
+    assert not Engine().tf32
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_fp32_is_computed_in_fp32(flags: None) -> None:
+    """A convolution and a product, with and without TF32, beside float64."""
+    draw = torch.Generator().manual_seed(0)
+    x, w = torch.randn(4, 64, 16, 16, generator=draw), torch.randn(64, 64, 3, 3, generator=draw)
+    works = (lambda x, w: torch.nn.functional.conv2d(x, w), lambda x, w: x.flatten(1)[:, :576] @ w.flatten(1).T)
+    for work in works:
+        exact = work(x.double(), w.double())
+        error = {}
+        for tf32 in (False, True):
+            environment.prepare(torch.device("cuda"), True, tf32)
+            error[tf32] = ((work(x.cuda(), w.cuda()).cpu() - exact).norm() / exact.norm()).item()
+        assert error[False] < 1e-6 < 1e-5 < error[True]

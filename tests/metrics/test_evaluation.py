@@ -139,7 +139,7 @@ def test_real_features_are_kept_and_never_taken_for_others(sets: dict[str, Path]
 def test_what_must_not_be_compared(changed: dict, words: str | None) -> None:
     one = {"metrics": {"fd": 2.0}, "extractor": {"name": "stub", "sha256": "1" * 64}, "resize": "own",
            "num_samples": 50, "data": {"path": "a", "content": "c", "num_images": 10}, "constants": {"kid": "these"}}
-    reason = results.comparable(one, {**one, **changed})
+    reason = results.why_not_comparable(one, {**one, **changed})
     assert reason is None if words is None else words in reason
 
 
@@ -186,12 +186,12 @@ def test_memory_is_flat_from_2000_to_50000_images(sets: dict[str, Path], tmp_pat
 @pytest.mark.parametrize(("a", "b", "metrics", "words"), [
     ({}, {"size": 20}, ("fid",), "16 x 16 px, 3 channels.*20 x 20 px, 3 channels"),
     ({}, {"grey": True}, ("fid",), "16 x 16 px, 3 channels.*16 x 16 px, 1 channel;"),
-    ({}, None, ("fid",), "fid needs real images; name them with --data"),
+    ({}, None, ("fid",), "fid needs real images; pass them with --data"),
     ({}, {}, ("ppl",), "ppl is defined for style-based generators"),
     ({}, {}, ("is",), "needs class scores, which stub does not have"),
     ({}, {}, ("class_fid",), "class_fid needs classes"),
     ({"size": 8}, {"size": 8}, ("ms_ssim",), "ms_ssim needs images of 11 px or more"),
-    ({"count": 3}, {}, ("prc",), "needs at least 4 samples, but there are only 3"),
+    ({"count": 3}, {}, ("prc",), "at least 4 samples are needed for prc, but there are only 3; use more"),
 ], ids=["size", "channels", "no data", "no style", "no logits", "no classes", "too small", "too few"])
 def test_what_does_not_fit_is_an_error_that_names_it(a: dict, b: dict | None, metrics: tuple[str, ...], words: str,
                                                      tmp_path: Path, sets: dict[str, Path]) -> None:

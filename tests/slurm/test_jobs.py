@@ -143,7 +143,7 @@ def test_a_cancelled_job_is_not_requeued(command: str, slurm: Cluster, tiny_reci
         slurm.command("scancel", job)
     else:
         said = cli("stop", run)
-        assert re.search(r"stopped at [\d,]+ images, saved", said.stdout), said.stdout + said.stderr
+        assert re.search(r"stopped at [\d,]+ images and saved", said.stdout), said.stdout + said.stderr
     wait_until(lambda: slurm.state(job) in ("CANCELLED", "FAILED"), "the job has ended")
     assert slurm.command("squeue", "--noheader", "--jobs", job, check=False) == ""
     assert slurm.fact(job, "Restarts") == "0"

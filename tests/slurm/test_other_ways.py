@@ -87,7 +87,7 @@ def test_status_and_stop_of_a_run_without_a_job(tiny_recipe: Path, tmp_path: Pat
         refused = cli("submit", "profile=local", f"recipe={tiny_recipe}", f"run_dir={run}")
         assert refused.returncode == 1 and f"in use by process {process.pid}" in refused.stderr
         stopped = cli("stop", run)
-        assert f"stopped at {saved_images(run):,} images, saved" in stopped.stdout
+        assert f"stopped at {saved_images(run):,} images and saved" in stopped.stdout
         assert process.wait(60) == 75
         assert json.loads(cli("status", "--json", run).stdout)["state"] == "not running"
     finally:

@@ -13,9 +13,11 @@ from scalegan.cluster import slurm as commands
 from scalegan.cluster.elastic import usable_ranks
 from scalegan.cluster.job_outcome import cause, exhausted
 from scalegan.cluster.records import Job, claimed, job_folder, note, write_job
-from scalegan.cluster.sweep import expand
+from scalegan.cluster.sweep import expand, varying_keys
 from scalegan.cluster.task import Task
+from scalegan.commands import submit
 from scalegan.config import loading
+from scalegan.config.help import describe_keys
 from scalegan.errors import RecipeError, SharedError, UserError
 
 
@@ -23,6 +25,17 @@ from scalegan.errors import RecipeError, SharedError, UserError
     (["recipe=a", "seed=3"], [["recipe=a", "seed=3"]]),
     (["recipe=a", "run_dir=2025-01"], [["recipe=a", "run_dir=2025-01"]]),
     (["recipe=a", "game.order=[D,G]"], [["recipe=a", "game.order=[D,G]"]]),
+    *(([*one], [[*one]]) for one in (
+        ("recipe=a", "eval.metrics=fid,kid"), ("recipe=a", "optimizer.G.betas=0.5,0.9"),
+        ("recipe=a", "model.blocks=1,2", "game.categories=4,3"),
+        ("recipe=a", "eval.data.path=x,y", "streams.B.path=1-2"))),
+    (["recipe=a", "eval.metrics=[fid],[fid,kid]"],
+     [["recipe=a", f"eval.metrics={m}", f"run_dir=runs/a-sweep/eval.metrics={m}"] for m in ("[fid]", "[fid,kid]")]),
+    (["recipe=a", "game.penalties.r1=null,{gamma: 1}", "run_dir=x"],
+     [["recipe=a", f"game.penalties.r1={v}", f"run_dir=x/game.penalties.r1={v}"] for v in ("null", "{gamma: 1}")]),
+    (["recipe=a", "game.loss=hinge,minimax", "optimizer.D.lr=1e-4,2e-4", "run_dir=x"],
+     [["recipe=a", f"game.loss={v}", f"optimizer.D.lr={r}", f"run_dir=x/game.loss={v},optimizer.D.lr={r}"]
+      for v in ("hinge", "minimax") for r in ("1e-4", "2e-4")]),
     (["recipe=a,b"], [[f"recipe={name}", f"run_dir=runs/a-b-sweep/recipe={name}"] for name in "ab"]),
     (["recipe=a", "seed=8-10", "run_dir=x"], [["recipe=a", f"seed={s}", f"run_dir=x/seed={s}"] for s in (8, 9, 10)]),
     (["recipe=x/a.yaml", "batch_size=8,16", "seed=0,5"],
@@ -31,6 +44,25 @@ from scalegan.errors import RecipeError, SharedError, UserError
 ])
 def test_sweeps(arguments: list[str], runs: list[list[str]]) -> None:
     assert expand(arguments) == runs
+
+
+def test_no_list_and_no_text_varies_without_brackets() -> None:
+    """Every key of the schema: 1,2 is a sweep of numbers, choices and switches alone."""
+    for key, default, _ in describe_keys():
+        if default[:1] in "[(" and default:
+            assert varying_keys([f"{key}=1,2"]) == [] and varying_keys([f"{key}=[1],[2]"]) == [key], key
+    assert {key for key, _, _ in describe_keys() if key.endswith("path") and varying_keys([f"{key}=1,2"])} == set()
+    varying = {"batch_size": "1,2", "engine.compile": "true,false", "data.labels": "none,class",
+               "emas.x.ramp_up": "0,1", "optimizer.D.lr": "1e-4,2e-4", "game.penalties.r1.gamma": "1,2"}
+    assert varying_keys([f"{key}={value}" for key, value in varying.items()]) == list(varying)
+
+
+def test_a_sweep_is_announced(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    dry = ["profile=local_slurm", f"run_dir={tmp_path}/x", "--dry-run"]
+    assert submit.main(["recipe=quickstart", "seed=0,1", "batch_size=64,128", *dry]) == 0
+    assert capsys.readouterr().out.startswith("a sweep of 4 runs: seed and batch_size vary\n")
+    assert submit.main(["recipe=quickstart", "eval.metrics=fid,kid", *dry]) == 0
+    assert "a sweep of" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("changes, words", [

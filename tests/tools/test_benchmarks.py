@@ -2,7 +2,17 @@
 
 import pytest
 
+from scalegan.training import environment
 from tools.benchmarks import step
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_a_step_is_timed_with_the_kernels_that_train(deterministic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(environment, "prepare", lambda device, chosen: asked.append(chosen))
+    step.one_update(step._parse({"model": {"name": "dcgan", "width": 2, "norm_group": step._BATCH},
+                                 "engine": {"deterministic": deterministic}}))
+    assert asked == [deterministic]
 
 
 @pytest.mark.slow

@@ -37,7 +37,7 @@ def play(phases: list[Phase], iterations: int = 1, repeats: Mapping[str, int] = 
         progress=Progress(), recipe=SimpleNamespace(health=SimpleNamespace(lr_factor=1.0)), trace=nothing,
         utilisation=nothing, schedule=lambda *_: None, means=SimpleNamespace(add=lambda *_: None),
         game=SimpleNamespace(phases=phases, repeats=lambda p: repeats.get(p.name, p.updates), after=lambda *_: None),
-        loader=SimpleNamespace(prepare=lambda taken: taken, batch=lambda samples, position, *about: about),
+        loader=SimpleNamespace(prepare=lambda taken: taken, batch=lambda samples, images, *about: about),
         engine=SimpleNamespace(differentiate=pending, step=lambda p: events.append(f"step {p.phase.name}") or {}))
     for _ in range(iterations):
         trainer.play_iteration(run, streams)

@@ -20,7 +20,7 @@ from scalegan.losses import LOSSES
 from scalegan.models import r3gan
 from scalegan.training import launch as launching
 from scalegan.training import trainer
-from scalegan.training.utilisation import Utilisation, peak_flops
+from scalegan.training.utilisation import Utilisation, data_sheet_flops, peak_flops
 
 CPU = torch.device("cpu")
 
@@ -62,12 +62,24 @@ def test_gradients_of_a_grouped_convolution_cost_what_it_costs_itself() -> None:
 
 
 def test_time_at_peak_covers_all_updates_since_the_last_call() -> None:
-    utilisation = Utilisation(peak=1000.0)
+    utilisation = Utilisation(peak=1000.0, promised=4000.0)
     for _ in range(3):
         with utilisation.update("G"):
             torch.ones(2, 5) @ torch.ones(5, 10)
-    assert utilisation.take_seconds() == 3 * 200 / 1000
-    assert utilisation.take_seconds() == 0
+    assert utilisation.take_seconds() == {"mfu": 3 * 200 / 1000, "mfu_of_data_sheet": 3 * 200 / 4000}
+    assert utilisation.take_seconds() == {"mfu": 0, "mfu_of_data_sheet": 0}
+
+
+@pytest.mark.parametrize("name, precision, tf32, flops", [
+    ("NVIDIA H100 80GB HBM3", "bf16", True, 989e12), ("NVIDIA H100 80GB HBM3", "fp32", True, 494e12),
+    ("NVIDIA H100 80GB HBM3", "fp32", False, 67e12), ("Tesla V100-SXM2-32GB", "fp32", True, 15.7e12),
+    ("Tesla V100-SXM2-32GB", "bf16", True, None), ("Some other GPU", "bf16", True, None)])
+def test_data_sheets(name: str, precision: str, tf32: bool, flops: float | None,
+                     monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", tf32)
+    assert data_sheet_flops(torch.device("cuda", 0), precision) == flops
+    assert data_sheet_flops(CPU, precision) is None
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -1,9 +1,13 @@
 """Operations whose speed is memory's: resampling and ADA's warp, beside a copy of the same bytes."""
 
+from unittest import mock
+
 import torch
 
+from scalegan import kernels
 from scalegan.augment.ada import GROUPS
 from scalegan.augment.geometry import warp
+from scalegan.models.layers import resample
 from scalegan.models.layers.resample import blur, downsample, upsample
 from scalegan.randomness import Draws
 from scalegan.training import environment
@@ -16,7 +20,8 @@ _LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous
 
 
 def resampling(check: Check) -> None:
-    """Forward and backward of blur, halving and doubling in both layouts, as StyleGAN2 and R3GAN ask for them."""
+    """Forward and backward of blur, halving and doubling in both layouts, as StyleGAN2 and R3GAN ask for them; by cuDNN
+    and, with channels last, by our kernel, which `resample.TRITON_ON_GPU` puts in its place."""
     for n, channels, side, dtype in [(1, 8, 9, torch.float32)] if check.small else _SHAPES:
         for layout, order in _LAYOUTS.items():
             for deterministic in (True, False):
@@ -24,9 +29,16 @@ def resampling(check: Check) -> None:
                 with check.attempt("resampling", n=n, channels=channels, side=side, layout=layout):
                     odd = _noise(n, channels, side, dtype, order)
                     even = _noise(n, channels, side - 1, dtype, order)
-                    for name, work, x in (("copy", torch.clone, odd), ("blur", lambda x: blur(x, 1, 4.0), odd),
-                                          ("downsample", downsample, even), ("upsample", upsample, even)):
+                    works = (("blur", lambda x: blur(x, 1, 4.0), odd), ("downsample", downsample, even),
+                             ("upsample", upsample, even))
+                    for name, work, x in (("copy", torch.clone, odd), *works):
                         _forward_and_backward(check, name, work, x, layout, deterministic)
+                    for name, work, x in works if layout == "channels_last" and deterministic else ():
+                        expected = work(x).float()
+                        with mock.patch.object(resample, "TRITON_ON_GPU", True):
+                            error = ((work(x).float() - expected).norm() / expected.norm()).item()
+                            _forward_and_backward(check, name, work, x, layout, deterministic, by="triton",
+                                                  error=error, fell_back="fir" in kernels._refused)
         release()
 
 
@@ -39,7 +51,7 @@ def augmentation(check: Check) -> None:
         matrix = torch.eye(2, device=x.device).expand(n, 2, 2) * 1.1
         shift = torch.zeros(n, 2, device=x.device)
         draws = Draws(0, 0, "check", torch.arange(n, device=x.device))
-        works = {"warp": lambda: warp(x, matrix, shift)}        # noqa: B023
+        works = {"warp": lambda: warp(x, matrix, shift), "warp_plain": lambda: _plain_warp(x, matrix, shift)}  # noqa: B023
         works |= {group: lambda apply=apply: apply(x, draws, torch.tensor(0.3)) for group, apply in GROUPS.items()}  # noqa: B023
         for name, work in works.items():
             with check.attempt("augmentation", name=name, deterministic=deterministic):
@@ -56,13 +68,20 @@ def augmentation(check: Check) -> None:
         release()
 
 
+def _plain_warp(x: torch.Tensor, matrix: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """As CPUs compute it: gathers, whose deterministic derivative sorts."""
+    with mock.patch.object(kernels, "on_gpu", lambda tensor: False):
+        return warp(x, matrix, shift)
+
+
 def _noise(n: int, channels: int, side: int, dtype: torch.dtype, order: torch.memory_format) -> torch.Tensor:
     draw = torch.Generator().manual_seed(0)
     noise = torch.empty(n, channels, side, side).normal_(generator=draw)
     return noise.to(device(), dtype).contiguous(memory_format=order)
 
 
-def _forward_and_backward(check: Check, name: str, work, x: torch.Tensor, layout: str, deterministic: bool) -> None:
+def _forward_and_backward(check: Check, name: str, work, x: torch.Tensor, layout: str, deterministic: bool,
+                          by: str = "cudnn", **more) -> None:
     y = work(x)
     moved = x.nbytes + y.nbytes
     forward, _ = timed(lambda: work(x), 20 if not check.small else 1)
@@ -71,6 +90,6 @@ def _forward_and_backward(check: Check, name: str, work, x: torch.Tensor, layout
     grad = torch.ones_like(z)
     backward, _ = timed(lambda: torch.autograd.grad(z, leaf, grad, retain_graph=True), 20 if not check.small else 1)
     check.say("resampling", name=name, shape=list(x.shape), dtype=str(x.dtype)[6:], layout=layout,
-              kept_layout=y.is_contiguous(memory_format=_LAYOUTS[layout]), deterministic=deterministic,
+              by=by, **more, kept_layout=y.is_contiguous(memory_format=_LAYOUTS[layout]), deterministic=deterministic,
               forward_ms=forward, gb_per_s=moved / forward / 1e6, backward_ms=backward,
               backward_gb_per_s=moved / backward / 1e6)

@@ -221,7 +221,7 @@ def _step(module: torch.nn.Module, optimizer: torch.optim.Optimizer, differentia
 
 
 def _with_tf32_off(work: Step) -> Step:
-    """They compute fp32 layers without TF32; ours have torch's default, which comes back."""
+    """They compute fp32 layers without TF32, whatever ours are told, which comes back."""
     def off() -> None:
         before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
         _tf32(False)

@@ -5,9 +5,7 @@ import time
 from functools import cache
 from pathlib import Path
 
-import torch
-
-from scalegan.training.utilisation import peak_flops
+from scalegan.training.utilisation import data_sheet_flops, peak_flops
 from tools.gpu_checking.check import Check, device, wait
 from tools.gpu_checking.stepping import Stepper, measured, profiled, release
 
@@ -25,11 +23,6 @@ SMALL_CASES = {
                                              "model.w_dim=8", "model.latent_dim=8", "model.mapping_layers=2"]),
 }
 VARIANTS = {"as_trained": {}, "no_fill": {"fill": False}, "not_deterministic": {"deterministic": False}}
-# Dense operations per second of the data sheets, at the full power limit.
-_DATA_SHEETS = {"H100 80GB HBM3": {"bf16": 989e12, "fp16": 989e12, "fp32": 67e12},
-                "H200": {"bf16": 989e12, "fp16": 989e12, "fp32": 67e12},
-                "H100 PCIe": {"bf16": 756e12, "fp16": 756e12, "fp32": 51e12},
-                "A100": {"bf16": 312e12, "fp16": 312e12, "fp32": 19.5e12}}
 
 
 def keys_of(name: str, batch: int, more: list[str], compiled: bool = False) -> list[str]:
@@ -99,10 +92,7 @@ def _compiled(check: Check, case: str, what: str) -> Stepper:
 
 def data_sheet(precision: str) -> float | None:
     """What the device's data sheet promises, where it is known."""
-    if not torch.cuda.is_available():
-        return None
-    name = torch.cuda.get_device_name()
-    return next((peaks[precision] for part, peaks in _DATA_SHEETS.items() if part in name), None)
+    return data_sheet_flops(device(), precision)
 
 
 @cache

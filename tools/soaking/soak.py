@@ -33,7 +33,7 @@ checkpoint: {{every_images: 48}}
 
 
 def make_data(folder: Path) -> None:
-    """Writes a data set of 160 noise images in two classes."""
+    """Writes a dataset of 160 noise images in two classes."""
     from scalegan.data.codec import encode
     from scalegan.data.manifest import ImageFormat, LabelSchema
     from scalegan.data.preparing.shards import Record, finish, write_shard
@@ -54,7 +54,8 @@ def result_of(run: Path) -> tuple[str, list[dict], dict[str, bytes]]:
     from scalegan.checkpoints import store
 
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    timeless = [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second", "mfu")} for row in rows]
+    times = ("seconds", "images_per_second", "mfu", "mfu_of_data_sheet")
+    timeless = [{k: v for k, v in row.items() if k not in times} for row in rows]
     pictures = {path.name: path.read_bytes() for path in (run / "samples").glob("*.png")}
     return store.digest(store.read(store.complete(run / "checkpoints")[-1])), timeless, pictures
 

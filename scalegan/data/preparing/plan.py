@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from scalegan.data.preparing.sources.base import Entry, Place, Source
-from scalegan.errors import UserError
+from scalegan.errors import UsageError, UserError
 from scalegan.support.keys import key_of
 
 SHARD_BYTES = 64 << 20
-# Even a small set is cut into at least this many shards, to keep all cores busy to the end and batches well mixed.
+# Even a small set is cut into about this many shards, to keep all cores busy to the end and batches well mixed.
 MIN_SHARDS = 64
 
 
@@ -47,8 +47,8 @@ class Plan:
 
 
 def shard_records(records: int, record_bytes: float) -> int:
-    """Records per shard: about 64 MB, in at least 64 shards; a multiple of the usual block of 32 records, so that
-    shard boundaries do not change the order of a run."""
+    """Records per shard: about 64 MB, or fewer for about 64 shards; a multiple of the usual block of 32 records, so
+    that shard boundaries do not change the order of a run."""
     chosen = max(1, min(int(SHARD_BYTES / record_bytes), -(-records // MIN_SHARDS)))
     step = 256 if chosen >= 1024 else 32
     return -(-chosen // step) * step
@@ -79,10 +79,11 @@ def cut(source: Source, per_shard: int, validation: float) -> Plan:
         counts[subset] += 1
     if sum(counts.values()) != len(source):
         raise UserError(f"{source.name} reports {len(source):,} records, but {sum(counts.values()):,} were read; "
-                        "it is damaged, or was changed meanwhile")
+                        "it is damaged, or changed while it was read; run the command again")
     empty = [subset for subset in counts if not counts[subset]]
     if empty:
-        raise UserError(f"--validation {validation:g} of {len(source):,} records leaves none for {empty[0]}")
+        raise UsageError(f"--validation {validation:g} of {len(source):,} records leaves none for {empty[0]}; use "
+                        "another fraction, or none")
     spans = [Span(subset, number, number * per_shard, begin, min(per_shard, counts[subset] - number * per_shard))
              for subset, places in begins.items() for number, begin in enumerate(places)]
     return Plan(spans, counts, hasher.hexdigest())

@@ -27,7 +27,7 @@ from scalegan.data.preparing.sources import USUAL, guess_kind, open_source
 from scalegan.data.preparing.sources.base import Picture, Source
 from scalegan.data.preparing.sources.survey import shortened
 from scalegan.data.preparing.verify import damage_of_set
-from scalegan.errors import UserError
+from scalegan.errors import UsageError, UserError
 from scalegan.support import worker_pool
 from scalegan.support.files import write_whole
 from scalegan.support.progress import Bar
@@ -60,7 +60,7 @@ def prepare(options: argparse.Namespace) -> int:
 
 def _prepare(options: argparse.Namespace) -> None:
     if options.format not in CONVERTERS:
-        raise UserError(f"--format {options.format} is unknown; use {' or '.join(CONVERTERS)}")
+        raise UsageError(f"--format {options.format} is unknown; use {' or '.join(CONVERTERS)}")
     for path in options.source:
         if not path.exists():
             raise UserError(f"{path} does not exist")
@@ -143,7 +143,7 @@ def _settings(options: argparse.Namespace, kind: str, pictures: list[tuple[str, 
         encoding = options.encoding or beton_file.usual_encoding(usual.encoding)
         beton_file.check_encoding(encoding)
     if options.quality is not None and encoding not in _LOSSY:
-        raise UserError(f"--quality is for jpeg and webp; {encoding} is lossless")
+        raise UsageError(f"--quality is for jpeg and webp; {encoding} is lossless")
     crop = options.crop or usual.crop
     resolution = options.resolution or {"celeba178": 128, "celeba108": 64}.get(crop, usual.resolution)
     grey = options.channels is None and begun.get("only_grey", all_grey([picture for _, picture in pictures]))
@@ -163,7 +163,7 @@ def _announce(source: Source, settings: Settings, sample: Sample, workers: int) 
     print("; ".join([f"{source.name}: {count:,} images, {label_text}", *source.remarks]))
     print(f"to {settings.resolution} x {settings.resolution} {colour}, {settings.encoding}{quality}, crop "
           f"{settings.crop}, filter {settings.filter}: about {in_bytes(count * sample.record_bytes)} in "
-          f"{-(-count // settings.shard_records)} shards of {settings.shard_records:,}; {workers} at a time, "
+          f"{-(-count // settings.shard_records)} shards of {settings.shard_records:,} records; {workers} workers, "
           f"about {in_time(count * sample.record_seconds / workers)}", flush=True)
     if (known := nearest_resolutions(settings.resolution)):
         print(f"no model family but mlp has {settings.resolution} px; the nearest that some have are {known}",

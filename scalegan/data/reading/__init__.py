@@ -1,1 +1,1 @@
-"""Reads a data set into batches: storage readers, record order, streams, workers, cache."""
+"""Reads a dataset into batches: storage readers, record order, streams, workers, cache."""

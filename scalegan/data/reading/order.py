@@ -45,7 +45,7 @@ class Order:
         if self.batch_size % self.lanes:
             raise ValueError(f"lanes={self.lanes} does not divide batch_size={self.batch_size}")
         if self.records < self.batch_size:
-            raise ValueError(f"the data set holds {self.records} records, fewer than one batch of {self.batch_size}; "
+            raise ValueError(f"the dataset holds {self.records} records, fewer than one batch of {self.batch_size}; "
                              "lower batch_size")
 
     @cached_property

@@ -1,7 +1,7 @@
 """The endless stream of batches: this rank's lanes, from any position, with any number of workers.
 
 Workers write into memory that they share with the trainer. It is allocated once and reused as soon as no tensor refers
-to it: fresh shared memory costs the kernel half as much time as decoding into it.
+to it: for the kernel to provide fresh shared memory takes half as long as decoding into it.
 """
 
 import mmap
@@ -20,12 +20,12 @@ from scalegan.errors import UserError
 
 _PREFETCHED_TASKS = 2, 4    # per worker, min and max; a longer queue evens out other load on the cores
 _PREFETCHED_BYTES = 64 << 20
-_SPARE_SLOTS = 2            # one held by the trainer, one for the task given out while a result is taken
+_SPARE_SLOTS = 2            # one held by the trainer, one for the task submitted while a result is received
 _TASK_SAMPLES = 64          # a task of only a few samples costs more to hand over than to run
 _TASK_BYTES = 4 << 20
 
 Facts = tuple[np.ndarray, np.ndarray | None]        # records and labels of a batch
-Done = tuple[int, list[Facts], UserError | None]    # slot, its batches' facts, what cut it short
+Done = tuple[int, list[Facts], UserError | None]    # slot, facts of its batches, the error that ended it early
 
 
 class Reals(NamedTuple):
@@ -114,7 +114,7 @@ class _Slots:
         self.free = list(range(count))
 
     def hand_over(self, slot: int) -> np.ndarray:
-        """A filled slot, reclaimed once no tensor refers to it; a copy if too many are held already."""
+        """A filled slot, reclaimed once no tensor refers to it; a copy if no other slot is free."""
         memory = self.memory[slot]
         if not self.free:
             self.free.append(slot)

@@ -90,8 +90,8 @@ class WebDatasetReader(RecordReader):
             raise self._damage(record, str(error)) from error
 
     def _damage(self, record: int, how: str) -> UserError:
-        return UserError(f"record {record} in {self._place_of(self._shard_of(record))} is damaged ({how}); prepare "
-                         "that shard again")
+        return UserError(f"record {record} in {self._place_of(self._shard_of(record))} is damaged ({how}); restore "
+                         "that shard, or remove the dataset and prepare it again")
 
     def _shard_of(self, record: int) -> int:
         return int(np.searchsorted(self._first, record, side="right")) - 1

@@ -73,6 +73,9 @@ class GAN:
                    "game.tricks.minibatch_discrimination")
         if points and penalties.bcr:
             yield "game.penalties.bcr shifts images, but data.backend=points has 2-D points; leave out bcr"
+        if penalties.path_length and recipe.model.name != "stylegan2":
+            yield (f"game.penalties.path_length needs a style-based generator, which model.name={recipe.model.name} is "
+                   "not; use model.name=stylegan2, or game.penalties.path_length=null")
         if augment.name == "ada" and augment.target is not None and self.loss in _WITHOUT_SIGN:
             yield (f"augment.target tracks the sign of D on reals, which means nothing with game.loss={self.loss}; "
                    "set augment.target=null and augment.p")

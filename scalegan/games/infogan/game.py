@@ -92,8 +92,12 @@ class InfoGAN(Game):
         continuous code from -2 to 2."""
         generator, columns = networks["G"], preview.columns
         z = self.codes(preview.draws)
+
+        def made(z: Tensor) -> Tensor:
+            return torch.cat([generator(part) for part in z.split(preview.at_once or len(z))])
+
         if z.shape[0] % columns or len(preview.draws) < columns:
-            return {"samples": generator(z)}
+            return {"samples": made(z)}
         rows = z.unflatten(0, (-1, columns))[:, :1].repeat(1, columns, 1)       # [rows, columns, latent_dim]
         swept = min(self.codes.continuous, len(rows) // 2)
         rows[:, :, self.codes.noise_dim + sum(self.codes.categories):] = 0
@@ -104,7 +108,7 @@ class InfoGAN(Game):
         for code in range(swept):
             place = self.codes.noise_dim + sum(self.codes.categories) + code
             rows[len(rows) - swept + code, :, place] = torch.linspace(-_SWEEP, _SWEEP, columns, device=z.device)
-        return {"codes": generator(rows.flatten(0, 1))}
+        return {"codes": made(rows.flatten(0, 1))}
 
 
 class CodeReader(nn.Module):

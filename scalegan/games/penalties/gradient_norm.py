@@ -13,7 +13,7 @@ class GradientNorm(Penalty):
     Args:
         side: "real" for R1, "fake" for R2.
         gamma: weight.
-        every: for R1: 1 makes it a term of D's phase (one forward, one step), larger values a lazy phase of its own.
+        every: for R1: 1 adds it as a term to every update of D; larger values make it a lazy phase of its own.
 
     Raises:
         ValueError: for a lazy R2.

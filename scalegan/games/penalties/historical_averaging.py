@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector
 
 from scalegan.games.base import Batch, Game, Phase
 from scalegan.games.penalties import DiscriminatorPass, Penalty
@@ -33,12 +32,18 @@ class HistoricalAveraging(Penalty):
 
     def _distance(self, game: Game, player: str) -> Tensor:
         """Zero before the first update, when there are no past weights."""
-        difference = parameters_to_vector(game.players[player].parameters()) - getattr(self, f"mean_{player}")
+        difference = _vector(game.players[player]) - getattr(self, f"mean_{player}")
         return self.weight * difference.square().sum() * (getattr(self, f"updates_{player}") > 0)
 
     @torch.no_grad()
     def after(self, game: Game, phase: Phase, figures: Terms) -> None:
         for player in phase.players:
             updates = getattr(self, f"updates_{player}").add_(1)
-            weights = parameters_to_vector(game.players[player].parameters())
+            weights = _vector(game.players[player])
             getattr(self, f"mean_{player}").lerp_(weights.float(), 1 / updates)
+
+
+def _vector(player: nn.Module) -> Tensor:
+    """All parameters [size], each in the order of its indices: a convolution's weights lie in channels_last, of which
+    `torch.nn.utils.parameters_to_vector` has no view."""
+    return torch.cat([parameter.reshape(-1) for parameter in player.parameters()])

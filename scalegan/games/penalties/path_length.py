@@ -9,6 +9,7 @@ from scalegan.games.base import Batch, Game
 from scalegan.games.penalties import Penalty
 from scalegan.losses import Terms
 from scalegan.models.layers.tracked import Tracked
+from scalegan.penalties import inner_gradients
 
 
 class PathLength(Penalty, Tracked):
@@ -36,7 +37,7 @@ class PathLength(Penalty, Tracked):
         the images' shape."""
         height, width = images.shape[2:]
         along = (images * noise).sum() / math.sqrt(height * width)
-        gradient, = torch.autograd.grad(along, ws, create_graph=True)
+        gradient, = inner_gradients(along, (ws,))
         lengths = gradient.square().sum(2).mean(1).sqrt()  # [n]
         self.observe(mean=lengths.mean())
         mean = self.mean.lerp(lengths.mean().to(self.mean.dtype), 1 - self.decay)

@@ -8,6 +8,7 @@ from torch.func import functional_call
 
 from scalegan.games.base import Batch
 from scalegan.games.gan.game import GAN, Discriminate
+from scalegan.penalties import inner_gradients
 
 
 class Unrolled(GAN):
@@ -39,6 +40,6 @@ class Unrolled(GAN):
             real = functional_call(self.D, weights, (reals, batch.labels))
             fake = functional_call(self.D, weights, (fakes, condition))
             loss = torch.stack(list(self.loss.discriminator(real, fake).values())).sum()
-            gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+            gradients = inner_gradients(loss, list(weights.values()))
             weights = {name: w - self.step_size * g for (name, w), g in zip(weights.items(), gradients)}
         return lambda x, labels: functional_call(self.D, weights, (x, labels))

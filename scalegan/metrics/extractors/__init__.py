@@ -7,7 +7,7 @@ import torch
 import scalegan.metrics.extractors.efflite0 as efflite0
 import scalegan.metrics.extractors.inception as inception
 import scalegan.metrics.extractors.torchscript as torchscript
-from scalegan.errors import UserError
+from scalegan.errors import UsageError
 from scalegan.metrics.extractors.base import Extractor
 
 NETWORKS = {"inception": inception, "efflite0": efflite0}
@@ -29,12 +29,12 @@ def load(name: str | None, weights: Path | None, how: str | None, device: torch.
         name = "inception" if inception.find_weights(weights) else "efflite0"
     if name.endswith((".pt", ".ts", ".jit")):
         if how is not None:
-            raise UserError(f"--resize {how}: a TorchScript extractor resizes by itself; leave --resize out")
+            raise UsageError(f"--resize {how}: a TorchScript extractor resizes by itself; leave --resize out")
         return torchscript.load(Path(name), device)
     network = NETWORKS.get(name.lower().replace("efficientnet-lite0", "efflite0"))
     if network is None:
-        raise UserError(f"there is no extractor '{name}'; use {', '.join(NETWORKS)} or a TorchScript file (.pt)")
+        raise UsageError(f"there is no extractor '{name}'; use {', '.join(NETWORKS)} or a TorchScript file (.pt)")
     how = how or network.RESIZES[0]
     if how not in network.RESIZES:
-        raise UserError(f"there is no resize '{how}'; use {' or '.join(network.RESIZES)}")
+        raise UsageError(f"there is no resize '{how}'; use {' or '.join(network.RESIZES)}")
     return network.load(weights, how, device)

@@ -1,6 +1,6 @@
 """The Inception network of the published FID (the TensorFlow graph of 2015-12-05), as torch-fidelity ports it.
 
-No package ships its weights: download `weights-inception-2015-12-05-6726825d.pth`, and name it with --weights.
+No package ships its weights: download `weights-inception-2015-12-05-6726825d.pth`, and pass it with --weights.
 """
 
 import io
@@ -55,7 +55,7 @@ def load(weights: Path | None, how: str, device: torch.device) -> Extractor:
     path = find_weights(weights)
     if path is None or not path.is_file():
         where = f"{path} does not exist" if path else "no weights are given"
-        raise UserError(f"the Inception extractor needs its weights, but {where}: name {FILE} (from torch-fidelity's "
+        raise UserError(f"the Inception extractor needs its weights, but {where}: pass {FILE} (from torch-fidelity's "
                         "release v0.2.0) with --weights or $SCALEGAN_WEIGHTS, or use --extractor efflite0, whose "
                         "weights come with a package; nothing is downloaded")
     sha256 = sha256_of(path)

@@ -22,7 +22,7 @@ SLOPE = 0.2
 
 @torch.no_grad()
 def fill_normal(tensor: Tensor, generator: torch.Generator | None, std: float = 1.0) -> None:
-    """Fills with draws from N(0, std^2), made where the generator lives; the global generator where it is None."""
+    """Fills from N(0, std^2), drawn on the device of `generator`; from torch's global generator if it is None."""
     if generator is None or tensor.is_meta:
         tensor.normal_(0.0, std)
         return

@@ -6,7 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scalegan.kernels import fir
+
 TAPS = (1, 3, 3, 1)
+# Whether a Triton kernel of ours does it on GPUs, for tensors with their channels last, in place of cuDNN's depthwise
+# convolutions.
+TRITON_ON_GPU = False
 
 
 @functools.lru_cache(maxsize=256)
@@ -46,6 +51,8 @@ class _Blur(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, padding: int, gain: float) -> Tensor:
         ctx.adjoint = len(TAPS) - 1 - padding, gain
+        if TRITON_ON_GPU and fir.known(x):
+            return fir.fir(x, 1, 1, padding, gain)
         return F.conv2d(x, _kernel_for(x, gain), padding=padding, groups=x.shape[1])
 
     @staticmethod
@@ -63,6 +70,8 @@ class _Halve(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, gain: float) -> Tensor:
         ctx.gain = gain
+        if TRITON_ON_GPU and fir.known(x):
+            return fir.fir(x, 1, 2, 1, gain)
         return F.conv2d(x, _kernel_for(x, gain), stride=2, padding=1, groups=x.shape[1])
 
     @staticmethod
@@ -77,6 +86,8 @@ class _Double(torch.autograd.Function):
     def forward(ctx, x: Tensor, gain: float) -> Tensor:
         ctx.gain = gain
         n, c, h, w = x.shape
+        if TRITON_ON_GPU and fir.known(x):
+            return fir.fir(x, 2, 1, 1, gain)
         if x.dtype not in (torch.float16, torch.bfloat16):
             return F.conv_transpose2d(x, _kernel_for(x, gain), stride=2, padding=1, groups=c)
         if x.is_contiguous(memory_format=torch.channels_last):

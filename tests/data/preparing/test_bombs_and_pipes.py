@@ -44,9 +44,9 @@ def zipped(path: Path, content: bytes, says: int | None = None, packed_says: int
     (lambda path: zipped(path, bytes(LARGEST + 1)), "it is larger than 268,435,456 bytes"),
     (lambda path: zipped(path, bytes(100 << 20), says=1000), "the file has more bytes than it says"),
     (lambda path: zipped(path, JPEG, says=len(JPEG) + 1), "the file has fewer bytes than it says"),
-    (lambda path: zipped(path, JPEG, packed_says=200 << 20), "the zip is damaged there"),
+    (lambda path: zipped(path, JPEG, packed_says=200 << 20), "the zip is damaged at this file"),
     (lambda path: zipped(path, JPEG, packed_says=0xFFFFFFF0), "it is larger than"),
-    (lambda path: zipped(path, JPEG, offset=0x7FFFFFFF), "the zip is damaged there"),
+    (lambda path: zipped(path, JPEG, offset=0x7FFFFFFF), "the zip is damaged at this file"),
 ], ids=["an honest bomb", "a bomb that says little", "less than it says", "packed beyond the file", "packed 4 GB",
         "beyond the file"])
 def test_a_zip_is_bounded_by_what_it_declares(make: Callable, words: str, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_the_pixel_limit_is_every_formats(format: str, monkeypatch: pytest.Monke
     data = made.encoded(made.pixels(1, 64, 48), format)
     assert read_picture(data).shape == (48, 64, 3)
     monkeypatch.setattr(picture, "_MAX_PIXELS", 64 * 48 - 1)
-    with pytest.raises(ValueError, match="pixels are too many for a photo"):
+    with pytest.raises(ValueError, match=r"more than the limit of 2\^28 pixels; downscale it first"):
         read_picture(data)
 
 
@@ -143,7 +143,7 @@ def claims(width: int, height: int) -> bytes:
 def test_the_limit_is_ours_and_pillows_is_left_as_it_was() -> None:
     assert picture.open_picture(claims(16_320, 12_240)).size == (16_320, 12_240)    # a telephone's 200 megapixels
     for size in ((16_385, 16_384), (60_000, 60_000)):
-        with pytest.raises(ValueError, match="pixels are too many for a photo"):
+        with pytest.raises(ValueError, match=r"more than the limit of 2\^28 pixels; downscale it first"):
             read_picture(claims(*size))
     assert Image.MAX_IMAGE_PIXELS == 89_478_485
 

@@ -121,7 +121,7 @@ def test_a_damaged_record_is_named_when_its_batch_is_due(how: str, workers: int,
     stream = open_stream(chunks, workers)
     assert_equal(take(stream, at), straight[:at])
     for _ in range(2):
-        with pytest.raises(UserError, match=r"record 127 in .*000001\.tar is damaged .*; prepare that shard again"):
+        with pytest.raises(UserError, match=r"record 127 in .*000001\.tar is damaged .*; restore that shard, or"):
             stream.take()
     rest = take(open_stream(chunks, workers, at + 1), EPOCH - at - 1)
     assert_equal(rest, straight[at + 1 : EPOCH])

@@ -11,7 +11,7 @@ from scalegan.data.preparing.sources.cifar10 import CLASSES, TRAIN, open_cifar10
 from scalegan.data.preparing.sources.folder import open_folder
 from scalegan.data.preparing.sources.stores import Folder, is_hidden, open_store
 from scalegan.data.preparing.sources.zip import open_zip
-from scalegan.errors import UserError
+from scalegan.errors import UsageError
 
 
 class Usual(NamedTuple):
@@ -36,15 +36,15 @@ def open_source(kind: str, paths: list[Path], labels: str = "auto", split: str |
     """Opens a source. Raises UserError if it is not of that kind, or an option does not apply to it."""
     paths = [Path(os.path.abspath(path)) for path in paths]     # gives `.` a name and parents too
     if split is not None and kind not in ("celeba", "cifar10"):
-        raise UserError(f"--split is for celeba and cifar10, which come with splits; for {kind}, use --validation")
+        raise UsageError(f"--split is for celeba and cifar10, which come with splits; for {kind}, use --validation")
     if annotations is not None and kind != "celeba":
-        raise UserError("--annotations is for celeba")
+        raise UsageError("--annotations is for celeba")
     if kind == "lsun":
         from scalegan.data.preparing.sources.lsun import Lsun
 
         return Lsun(paths, labels)
     if len(paths) > 1:
-        raise UserError(f"--kind {kind} takes one SOURCE; only lsun takes several, one per category")
+        raise UsageError(f"--kind {kind} takes one SOURCE; only lsun takes several, one per category")
     if kind == "celeba":
         return open_celeba(paths[0], labels, split or "all", annotations)
     if kind == "cifar10":

@@ -10,7 +10,7 @@ from scalegan.data.manifest import LabelSchema
 from scalegan.data.preparing.sources.base import Listed
 from scalegan.data.preparing.sources.stores import Store, open_store
 from scalegan.data.preparing.sources.survey import survey
-from scalegan.errors import UserError
+from scalegan.errors import UsageError, UserError
 from scalegan.support.reading import read_bytes
 
 ATTRIBUTES, IDENTITIES, PARTITION = "list_attr_celeba.txt", "identity_CelebA.txt", "list_eval_partition.txt"
@@ -26,7 +26,7 @@ def open_celeba(path: Path, labels: str = "auto", split: str = "all", annotation
         annotations: folder or zip with the text files, if they are not next to the images.
     """
     if labels not in ("auto", "attributes", "identity", "none"):
-        raise UserError(f"--labels {labels}: CelebA has attributes, identity or none")
+        raise UsageError(f"--labels {labels}: CelebA has attributes, identity or none")
     store = _images(path)
     found = survey(store)._replace(empty=[])     # the folders of annotations
     files, remarks = _aligned(found.files), found.remarks
@@ -37,7 +37,7 @@ def open_celeba(path: Path, labels: str = "auto", split: str = "all", annotation
         part = texts.rows_of(files, parse_numbers(texts.text(PARTITION), PARTITION), PARTITION)
         files = [file for file, number in zip(files, part) if number == SPLITS[split]]
         if not files:
-            raise UserError(f"--split {split}: {PARTITION} assigns none of the images in {path} to it")
+            raise UsageError(f"--split {split}: {PARTITION} assigns none of the images in {path} to it")
     name = f"celeba: {path.name}, split {split}"
     if labels == "auto" and annotations is not None and split == "all":
         labels = "attributes"       # why else would they be given

@@ -11,7 +11,7 @@ from scalegan.data.preparing.sources.folder import classed
 from scalegan.data.preparing.sources.safe_pickle import read_arrays
 from scalegan.data.preparing.sources.stores import Store, open_store
 from scalegan.data.preparing.sources.survey import survey
-from scalegan.errors import UserError
+from scalegan.errors import UsageError, UserError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TRAIN, TEST = tuple(f"data_batch_{i}" for i in range(1, 6)), ("test_batch",)
@@ -21,9 +21,9 @@ _SIDE = 32
 def open_cifar10(path: Path, labels: str = "auto", split: str = "train") -> Listed:
     """The images of `split` (train, test or all) from a folder, a zip, or cifar-10-python.tar.gz."""
     if labels not in ("auto", "class", "none"):
-        raise UserError(f"--labels {labels}: CIFAR-10 has class or none")
+        raise UsageError(f"--labels {labels}: CIFAR-10 has class or none")
     if split not in ("train", "test", "all"):
-        raise UserError(f"--split {split}: CIFAR-10 has train, test or all")
+        raise UsageError(f"--split {split}: CIFAR-10 has train, test or all")
     store = open_store(path)
     batches = {PurePosixPath(name).name: name for name in store.names() if PurePosixPath(name).name in TRAIN + TEST}
     opened = _pickled(path, store, batches, split) if batches else _folders(path, store, split)

@@ -9,7 +9,7 @@ from scalegan.data.manifest import LabelSchema
 from scalegan.data.preparing.sources.base import Listed
 from scalegan.data.preparing.sources.stores import Store, natural, open_store
 from scalegan.data.preparing.sources.survey import Survey, are_splits, survey
-from scalegan.errors import UserError
+from scalegan.errors import UsageError, UserError
 
 
 def open_folder(path: Path, labels: str = "auto") -> Listed:
@@ -22,7 +22,7 @@ def open_folder(path: Path, labels: str = "auto") -> Listed:
         UserError: if there are no images, or only some of them have a class, or the sub-folders are splits.
     """
     if labels not in ("auto", "class", "none"):
-        raise UserError(f"--labels {labels}: a folder has classes (its sub-folders) or none")
+        raise UsageError(f"--labels {labels}: a folder has classes (its sub-folders) or none")
     store = open_store(path)
     found = survey(store)
     if not found.files:
@@ -60,5 +60,5 @@ def _refuse_splits(store: Store, parts: list[list[str]], labels: str, depth: int
     if are_splits(names) and (labels == "auto" or nested):
         inside = store.path.joinpath(*parts[0][:depth], names[-1])
         remedy = f"use one of them, such as {inside}" if store.path.is_dir() else "unpack it, and use one of them"
-        raise UserError(f"{store.path} has sub-folders that are splits of a data set, not classes: {', '.join(names)}; "
+        raise UserError(f"{store.path} has sub-folders that are splits of a dataset, not classes: {', '.join(names)}; "
                         f"{remedy}, or prepare all together with --labels none")

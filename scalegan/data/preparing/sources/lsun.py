@@ -11,7 +11,7 @@ import lmdb
 from scalegan.data.manifest import LabelSchema
 from scalegan.data.preparing.sources.base import Entry, Picture, Place, attempt
 from scalegan.data.preparing.sources.stores import Zip
-from scalegan.errors import UserError
+from scalegan.errors import UsageError, UserError
 from scalegan.support.reading import regular
 
 # An LMDB is read through a memory map, whose touched pages count as this process's memory until it is closed; and for
@@ -29,7 +29,7 @@ class Lsun:
 
     def __init__(self, paths: list[Path], labels: str = "auto") -> None:
         if labels not in ("auto", "class", "none"):
-            raise UserError(f"--labels {labels}: LSUN has classes (its categories) or none")
+            raise UsageError(f"--labels {labels}: LSUN has classes (its categories) or none")
         self.paths = [_database(path) for path in paths]
         self.counts = [_count(path) for path in self.paths]
         categories = tuple(_category(path) for path in self.paths)

@@ -120,18 +120,18 @@ class Zip:
         if max(member.packed, member.size) > LARGEST:
             raise ValueError(f"it is larger than {LARGEST:,} bytes")
         if member.offset + member.packed > os.fstat(file).st_size:
-            raise ValueError("the zip is damaged there")
+            raise ValueError("the zip is damaged at this file")
         header = os.pread(file, _LOCAL_HEADER, member.offset)
         if header[:4] != b"PK\x03\x04":
-            raise ValueError("the zip is damaged there")
+            raise ValueError("the zip is damaged at this file")
         variable = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
         data = os.pread(file, member.packed, member.offset + _LOCAL_HEADER + variable)
         try:
             data = _inflated(data, member.size) if member.method == zipfile.ZIP_DEFLATED else data
         except zlib.error as error:
-            raise ValueError(f"the zip is damaged there: {error}") from error
+            raise ValueError(f"the zip is damaged at this file: {error}") from error
         if zlib.crc32(data) != member.crc:
-            raise ValueError("its checksum differs from the zip's")
+            raise ValueError("its CRC-32 does not match the zip's directory")
         return data
 
 
@@ -141,7 +141,7 @@ def _inflated(data: bytes, size: int) -> bytes:
     found = inflate.decompress(data, size + 1)      # one more than there should be; 0 would stand for no bound
     if len(found) != size:
         count = "more" if len(found) > size else "fewer"
-        raise ValueError(f"the zip is damaged there: the file has {count} bytes than it says")
+        raise ValueError(f"the zip is damaged at this file: the file has {count} bytes than it says")
     return found
 
 
@@ -240,7 +240,7 @@ def images_among(store: Store, names: list[str]) -> list[str]:
     """Those of a store's names that `image_files` would give."""
     files = sorted(filter(_is_image, names), key=natural)
     if files and isinstance(store, Tar):
-        raise UserError(f"{store.path} is a tar of images, which has no directory to find them by; unpack it and use "
+        raise UserError(f"{store.path} is a tar of images, which cannot be read in random order; unpack it and use "
                         "the folder")
     return files
 

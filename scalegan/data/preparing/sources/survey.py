@@ -9,7 +9,7 @@ from typing import NamedTuple
 from scalegan.data.preparing.sources.stores import Store, images_among, is_hidden
 from scalegan.errors import UserError
 
-# Files that belong to a data set in a known layout, or that systems leave behind.
+# Files that belong to a dataset in a known layout, or that systems leave behind.
 _EXPECTED = re.compile(r"dataset\.json|thumbs\.db|desktop\.ini|(list_\w+|identity_celeba)\.(txt|csv)", re.IGNORECASE)
 _NOTES = {".txt", ".json", ".xml", ".csv", ".yaml", ".yml", ".caption", ".md"}      # may lie beside every image
 _SPLIT = re.compile(r"(?P<name>train|training|val|valid|validation|test|testing|dev|eval|holdout)"

@@ -9,7 +9,7 @@ from scalegan.data.manifest import LabelSchema
 from scalegan.data.preparing.sources.base import Listed
 from scalegan.data.preparing.sources.stores import Store, open_store
 from scalegan.data.preparing.sources.survey import shortened, survey
-from scalegan.errors import UserError
+from scalegan.errors import UsageError, UserError
 
 _MAX_CLASSES = 100_000  # allowed however few images there are
 
@@ -29,15 +29,15 @@ def open_zip(path: Path, labels: str = "auto") -> Listed:
     table = None if labels == "none" else _table(store, files)
     if table is None:
         if labels not in ("auto", "none"):
-            raise UserError(f"--labels {labels}: {path} has no labels in a dataset.json")
+            raise UsageError(f"--labels {labels}: {path} has no labels in a dataset.json")
         return Listed(name, store, files, remarks=remarks)
     kind = "class" if table.ndim == 1 else "attributes"
     if labels not in ("auto", kind):
-        raise UserError(f"--labels {labels}: dataset.json in {path} has labels of kind '{kind}'")
+        raise UsageError(f"--labels {labels}: dataset.json in {path} has labels of kind '{kind}'")
     count = int(table.max()) + 1 if kind == "class" else table.shape[1]
     if kind == "class" and count > max(len(files), _MAX_CLASSES):
-        raise UserError(f"dataset.json in {path} has a class {count - 1} for {len(files):,} images; "
-                        "number classes from 0")
+        raise UserError(f"dataset.json in {path} has class {count - 1}, but only {len(files):,} images; "
+                        "number the classes 0, 1, 2, ...")
     if kind == "class" and (empty := np.flatnonzero(np.bincount(table, minlength=count) == 0)).size:
         remarks += (f"no images of class {shortened(map(str, empty.tolist()))}",)
     return Listed(name, store, files, LabelSchema(kind, tuple(map(str, range(count)))), table, remarks)
@@ -59,7 +59,8 @@ def _table(store: Store, files: list[str]) -> np.ndarray | None:
     folder = table.removesuffix("dataset.json")
     missing = [file for file in files if file.removeprefix(folder) not in by_name]
     if missing:
-        raise UserError(f"{origin} has no label for {missing[0]} and {len(missing) - 1} more; use --labels none")
+        raise UserError(f"{origin} has no label for {len(missing)} images, such as {missing[0]}; add them, or use "
+                        "--labels none")
     return _checked([by_name[file.removeprefix(folder)] for file in files], origin)
 
 

@@ -1,0 +1,101 @@
+"""Wrong arguments of every verb: one line that says what to write instead, exit code 2, and nothing is written."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from harness import make_set
+
+from scalegan import cli
+
+ROWS: list[tuple[str, str]] = [
+    ("sample RUN --seeds 5-3", "'5-3' runs backwards; write 3-5"),
+    ("sample RUN --seeds 1,9-7", "'9-7' runs backwards"),
+    ("sample RUN --seeds=-1", "not of the form 0-63"),
+    ("sample RUN --seeds ²", "not of the form 0-63"),
+    ("sample RUN --seeds 0-99999999999", "more than 10,000,000 seeds"),
+    ("sample RUN --seeds 9223372036854775808", "too large for a seed"),
+    ("sample RUN --columns=-1", "'-1' is not a whole number from 1 to 1,000"),
+    ("sample RUN --columns 0", "from 1 to 1,000"),
+    ("sample RUN --columns 100000", "from 1 to 1,000"),
+    ("sample RUN --psi nan", "'nan' is not a number"),
+    ("sample RUN --psi 0.5", "truncation"),
+    ("sample RUN --classes 9", "the classes of RUN are 0 to 3 (a, b, c, d)"),
+    ("sample RUN --classes 0-9", "are 0 to 3"),
+    ("sample RUN --classes 2-1", "are 0 to 3"),
+    ("sample RUN --classes a,e", "--classes e: the classes of RUN are 0 to 3 (a, b, c, d)"),
+    ("sample RUN --classes a,,b", "not of the form 3,7 or cat,dog"),
+    ("sample RUN --standing-statistics=-1", "'-1' is not a whole number"),
+    ("sample RUN --out grid.png", "named like a file, but this command writes a folder"),
+    ("sample RUN --network Q", "has no network 'Q'"),
+    ("sample RUN --network D", "has no network 'D'"),
+    ("sample RUN --ema short", "no average 'short'"),
+    ("sample", "the following arguments are required: run"),
+    ("export RUN --out signs.onnx", "--out signs.onnx: use .safetensors"),
+    ("export RUN --out signs.pt", "use .safetensors"),
+    ("export RUN --out signs", "use .safetensors"),
+    ("export RUN --network Q", "has no network 'Q'"),
+    ("export RUN --ema-sigma-rel inf", "'inf' is not a number"),
+    ("convert x.pth --family dcgan --out x.onnx", "--out x.onnx: use .safetensors"),
+    ("convert x.pth --family dcgan --out x.safetensors bn_eps=1", "unknown setting"),
+    ("convert x.pth --family dcgan --out x.safetensors --images=-1", "'-1' is not a whole number"),
+    ("convert x.pth --family dcgan --out x.safetensors --resolution 0", "not a positive whole number"),
+    ("interpolate RUN --out walk.mp4", "--out walk.mp4: use .png for a strip or .gif for an animation"),
+    ("interpolate RUN --steps 0", "one step"),
+    ("interpolate RUN --steps=-1", "not a whole number"),
+    ("interpolate RUN --seeds 3", "two seeds"),
+    ("interpolate RUN --seeds 0-999999", "images of 16 px in one file"),
+    ("interpolate RUN --class 9", "are 0 to 3"),
+    ("interpolate RUN --class e", "(a, b, c, d)"),
+    ("compare RUN --out page.pdf", "--out page.pdf: use .html"),
+    ("study toy --out toy.png", "named like a file"),
+    ("study toy --workers 0", "not a positive whole number"),
+    ("study toy --updates=-5", "not a positive whole number"),
+    ("study toy --seeds 5-3", "runs backwards"),
+    ("study toy --objectives hinj", "did you mean 'hinge'?"),
+    ("evaluate RUN --metrics fdi", "there is no metric 'fdi'"),
+    ("evaluate RUN --nearest x.txt", "--nearest x.txt: use .png"),
+    ("evaluate RUN --extractor vgg", "there is no extractor 'vgg'"),
+    ("evaluate RUN --standing-statistics=-3", "not a whole number"),
+    ("evaluate RUN --psi 0.5 --num-samples 64", "has no truncation"),
+    ("evaluate SET --ema short", "leave out --ema"),
+    ("plan quickstart --mfu 3", "--mfu 3"),
+    ("plan quickstart --gpus 0", "not a list of numbers"),
+    ("plan quickstart --classes 0", "not a positive whole number"),
+    ("plan quickstat", "there is no recipe 'quickstat'"),
+    ("prepare PHOTOS out.zip", "named like a file"),
+    ("prepare PHOTOS out --quality 0", "'0' is not a whole number from 1 to 100"),
+    ("prepare PHOTOS out --labels identity", "--labels identity: a folder has classes"),
+    ("prepare PHOTOS out --split train", "--split is for celeba and cifar10"),
+    ("prepare PHOTOS out --part 3/2", "is not K/N"),
+    ("prepare PHOTOS", "give SOURCE and DEST"),
+    ("stop RUN --timeout nan", "'nan' is not a number"),
+    ("status", "the following arguments are required: RUN"),
+    ("inspect RUN --bogus", "unrecognized arguments: --bogus"),
+    ("recipes quickstart", "takes no arguments"),
+    ("submit recipe=quickstart profile=local nodes=²", "nodes=²: should be a positive number"),
+    ("train recipe=quickstart seed", "'seed' is not of the form key=value"),
+    ("trian", "there is no command 'trian' (`scalegan --help` lists them); did you mean 'train'?"),
+]
+
+
+@pytest.fixture(scope="module")
+def places(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "x.png").write_bytes(b"never read")
+    return {"RUN": finished_run, "PHOTOS": folder, "SET": make_set(tmp_path_factory.mktemp("set") / "set", (8,))}
+
+
+@pytest.mark.parametrize("line, says", ROWS, ids=[line for line, _ in ROWS])
+def test_one_line_and_exit_code_2(line: str, says: str, places: dict[str, Path], tmp_path: Path,
+                                  monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["scalegan", *(str(places.get(word, word)) for word in line.split())])
+    try:
+        code = cli.main()
+    except SystemExit as stopped:
+        code = stopped.code
+    said = capsys.readouterr().err
+    assert (code, said.count("\n")) == (2, 1), said
+    assert says.replace("of RUN", f"of {places['RUN']}") in said
+    assert not list(tmp_path.iterdir())
