@@ -22,7 +22,8 @@ def _outcome(words: list[str]) -> int:
 
     os.environ["SLURM_JOB_ID"] = "7"
     slurm.requeue, slurm.seconds_left = _nothing, _soon
-    return job_outcome.main(Path(words[0]), 1)
+    job_outcome.main(Path(words[0]), 1)     # returns the job's exit code
+    return 0
 
 
 def _nothing(job: str) -> None:

@@ -137,7 +137,7 @@ def _seal(path: Path) -> None:
 
 def fault_of(ending: Ending) -> str | None:
     """What is wrong with how a command ended, or None."""
-    errors = ending.output.count(_ERROR)
+    errors = len({line for line in ending.output.splitlines() if line.startswith(_ERROR)})
     if ending.code == -14:
         return f"it took more than {sandbox.SECONDS} s"
     if "Traceback (most recent call last)" in ending.output or ending.code == 70:

@@ -131,7 +131,8 @@ def _watcher(folder: str, notes: Path) -> Callable[[str, tuple], None]:
             found = next((path for path in real if not (path + os.sep).startswith(inside)), folder)
         else:
             return
-        if not (found + os.sep).startswith(inside) and not found.startswith(_HARMLESS):
+        harmless = found.startswith(_HARMLESS) or "__pycache__" in found        # of numba's compiled code
+        if not (found + os.sep).startswith(inside) and not harmless:
             os.write(descriptor, f"{event} {found}\n".encode(errors="replace"))
 
     return watch
