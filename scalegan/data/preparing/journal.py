@@ -69,7 +69,7 @@ def metadata_of(path: Path) -> dict:
     try:
         return read_json(path, _Record)
     except (DamagedFile, OSError) as error:
-        raise UserError(f"{error}: it is damaged, or not written by `scalegan prepare`; its folder can still be "
+        raise UserError(f"{path} is damaged, or not written by `scalegan prepare` ({error}); its folder can still be "
                         "trained on if it has a manifest.json; to prepare again, use another folder") from error
 
 
