@@ -202,10 +202,10 @@ def test_missing_averages_are_reported(verb, chosen: list[str], says: str, sever
 
 def test_a_run_without_snapshots_cannot_reconstruct_averages(finished_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"power_ema\.every_images"):
-        export.main([str(finished_run), "--ema-sigma-rel", "0.1", "--out", str(tmp_path / "x")])
-    export.main([str(finished_run), "--out", str(tmp_path / "x")])
+        export.main([str(finished_run), "--ema-sigma-rel", "0.1", "--out", str(tmp_path / "x.safetensors")])
+    export.main([str(finished_run), "--out", str(tmp_path / "x.safetensors")])
     with pytest.raises(UserError, match="holds one average"):
-        sample.main([str(tmp_path / "x"), "--ema", "short", "--out", str(tmp_path)])
+        sample.main([str(tmp_path / "x.safetensors"), "--ema", "short", "--out", str(tmp_path)])
 
 
 @pytest.mark.slow
