@@ -197,7 +197,7 @@ def test_averages_are_sampled_and_exported_by_name(several: Path, tmp_path: Path
 ])
 def test_missing_averages_are_reported(verb, chosen: list[str], says: str, several: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=says):
-        verb.main([str(several), *chosen, "--out", str(tmp_path / "x")])
+        verb.main([str(several), *chosen, "--out", str(tmp_path / ("x.safetensors" if verb is export else "x"))])
 
 
 def test_a_run_without_snapshots_cannot_reconstruct_averages(finished_run: Path, tmp_path: Path) -> None:
