@@ -12,6 +12,7 @@ from importlib.metadata import version
 from scalegan import __version__
 from scalegan.errors import UserError, one_line
 
+_LONGEST = 2000     # characters of a message
 VERBS = {
     "train": ("scalegan.train", "train a recipe, or resume a run"),
     "recipes": ("scalegan.commands.recipes", "list the recipes"),
@@ -62,7 +63,8 @@ def run_verb(verb: Callable[[list[str]], int], arguments: list[str]) -> int:
     except UserError as error:
         rank = os.environ.get("RANK", "0")
         if rank == "0" or not error.shared:
-            print(f"scalegan: error: {'' if rank == '0' else f'rank {rank}: '}{error}", file=sys.stderr, flush=True)
+            where = "" if rank == "0" else f"rank {rank}: "
+            print(f"scalegan: error: {where}{_shortened(str(error))}", file=sys.stderr, flush=True)
         return error.exit_code
     except BrokenPipeError:     # as with `| head`: whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -76,3 +78,11 @@ def run_verb(verb: Callable[[list[str]], int], arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("scalegan: interrupted", file=sys.stderr, flush=True)
         return 128 + signal.SIGINT
+
+
+def _shortened(message: str) -> str:
+    """One line: what a message quotes from a file or its name may hold line breaks, or be megabytes. The remedy stands
+    at its end."""
+    if len(message) > _LONGEST:
+        message = f"{message[:_LONGEST // 2]} ... {message[-_LONGEST // 4:]}"
+    return one_line(message)

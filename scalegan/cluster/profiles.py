@@ -21,6 +21,8 @@ from scalegan.config.schema import Text, typed
 from scalegan.errors import RecipeError
 from scalegan.support.names import did_you_mean
 from scalegan.support.paths import shipped
+from scalegan.support.reading import DamagedFile
+from scalegan.support.yaml_files import read_keys
 
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Option = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
@@ -95,8 +97,11 @@ def load(name: str, overrides: list[str]) -> Profile:
     """
     path = _find(name)
     try:
-        tree = OmegaConf.to_container(OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(overrides)))
-    except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
+        merged = OmegaConf.merge(OmegaConf.create(read_keys(path, "a profile")), OmegaConf.from_dotlist(overrides))
+        tree = OmegaConf.to_container(merged)
+    except (DamagedFile, OSError) as error:
+        raise RecipeError(f"profile {name}: {error}") from error
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
         raise RecipeError(f"cannot read profile {path}: {' '.join(str(error).split())}") from error
     try:
         profile = _ADAPTER.validate_python(tree)

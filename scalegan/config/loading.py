@@ -11,15 +11,18 @@ from pydantic import TypeAdapter, ValidationError
 from yaml import YAMLError
 
 from scalegan.config import Optimizer, Recipe
-from scalegan.config.catalogue import find, folders
+from scalegan.config.catalogue import find, folders, is_file
 from scalegan.config.checks import check
 from scalegan.config.explanation import explain
 from scalegan.config.game import players_of
 from scalegan.config.hints import hint
 from scalegan.config.origin import Origin
 from scalegan.errors import RecipeError
+from scalegan.support.reading import DamagedFile
+from scalegan.support.yaml_files import read_keys
 
 _ADAPTER = TypeAdapter(Recipe)
+_MOST_FILES = 100       # that a recipe may extend, all in all
 
 
 def load(arguments: list[str]) -> Recipe:
@@ -35,7 +38,7 @@ def load(arguments: list[str]) -> Recipe:
     if len(names) != 1:
         raise RecipeError("say which recipe to run: recipe=NAME (`scalegan recipes` lists them) or recipe=PATH.yaml")
     path = find(names[0])
-    tree = _read(path)
+    tree = _read(path, [], [])
     tree.setdefault("run_dir", f"runs/{path.stem}")
     try:
         dotted = OmegaConf.from_dotlist([a for a in arguments if not a.startswith("recipe=")])
@@ -79,24 +82,37 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
     return json.loads(json.dumps(asdict(recipe)))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, below: list[Path], read: list[Path]) -> dict[str, Any]:
+    """A file's keys, laid upon those of the files that it extends.
+
+    Args:
+        below: the files by whose `extends` this one is read.
+        read: all files so far, to which this one is added.
+    """
+    if path.resolve() in below:
+        raise RecipeError(f"{below[-1].name}: extends '{path.stem}', which extends it in turn; remove one of the two")
+    read.append(path)
+    if len(read) > _MOST_FILES:
+        raise RecipeError(f"{path.name}: more than {_MOST_FILES} files are read by `extends`; leave some out")
     try:
-        tree = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (OmegaConfBaseException, YAMLError, OSError) as error:
-        raise RecipeError(f"cannot read {path}: {_one_line(error)}") from error
-    if not isinstance(tree, dict):
-        raise RecipeError(f"{path} is not a recipe: it must consist of `key: value` lines")
-    tree = plain(tree)
+        tree = plain(read_keys(path))
+    except (DamagedFile, OSError) as error:
+        raise RecipeError(str(error)) from error
     merged: dict[str, Any] = {}
-    parents = tree.pop("extends", [])
-    for parent in [parents] if isinstance(parents, str) else parents:
-        candidates = [folder / f"{parent}.yaml" for folder in [path.parent, *folders()]]
-        base = next((c for c in candidates if c.is_file()), None)
+    for parent in _parents(path, tree.pop("extends", [])):
+        base = next(filter(is_file, [folder / f"{parent}.yaml" for folder in [path.parent, *folders()]]), None)
         if base is None:
             raise RecipeError(f"{path.name}: extends '{parent}', but there is no such recipe; use a name from "
                               "`scalegan recipes`, or a file beside this one, without .yaml")
-        merged = merge(merged, _read(base))
+        merged = merge(merged, _read(base, [*below, path.resolve()], read))
     return merge(merged, tree)
+
+
+def _parents(path: Path, given: Any) -> list[str]:
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise RecipeError(f"{path.name}: extends: should be the name of a recipe, or a list of names")
+    return names
 
 
 def plain(tree: dict[str, Any]) -> dict[str, Any]:

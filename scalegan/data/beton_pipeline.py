@@ -25,6 +25,7 @@ from ffcv.pipeline.graph import Graph
 from ffcv.pipeline.operation import Operation
 from ffcv.pipeline.state import State
 from ffcv.reader import Reader
+from ffcv.types import ALLOC_TABLE_TYPE, HeaderType
 from numba import config, njit, types
 
 from scalegan.data.manifest import ImageFormat
@@ -165,6 +166,7 @@ class Pipeline:
     """
 
     def __init__(self, path: Path, image: ImageFormat) -> None:
+        _check_end(path)
         reader = Reader(str(path), {"image": RecordField})
         if tuple(reader.field_names) != FIELDS or len(reader.alloc_table) != reader.num_samples:
             raise ValueError(f"its fields are {reader.field_names}, not {FIELDS} with one place per record")
@@ -181,6 +183,15 @@ class Pipeline:
         checks = np.empty((len(records), 2), np.int64)
         self._run(records, pixels, checks)
         return checks
+
+
+def _check_end(path: Path) -> None:
+    """Raises ValueError unless the file ends with its allocation table, as FFCV reads whatever is there instead."""
+    header = np.fromfile(path, HeaderType, 1)
+    size = path.stat().st_size
+    if not len(header) or size != int(header["alloc_table_ptr"][0]) + (
+            int(header["num_samples"][0]) * ALLOC_TABLE_TYPE.itemsize):
+        raise ValueError(f"its {size:,} bytes are not those that its header describes")
 
 
 def _compiled(reader: Reader, image: ImageFormat, storage: tuple[np.ndarray, np.ndarray, np.ndarray]):

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, PositiveInt, TypeAdapter, ValidationError
+from pydantic import Field, PositiveInt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from scalegan.errors import UserError
 from scalegan.support.files import write_whole
-from scalegan.support.reading import read_bytes, regular
+from scalegan.support.reading import DamagedFile, checked, read_json, regular
 
 VERSION = 1
 
@@ -23,7 +23,7 @@ VERSION = 1
 class ImageFormat:
     """How every image of a set was made and is stored."""
 
-    size: PositiveInt           # side in pixels; images are square
+    size: Annotated[int, Field(ge=1, le=1 << 16)]       # side in pixels; images are square
     channels: Literal[1, 3]     # grey, RGB
     encoding: Literal["jpeg", "png", "webp", "raw", "as found"]     # raw: HWC bytes; as found: folder backend
     quality: int | None = None  # for jpeg and webp
@@ -79,14 +79,18 @@ class Index:
         """Raises UserError if the file is missing or damaged."""
         try:
             index = cls(**load_file(regular(path)))
-        except (OSError, SafetensorError, TypeError) as error:
+            index.check()
+        except (OSError, SafetensorError, TypeError, ValueError, KeyError, DamagedFile) as error:
             raise UserError(f"cannot read {path}: {error}; write the shards again with `scalegan prepare`") from error
-        for name, column in vars(index).items():
-            whole = len(column) == len(index.offsets) or (name in ("labels", "checks") and not len(column))
-            if not whole or (column.dtype, column.ndim) not in _COLUMNS[name]:
-                raise UserError(f"cannot read {path}: {name} is {column.dtype} {list(column.shape)} for "
-                                f"{len(index.offsets)} records; write the shards again with `scalegan prepare`")
         return index
+
+    def check(self) -> None:
+        """Raises ValueError if a column is of another type, or of another length than the others."""
+        for name, column in vars(self).items():
+            known = (column.dtype, column.ndim) in _COLUMNS[name]
+            empty = name in ("labels", "checks") and known and not len(column)
+            if not known or (len(column) != self.offsets.size and not empty):
+                raise ValueError(f"{name} is {column.dtype} {list(column.shape)} for {self.offsets.size} records")
 
 
 _COLUMNS = {"offsets": [(np.int64, 1)], "sizes": [(np.int64, 1)], "digests": [(np.uint64, 1), (np.int64, 1)],
@@ -117,19 +121,15 @@ class Manifest:
         """Raises UserError if it is missing, damaged or of another version."""
         path = folder / "manifest.json"
         try:
-            tree = json.loads(read_bytes(path))
-            if tree["version"] != VERSION:
-                raise UserError(f"{path} has version {tree['version']!r}, not {VERSION}; prepare the data again")
-            return TypeAdapter(cls).validate_python(tree)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise UserError(f"cannot read {path}: {where}: {first['msg']}; prepare the data again") from error
+            tree = read_json(path)
+            if tree.get("version") != VERSION:
+                raise UserError(f"{path} has version {tree.get('version')!r}, not {VERSION}; prepare the data again")
+            return checked(tree, path.name, cls)
         except FileNotFoundError:
             raise UserError(f"data.path={folder} has no manifest.json; create it with "
                             f"`scalegan prepare SOURCE {folder}`") from None
-        except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
-            raise UserError(f"cannot read {path}: {str(error)[:200]}; prepare the data again") from error
+        except DamagedFile as error:
+            raise UserError(f"cannot read {path}: {error}; prepare the data again") from error
 
 
 def load_set(folder: Path) -> tuple[Manifest, Index]:

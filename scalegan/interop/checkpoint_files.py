@@ -6,12 +6,13 @@ text: here they become inert records of parameters and buffers, and every other 
 
 import io
 import pickle
+import pickletools
 import re
 from argparse import Namespace
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -122,7 +123,7 @@ def read(path: Path) -> Any:
     try:
         return readers.get(path.suffix, _torch_file)(path)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, TypeError,
-            AttributeError, IndexError, ImportError) as error:
+            AttributeError, IndexError, ImportError, MemoryError, OverflowError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as a checkpoint of tensors: {_reason(error)}") from error
 
 
@@ -135,7 +136,18 @@ def _foreign_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _unpickled(path: Path) -> Any:
     with path.open("rb") as file:
+        _check(file, path.stat().st_size)
+        file.seek(0)
         return NetworkUnpickler(file).load()
+
+
+def _check(file: BinaryIO, size: int) -> None:
+    """Raises UnpicklingError for what would make the unpickler reserve memory far beyond the file's size."""
+    for code, argument, _ in pickletools.genops(file):
+        if code.name == "FRAME" and argument > size:
+            raise pickle.UnpicklingError(f"it has a frame of {argument:,} bytes, beyond its end")
+        if "PUT" in code.name and int(argument) > size:
+            raise pickle.UnpicklingError(f"it numbers an object {int(argument):,}, beyond all that it can hold")
 
 
 def _torch_file(path: Path) -> Any:

@@ -12,7 +12,8 @@ from typing import Any
 from scalegan.errors import UserError
 from scalegan.metrics import results
 from scalegan.pictures import charts
-from scalegan.support.reading import read_bytes, read_json_lines, read_yaml
+from scalegan.support.reading import read_bytes, read_json_lines
+from scalegan.support.yaml_files import read_keys
 
 # In every report, but not a figure to compare between runs.
 _NOT_CURVES = {"images", "seconds"}
@@ -41,7 +42,7 @@ def read(path: Path, name: str) -> Seen:
         raise UserError(f"{path} is not a run folder: it has no config.yaml")
     newest = max(path.glob("config*.yaml"), key=_first_images)
     pictures = sorted(p for p in (path / "samples").glob("*.png") if re.fullmatch("[0-9]{1,15}", p.stem))
-    return Seen(name, read_yaml(newest), _reports(path / "metrics.jsonl"), results.read(path),
+    return Seen(name, read_keys(newest), _reports(path / "metrics.jsonl"), results.read(path),
                 pictures[-1] if pictures else None)
 
 

@@ -15,7 +15,6 @@ from scalegan.errors import UserError
 
 T = TypeVar("T")
 MEGABYTE = 1 << 20
-_DEEPEST = 30
 
 
 class DamagedFile(UserError):
@@ -126,28 +125,6 @@ def parse_json(text: str | bytes, name: str, kind: Any = dict[str, Any], finite:
     except (ValueError, RecursionError) as error:
         raise DamagedFile(f"{name} is not JSON: {_line(error)}") from error
     return checked(tree, name, kind)
-
-
-def read_yaml(path: Path, limit: int = 4 * MEGABYTE) -> dict[str, Any]:
-    """The keys of a YAML file as we write them: interpolations are left as text, and aliases, by which a small file
-    can grow without bounds, count as damage; see `read_bytes`."""
-    import yaml
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    text = read_text(path, limit)
-    try:
-        depth = 0
-        for event in yaml.parse(text, yaml.SafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if isinstance(event, yaml.AliasEvent) or depth > _DEEPEST:
-                raise DamagedFile(f"{path} has an alias, or is nested more than {_DEEPEST} deep")
-        tree = OmegaConf.to_container(OmegaConf.create(text))
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, RecursionError, OverflowError) as error:
-        raise DamagedFile(f"{path} is not YAML: {_line(error)}") from error
-    if not isinstance(tree, dict) or not tree:
-        raise DamagedFile(f"{path} has no keys")
-    return tree
 
 
 def checked(tree: Any, name: str, kind: Any) -> Any:

@@ -3,13 +3,17 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NotRequired
+
+from pydantic import ConfigDict, PositiveInt, StrictBool, StrictStr
+from typing_extensions import TypedDict
 
 from scalegan.data.manifest import ImageFormat
 from scalegan.data.preparing.plan import Plan
 from scalegan.data.preparing.shard_job import WORK
 from scalegan.errors import UserError
 from scalegan.support.files import own_name, write_whole
-from scalegan.support.reading import read_text
+from scalegan.support.reading import DamagedFile, read_json
 
 RECORD = "prepare.json"
 _PLAN = "plan.json"
@@ -37,6 +41,21 @@ class Settings:
         return ImageFormat(self.resolution, self.channels, self.encoding, self.quality, self.crop, self.filter)
 
 
+class _Begun(TypedDict):
+    """Settings that a later call takes over where its options do not say, among others."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")
+    only_grey: NotRequired[StrictBool]
+    shard_records: NotRequired[PositiveInt]
+
+
+class _Record(TypedDict):
+    """What a call records."""
+
+    settings: _Begun
+    keys: StrictStr
+
+
 def begun(dest: Path) -> dict:
     """The settings of the call that began or finished the set in `dest`; empty if there is none."""
     for path in (dest / RECORD, dest / WORK / _PLAN):
@@ -48,10 +67,9 @@ def begun(dest: Path) -> dict:
 def metadata_of(path: Path) -> dict:
     """What an earlier call recorded. Raises UserError if the file is not such a record."""
     try:
-        facts = json.loads(read_text(path))
-        return {"settings": dict(facts["settings"]), "keys": str(facts["keys"])}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged, or not written by `scalegan prepare` ({error!r}); its folder can still be "
+        return read_json(path, _Record)
+    except (DamagedFile, OSError) as error:
+        raise UserError(f"{error}: it is damaged, or not written by `scalegan prepare`; its folder can still be "
                         "trained on if it has a manifest.json; to prepare again, use another folder") from error
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
@@ -106,8 +107,8 @@ def verify(dest: Path) -> int:
                     damaged.append(f"{folder / name} {damage}")
         print(f"{folder}: {manifest.records:,} records in {len(manifest.shards)} shards, content {manifest.content}")
     if damaged:
-        more = f"\n  and {len(damaged) - 20} more" if len(damaged) > 20 else ""
-        raise UserError("damaged:\n  " + "\n  ".join(damaged[:20]) + more + "\nremove DEST and prepare it again")
+        print("\n".join(damaged[:20]), file=sys.stderr)
+        raise UserError(f"{len(damaged)} files are damaged, such as {damaged[0]}; remove {dest} and prepare it again")
     print("every shard and record matches its checksum")
     return 0
 

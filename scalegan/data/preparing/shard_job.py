@@ -1,13 +1,16 @@
 """The work of one `scalegan prepare` process: read a span of the source, convert its pictures, write its shard."""
 
+import hashlib
 import json
 import queue
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+from pydantic import NonNegativeInt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -20,7 +23,7 @@ from scalegan.data.preparing.sources.base import Entry, Label, Picture, Source, 
 from scalegan.data.preparing.verify import damage_of_shard
 from scalegan.errors import UserError
 from scalegan.support.files import write_whole
-from scalegan.support.reading import DamagedFile, regular
+from scalegan.support.reading import DamagedFile, parse_json, regular
 
 WORK = ".prepare"
 _REPORT_EVERY = 32
@@ -42,6 +45,27 @@ class Progress(NamedTuple):
 
 
 @dataclass
+class _Stored:
+    """A shard as an outcome has it: without records where all were rejected."""
+
+    name: str
+    records: NonNegativeInt
+    bytes: NonNegativeInt
+    sha256: str
+
+
+@dataclass
+class _Facts:
+    """The header of an outcome."""
+
+    shard: _Stored
+    rejected: list[tuple[Any, Any]]     # not str, as keys may be names of files that are not UTF-8
+    enlarged: NonNegativeInt
+    converted: NonNegativeInt
+    index: str                          # digest
+
+
+@dataclass
 class Outcome:
     """A finished shard: its manifest entry, its part of the index, and what happened to the records left out."""
 
@@ -53,7 +77,7 @@ class Outcome:
 
     def save(self, path: Path) -> None:
         facts = {"shard": asdict(self.shard), "rejected": self.rejected, "enlarged": self.enlarged,
-                 "converted": self.converted}
+                 "converted": self.converted, "index": _digest_of(self.index)}
         write_whole(path, save(vars(self.index), {"outcome": json.dumps(facts)}))
 
     @classmethod
@@ -61,12 +85,23 @@ class Outcome:
         """None if the file is missing or damaged, or from before colours were converted."""
         try:
             with safe_open(regular(path), "numpy") as file:
-                facts = json.loads(file.metadata()["outcome"])
-                counts = facts["enlarged"], facts["converted"]
+                facts = parse_json((file.metadata() or {}).get("outcome", ""), str(path), _Facts)
                 index = Index(**{name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            index.check()
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, DamagedFile):
             return None
-        return cls(Shard(**facts["shard"]), index, [Rejected(*r) for r in facts["rejected"]], *counts)
+        if len(index.offsets) != facts.shard.records or _digest_of(index) != facts.index:
+            return None
+        return cls(Shard(**vars(facts.shard)), index, [Rejected(*one) for one in facts.rejected], facts.enlarged,
+                   facts.converted)
+
+
+def _digest_of(index: Index) -> str:
+    """As the shard itself is not read again when an interrupted call is resumed."""
+    hasher = hashlib.sha256()
+    for column in vars(index).values():
+        hasher.update(np.ascontiguousarray(column).tobytes())
+    return hasher.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,11 @@ class Batches:
 def _batch(store: Store, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Pixels uint8 [n, 32, 32, 3] and labels int64 [n]."""
     origin = f"{store.path}: {name}"
-    tree = read_arrays(store.read(name), origin)
+    try:
+        data = store.read(name)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{origin} cannot be read ({error}); unpack cifar-10-python.tar.gz again") from error
+    tree = read_arrays(data, origin)
     try:
         flat, given = tree[b"data"], tree[b"labels"]
         labels = given if isinstance(given, np.ndarray) else np.array(_numbers(given))

@@ -10,6 +10,7 @@ import lmdb
 
 from scalegan.data.manifest import LabelSchema
 from scalegan.data.preparing.sources.base import Entry, Picture, Place, attempt
+from scalegan.data.preparing.sources.lmdb_pages import damage_of_pages
 from scalegan.data.preparing.sources.stores import Zip
 from scalegan.errors import UsageError, UserError
 from scalegan.support.reading import regular
@@ -98,7 +99,7 @@ def _open(path: Path) -> lmdb.Environment:
 
 
 def _count(path: Path) -> int:
-    """Counts an LMDB's records; refuses a truncated one, as reading past its end would kill the process."""
+    """Counts an LMDB's records; refuses a truncated or damaged one, as reading it would kill the process."""
     environment = _open(path)
     try:
         facts, last_page = environment.stat(), environment.info()["last_pgno"]
@@ -108,6 +109,8 @@ def _count(path: Path) -> int:
     needed = (last_page + 1) * facts["psize"]
     if file.stat().st_size < needed:
         raise UserError(f"{file} is cut short: {file.stat().st_size:,} of {needed:,} bytes; download it again")
+    if damage := damage_of_pages(file, facts["psize"]):
+        raise UserError(f"{file} is damaged ({damage}); download it again")
     return facts["entries"]
 
 
