@@ -342,10 +342,8 @@ def of_model(generator: nn.Module, model: Mapping[str, Any], spec: Spec, images:
 
 @torch.no_grad()
 def sample(generator: nn.Module, seeds: list[int], labels: Tensor | None, psi: float, batch: int = 32) -> Tensor:
-    """Images [N, C, H, W], one per seed, on the generator's device. A seed gives the same image in any batch.
-
-    Style-based generators use their constant noise.
-    """
+    """Images [N, C, H, W], one per seed, on the generator's device. A seed gives the same image in any batch;
+    style-based generators use their constant noise."""
     device = next(generator.parameters()).device
     draws = Draws(0, 0, "sample", torch.tensor(seeds, device=device))
     return one_batch_at_a_time(generator, draws, None if labels is None else labels.to(device), psi, batch)

@@ -1,6 +1,8 @@
 """Files that are written completely or not at all, and files written in place without following planted links."""
 
+import contextlib
 import errno
+import fcntl
 import os
 import stat
 import uuid
@@ -44,6 +46,8 @@ def append_line(path: Path, line: str) -> None:
     process left half-written is ended first. Raises OSError for a link in its place; see `open_own`."""
     descriptor = open_own(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     with open(descriptor, "ab", buffering=0) as file:
+        with contextlib.suppress(OSError):      # a file system without locks, on which an empty line may slip in
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         size = os.fstat(descriptor).st_size
         whole = size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
         content = (line + "\n").encode() if whole else f"\n{line}\n".encode()

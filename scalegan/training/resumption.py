@@ -62,7 +62,7 @@ def resume(run: Run, config: dict[str, Any], records: dict[str, Any]) -> list[st
                         f"{images:,} images")
     if run.ranks.first:
         changed = write_config(run.folder, config, records, run.progress.images, before)
-        said += [f"changed since: {key}" for key in changed]
+        said += [f"changed since that checkpoint: {key}" for key in changed]
     return said
 
 

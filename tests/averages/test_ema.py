@@ -197,15 +197,15 @@ def test_averages_are_sampled_and_exported_by_name(several: Path, tmp_path: Path
 ])
 def test_missing_averages_are_reported(verb, chosen: list[str], says: str, several: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=says):
-        verb.main([str(several), *chosen, "--out", str(tmp_path / "x")])
+        verb.main([str(several), *chosen, "--out", str(tmp_path / ("x.safetensors" if verb is export else "x"))])
 
 
 def test_a_run_without_snapshots_cannot_reconstruct_averages(finished_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"power_ema\.every_images"):
-        export.main([str(finished_run), "--ema-sigma-rel", "0.1", "--out", str(tmp_path / "x")])
-    export.main([str(finished_run), "--out", str(tmp_path / "x")])
+        export.main([str(finished_run), "--ema-sigma-rel", "0.1", "--out", str(tmp_path / "x.safetensors")])
+    export.main([str(finished_run), "--out", str(tmp_path / "x.safetensors")])
     with pytest.raises(UserError, match="holds one average"):
-        sample.main([str(tmp_path / "x"), "--ema", "short", "--out", str(tmp_path)])
+        sample.main([str(tmp_path / "x.safetensors"), "--ema", "short", "--out", str(tmp_path)])
 
 
 @pytest.mark.slow

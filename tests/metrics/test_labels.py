@@ -120,7 +120,7 @@ def test_shards_and_the_folder_that_they_are_of_match(tmp_path: Path, extractor:
     (in_folders(["cat", "dog"]), in_folders(["0", "1"]), "has the classes cat, dog, and .* has 0, 1: no name is in"),
     (in_folders(["cat"]), in_folders(["cat", "dog"]), "class_fid needs classes, but .*ours has none"),
     (in_folders(["cat", "dog", "."]), in_folders(["cat", "dog"]), "has none .*both in sub-folders .*classes"),
-    (in_folders(["train", "test"]), in_folders(["cat", "dog"]), r"has none .*splits of a data set"),
+    (in_folders(["train", "test"]), in_folders(["cat", "dog"]), r"has none .*splits of a dataset"),
     ({**in_folders(["cat"]), "dataset.json": b"["}, in_folders(["cat", "dog"]), "has none .*dataset.json is not of"),
     ({**in_folders(["cat"]), "dataset.json": b"[" * 100_000}, in_folders(["cat", "dog"]), "dataset.json is not of"),
 ], ids=["no name in common", "one folder around all", "images outside", "splits", "damaged labels", "nested labels"])

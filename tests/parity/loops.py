@@ -27,7 +27,7 @@ class Shared:
         G, D: trained in place.
         batch: samples per update.
         data: position in the run -> reals and their labels, or None.
-        labels: of the whole data set, from which those of fakes are drawn; None without labels.
+        labels: of the whole dataset, from which those of fakes are drawn; None without labels.
         pipe: share of p by group of ADA's transformations.
         seen: position at which the run begins.
     """

@@ -34,6 +34,7 @@ class Counting(nn.Module):
     def __init__(self, about: dict | None = None) -> None:
         super().__init__()
         self.seen: list[int] = []
+        self.unused = nn.Parameter(torch.zeros(1))      # says which device it is on
         if about:
             self.about = about
 
