@@ -32,20 +32,19 @@ class Stepper:
     Args:
         keys: of the recipe, as on the command line; one rank has the whole batch.
         deterministic: as `engine.deterministic` has it.
-        fill: whether deterministic algorithms fill new memory, as torch does where nobody says otherwise.
     """
 
-    def __init__(self, keys: list[str], deterministic: bool = True, fill: bool = True) -> None:
-        self._flags = deterministic, fill
+    def __init__(self, keys: list[str], deterministic: bool = True) -> None:
+        self._deterministic = deterministic
         self.take_flags()
         recipe = loading.load([*keys, "run_dir=none", "data.path=none"])
         self.device, self.batch = device(), recipe.batch_size
         specs = specs_of(recipe)
         self.game = build.on_device(build.game(recipe, specs), self.device)
         self.precision = choose_precision(recipe.precision, self.device)
-        self.grain = check_world(recipe, 1)
+        self.micro_batch = check_world(recipe, 1)
         self.engine = DDPEngine(self.game, optimizers.make(recipe.optimizer, self.game), Ranks(0, 1, self.device),
-                                self.grain, self.precision)
+                                self.micro_batch, self.precision)
         self._streams = {name: self._samples(spec) for name, spec in specs.items()}
         self._tables = {name: sample.condition for name, sample in self._streams.items()
                         if sample.condition is not None}
@@ -53,9 +52,7 @@ class Stepper:
 
     def take_flags(self) -> None:
         """Sets what is set for the whole process, so that two steppers, or a peer, can take turns."""
-        deterministic, fill = self._flags
-        environment.prepare(device(), deterministic)
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        environment.prepare(device(), self._deterministic)
 
     def update(self, phase: Phase) -> None:
         """One update, on the same samples with fresh draws."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scalegan.training.utilisation import data_sheet_flops, peak_flops
 from tools.gpu_checking.check import Check, device, wait
-from tools.gpu_checking.stepping import Stepper, measured, profiled, release
+from tools.gpu_checking.stepping import Stepper, measured, profiled
 
 # One micro-batch is one step's batch, so that a case is what one GPU of many does between two exchanges.
 CASES = {
@@ -22,7 +22,6 @@ SMALL_CASES = {
     "stylegan2_32": ("celeba_stylegan2", 8, ["data.resolution=32", "model.channel_base=256", "model.channel_max=8",
                                              "model.w_dim=8", "model.latent_dim=8", "model.mapping_layers=2"]),
 }
-VARIANTS = {"as_trained": {}, "no_fill": {"fill": False}, "not_deterministic": {"deterministic": False}}
 
 
 def keys_of(name: str, batch: int, more: list[str], compiled: bool = False) -> list[str]:
@@ -35,23 +34,25 @@ def cases_of(check: Check) -> dict[str, tuple[str, int, list[str]]]:
 
 
 def step(check: Check, case: str) -> None:
-    """Every variant of a case; kernels are counted in the first."""
+    """A case as it is trained, and its kernels."""
+    _step(check, case, "as_trained")
+
+
+def step_not_deterministic(check: Check, case: str) -> None:
+    """What deterministic kernels cost."""
+    _step(check, case, "not_deterministic", deterministic=False)
+
+
+def _step(check: Check, case: str, variant: str, **flags: bool) -> None:
     name, batch, more = cases_of(check)[case]
     repeats, rounds = (1, 1) if check.small else (8, 3)
-    for variant, flags in VARIANTS.items():
-        if check.small and variant == "no_fill":
-            continue
-        with check.attempt("step", case=case, variant=variant):
-            stepper = Stepper(keys_of(name, batch, more), **flags)
-            phases, total = measured(stepper, _peak(stepper.precision), data_sheet(stepper.precision), repeats, rounds)
-            check.say("step", case=case, variant=variant, batch=batch, precision=stepper.precision, **total,
-                      phases=[{key: _short(value) for key, value in phase.items()} for phase in phases])
-            if variant == "as_trained":
-                _flops_file(check, case).write_text(json.dumps({p["phase"]: p["gflop"] * 1e9 for p in phases}))
-            if variant != "no_fill":
-                _profile(check, case, variant, stepper)
-            del stepper
-        release()
+    with check.attempt("step", case=case, variant=variant):
+        stepper = Stepper(keys_of(name, batch, more), **flags)
+        phases, total = measured(stepper, _peak(stepper.precision), data_sheet(stepper.precision), repeats, rounds)
+        check.say("step", case=case, variant=variant, batch=batch, precision=stepper.precision, **total,
+                  phases=[{key: _short(value) for key, value in phase.items()} for phase in phases])
+        _flops_file(check, case).write_text(json.dumps({p["phase"]: p["gflop"] * 1e9 for p in phases}))
+        _profile(check, case, variant, stepper)
 
 
 def compile_ahead(check: Check, case: str) -> None:
@@ -63,7 +64,7 @@ def compile_ahead(check: Check, case: str) -> None:
 
 
 def step_compiled(check: Check, case: str) -> None:
-    """Networks compiled in passes without penalties, and no memory filled."""
+    """Networks compiled in passes without penalties."""
     if _unfinished(check, case).exists():       # it may have been ended within a file
         check.say("step", case=case, variant="compiled", why="compiling did not end in time")
         return
@@ -80,7 +81,7 @@ def step_compiled(check: Check, case: str) -> None:
 
 def _compiled(check: Check, case: str, what: str) -> Stepper:
     name, batch, more = cases_of(check)[case]
-    stepper = Stepper(keys_of(name, batch, more, compiled=True), fill=False)
+    stepper = Stepper(keys_of(name, batch, more, compiled=True))
     for phase in stepper.game.phases:
         start = time.perf_counter()
         stepper.update(phase)

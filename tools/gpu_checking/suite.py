@@ -13,7 +13,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 def tests(check: Check) -> None:
     """Only the files that have such tests are collected: others import what this machine may not have."""
-    files = sorted(str(path) for path in (_ROOT / "tests").rglob("test_*.py") if "mark.gpu" in path.read_text())
+    files = [str(path) for path in (_ROOT / "tests").rglob("test_*.py") if "mark.gpu" in path.read_text()]
+    files.sort(key=lambda file: (f"{os.sep}kernels{os.sep}" not in file, file))     # short ones first
     report = check.scratch / "junit.xml"
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-v", "-o", "faulthandler_timeout=60",
                "-p", "no:cacheprovider", f"--junitxml={report}", "--basetemp", str(check.scratch / "pytest"), *files]

@@ -9,9 +9,9 @@ from torch import Tensor
 from scalegan.kernels import fir
 
 TAPS = (1, 3, 3, 1)
-# Whether a Triton kernel of ours does it on GPUs, for tensors with their channels last, in place of cuDNN's depthwise
-# convolutions.
-TRITON_ON_GPU = False
+# Whether our Triton kernel does it on GPUs for tensors in channels_last, 26 to 81 times as fast as cuDNN's depthwise
+# convolutions (docs/performance.md).
+TRITON_ON_GPU = True
 
 
 @functools.lru_cache(maxsize=256)
