@@ -232,7 +232,7 @@ def _joined(function: Callable, *arguments: object) -> Any:
 
     ranks = join()
     result = function(ranks, *arguments)
-    ranks.wait()
+    ranks.barrier()
     leave()
     return result
 

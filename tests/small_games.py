@@ -11,7 +11,7 @@ from scalegan.games.base import Batch, Sample
 from scalegan.games.fakes import StyledFakes
 from scalegan.games.gan.game import GAN
 from scalegan.games.infogan.game import InfoGAN
-from scalegan.games.penalties.gradient_norm import GradientNorm
+from scalegan.games.penalties.gradient_norm import R1R2Penalty
 from scalegan.games.penalties.orthogonal import Orthogonal
 from scalegan.games.penalties.path_length import PathLength
 from scalegan.losses import LOSSES
@@ -60,9 +60,9 @@ def game_of(family: str, generator: nn.Module, discriminator: nn.Module) -> GAN:
         "biggan": {"loss": LOSSES["hinge"], "penalties": {"orthogonal": Orthogonal(1e-2)}},
         "stylegan2": {"loss": LOSSES["non_saturating"], "fakes_of": StyledFakes(0.0), "order": ("G", "D"),
                       "fresh_batch": ("G",),
-                      "penalties": {"r1": GradientNorm("real", 3.0, 16), "path_length": PathLength(2.0, 0.99, 4)}},
+                      "penalties": {"r1": R1R2Penalty("real", 3.0, 16), "path_length": PathLength(2.0, 0.99, 4)}},
         "r3gan": {"loss": LOSSES["relativistic"], "fresh_batch": ("D", "G"),
-                  "penalties": {"r1": GradientNorm("real", 5.0), "r2": GradientNorm("fake", 7.0)}},
+                  "penalties": {"r1": R1R2Penalty("real", 5.0), "r2": R1R2Penalty("fake", 7.0)}},
     }[family]
     return GAN(generator, discriminator, **common)
 

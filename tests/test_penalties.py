@@ -6,7 +6,7 @@ from torch import nn
 
 from scalegan.games.base import Batch
 from scalegan.games.gan.game import GAN
-from scalegan.games.penalties.gradient_norm import GradientNorm
+from scalegan.games.penalties.gradient_norm import R1R2Penalty
 from scalegan.games.penalties.orthogonal import Orthogonal
 from scalegan.games.penalties.path_length import PathLength
 from scalegan.losses import LOSSES
@@ -119,7 +119,7 @@ def test_path_lengths_are_those_without_autocast() -> None:
         assert PathLength()(images, ws, noise).equal(expected)
 
 
-R1, R2, LAZY = GradientNorm("real", 1.0), GradientNorm("fake", 1.0), GradientNorm("real", 1.0, 4)
+R1, R2, LAZY = R1R2Penalty("real", 1.0), R1R2Penalty("fake", 1.0), R1R2Penalty("real", 1.0, 4)
 
 
 @pytest.mark.parametrize("penalties, added", [([], []), ([R1, R2], ["r1", "r2"]),

@@ -75,7 +75,7 @@ def store(folder: Path, images: int, averages: Mapping[float, Mapping[str, Ema]]
         save_file(tensors, unfinished, metadata={_KEY: json.dumps({"images": images, "sigma_rel": list(averages)})})
 
 
-def forget_after(folder: Path, images: int) -> None:
+def remove_after(folder: Path, images: int) -> None:
     """Removes snapshots from after `images`, which a resumed run will write again."""
     for seen, path in _snapshots(folder):
         if seen > images:

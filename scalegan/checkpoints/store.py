@@ -66,7 +66,7 @@ class Checkpoints:
         self.named: Path | None = None
         self._pending: Future | None = None
         self._saver = ThreadPoolExecutor(1, "checkpoint-saver", partial(_use, ranks.device))
-        if ranks.first:
+        if ranks.is_main:
             folder.mkdir(parents=True, exist_ok=True)
             for path in folder.iterdir():
                 if _is_leftover(path):
@@ -77,14 +77,14 @@ class Checkpoints:
     def newest(self) -> Path | None:
         """The newest undamaged checkpoint, as rank 0 finds it. Damaged ones are skipped with a warning."""
         chosen = None
-        for path in reversed(complete(self.folder)) if self.ranks.first else ():
+        for path in reversed(complete(self.folder)) if self.ranks.is_main else ():
             damage = verify(path)
             if damage is None:
                 chosen = path
                 break
             self.say(f"warning: skipping the damaged checkpoint {path}: {damage}")
             set_aside(path, "damaged")
-        return self.ranks.share(chosen)
+        return self.ranks.broadcast(chosen)
 
     def save(self, images: int, tensors: Mapping[str, Tensor | Partitioned], metadata: Mapping[str, Any],
              wait: bool = False) -> None:
@@ -96,12 +96,12 @@ class Checkpoints:
         """
         self.finish()
         name = f"{images:012d}"
-        temporary = self.folder / self.ranks.share(f".{name}-{uuid.uuid4().hex}")
-        if self.ranks.first:
+        temporary = self.folder / self.ranks.broadcast(f".{name}-{uuid.uuid4().hex}")
+        if self.ranks.is_main:
             temporary.mkdir()
-        self.ranks.wait()
+        self.ranks.barrier()
         held, state = _on_host(tensors), json.loads(json.dumps(metadata))   # as they are now
-        if self.ranks.first:
+        if self.ranks.is_main:
             self._pending = self._saver.submit(self._commit, held, temporary, name, state)
         else:
             self._pending = self._saver.submit(self._write, held, temporary)
@@ -114,7 +114,7 @@ class Checkpoints:
             return
         pending, self._pending = self._pending, None
         error = pending.exception()
-        failures = [text for text in self.ranks.gather(error and _reason(error)) if text]
+        failures = [text for text in self.ranks.all_gather(error and _reason(error)) if text]
         if failures:
             whole = complete(self.folder)
             raise SharedError(f"a checkpoint could not be written to {self.folder}: {failures[0]}; "
@@ -129,8 +129,8 @@ class Checkpoints:
         check_replicas(whole, group)
         whole |= partitioned.gather(parts, group)
         dcp.save(whole, storage_writer=HuggingFaceStorageWriter(str(temporary), save_distributed=True),
-                 planner=SlicePlanner(slices_by_rank(whole, self.ranks.world)[self.ranks.rank]), process_group=group,
-                 no_dist=group is None)
+                 planner=SlicePlanner(slices_by_rank(whole, self.ranks.world_size)[self.ranks.rank]),
+                 process_group=group, no_dist=group is None)
 
     def _commit(self, tensors: Mapping[str, Tensor | Partitioned], temporary: Path, name: str,
                 state: Mapping[str, Any]) -> None:

@@ -133,7 +133,7 @@ def trainer(run: Path) -> str | None:
         return None
 
 
-def trainer_here(run: Path) -> int | None:
+def local_trainer_pid(run: Path) -> int | None:
     """Id of the process that holds the run's lock, if it runs on this machine."""
     words = (trainer(run) or "").split()
     return int(words[1]) if len(words) == 4 and words[1].isdigit() and words[3] == socket.gethostname() else None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scalegan.cluster import slurm
-from scalegan.cluster.records import Job, newest_checkpoint, read_job, trainer, trainer_here
+from scalegan.cluster.records import Job, local_trainer_pid, newest_checkpoint, read_job, trainer
 from scalegan.errors import UserError
 
 _POLL_SECONDS = 0.5
@@ -29,7 +29,7 @@ def stop(run: Path, timeout: float) -> str:
     owner = trainer(run)
     if not owner:
         return "is not running"
-    process = trainer_here(run)
+    process = local_trainer_pid(run)
     if process is None:
         raise UserError(f"{run} is in use by {owner}; stop it on that machine")
     os.kill(process, signal.SIGTERM)

@@ -32,13 +32,13 @@ def main(arguments: list[str]) -> int:
 
     def work() -> int:
         result = _evaluate(options, metrics, ranks)
-        if ranks.first:
+        if ranks.is_main:
             print(json.dumps(result, indent=1, ensure_ascii=False), flush=True)
             run = _run_of(Path(options.source))
             if run:
                 results.append(run, result)
         leave()
-        unread = result.get("unreadable", {}) if ranks.first else {}
+        unread = result.get("unreadable", {}) if ranks.is_main else {}
         problems = [f"{what}: {file}" for what, one in unread.items() for file in one["files"]]
         problems += [f"{what}: {more} more images cannot be read" for what, one in unread.items()
                      if (more := one["count"] - len(one["files"])) > 0]
@@ -87,7 +87,7 @@ def _evaluate(options: argparse.Namespace, metrics: tuple[str, ...], ranks) -> d
     trained = source.suffix == ".safetensors" or (source / "COMPLETE").is_file() or (source / "checkpoints").is_dir()
     if options.ema is not None and not trained:
         raise UsageError(f"{source} is not a run or checkpoint and has no averages; leave out --ema")
-    extractor = ranks.together(lambda: extractors.load(options.extractor, options.weights, options.resize,
+    extractor = ranks.run_collectively(lambda: extractors.load(options.extractor, options.weights, options.resize,
                                                        ranks.device))
     if trained:
         fakes, reals = _samples(options, ranks, warnings)
@@ -110,20 +110,20 @@ def _samples(options: argparse.Namespace, ranks, warnings: list[str]):
     from scalegan.checkpoints import exports
     from scalegan.metrics.generators import samples_of, with_standing_statistics
 
-    generator = ranks.together(lambda: exports.load(options.source, ema=options.ema)).to(ranks.device)
+    generator = ranks.run_collectively(lambda: exports.load(options.source, ema=options.ema)).to(ranks.device)
     size = generator.about["spec"]["shape"][-1]
     target = generator.about["target"]
     reals = _images(options.data, size, ranks) if options.data else _own_images(options.source, ranks, target)
     inputs, export = {}, generator.about["export"]
     if export["inputs"][0] != "z" and export["output"] == "image":
         inputs = _inputs(options.source, ranks)
-    samples, remarks = ranks.together(lambda: samples_of(generator, options.num_samples or _USUAL_SAMPLES, reals,
-                                                         options.psi, options.source, inputs=inputs))
+    samples, remarks = ranks.run_collectively(lambda: samples_of(
+        generator, options.num_samples or _USUAL_SAMPLES, reals, options.psi, options.source, inputs=inputs))
     warnings += remarks
     if options.standing_statistics > 0:
         samples.generator, remarks = with_standing_statistics(generator, options.standing_statistics, options.psi)
         warnings += remarks
-    samples.fakes = ranks.together(lambda: exports.fakes_of(options.source, options.ema, samples.generator))
+    samples.fakes = ranks.run_collectively(lambda: exports.fakes_of(options.source, options.ema, samples.generator))
     return samples, reals
 
 
@@ -146,7 +146,7 @@ def _own_recipe(source: str, ranks):
 
     if Path(source).is_file():
         return None
-    tree = ranks.share(store.metadata_of(exports.newest(Path(source)))["recipe"] if ranks.first else None)
+    tree = ranks.broadcast(store.metadata_of(exports.newest(Path(source)))["recipe"] if ranks.is_main else None)
     recipe = parse(plain(tree), source)
     for stream in streams_of(recipe):
         path = evaluation_path(recipe, stream)
@@ -162,7 +162,7 @@ def _own_images(source: str, ranks, stream: str = ""):
     from scalegan.training.build import evaluation_images
 
     recipe = _own_recipe(source, ranks)
-    return recipe and ranks.together(lambda: evaluation_images(recipe, stream))
+    return recipe and ranks.run_collectively(lambda: evaluation_images(recipe, stream))
 
 
 def _inputs(source: str, ranks):
@@ -173,7 +173,7 @@ def _inputs(source: str, ranks):
     recipe = _own_recipe(source, ranks)
     if recipe is None:
         raise UserError(f"{source} translates images, but an export does not say which; give its run instead")
-    return ranks.together(lambda: inputs_of(recipe))
+    return ranks.run_collectively(lambda: inputs_of(recipe))
 
 
 def _images(path: str, size: int, ranks):
@@ -183,9 +183,9 @@ def _images(path: str, size: int, ranks):
     from scalegan.metrics.images import open_images
 
     if is_embedded(path):
-        ranks.together(lambda: make_embedded(Data(path=path, resolution=size), ranks))
+        ranks.run_collectively(lambda: make_embedded(Data(path=path, resolution=size), ranks))
         path = str(folder_of(path, size))
-    return ranks.together(lambda: open_images(path))
+    return ranks.run_collectively(lambda: open_images(path))
 
 
 def _perceptual(path: Path | None, ranks):
@@ -194,4 +194,4 @@ def _perceptual(path: Path | None, ranks):
         return None
     from scalegan.metrics.extractors.torchscript import load_perceptual
 
-    return ranks.together(lambda: load_perceptual(path, ranks.device))
+    return ranks.run_collectively(lambda: load_perceptual(path, ranks.device))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scalegan.training.costs import Costs
 
 
-def meant_for(name: str) -> int | None:
+def recommended_gpus(name: str) -> int | None:
     """The number of GPUs that a recipe's header recommends, as in "2 nodes of 8 GPUs", or None."""
     header = "".join(line for line in catalogue.find(name).read_text().splitlines(True) if line.startswith("#"))
     found = re.search(r"(\d+) nodes? of (\d+) GPUs?", header)
@@ -37,7 +37,7 @@ def rows_of(name: str, overrides: list[str], gpu: Gpu, options: argparse.Namespa
     recipe = loading.load([f"recipe={name}", *overrides])
     precision = recipe.precision if recipe.precision != "auto" else "bf16" if gpu.bf16 else "fp32"
     classes = options.classes or (40 if recipe.data.labels == "attributes" else 10)
-    gpus = [meant_for(name)] if options.table else options.gpus
+    gpus = [recommended_gpus(name)] if options.table else options.gpus
     engines = [e for e in ENGINES if recipe.engine.reduction == "fast" or e == "ddp"]
     key = repr((recipe.model, recipe.game, recipe.optimizer, recipe.engine, recipe.data.resolution, recipe.data.labels,
                 recipe.data.backend, recipe.streams, recipe.data.path.startswith("embedded:"), precision, classes))
@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> int:
     overrides = [word for word in options.words if "=" in word]
     names = [word for word in options.words if "=" not in word] or list(catalogue.available())
     if options.table:
-        names = [name for name in names if meant_for(name)]
+        names = [name for name in names if recommended_gpus(name)]
     rows, measured = [], {}
     for name in names:
         if sys.stderr.isatty():

@@ -69,7 +69,7 @@ def is_converted(data: bytes) -> bool:
         return False
 
 
-def has_coarse_colour(data: bytes) -> bool:
+def has_subsampled_chroma(data: bytes) -> bool:
     """Whether a readable picture has subsampled chroma: a 4:2:0 JPEG, or a lossy WebP."""
     if data[:2] == b"\xff\xd8":
         return simplejpeg.decode_jpeg_header(data)[3] == "420"

@@ -202,9 +202,9 @@ class Engine(ABC):
 
     def _gather_samples(self, samples: Tensor) -> Tensor:
         """Gathers per-sample values from all ranks, in the order of the global batch."""
-        if self.ranks.world == 1:
+        if self.ranks.world_size == 1:
             return samples
-        parts = [torch.empty_like(samples) for _ in range(self.ranks.world)]
+        parts = [torch.empty_like(samples) for _ in range(self.ranks.world_size)]
         dist.all_gather(parts, samples.contiguous())
         return torch.cat(parts)
 

@@ -14,7 +14,7 @@ from scalegan.errors import RecipeError
 from scalegan.games.base import Game
 
 
-def asked_of_launcher(settings: config.Engine) -> config.Engine:
+def apply_launcher_choice(settings: config.Engine) -> config.Engine:
     """The recipe's choice, or DeepSpeed under `accelerate launch --use_deepspeed [--zero_stage N]`.
 
     Raises:

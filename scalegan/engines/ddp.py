@@ -31,7 +31,7 @@ class DDPEngine(Engine):
     def _accumulate(self, phase: Phase, batch: Batch) -> Outputs:
         moving = [parameter for player in phase.players for parameter in self._parameters[player]]
         means = self._summed(phase, batch, moving)
-        torch._foreach_mul_(list(means.values()), 1 / (self._num_micro_batches(batch) * self.ranks.world))
+        torch._foreach_mul_(list(means.values()), 1 / (self._num_micro_batches(batch) * self.ranks.world_size))
         gradients = [means.pop(("gradient", index)) for index in range(len(moving))]
         if self.scales:
             torch._foreach_mul_(gradients, 1 / self.scales[phase.name].scale)
@@ -60,13 +60,13 @@ class DDPEngine(Engine):
             return torch.cat([_in_memory_order(value).to(values[0].dtype) for value in values])
 
         count = self._num_micro_batches(batch)
-        if self.ranks.world == 1 and count == 1:
+        if self.ranks.world_size == 1 and count == 1:
             return self._differentiated(phase, batch, moving)
         total = reduction.local_tree(vector, 0, count)
         if self.tree:
-            total = reduction.tree_over_ranks(total, self.ranks.rank, self.ranks.world)
+            total = reduction.tree_over_ranks(total, self.ranks.rank, self.ranks.world_size)
         else:
-            total = reduction.fast(total, self.ranks.world)
+            total = reduction.fast(total, self.ranks.world_size)
         sizes, count = [value.numel() for value in outputs.values()], len(moving)
         gradients, others = total.split([sum(sizes[:count]), sum(sizes[count:])])
         # A view of an observation or a figure would keep all gradients alive for as long as it is held.

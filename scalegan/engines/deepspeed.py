@@ -93,14 +93,14 @@ class DeepSpeedEngine(Engine):
 
     def _means(self, sums: Outputs, count: int) -> Outputs:
         """Means over the micro-batches of all ranks; norms, passed in squared, are combined over all parts."""
-        total = reduction.fast(torch.cat([value.reshape(-1).float() for value in sums.values()]), self.ranks.world)
+        total = reduction.fast(torch.cat([value.reshape(-1).float() for value in sums.values()]), self.ranks.world_size)
         means = {}
         for (key, value), piece in zip(sums.items(), total.split([value.numel() for value in sums.values()])):
             whole = piece.view(value.shape)
             if key[0] != "norm":
-                means[key] = whole / (count * self.ranks.world)
+                means[key] = whole / (count * self.ranks.world_size)
             else:  # in stage 0 every rank has all gradients
-                means[key] = (whole if self.zero_stage else whole / self.ranks.world).sqrt()
+                means[key] = (whole if self.zero_stage else whole / self.ranks.world_size).sqrt()
         return means
 
     def _own_gradients(self, player: str) -> list[Tensor]:
@@ -125,7 +125,7 @@ class DeepSpeedEngine(Engine):
         return own
 
     def _split(self, part: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Partitioned]:
-        return partitioned.split(part, shapes, self.ranks.rank, self.ranks.world)
+        return partitioned.split(part, shapes, self.ranks.rank, self.ranks.world_size)
 
     def _shapes(self, player: str) -> dict[str, torch.Size]:
         return {name: parameter.shape for name, parameter in self.game.players[player].named_parameters()}

@@ -34,32 +34,32 @@ class Ranks:
     """
 
     rank: int
-    world: int
+    world_size: int
     device: torch.device
     control: dist.ProcessGroup | None = None
     saver: dist.ProcessGroup | None = None
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
-    def share(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Rank 0's value, on every rank."""
-        if self.world == 1:
+        if self.world_size == 1:
             return value
         box = [value]
         dist.broadcast_object_list(box, src=0, group=self.control)
         return box[0]
 
-    def gather(self, value: Any) -> list[Any]:
+    def all_gather(self, value: Any) -> list[Any]:
         """Every rank's value, on every rank."""
-        if self.world == 1:
+        if self.world_size == 1:
             return [value]
-        values: list[Any] = [None] * self.world
+        values: list[Any] = [None] * self.world_size
         dist.all_gather_object(values, value, group=self.control)
         return values
 
-    def together(self, work: Callable[[], T]) -> T:
+    def run_collectively(self, work: Callable[[], T]) -> T:
         """Returns `work()`, or raises on all ranks if it fails on one.
 
         Raises:
@@ -70,18 +70,22 @@ class Ranks:
             result = work()
         except UserError as found:
             error = found
-        failures = [f for f in self.gather(error and (str(error), error.exit_code)) if f]
+        failures = [f for f in self.all_gather(error and (str(error), error.exit_code)) if f]
         if failures:
             raise SharedError(*failures[0]) from error
         return result
 
-    def wait(self) -> None:
+    def on_main(self, work: Callable[[], T]) -> T:
+        """Returns rank 0's `work()` on every rank, or raises on all if it fails."""
+        return self.broadcast(self.run_collectively(lambda: work() if self.is_main else None))
+
+    def barrier(self) -> None:
         """Returns once every rank has called it."""
-        if self.world > 1:
+        if self.world_size > 1:
             dist.barrier(group=self.control)
 
 
-def take_part(lanes: int) -> bool:
+def is_training_rank(lanes: int) -> bool:
     """Whether this process is among those that train: the largest number of ranks that divides `lanes`. Call it before
     `join`; the other processes should exit, and are not waited for."""
     world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))

@@ -27,12 +27,12 @@ class _SumOverRanks(torch.autograd.Function):
 def span_norm_groups(game: Game, ranks: Ranks, micro_batch: int) -> None:
     """Lets neighbouring ranks share each norm group that is larger than a micro-batch."""
     norms = [m for m in game.modules() if isinstance(m, GroupedBatchNorm)]
-    batch = micro_batch * ranks.world
+    batch = micro_batch * ranks.world_size
     sizes = {batch if m.norm_group == "batch" else m.norm_group for m in norms}
     groups: dict[int, dist.ProcessGroup] = {}
-    for size in sorted(s for s in sizes if s > micro_batch and ranks.world > 1):
+    for size in sorted(s for s in sizes if s > micro_batch and ranks.world_size > 1):
         count = size // micro_batch
-        for first in range(0, ranks.world, count):  # every rank must take part in creating every group
+        for first in range(0, ranks.world_size, count):  # every rank must take part in creating every group
             members = list(range(first, first + count))
             group = group_of(members)
             if ranks.rank in members:

@@ -93,8 +93,7 @@ def evaluate(fakes: Images | Samples, reals: Images | None, extractor: Extractor
     of_reals = real_features(reals, extractor, settings, ranks, show) if settings.need_reals else None
     with _bar("samples", len(numbers), ranks, show) as bar:
         of_fakes = collect(fakes, numbers, extractor, ranks, settings.batch_size, settings.keep, bar)
-    result = ranks.share(ranks.together(lambda: _result(fakes, of_fakes, reals, of_reals, extractor, settings)
-                                        if ranks.first else None))
+    result = ranks.on_main(lambda: _result(fakes, of_fakes, reals, of_reals, extractor, settings))
     numbers = np.setdiff1d(numbers, np.array(list(of_fakes.unreadable), np.int64))
     if "ms_ssim" in settings.metrics:
         result["metrics"]["ms_ssim"] = _ms_ssim(fakes, numbers, settings, ranks)
@@ -110,13 +109,13 @@ def evaluate(fakes: Images | Samples, reals: Images | None, extractor: Extractor
 def real_features(reals: Images, extractor: Extractor, settings: Settings, ranks: Ranks, show: bool) -> SetFeatures:
     """The real set's features, from the cache if possible; complete on rank 0 only."""
     numbers = chosen(len(reals), settings.num_reals, "reals")
-    path = cache.path_of(reals.content, extractor, len(numbers)) if ranks.first else None
+    path = cache.path_of(reals.content, extractor, len(numbers)) if ranks.is_main else None
     found = cache.read(path, settings.keep)
-    if ranks.share(found is not None):
+    if ranks.broadcast(found is not None):
         return found or SetFeatures(Moments(0))
     with _bar("real images", len(numbers), ranks, show) as bar:
         found = collect(reals, numbers, extractor, ranks, settings.batch_size, settings.keep, bar)
-    if ranks.first and not found.unreadable:
+    if ranks.is_main and not found.unreadable:
         cache.write(path, found)
     return found
 
@@ -236,11 +235,11 @@ def spread(count: int, work: Callable[[np.ndarray], Tensor], batch_size: int, ra
     values = torch.zeros(count, dtype=torch.float64)
 
     def share() -> None:
-        for start in range(ranks.rank * batch_size, count, ranks.world * batch_size):
+        for start in range(ranks.rank * batch_size, count, ranks.world_size * batch_size):
             rows = np.arange(start, min(start + batch_size, count))
             values[start : start + batch_size] = work(rows).double().cpu()
-    ranks.together(share)
-    return torch.stack(ranks.gather(values)).sum(0)
+    ranks.run_collectively(share)
+    return torch.stack(ranks.all_gather(values)).sum(0)
 
 
 def _images(source: Images | Samples, numbers: np.ndarray) -> Tensor:
@@ -254,7 +253,7 @@ class _bar:
     """A progress bar on rank 0, as a function that advances it; a no-op elsewhere."""
 
     def __init__(self, what: str, total: int, ranks: Ranks, show: bool) -> None:
-        self.bar = Bar(what, total) if ranks.first and show else None
+        self.bar = Bar(what, total) if ranks.is_main and show else None
 
     def __enter__(self) -> Callable[[int], None]:
         return self.bar.__enter__().advance if self.bar else lambda count: None

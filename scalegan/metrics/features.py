@@ -74,14 +74,14 @@ def collect(source: Images | Samples, numbers: np.ndarray, extractor: Extractor,
         UserError: if no image could be read, or images of a folder differ in shape.
     """
     kept = numbers[chosen(len(numbers), SAMPLE_BUDGET if keep else 0, "kept")]
-    starts = range(ranks.rank * batch_size, len(numbers), ranks.world * batch_size)
+    starts = range(ranks.rank * batch_size, len(numbers), ranks.world_size * batch_size)
     batches = [numbers[start : start + batch_size] for start in starts]
 
     def share() -> tuple[Moments | None, list[_Part], dict[int, str]]:
         moments, parts, problems = None, [], {}
         for start, batch in zip(starts, _loaded(source, batches, extractor, batch_size)):
             problems |= batch.problems
-            advance(min(ranks.world * batch_size, len(numbers) - start))
+            advance(min(ranks.world_size * batch_size, len(numbers) - start))
             if batch.images is None:
                 continue
             found = extractor(batch.images)
@@ -94,7 +94,7 @@ def collect(source: Images | Samples, numbers: np.ndarray, extractor: Extractor,
                 parts.append(_Part(batch.numbers[rows], vectors[rows].cpu(), logits))
         return moments, parts, problems
 
-    return _joined(*ranks.together(share), source.name, ranks)
+    return _joined(*ranks.run_collectively(share), source.name, ranks)
 
 
 class _Part(NamedTuple):
@@ -106,18 +106,18 @@ class _Part(NamedTuple):
 def _joined(moments: Moments | None, parts: list[_Part], problems: dict[int, str], name: str,
             ranks: Ranks) -> SetFeatures:
     """Combines all ranks' results: one reduction for the moments, one gather for what is kept."""
-    dims = [dim for dim in ranks.gather(moments.dim if moments else 0) if dim]
+    dims = [dim for dim in ranks.all_gather(moments.dim if moments else 0) if dim]
     if not dims:
         raise SharedError(f"{name}: none of its images can be read")
     packed = (moments or Moments(dims[0])).packed()
-    if ranks.world > 1:
+    if ranks.world_size > 1:
         dist.all_reduce(packed, group=ranks.control)
-    unreadable = {number: problem for part in ranks.gather(problems) for number, problem in sorted(part.items())}
+    unreadable = {number: problem for part in ranks.all_gather(problems) for number, problem in sorted(part.items())}
     whole = SetFeatures(Moments.unpacked(packed, dims[0]), unreadable=unreadable)
-    if any(ranks.gather(bool(parts))):
-        has_logits = any(ranks.gather(bool(parts) and parts[0].logits is not None))
+    if any(ranks.all_gather(bool(parts))):
+        has_logits = any(ranks.all_gather(bool(parts) and parts[0].logits is not None))
         mine = np.concatenate([part.numbers for part in parts]) if parts else np.zeros(0, np.int64)
-        numbers = np.concatenate(ranks.gather(mine))
+        numbers = np.concatenate(ranks.all_gather(mine))
         order = np.argsort(numbers, kind="stable")
         whole.numbers = numbers[order]
         whole.vectors = _gathered([part.vectors for part in parts], ranks, order)
@@ -128,15 +128,15 @@ def _joined(moments: Moments | None, parts: list[_Part], problems: dict[int, str
 def _gathered(parts: list[Tensor], ranks: Ranks, order: np.ndarray) -> Tensor | None:
     """All ranks' rows in `order` on rank 0, None elsewhere."""
     mine = torch.cat(parts) if parts else None
-    if ranks.world == 1:
+    if ranks.world_size == 1:
         return mine[torch.from_numpy(order)]
-    shapes = ranks.gather(None if mine is None else tuple(mine.shape))
+    shapes = ranks.all_gather(None if mine is None else tuple(mine.shape))
     width = next(shape[1] for shape in shapes if shape)
     counts = [shape[0] if shape else 0 for shape in shapes]
     padded = torch.zeros(max(counts), width)
     if mine is not None:
         padded[: len(mine)] = mine
-    everything = [torch.empty_like(padded) for _ in counts] if ranks.first else None
+    everything = [torch.empty_like(padded) for _ in counts] if ranks.is_main else None
     dist.gather(padded, everything, group=ranks.control)
     if everything is None:
         return None

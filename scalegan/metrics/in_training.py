@@ -61,7 +61,7 @@ class InTraining:
         samples, _ = samples_of(generator, self.settings.num_samples, self.reals, name=str(self.folder),
                                 fakes=partial(self.game.fakes, networks), inputs=self.inputs)
         result = evaluation.evaluate(samples, self.reals, self.extractor, self.settings, self.ranks, show=False)
-        if self.ranks.first:
+        if self.ranks.is_main:
             results.append(self.folder, {"images": images, "in_training": True, **result})
         return result["metrics"]
 

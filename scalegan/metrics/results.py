@@ -99,7 +99,7 @@ def append(run: Path, result: Mapping[str, Any]) -> None:
     _write(run, [*kept, result])
 
 
-def forget_after(run: Path, images: int) -> None:
+def remove_after(run: Path, images: int) -> None:
     """Removes the results from training after `images`, which are of an abandoned branch."""
     rows = read_json_lines(run / FILE)
     kept = [row for row in rows if not _made_in_training(row, images + 1)]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
-from scalegan.models.layers.initial import Generators, unseeded
+from scalegan.models.layers.initial import Generators, global_generator
 
 
 class AutoEncoder(nn.Module):
@@ -22,7 +22,7 @@ class AutoEncoder(nn.Module):
     def __init__(self, encoder: nn.Module, decoder: nn.Module, gain: float | None) -> None:
         super().__init__()
         self.encoder, self.decoder, self.gain = encoder, decoder, gain
-        self.initialise(unseeded)
+        self.initialise(global_generator)
 
     def encode(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.encoder(x)

@@ -18,7 +18,7 @@ from scalegan.models.layers.conditional_norm import ConditionalBatchNorm
 from scalegan.models.layers.conditions import check_labels
 from scalegan.models.layers.convolution import add_upsampled, conv2d_then_mean, nearest_then_conv2d
 from scalegan.models.layers.half import wide_dtype
-from scalegan.models.layers.initial import Generators, unseeded
+from scalegan.models.layers.initial import Generators, global_generator
 from scalegan.models.layers.spectral import Conv2d, Embedding, Linear
 
 BOTTOM = 4                                              # pixels per side where the generator starts
@@ -175,7 +175,7 @@ class Generator(nn.Module):
                 self.attention[str(i)] = SelfAttention(after * width, **spectral_options)
         self.norm = GroupedBatchNorm(table[-1] * width, norm_group)
         self.to_rgb = Conv2d(table[-1] * width, channels, **spectral_options)
-        self.initialise(unseeded)
+        self.initialise(global_generator)
 
     def initialise(self, generator: Generators) -> None:
         """Fills every parameter and u with the generator of its name."""
@@ -240,7 +240,7 @@ class Discriminator(nn.Module):
             before = after
         self.linear = Linear(before, 1, eps=sn_eps)
         self.embedding = Embedding(num_classes, before, eps=sn_eps) if num_classes else None
-        self.initialise(unseeded)
+        self.initialise(global_generator)
 
     def initialise(self, generator: Generators) -> None:
         """Fills every parameter and u with the generator of its name."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
-from scalegan.models.layers.initial import Generators, unseeded
+from scalegan.models.layers.initial import Generators, global_generator
 from scalegan.models.layers.labels import LabelEmbedding
 from scalegan.models.layers.virtual_batchnorm import VirtualBatchNorm
 
@@ -57,7 +57,7 @@ class Generator(nn.Module):
             layers += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False), norm(narrow), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(width, channels, 4, 2, 1, bias=False), nn.Tanh())
         self.embed = LabelEmbedding(num_classes, widths[0] * 16, multilabel) if num_classes else None
-        self.initialise(unseeded)
+        self.initialise(global_generator)
 
     def forward(self, z: Tensor, labels: Tensor | None = None, psi: float = 1.0) -> Tensor:
         if psi != 1.0:
@@ -100,7 +100,7 @@ class Discriminator(nn.Module):
         self.encoding_size = widths[-1] * 16
         self.head = nn.Conv2d(widths[-1], 1, 4, 1, 0, bias=False)
         self.embed = LabelEmbedding(num_classes, widths[-1], multilabel) if num_classes else None
-        self.initialise(unseeded)
+        self.initialise(global_generator)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.classify(self.encode(x, labels), labels)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from scalegan.models.layers.initial import Generators, unseeded
+from scalegan.models.layers.initial import Generators, global_generator
 from scalegan.models.layers.labels import LabelEmbedding
 
 
@@ -25,7 +25,7 @@ class Generator(nn.Module):
         inputs = latent_dim * (2 if num_classes else 1)
         output = [nn.Tanh()] if len(self.shape) == 3 else []
         self.layers = nn.Sequential(*_dense(inputs, hidden, layers, math.prod(self.shape), nn.ReLU), *output)
-        self.initialise(unseeded)
+        self.initialise(global_generator)
 
     def forward(self, z: Tensor, labels: Tensor | None = None, psi: float = 1.0) -> Tensor:
         if psi != 1.0:
@@ -48,7 +48,7 @@ class Discriminator(nn.Module):
         self.encoding_size = hidden
         self.embed = LabelEmbedding(num_classes, hidden, multilabel) if num_classes else None
         self.layers = nn.Sequential(*_dense(inputs + (hidden if num_classes else 0), hidden, layers, 1, nn.ReLU))
-        self.initialise(unseeded)
+        self.initialise(global_generator)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.classify(self.encode(x, labels), labels)

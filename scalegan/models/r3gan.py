@@ -24,7 +24,7 @@ from scalegan.models.layers.bottleneck import bottleneck
 from scalegan.models.layers.conditions import check_labels, embed
 from scalegan.models.layers.convolution import conv2d
 from scalegan.models.layers.half import half_dtype, wide_dtype, without_autocast
-from scalegan.models.layers.initial import Generators, unseeded
+from scalegan.models.layers.initial import Generators, global_generator
 from scalegan.models.layers.resample import downsample, upsample
 
 #: Arguments of the published models; the conditional ones also take num_classes.
@@ -142,7 +142,7 @@ class Generator(nn.Module):
                 *(ResidualBlock(after, cardinality, expansion, kernel, depth) for _ in range(count))))
             before = after
         self.to_rgb = Convolution(before, channels)
-        self.initialise(unseeded)
+        self.initialise(global_generator)
 
     def initialise(self, generator: Generators) -> None:
         """Initialises every parameter from the random generator keyed by its name."""
@@ -198,7 +198,7 @@ class Discriminator(nn.Module):
         self.basis = nn.Parameter(torch.empty(top_down[-1], 4, 4))
         self.linear = nn.Parameter(torch.empty(features, top_down[-1]))
         self.embedding = nn.Parameter(torch.empty(num_classes, features)) if num_classes else None
-        self.initialise(unseeded)
+        self.initialise(global_generator)
 
     def initialise(self, generator: Generators) -> None:
         """Initialises every parameter from the random generator keyed by its name."""

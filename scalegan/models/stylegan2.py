@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from scalegan.models.layers.conditions import check_labels
 from scalegan.models.layers.equalized import EqualizedConv2d, EqualizedLinear, fill_normal, initialise_layers
 from scalegan.models.layers.half import half_dtype, wide_dtype, without_autocast
-from scalegan.models.layers.initial import Generators, unseeded
+from scalegan.models.layers.initial import Generators, global_generator
 from scalegan.models.layers.mbstd import minibatch_stddev
 from scalegan.models.layers.modulated import NoiseSource, SynthesisLayer, ToRGB, modulated_conv2d, modulated_upconv2d
 from scalegan.models.layers.resample import blur, downsample, upsample
@@ -211,7 +211,7 @@ class Generator(nn.Module):
         self.num_ws, self.latent = self.synthesis.num_ws, "normal"
         self.mapping = Mapping(latent_dim, num_classes, w_dim, self.num_ws, mapping_layers, mapping_lr_multiplier,
                                w_avg_beta)
-        self.initialise(unseeded)
+        self.initialise(global_generator)
 
     def initialise(self, generator: Generators) -> None:
         initialise_layers(self, generator)
@@ -267,7 +267,7 @@ class Discriminator(nn.Module):
         self.mapping = LabelMapping(0, num_classes, cmap_dim, mapping_layers,
                                     mapping_lr_multiplier) if num_classes else None
         self.out = EqualizedLinear(width[4], cmap_dim or 1)
-        self.initialise(unseeded)
+        self.initialise(global_generator)
 
     def initialise(self, generator: Generators) -> None:
         initialise_layers(self, generator)

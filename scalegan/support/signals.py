@@ -14,7 +14,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
+def stop_signals_blocked() -> Iterator[None]:
     """Blocks the signals in `STOPPING` while a worker starts: it inherits the block until `ignore_in_worker`."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:

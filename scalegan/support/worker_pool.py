@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Literal, NamedTuple
 
 from scalegan.errors import UserError
-from scalegan.support.signals import die_with, held_back, ignore_in_worker
+from scalegan.support.signals import die_with, ignore_in_worker, stop_signals_blocked
 
 _EXIT_SECONDS = 5   # how long to wait for a worker's process to end
 Report = Callable[[Any], None]
@@ -44,7 +44,7 @@ class Worker:
             inherited, parent = [self.pipe, *(other.pipe for other in others)], None
         self.process = context.Process(target=_begin, args=(worker_end, inherited, parent, serve, arguments),
                                        daemon=True)
-        with held_back():
+        with stop_signals_blocked():
             self.process.start()
         worker_end.close()
 

@@ -14,7 +14,7 @@ from scalegan.config.game import streams_of
 from scalegan.data.opening import data_folder, expanded, settings_of
 from scalegan.data.preparing.embedded import is_embedded, make_embedded
 from scalegan.data.reading.cache import is_url
-from scalegan.data.reading.pairing import partners_of
+from scalegan.data.reading.pairing import match_records
 from scalegan.data.spec import PairedWith, Spec
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import RecipeError
@@ -88,7 +88,7 @@ def make_evaluation_sets(recipe: config.Recipe, ranks: Ranks) -> None:
     for stream in streams_of(recipe):
         path, data = evaluation_path(recipe, stream), settings_of(recipe, stream)
         if is_embedded(path):
-            ranks.together(lambda path=path, data=data: make_embedded(replace(data, path=path), ranks))
+            ranks.run_collectively(lambda path=path, data=data: make_embedded(replace(data, path=path), ranks))
 
 
 def evaluation_images(recipe: config.Recipe, stream: str = ""):
@@ -136,7 +136,7 @@ def inputs_of(recipe: config.Recipe):
         readers[name] = images.reader
         if isinstance(link, PairedWith):
             first = link.stream
-            numbers[name] = partners_of(readers[first], images.reader, (first, name))[numbers[first]]
+            numbers[name] = match_records(readers[first], images.reader, (first, name))[numbers[first]]
             found[name] = Reordered(images, numbers[name])
         else:
             numbers[name] = np.arange(len(images))

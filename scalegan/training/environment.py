@@ -21,8 +21,8 @@ def record(ranks: Ranks, micro_batch: int, precision: str, engine: Engine) -> di
     """Versions, processors, threads and flags, as plain values; must be called on all ranks."""
     cuda = ranks.device.type == "cuda"
     zero = engine.name == "deepspeed"
-    devices = ranks.gather(torch.cuda.get_device_name(ranks.device) if cuda else _cpu())
-    threads = ranks.gather(torch.get_num_threads())
+    devices = ranks.all_gather(torch.cuda.get_device_name(ranks.device) if cuda else _cpu())
+    threads = ranks.all_gather(torch.get_num_threads())
     return {
         "scalegan": __version__, "data_order": order.VERSION, "torch": str(torch.__version__),
         "numpy": version("numpy"), "python": platform.python_version(), "accelerate": version("accelerate"),
@@ -30,13 +30,13 @@ def record(ranks: Ranks, micro_batch: int, precision: str, engine: Engine) -> di
         "cuda": torch.version.cuda if cuda else None, "cudnn": torch.backends.cudnn.version() if cuda else None,
         "nccl": ".".join(map(str, torch.cuda.nccl.version())) if cuda else None, "driver": _driver() if cuda else None,
         "device": ", ".join(sorted(set(devices))), "threads_per_rank": ", ".join(map(str, sorted(set(threads)))),
-        "ranks": ranks.world, "micro_batch": micro_batch,
+        "ranks": ranks.world_size, "micro_batch": micro_batch,
         "engine": f"ZeRO-{engine.zero_stage}" if zero else engine.name, "reduction": engine.reduction,
         "compile": engine.compile, "precision": precision, "matmul_precision": torch.get_float32_matmul_precision(),
         "deterministic": engine.deterministic, "tf32": torch.backends.cuda.matmul.allow_tf32 if cuda else None,
         "cudnn_tf32": torch.backends.cudnn.allow_tf32 if cuda else None,
         "cudnn_benchmark": torch.backends.cudnn.benchmark if cuda else None,
-        "topology": _topology(ranks) if cuda and ranks.world > 1 else None,
+        "topology": _topology(ranks) if cuda and ranks.world_size > 1 else None,
     }
 
 
@@ -68,13 +68,13 @@ def _topology(ranks: Ranks) -> str:
     settings of NCCL."""
     here, seen = ranks.device.index or 0, range(torch.cuda.device_count())
     direct = all(torch.cuda.can_device_access_peer(here, other) for other in seen if other != here)
-    found = ranks.gather((platform.node(), direct if len(seen) > 1 else None))
+    found = ranks.all_gather((platform.node(), direct if len(seen) > 1 else None))
     hosts = Counter(host for host, _ in found)
     access = {True: "direct access", False: "no direct access", None: "one GPU seen by each"}
     settings = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("NCCL_")
                 and not name.startswith(("NCCL_DEBUG", "NCCL_SOCKET_IFNAME"))]
     return ", ".join([" + ".join(map(str, hosts.values())) + " ranks", *dict.fromkeys(access[d] for _, d in found),
-                      *ranks.share(settings)])
+                      *ranks.broadcast(settings)])
 
 
 def _cpu() -> str:

@@ -56,13 +56,13 @@ def _device(run: Run) -> str:
     if run.ranks.device.type == "cpu":
         threads = records["threads_per_rank"]
         name += f", {threads} thread{'s' * (threads != '1')}"
-    ranks = f"{run.ranks.world} ranks of {name}" if run.ranks.world > 1 else name
+    ranks = f"{run.ranks.world_size} ranks of {name}" if run.ranks.world_size > 1 else name
     compiled = ", compiled" if run.recipe.engine.compile else ""
     return f"{ranks}, {run.engine.precision}, {records['engine']}{compiled}"
 
 
 def _batch(run: Run) -> str:
-    size, world = run.engine.micro_batch, run.ranks.world
+    size, world = run.engine.micro_batch, run.ranks.world_size
     count = run.recipe.batch_size // world // size
     parts = f"{count} micro-batch{'es' * (count > 1)} of {size}"
     return f"{run.recipe.batch_size} samples: {parts}{f' on each of {world} ranks' * (world > 1)}"

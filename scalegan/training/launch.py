@@ -20,7 +20,7 @@ from scalegan.data.reading.waiting import Stopped
 from scalegan.data.spec import Spec
 from scalegan.engines import choice, optimizers
 from scalegan.engines.precision import choose_precision, slow_precision
-from scalegan.engines.ranks import Ranks, join, leave, take_part
+from scalegan.engines.ranks import Ranks, is_training_rank, join, leave
 from scalegan.errors import LostRank
 from scalegan.games.base import Game
 from scalegan.games.compiled import check_compiler
@@ -41,9 +41,9 @@ def launch(recipe: Recipe, stopped: Callable[[int], None] = lambda number: None)
     """Trains `recipe` on all ranks; returns the exit code. If a signal stops it, rank 0 calls `stopped` with the
     signal's number once everything is saved; a rank that gives up waiting for data calls it too."""
     warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
-    recipe = replace(recipe, engine=choice.asked_of_launcher(recipe.engine),
+    recipe = replace(recipe, engine=choice.apply_launcher_choice(recipe.engine),
                      precision=choice.precision_asked(recipe.precision))
-    if not take_part(recipe.lanes):
+    if not is_training_rank(recipe.lanes):
         return int(Outcome.FINISHED)
     ranks = join(recipe.engine.threads)
     stop = StopRequest(ranks)
@@ -51,7 +51,7 @@ def launch(recipe: Recipe, stopped: Callable[[int], None] = lambda number: None)
     try:
         with Watch(ranks) as watch:
             code = _trained(recipe, ranks, stop, watch)
-            if code == Outcome.INTERRUPTED and ranks.first:
+            if code == Outcome.INTERRUPTED and ranks.is_main:
                 stopped(stop.signal)
     except Stopped as error:
         stopped(error.number)
@@ -62,19 +62,19 @@ def launch(recipe: Recipe, stopped: Callable[[int], None] = lambda number: None)
 
 def _trained(recipe: Recipe, ranks: Ranks, stop: StopRequest, watch: Watch) -> int:
     try:
-        micro_batch = check_world(recipe, ranks.world)
+        micro_batch = check_world(recipe, ranks.world_size)
         watch.follow(Path(recipe.run_dir), lambda: {"phase": "start"})
         run = assemble(recipe, ranks, micro_batch)
         watch.follow(run.folder, run.whereabouts)
         outcome = train(run, stop)
-        _say_goodbye(run, outcome)
+        _print_outcome(run, outcome)
         if run.lock is not None:
             run.lock.release()
         return int(outcome)
     except RuntimeError as error:
-        if ranks.world == 1 or not _lost_a_peer(error):
+        if ranks.world_size == 1 or not _lost_a_peer(error):
             raise
-        watch.wait_for_verdict()  # it names the dead rank, and does not return
+        watch.wait_to_be_ended()  # it names the dead rank, and does not return
         raise LostRank(f"the connection to another rank broke ({str(error).splitlines()[0]}); run the same command "
                         "again to resume from the last checkpoint") from error
 
@@ -84,25 +84,25 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
     for stream in streams_of(recipe):
         data = opening.settings_of(recipe, stream)
         if is_embedded(data.path):
-            ranks.together(lambda data=data: make_embedded(data, ranks))
-    sources = ranks.together(lambda: opening.open_sources(recipe))
+            ranks.run_collectively(lambda data=data: make_embedded(data, ranks))
+    sources = ranks.run_collectively(lambda: opening.open_sources(recipe))
     specs = {name: source.spec for name, source in sources.items()}
     folder = Path(recipe.run_dir)
     lock = claim(folder, ranks)
 
     precision = choose_precision(recipe.precision, ranks.device)
-    if ranks.first and (warning := slow_precision(precision, ranks.device)):
+    if ranks.is_main and (warning := slow_precision(precision, ranks.device)):
         print(f"warning: {warning}", flush=True)
     environment.prepare(ranks.device, recipe.engine.deterministic, recipe.engine.tf32)
     if recipe.engine.compile:
-        ranks.together(lambda: check_compiler(ranks.device))
+        ranks.run_collectively(lambda: check_compiler(ranks.device))
     game = build.on_device(build.game(recipe, specs), ranks.device)
     averages = Averages(recipe, {name: game.players[name] for name in game.averaged})
     player_optimizers = optimizers.make(recipe.optimizer, game)
     engine = choice.make(recipe.engine, game, player_optimizers, ranks, micro_batch, precision)
 
-    share = recipe.batch_size // ranks.world
-    lanes_here = recipe.lanes // ranks.world
+    share = recipe.batch_size // ranks.world_size
+    lanes_here = recipe.lanes // ranks.world_size
     lanes = range(ranks.rank * lanes_here, (ranks.rank + 1) * lanes_here)
     conditions = {name: source.conditions for name, source in sources.items()}
     loader = BatchLoader(recipe.seed, 0, recipe.batch_size, ranks.rank * share, ranks.device, {
@@ -126,12 +126,12 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
               partial(optimizers.schedule, player_optimizers, recipe.optimizer, game))
     if recipe.eval.every_images:
         build.make_evaluation_sets(recipe, ranks)
-        run.evaluate = ranks.together(lambda: build.evaluator(recipe, game, specs, ranks))
+        run.evaluate = ranks.run_collectively(lambda: build.evaluator(recipe, game, specs, ranks))
     if recipe.engine.compile and recipe.log.profile_updates:
         run.utilisation.of_phases = _flops_if_eager(recipe, specs, run)
     for line in resume(run, config, records):
         _say(run, line)
-    if ranks.first and not (folder / "reals.png").exists():
+    if ranks.is_main and not (folder / "reals.png").exists():
         painter.reals(folder / "reals.png")
     for line in introduction(run, sources):
         _say(run, line)
@@ -156,11 +156,11 @@ def _flops_if_eager(recipe: Recipe, specs: Mapping[str, Spec], run: Run) -> dict
 
     micro_batch = run.engine.micro_batch
     costs = Costs(replace(recipe, engine=replace(recipe.engine, compile=False)), specs, run.engine.precision)
-    micro_batches = recipe.batch_size // run.ranks.world // micro_batch
+    micro_batches = recipe.batch_size // run.ranks.world_size // micro_batch
     return {phase.name: micro_batches * costs.micro_batch(phase, micro_batch).flops for phase in costs.game.phases}
 
 
-def _say_goodbye(run: Run, outcome: Outcome) -> None:
+def _print_outcome(run: Run, outcome: Outcome) -> None:
     if outcome is Outcome.INTERRUPTED:
         _say(run, f"stopped at {run.progress.images:,} images and saved; run the same command again to resume")
         return
@@ -171,7 +171,7 @@ def _say_goodbye(run: Run, outcome: Outcome) -> None:
 
 
 def _say(run: Run, line: str) -> None:
-    if run.ranks.first:
+    if run.ranks.is_main:
         print(line, flush=True)
 
 

@@ -70,23 +70,23 @@ class Watch:
         """From now on, heartbeats hold `where()` (images, iterations, phase), and `folder` gets `last_phase`."""
         self._folder, self._position = folder, where
 
-    def wait_for_verdict(self) -> None:
+    def wait_to_be_ended(self) -> None:
         """Gives the watch time to find out which peer died and to end this process, after a collective has failed."""
         if self._thread is not None:
             self._thread.join(_VERDICT_SECONDS)
 
     def __enter__(self) -> "Watch":
-        if self.ranks.world == 1:
+        if self.ranks.world_size == 1:
             return self
-        listener = _listener(self.ranks.world) if self.ranks.first else None
-        port, self._token = self.ranks.share((listener and listener.getsockname()[1], secrets.token_hex(8)))
-        self._socket = self.ranks.together(lambda: listener or self._connected(port))
+        listener = _listener(self.ranks.world_size) if self.ranks.is_main else None
+        port, self._token = self.ranks.broadcast((listener and listener.getsockname()[1], secrets.token_hex(8)))
+        self._socket = self.ranks.run_collectively(lambda: listener or self._connected(port))
         os.register_at_fork(after_in_child=self._close_in_child)
         ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run(ready)), name="liveness", daemon=True)
         self._thread.start()
         ready.wait()
-        self.ranks.wait()
+        self.ranks.barrier()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -115,8 +115,8 @@ class Watch:
 
     async def _run(self, ready: threading.Event) -> None:
         self._loop, self._left = asyncio.get_running_loop(), asyncio.Event()
-        if self.ranks.first:
-            server = await asyncio.start_server(self._accept, sock=self._socket, backlog=self.ranks.world)
+        if self.ranks.is_main:
+            server = await asyncio.start_server(self._accept, sock=self._socket, backlog=self.ranks.world_size)
         else:
             reader, writer = await asyncio.open_connection(sock=self._socket)
             self._listeners.append(asyncio.create_task(self._listen(reader, self._add_peer(writer))))
@@ -124,7 +124,7 @@ class Watch:
         ready.set()
         await self._left.wait()
         beats.cancel()
-        if self.ranks.first:
+        if self.ranks.is_main:
             server.close()
         for peer in self._peers:
             peer.writer.close()
@@ -161,7 +161,7 @@ class Watch:
                 if "left" in message:
                     self._peers.remove(peer)
                     peer.writer.close()
-                    if not self.ranks.first:
+                    if not self.ranks.is_main:
                         self._left.set()
                     return
                 if "failed" in message:

@@ -33,17 +33,17 @@ def resume(run: Run, config: dict[str, Any], records: dict[str, Any]) -> list[st
     if asked == "never" and path is not None:
         raise RecipeError(f"resume=never, but {run.folder} holds checkpoints; choose another run_dir, or resume=auto")
     if named is not None:
-        followed = run.ranks.share(run.ranks.together(lambda: _follows(path, named) if run.ranks.first else False))
+        followed = run.ranks.on_main(lambda: _follows(path, named))
         if followed:
             said.append(f"resume={asked}: this run has already gone on from there, to {int(path.name):,} images; "
                         "choose another run_dir to start from there again")
         else:
-            run.ranks.together(lambda: _check_named(named))
+            run.ranks.run_collectively(lambda: _check_named(named))
         run.checkpoints.named = _in_folder(named, run.checkpoints.folder)
         named, path = (None, path) if followed else (named, named)
     before = None
     if path is not None:
-        metadata = run.ranks.together(lambda: store.metadata_of(path))
+        metadata = run.ranks.run_collectively(lambda: store.metadata_of(path))
         before = loading.completed(metadata["recipe"])
         if named is None:
             check_identity(before, config, run.folder)
@@ -51,7 +51,7 @@ def resume(run: Run, config: dict[str, Any], records: dict[str, Any]) -> list[st
         run.load(path)
         said.append(f"resuming {run.folder} at {images:,} images")
         if named is not None:
-            said += run.ranks.share(run.ranks.together(lambda: _abandon(run, path, images) if run.ranks.first else []))
+            said += run.ranks.on_main(lambda: _abandon(run, path, images))
             run.saved = run.checkpoints.named is not None
             line = line.fork(images, _text(path))
         run.restore(metadata, line)
@@ -60,7 +60,7 @@ def resume(run: Run, config: dict[str, Any], records: dict[str, Any]) -> list[st
         if images >= run.recipe.total_images:
             said.append(f"total_images={run.recipe.total_images:,} is already reached: raise it to train on from "
                         f"{images:,} images")
-    if run.ranks.first:
+    if run.ranks.is_main:
         changed = write_config(run.folder, config, records, run.progress.images, before)
         said += [f"changed since that checkpoint: {key}" for key in changed]
     return said
@@ -107,9 +107,9 @@ def _abandon(run: Run, named: Path, images: int) -> list[str]:
         link.unlink()
     # Where nothing in the folder leads to it, none of the folder's records is of this line.
     shared = images if complete(folder) else -1
-    run.rollbacks.forget_after(shared)
-    results.forget_after(run.folder, shared)
-    power_ema.forget_after(run.folder, shared)
+    run.rollbacks.remove_after(shared)
+    results.remove_after(run.folder, shared)
+    power_ema.remove_after(run.folder, shared)
     forget_configs(run.folder, images)
     if not names:
         return []

@@ -51,26 +51,26 @@ class Rollbacks:
             Diverged: on all ranks, if there is no good checkpoint, or there have been too many rollbacks.
         """
         self.checkpoints.finish()
-        target = self.ranks.share(self._last_good() if self.ranks.first else None)
+        target = self.ranks.broadcast(self._last_good() if self.ranks.is_main else None)
         if target is None:
             raise Diverged(f"{_diverged_at(images)}, and there is no good checkpoint to go back to. {_ADVICE}; "
                            "set checkpoint.every_images")
         if attempt >= self.settings.max_rollbacks:
             raise Diverged(f"{_diverged_at(images)}, after {attempt} rollbacks (health.max_rollbacks). {_ADVICE}")
-        if self.ranks.first:
+        if self.ranks.is_main:
             for newer in complete(target.parent):
                 if int(newer.name) > int(target.name):
                     discard(newer)
             self._record({"from": images, "to": int(target.name), "attempt": attempt + 1})
-        self.ranks.wait()
+        self.ranks.barrier()
         return target
 
     def attempt_at(self, images: int) -> int:
         """The attempt that continues from the checkpoint at `images`, if a rollback went there; else 0."""
-        rows = self.ranks.share(self.ranks.together(lambda: self._rows() if self.ranks.first else None))
+        rows = self.ranks.on_main(self._rows)
         return max((row["attempt"] for row in rows if row["to"] == images), default=0)
 
-    def forget_after(self, images: int) -> None:
+    def remove_after(self, images: int) -> None:
         """Forgets rollbacks to checkpoints after `images`, which are on an abandoned branch."""
         rows = self._rows()
         kept = [row for row in rows if row["to"] <= images]

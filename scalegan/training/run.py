@@ -75,7 +75,7 @@ class Run:
         self.rollbacks = Rollbacks(self.folder, self.ranks, self.checkpoints, self.recipe.health)
         updates = self.recipe.log.profile_updates
         self.utilisation = Utilisation(*self._peaks() if updates else [None])
-        self.trace = UpdateTrace(self.folder, updates if self.ranks.first else 0)
+        self.trace = UpdateTrace(self.folder, updates if self.ranks.is_main else 0)
 
     def _peaks(self) -> tuple[float, float | None]:
         device, precision = self.ranks.device, self.engine.precision
@@ -124,7 +124,7 @@ class Run:
             if not finite(self.tensors().values()):
                 raise UserError(f"{path} holds values that are not finite, which no run saves; delete it, or name an "
                                 "earlier checkpoint with resume=PATH")
-        self.ranks.together(load)
+        self.ranks.run_collectively(load)
 
     def restore(self, metadata: Mapping[str, Any], line: Line) -> None:
         """Restores progress, means and engine state from what `metadata` saved, to go on along a line of descent."""
@@ -138,5 +138,5 @@ class Run:
         self.best = metadata.get("best", {})
         self.evaluation_due = metadata.get("evaluation_due", False)
         self.begun = time.monotonic() - metadata["seconds"]
-        if self.ranks.first:
-            power_ema.forget_after(self.folder, self.progress.images)
+        if self.ranks.is_main:
+            power_ema.remove_after(self.folder, self.progress.images)

@@ -26,15 +26,15 @@ def claim(folder: Path, ranks: Ranks) -> RunLock | None:
     Raises:
         SharedError: if another run holds it, or the ranks see different folders.
     """
-    lock = ranks.together(lambda: RunLock(folder) if ranks.first else None)
-    if ranks.world > 1:
-        token = ranks.share(f".ranks-{uuid.uuid4().hex}")
-        if ranks.first:
+    lock = ranks.run_collectively(lambda: RunLock(folder) if ranks.is_main else None)
+    if ranks.world_size > 1:
+        token = ranks.broadcast(f".ranks-{uuid.uuid4().hex}")
+        if ranks.is_main:
             (folder / token).touch()
-        ranks.wait()
-        views = ranks.gather((socket.gethostname(), (folder / token).exists()))
+        ranks.barrier()
+        views = ranks.all_gather((socket.gethostname(), (folder / token).exists()))
         blind = [f"rank {rank} on {host}" for rank, (host, sees) in enumerate(views) if not sees]
-        if ranks.first:
+        if ranks.is_main:
             (folder / token).unlink()
         if blind:
             raise SharedError(f"the run folder {folder.resolve()} of rank 0 on {views[0][0]} is not visible to "

@@ -34,7 +34,7 @@ class StopRequest:
 
     def agreed(self) -> bool:
         """Whether to stop after this iteration."""
-        if self.ranks.world == 1:
+        if self.ranks.world_size == 1:
             return self.signal is not None
         stop = False
         if self._pending is not None:

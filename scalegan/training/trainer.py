@@ -31,7 +31,7 @@ def train(run: Run, stop: StopRequest) -> Outcome:
     """Plays the game from `run.progress` to the recipe's end, or until all ranks agree to stop."""
     recipe = run.recipe
     log = RunLog(run.folder, run.progress.images, recipe.total_images, run.begun, recipe.log.tensorboard) \
-        if run.ranks.first else None
+        if run.ranks.is_main else None
     streams = run.open_streams(run.progress.images)
     if log and run.progress.images == 0 and recipe.snapshot.every_images:
         _draw(run, log)
@@ -46,7 +46,7 @@ def train(run: Run, stop: StopRequest) -> Outcome:
             _average(run, before)
             due = _due(run, before, stop)
             tensors = run.tensors() if due.save or due.evaluation else {}
-            if _sick(run, tensors):
+            if _must_roll_back(run, tensors):
                 streams.close()
                 _roll_back(run, log)
                 streams = run.open_streams(run.progress.images)
@@ -83,11 +83,11 @@ def _due(run: Run, before: int, stop: StopRequest) -> Due:
                run.evaluate is not None and (last or crossed(recipe.eval.every_images, before, images)))
 
 
-def _sick(run: Run, tensors: Mapping[str, Tensor | Partitioned]) -> bool:
+def _must_roll_back(run: Run, tensors: Mapping[str, Tensor | Partitioned]) -> bool:
     """Whether too many updates in a row were not finite, or what would be saved is not; the same on all ranks."""
     if run.rollbacks.due(run.engine.health.in_a_row, run.progress.iterations):
         return True
-    return bool(tensors) and not all(run.ranks.gather(finite(tensors.values())))
+    return bool(tensors) and not all(run.ranks.all_gather(finite(tensors.values())))
 
 
 def _save(run: Run, tensors: Mapping[str, Tensor | Partitioned], due: Due) -> None:
@@ -157,7 +157,7 @@ def _average(run: Run, before: int) -> None:
     """Updates the moving averages, and stores the power-EMA snapshots when they are due."""
     images, power = run.progress.images, run.recipe.power_ema
     run.averages.update(images - before, images)
-    if power and run.ranks.first and crossed(power.every_images, before, images):
+    if power and run.ranks.is_main and crossed(power.every_images, before, images):
         run.averages.store_snapshot(run.folder, images)
 
 
@@ -190,7 +190,7 @@ def _catch_up_evaluation(run: Run, log: RunLog | None) -> None:
     """Makes the evaluation that was due at the checkpoint the run resumed from, if it was not finished then."""
     if not run.evaluation_due or run.evaluate is None:
         return
-    known = run.ranks.share(run.evaluate.recorded(run.progress.images) if run.ranks.first else None)
+    known = run.ranks.broadcast(run.evaluate.recorded(run.progress.images) if run.ranks.is_main else None)
     better = run.evaluate.improved(run.best, known, run.progress.images) if known else _evaluate(run, log)
     if better:
         last = run.progress.images >= run.recipe.total_images

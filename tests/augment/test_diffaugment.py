@@ -8,7 +8,7 @@ import torch
 from harness import digest, launch
 
 from scalegan.augment.diffaugment import DiffAugment, color, cutout, translation
-from scalegan.games.penalties.gradient_norm import GradientNorm
+from scalegan.games.penalties.gradient_norm import R1R2Penalty
 from scalegan.randomness import Draws
 
 N, SIDE = 40, 16
@@ -89,7 +89,7 @@ def test_every_phase_sees_augmented_images_and_penalties_the_images_before() -> 
     batch = Batch.of(x, Draws(3, 0, "D", torch.arange(16)), images=700)
     found = {}
     for name, augment in (("plain", None), ("halved", Halved())):
-        game = GAN(generator, discriminator, LOSSES["non_saturating"], {"r1": GradientNorm("real", 2.0, 4)}, augment)
+        game = GAN(generator, discriminator, LOSSES["non_saturating"], {"r1": R1R2Penalty("real", 2.0, 4)}, augment)
         found[name] = {p.name: p.loss(batch) for p in game.phases}
     assert found["halved"].keys() == {"D", "D.r1", "G"}
     half = discriminator(x / 2, None)

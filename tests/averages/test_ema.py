@@ -10,7 +10,7 @@ from torch import nn
 
 import scalegan
 from scalegan.averages.ema import Ema
-from scalegan.averages.power_ema import PowerEma, coefficients, forget_after, gamma_of, reconstruct, store
+from scalegan.averages.power_ema import PowerEma, coefficients, gamma_of, reconstruct, remove_after, store
 from scalegan.checkpoints import exports
 from scalegan.checkpoints import store as checkpoint_store
 from scalegan.commands import export, sample
@@ -131,7 +131,7 @@ def test_many_steps_are_grouped() -> None:
 def test_snapshots_after_the_resumed_checkpoint_are_removed(tmp_path: Path) -> None:
     for images in (100, 200, 300):
         store(tmp_path, images, {0.05: {"": PowerEma(network(1.0), 0.05)}})
-    forget_after(tmp_path, 200)
+    remove_after(tmp_path, 200)
     assert sorted(path.name for path in (tmp_path / "averages").iterdir()) == [
         f"{images:012d}.safetensors" for images in (100, 200)]
 

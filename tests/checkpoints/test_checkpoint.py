@@ -254,12 +254,12 @@ def save_together(ranks: Ranks, folder: str) -> tuple[Path, list[int]]:
     checkpoints = Checkpoints(Path(folder), ranks, keep=2)
     flat = torch.arange(3000.0)
     shapes = {"adam/a": torch.Size([1000]), "adam/b": torch.Size([3, 7, 11]), "adam/c": torch.Size([])}
-    size = 3000 // ranks.world
-    parts = partitioned.split(flat[ranks.rank * size :][:size], shapes, ranks.rank, ranks.world)
+    size = 3000 // ranks.world_size
+    parts = partitioned.split(flat[ranks.rank * size :][:size], shapes, ranks.rank, ranks.world_size)
     checkpoints.save(100, uneven_tensors() | parts, state(100))
     checkpoints.finish()
     newest = checkpoints.newest()
-    back = partitioned.split(torch.zeros(size), shapes, ranks.rank, ranks.world)
+    back = partitioned.split(torch.zeros(size), shapes, ranks.rank, ranks.world_size)
     store.load_into(newest, empty_like(uneven_tensors()) | back)
     for name, part in parts.items():
         assert torch.equal(back[name].part, part.part)

@@ -66,7 +66,7 @@ def test_operations_are_those_of_torchs_counter() -> None:
 
 def _measured(ranks: Any, engine: str, stage: int, reduction: str) -> dict[str, Any]:
     """One update of every phase: peak bytes beside weights and state, bytes passed to collectives, and state."""
-    settings = small(ranks.world, reduction)
+    settings = small(ranks.world_size, reduction)
     game = build.game(settings, SPECS)
     of_players = optimizers.make(settings.optimizer, game)
     if engine == "ddp":

@@ -9,7 +9,7 @@ from harness import ROOT
 from small_games import batch_for
 
 from scalegan.cluster.elastic import usable_ranks
-from scalegan.commands.plan import meant_for
+from scalegan.commands.plan import recommended_gpus
 from scalegan.config import Schedule, catalogue, loading
 from scalegan.config.ranks import check_world
 from scalegan.engines import optimizers
@@ -64,7 +64,7 @@ def test_it_builds_at_full_size_on_up_to_the_ranks_in_its_header(name: str) -> N
     with torch.device("meta"):
         game = build.game(recipe, specs_of(recipe))
     assert all(parameter.is_meta for parameter in game.parameters())
-    most = meant_for(name) or 1
+    most = recommended_gpus(name) or 1
     for ranks in (count for count in range(1, most + 1) if most % count == 0):
         check_world(recipe, ranks)
 
@@ -110,7 +110,7 @@ def header_of(name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", FULL_CORPORA)
 def test_its_header_names_gpus_and_hours(name: str) -> None:
-    assert meant_for(name) and "GPU" in header_of(name)[1] and "hour" in header_of(name)[1]
+    assert recommended_gpus(name) and "GPU" in header_of(name)[1] and "hour" in header_of(name)[1]
 
 
 @pytest.mark.parametrize("name", FULL_CORPORA)
@@ -120,7 +120,7 @@ def test_its_header_agrees_with_the_plan_in_the_docs(name: str) -> None:
             for line in (ROOT / "docs" / "scaling.md").read_text().splitlines() if line.startswith(f"| {name} |")]
     assert len(rows) == 1
     gpus, batch, hours = int(rows[0][1]), int(rows[0][2].replace(",", "")), rows[0][-1]
-    assert (gpus, batch) == (meant_for(name), loading.load([f"recipe={name}"]).batch_size)
+    assert (gpus, batch) == (recommended_gpus(name), loading.load([f"recipe={name}"]).batch_size)
     said = "under an hour" if hours == "under 1" else f"about {hours} hour{'s' * (hours != '1')}"
     assert said in header_of(name)[1]
 

@@ -32,7 +32,7 @@ def make_engine(settings: config.Engine, game: Game, ranks: Ranks, micro_batch: 
 
 
 def my_share(batch: Batch, ranks: Ranks) -> Batch:
-    share = len(batch) // ranks.world
+    share = len(batch) // ranks.world_size
     return batch[ranks.rank * share : (ranks.rank + 1) * share]
 
 

@@ -33,7 +33,7 @@ def save_again(ranks: Ranks, *arguments: str) -> tuple[str, int, dict, list[int]
 
     Returns digest, images, the saved state of engine and report, and the bytes of each rank's file."""
     parsed = loading.load(list(arguments))
-    run = assemble(parsed, ranks, check_world(parsed, ranks.world))
+    run = assemble(parsed, ranks, check_world(parsed, ranks.world_size))
     facts = run.metadata()
     run.checkpoints.save(run.progress.images, run.tensors(), facts, wait=True)
     newest = store.complete(run.folder / "checkpoints")[-1]

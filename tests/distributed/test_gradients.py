@@ -12,7 +12,7 @@ from scalegan.engines.ddp import DDPEngine
 from scalegan.engines.ranks import Ranks
 from scalegan.games.base import Batch
 from scalegan.games.gan.game import GAN
-from scalegan.games.penalties.gradient_norm import GradientNorm
+from scalegan.games.penalties.gradient_norm import R1R2Penalty
 from scalegan.losses import LOSSES
 from scalegan.models import dcgan
 from scalegan.randomness import Draws, parameter_generators
@@ -41,7 +41,7 @@ class Witness(torch.optim.SGD):
 def make_game(norm_group: int | str, dtype: torch.dtype, r1_every: int = 1) -> GAN:
     labels = {"num_classes": 4, "norm_group": norm_group}
     game = GAN(Generator(16, 3, 4, 8, **labels), dcgan.Discriminator(16, 3, 4, **labels), LOSSES["non_saturating"],
-               {"r1": GradientNorm("real", 2.0, r1_every)})
+               {"r1": R1R2Penalty("real", 2.0, r1_every)})
     for name, player in game.players.items():
         player.initialise(parameter_generators(1, name))
     return game.to(dtype)
@@ -60,7 +60,7 @@ def gradients(ranks: Ranks, phase_name: str, micro_batch: int, norm_group: int |
     game = make_game(norm_group, dtype, r1_every)
     phase = next(p for p in game.phases if p.name == phase_name)
     witnesses = {name: Witness(player) for name, player in game.players.items()}
-    share = 64 // ranks.world
+    share = 64 // ranks.world_size
     batch = make_batch(dtype)[ranks.rank * share : (ranks.rank + 1) * share]
     figures = DDPEngine(game, witnesses, ranks, micro_batch, tree=tree).update(phase, batch)
     mover, = phase.players

@@ -73,7 +73,7 @@ def test_resume_says_why_bits_may_differ(tiny_recipe: Path, tmp_path: Path) -> N
 
 def claim_own_folder(ranks: Ranks, folder: str) -> str:
     try:
-        claim(Path(folder) / str(ranks.rank * ranks.world), ranks)
+        claim(Path(folder) / str(ranks.rank * ranks.world_size), ranks)
     except SharedError as error:
         return str(error)
     return ""

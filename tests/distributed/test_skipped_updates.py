@@ -14,7 +14,7 @@ from scalegan.engines.ddp import DDPEngine
 from scalegan.engines.ranks import Ranks
 from scalegan.games.base import Batch
 from scalegan.games.gan.game import GAN
-from scalegan.games.penalties.gradient_norm import GradientNorm
+from scalegan.games.penalties.gradient_norm import R1R2Penalty
 from scalegan.losses import LOSSES
 from scalegan.models import biggan, dcgan
 from scalegan.randomness import Draws, parameter_generators
@@ -31,14 +31,14 @@ def make_game(family: str) -> GAN:
         networks = dcgan.Generator(16, 3, 4, 8), dcgan.Discriminator(16, 3, 4)
     else:
         networks = biggan.Generator(32, 3, width=4, latent_dim=8), biggan.Discriminator(32, 3, width=4)
-    game = GAN(*networks, LOSSES["hinge"], {"r1": GradientNorm("real", 1.0, 2)})
+    game = GAN(*networks, LOSSES["hinge"], {"r1": R1R2Penalty("real", 1.0, 2)})
     for name, player in game.players.items():
         player.initialise(parameter_generators(1, name))
     return game
 
 
 def batch_of(phase: str, ranks: Ranks, side: int) -> Batch:
-    share = 32 // ranks.world
+    share = 32 // ranks.world_size
     mine = slice(ranks.rank * share, (ranks.rank + 1) * share)
     reals = torch.randn(32, 3, side, side, generator=torch.Generator().manual_seed(0))
     return Batch.of(reals, Draws(0, 0, phase, torch.arange(32)))[mine]
@@ -86,7 +86,7 @@ def play(ranks: Ranks, settings: config.Engine, family: str, optimizer: str, whe
     changed, health, means = [], [], Means()
     for number in range(3):
         before = everything(game, of_players)
-        mend = poison(game, player) if number == 1 and ranks.rank == ranks.world - 1 else lambda: None
+        mend = poison(game, player) if number == 1 and ranks.rank == ranks.world_size - 1 else lambda: None
         means.add(engine.update(phase, batch_of(player, ranks, SIDES[family])))
         mend()
         changed.append(differing(before, everything(game, of_players)))

@@ -75,7 +75,7 @@ def test_only_an_orderly_end_destroys_the_group(error: Exception | None, destroy
         return 0
 
     for name, stand_in in {
-            "take_part": lambda lanes: True, "join": lambda threads: Ranks(1, 2, torch.device("cpu")),
+            "is_training_rank": lambda lanes: True, "join": lambda threads: Ranks(1, 2, torch.device("cpu")),
             "StopRequest": lambda ranks: None, "stop_with_launcher": lambda: None, "_trained": trained,
             "Watch": lambda ranks: contextlib.nullcontext(), "leave": lambda: left.append(True)}.items():
         monkeypatch.setattr(launching, name, stand_in)
@@ -89,7 +89,7 @@ import sys
 from scalegan.engines.ranks import ending, join
 ranks = join()
 def work():
-    ranks.wait()
+    ranks.barrier()
     if ranks.rank == 1:
         raise KeyboardInterrupt if sys.argv[1] == "interrupt" else ValueError("broken here")
     return 75

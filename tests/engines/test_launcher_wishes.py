@@ -37,11 +37,11 @@ def test_precisions_that_contradict(recipe: str, wish: str, monkeypatch: pytest.
 def test_compilers(variable: str, compiled: bool, wish: str, agrees: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, wish)
     if agrees:
-        assert choice.asked_of_launcher(Engine(compile=compiled)) == Engine(compile=compiled)
+        assert choice.apply_launcher_choice(Engine(compile=compiled)) == Engine(compile=compiled)
         return
     with pytest.raises(RecipeError, match=f"--dynamo_backend={wish.lower()} contradicts engine.compile="
                                           f"{str(compiled).lower()};"):
-        choice.asked_of_launcher(Engine(compile=compiled))
+        choice.apply_launcher_choice(Engine(compile=compiled))
 
 
 @pytest.mark.parametrize("precision, device, slow", [("fp16", "cpu", True), ("fp16", "cuda", False),

@@ -89,7 +89,7 @@ def _over_ranks(ranks: Ranks, recomputed: bool) -> list[torch.Tensor]:
         if recomputed:
             recompute_blocks(network)
     game = GAN(*nets, LOSSES["non_saturating"])
-    share = SAMPLES // ranks.world
+    share = SAMPLES // ranks.world_size
     witnesses = {name: Witness(player) for name, player in game.players.items()}
     batch = batch_of("dcgan", "D")[ranks.rank * share : (ranks.rank + 1) * share]
     DDPEngine(game, witnesses, ranks, share).update(game.phases[0], batch)

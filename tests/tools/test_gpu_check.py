@@ -27,7 +27,7 @@ def lines_of(folder: Path, *arguments: object) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_parts_write_their_lines(tmp_path: Path) -> None:
-    lines = lines_of(tmp_path, "draws", "steps", "resampling", "loader", "checkpoint")
+    lines = lines_of(tmp_path, "draws", "steps", "not_deterministic", "resampling", "loader", "checkpoint")
     assert not [line for line in lines if "failed" in line]
     assert lines[0]["check"] == "machine" and lines[0]["device"] == "cpu" and lines[0]["torch"]
     assert lines[-1]["check"] == "end"

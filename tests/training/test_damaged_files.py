@@ -85,7 +85,7 @@ def test_evaluations(line: bytes, run: Path) -> None:
     assert [row["images"] for row in results.read(run)] == [64]
     results.append(run, {**result, "images": 128})
     results.append(run, {**result, "images": 192})
-    results.forget_after(run, 128)
+    results.remove_after(run, 128)
     assert [row["images"] for row in results.read(run)] == [64, 128]
     seen = pages.read(run, "run")
     assert "<td>fd</td>" in pages.page([seen], *pages.comparable_evaluations([seen]))

@@ -81,14 +81,14 @@ def _engine(ranks: Ranks, settings: config.Engine, width: int, batch: int = _BAT
     recipe = loading.parse({"run_dir": "-", "total_images": 1, "batch_size": batch, "data": {"path": "-"},
                             "model": {"name": "dcgan", "width": width}}, "benchmark")
     game = build.on_device(build.game(recipe, {"real": Spec("image", (3, 64, 64))}), ranks.device)
-    return choice.make(settings, game, optimizers.make(recipe.optimizer, game), ranks, batch // ranks.world,
+    return choice.make(settings, game, optimizers.make(recipe.optimizer, game), ranks, batch // ranks.world_size,
                        choose_precision("auto", ranks.device))
 
 
 def _update(ranks: Ranks, settings: config.Engine, batch: int = _BATCH) -> dict[str, Measure]:
     """One update of every phase, on images in memory."""
     engine = _engine(ranks, settings, 64, batch)
-    share = batch // ranks.world
+    share = batch // ranks.world_size
     reals = torch.zeros(share, 3, 64, 64, device=ranks.device).contiguous(memory_format=torch.channels_last)
     positions = torch.arange(ranks.rank * share, (ranks.rank + 1) * share, device=ranks.device)
 

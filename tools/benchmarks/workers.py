@@ -54,5 +54,5 @@ def _work(pipe: Connection, rank: int, world: int, port: int, build: Callable[..
     ranks: Ranks = join(threads=1)
     measures = build(ranks, *arguments)
     for name in received(pipe):
-        ranks.wait()
+        ranks.barrier()
         pipe.send(measures[name]())

@@ -46,7 +46,7 @@ def make_embedded(data: Data, ranks: Ranks) -> None:
     again by each process, in `folder_of`."""
     if data.path != PREFIX + "mnist":
         raise RecipeError(f"data.path={data.path}: the only embedded dataset is {PREFIX}mnist")
-    if not ranks.first:
+    if not ranks.is_main:
         return
     try:
         folder = _kept(data.path, data.resolution)

@@ -16,7 +16,7 @@ from safetensors.numpy import save
 
 from scalegan.data.codec import encode
 from scalegan.data.manifest import ImageFormat, Index, Shard
-from scalegan.data.picture import crop, has_coarse_colour, is_converted, read_picture, resize
+from scalegan.data.picture import crop, has_subsampled_chroma, is_converted, read_picture, resize
 from scalegan.data.preparing.plan import Span, entries_of
 from scalegan.data.preparing.shards import Record, write_shard
 from scalegan.data.preparing.sources.base import Entry, Label, Picture, Source, attempt
@@ -152,7 +152,7 @@ class ShardJob:
         stored = resize(square, self.image.size, self.image.channels, self.image.filter)
         reduced, enlarged = square.shape[0] > self.image.size, square.shape[0] < self.image.size
         # Unless it is reduced, finer colour than it came with would cost bytes and decoding time for hardly any detail.
-        coarse = isinstance(picture, bytes) and not reduced and has_coarse_colour(picture)
+        coarse = isinstance(picture, bytes) and not reduced and has_subsampled_chroma(picture)
         return encode(stored, self.image, coarse), enlarged
 
 

@@ -50,7 +50,7 @@ class Following:
         return np.sort(self.partners[self.leader.window_records(window, lane)])
 
 
-def partners_of(first: RecordReader, second: RecordReader, names: tuple[str, str]) -> np.ndarray:
+def match_records(first: RecordReader, second: RecordReader, names: tuple[str, str]) -> np.ndarray:
     """For each record of `first`, the record of `second` with the same key, or with the same number if neither storage
     keeps keys.
 

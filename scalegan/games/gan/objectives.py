@@ -9,7 +9,7 @@ from scalegan.errors import RecipeError
 from scalegan.games.penalties import Penalty
 from scalegan.games.penalties.consistency import Consistency
 from scalegan.games.penalties.feature_matching import FeatureMatching
-from scalegan.games.penalties.gradient_norm import GradientNorm
+from scalegan.games.penalties.gradient_norm import R1R2Penalty
 from scalegan.games.penalties.gradient_penalty import GradientPenalty
 from scalegan.games.penalties.historical_averaging import HistoricalAveraging
 from scalegan.games.penalties.orthogonal import Orthogonal
@@ -64,9 +64,9 @@ def penalties(game: config.Game, generator: nn.Module, discriminator: nn.Module)
     pull_away = keys.pull_away or (config.PullAway() if game.loss == "ebgan_pt" else None)
     found: dict[str, Penalty] = {}
     if keys.r1 and keys.r1.gamma:
-        found["r1"] = GradientNorm("real", keys.r1.gamma, keys.r1.every)
+        found["r1"] = R1R2Penalty("real", keys.r1.gamma, keys.r1.every)
     if keys.r2 and keys.r2.gamma:
-        found["r2"] = GradientNorm("fake", keys.r2.gamma)
+        found["r2"] = R1R2Penalty("fake", keys.r2.gamma)
     if keys.path_length:
         found["path_length"] = PathLength(keys.path_length.weight, keys.path_length.decay, keys.path_length.every)
     if keys.bcr:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from scalegan.losses import Terms
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
-from scalegan.models.layers.initial import Generators, unseeded
+from scalegan.models.layers.initial import Generators, global_generator
 from scalegan.randomness import Draws
 
 _LEAK = 0.1
@@ -70,7 +70,7 @@ class Reader(nn.Module):
         self.hidden = nn.Linear(features, hidden)
         self.norm = nn.Identity() if norm_group is None else GroupedBatchNorm(hidden, norm_group=norm_group)
         self.out = nn.Linear(hidden, sum(categories) + 2 * continuous)
-        self.initialise(unseeded)
+        self.initialise(global_generator)
 
     def forward(self, features: Tensor) -> Tensor:
         return self.out(F.leaky_relu(self.norm(self.hidden(features.flatten(1))), _LEAK))

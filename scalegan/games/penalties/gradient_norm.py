@@ -7,7 +7,7 @@ from scalegan.losses import Terms
 from scalegan.schedules import Moving, at
 
 
-class GradientNorm(Penalty):
+class R1R2Penalty(Penalty):
     """gamma / 2 E |grad D|^2, with respect to images before augmentation.
 
     Args:

@@ -8,11 +8,11 @@ from torch.autograd import Function
 from scalegan.models.layers.convolution import (
     Geometry,
     activated_convolution,
+    as_non_leaf,
     conv2d,
     convolution_gradients,
     geometry,
     input_gradient,
-    no_leaf,
     wanted,
     weight_gradient,
 )
@@ -36,7 +36,7 @@ def bottleneck(x: Tensor, weights: Weights, biases: tuple[Tensor, Tensor], slope
         return x + conv2d(y, weights[2])
     half, inner = half_dtype(x), geometry(padding=padding, groups=groups)
     dtype = half if half is not None and x.dtype != torch.float64 else x.dtype
-    inputs = [x.to(dtype), *map(no_leaf, cast((*weights, *biases), dtype))]
+    inputs = [x.to(dtype), *map(as_non_leaf, cast((*weights, *biases), dtype))]
     run = _Bottleneck.apply if torch.is_grad_enabled() else _forward
     return run(*inputs, slope, inner)[0]
 

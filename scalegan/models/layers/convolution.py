@@ -132,7 +132,7 @@ def wanted(ctx, position: int) -> bool:
     return ctx.needs_input_grad[position] and torch._C._will_engine_execute_node(ctx.next_functions[position][0])
 
 
-def no_leaf(parameter: Tensor) -> Tensor:
+def as_non_leaf(parameter: Tensor) -> Tensor:
     """The same values in a non-leaf tensor, as `wanted` requires."""
     return parameter.view_as(parameter) if parameter.is_leaf and parameter.requires_grad else parameter
 
@@ -154,7 +154,7 @@ def _convolve(x: Tensor, w: Tensor, bias: Tensor | None, geometry: Geometry) -> 
     w, bias = w.to(x.dtype), None if bias is None else bias.to(x.dtype)
     if torch.compiler.is_compiling() or not torch.is_grad_enabled():
         return torch.ops.aten.convolution(x, w, bias, *geometry)
-    return _Convolution.apply(x, no_leaf(w), bias, geometry)
+    return _Convolution.apply(x, as_non_leaf(w), bias, geometry)
 
 
 def conv2d(x: Tensor, w: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0,

@@ -9,6 +9,6 @@ import torch
 Generators = Callable[[str], torch.Generator | None]
 
 
-def unseeded(name: str) -> None:
+def global_generator(name: str) -> None:
     """The generator of a model built outside the trainer: torch's global one."""
     return None

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from scalegan.models.layers.initial import Generators, unseeded
+from scalegan.models.layers.initial import Generators, global_generator
 
 
 def closeness(kernels: Tensor, group: int) -> Tensor:
@@ -35,7 +35,7 @@ class MinibatchDiscrimination(nn.Module):
         self.discriminator, self.group, self.shape = discriminator, group, (kernels, kernel_dim)
         self.T = nn.Parameter(torch.empty(features, kernels * kernel_dim))
         self.weight = nn.Parameter(torch.empty(kernels))
-        self.initialise(unseeded)
+        self.initialise(global_generator)
 
     def encode(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.discriminator.encode(x, labels)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scalegan.data.reading.order import Endless
-from scalegan.data.reading.pairing import Following, partners_of
+from scalegan.data.reading.pairing import Following, match_records
 from scalegan.errors import UserError
 
 
@@ -15,12 +15,12 @@ def reader(keys: list[str] | None = None, sizes: tuple[int, ...] = ()) -> Simple
 
 
 def test_records_of_equal_keys_are_partners() -> None:
-    found = partners_of(reader(["a/1", "a/2", "b/1"]), reader(["b/1", "a/1", "a/2"]), ("photo", "map"))
+    found = match_records(reader(["a/1", "a/2", "b/1"]), reader(["b/1", "a/1", "a/2"]), ("photo", "map"))
     assert found.tolist() == [1, 2, 0]
 
 
 def test_without_keys_records_are_paired_by_number() -> None:
-    assert partners_of(reader(None, (2, 3)), reader(None, (4, 1)), ("A", "B")).tolist() == [0, 1, 2, 3, 4]
+    assert match_records(reader(None, (2, 3)), reader(None, (4, 1)), ("A", "B")).tolist() == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("first, second, says", [
@@ -33,7 +33,7 @@ def test_without_keys_records_are_paired_by_number() -> None:
 ])
 def test_unpaired_records_are_named(first: SimpleNamespace, second: SimpleNamespace, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        partners_of(first, second, ("A", "B"))
+        match_records(first, second, ("A", "B"))
 
 
 def test_the_second_follows_the_first() -> None:
