@@ -66,6 +66,7 @@ def resealed(run: Path, path: str) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_nothing_of_a_checkpoint_is_expanded(tiny_recipe: Path, tiny_set: Path, tmp_path: Path) -> None:
     """A run keeps where its data was; what someone wrote into it instead does not reach their server."""
     asked = []

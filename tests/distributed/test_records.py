@@ -28,10 +28,10 @@ def test_config_yaml_records_the_machine(finished_run: Path) -> None:
 def test_how_the_ranks_are_connected_is_recorded_where_nccl_may_sum_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight ranks on two hosts, as rank 0 sees them; with gloo, or in a tree, the order of sums is known."""
     class Eight(Ranks):
-        def gather(self, value):
+        def all_gather(self, value):
             return [value] * 5 + [("another", value[1])] * 3
 
-        def share(self, value):
+        def broadcast(self, value):
             return value
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)

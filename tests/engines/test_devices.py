@@ -29,6 +29,7 @@ def problems() -> dict[str, str | None]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_updates_stay_on_their_device(name: str, problems: dict[str, str | None]) -> None:
     assert problems[name] is None, problems[name]

@@ -50,6 +50,7 @@ def test_fp16_on_a_cpu_is_slow(precision: str, device: str, slow: bool) -> None:
     assert (slow_precision(precision, torch.device(device)) is not None) == slow
 
 
+@pytest.mark.slow
 def test_a_contradiction_ends_training_with_code_2_and_one_line(tiny_recipe: Path, tmp_path: Path) -> None:
     done = train(f"recipe={tiny_recipe}", f"run_dir={tmp_path / 'run'}", code=2, ACCELERATE_MIXED_PRECISION="fp16",
                  ACCELERATE_DYNAMO_BACKEND="NO")

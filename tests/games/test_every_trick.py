@@ -126,6 +126,7 @@ def test_no_trick_and_no_penalty_is_left_out() -> None:
     assert {name.split(",")[0] for name in PENALTIES} == set(Penalties.__dataclass_fields__)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("family, game", CELLS, ids=[f"{game}, {family}" for family, game in CELLS])
 def test_it_trains_or_is_refused(family: str, game: str, engine: str, table: Found) -> None:

@@ -16,6 +16,7 @@ from scalegan.randomness import Draws
 HERE = Path(__file__).parent
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed: pip install -e '.[dev]'")
 @pytest.mark.parametrize("name", ["test_philox.py", "test_leaky.py", "test_bilinear.py", "test_fir.py"])
 def test_kernels_agree_with_their_references(name: str) -> None:

@@ -26,6 +26,7 @@ def test_a_stream_without_a_reader_swallows_what_it_is_given() -> None:
     stream.close()
 
 
+@pytest.mark.slow
 def test_training_goes_on_where_output_is_gone(tmp_path: Path) -> None:
     run = tmp_path / "run"
     train = subprocess.Popen([sys.executable, "-m", "scalegan", "train", *QUICK, f"run_dir={run}"], text=True,
@@ -37,6 +38,7 @@ def test_training_goes_on_where_output_is_gone(tmp_path: Path) -> None:
     assert store.complete(run / "checkpoints")[-1].name == "000000002000"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ignored", [False, True], ids=["a closed terminal", "under nohup"])
 def test_a_hangup_saves_and_stops_unless_it_is_ignored(ignored: bool, tmp_path: Path) -> None:
     terminal, theirs = pty.openpty()

@@ -38,6 +38,7 @@ def test_parts_write_their_lines(tmp_path: Path) -> None:
         (case, variant) for case in steps.SMALL_CASES for variant in ("as_trained", "not_deterministic")}
 
 
+@pytest.mark.slow
 def test_a_part_that_fails_costs_the_others_nothing(tmp_path: Path) -> None:
     lines = lines_of(tmp_path, "peer_stylegan3", "draws_speed", "--stylegan3", tmp_path / "nothing")
     failed, = (line for line in lines if "failed" in line)

@@ -149,6 +149,7 @@ def short(tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, damage, says", [
     ("metrics.jsonl", lambda content: b"".join(LINES.values()) + b"\n" + content + b'{"images": 1', None),
     ("rollbacks.json", lambda content: DOCUMENTS["a field of another type"], r"rollbacks\.json.*delete it to resume"),

@@ -43,6 +43,7 @@ def test_tensorboard_shows_the_samples(run: tuple[Path, str]) -> None:
     assert [image.step for image in events.Images("samples")] == [0, 64, 128, 192]
 
 
+@pytest.mark.slow
 def test_two_ranks_introduce_themselves_once(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--module",
                "scalegan.train", *POINTS, "lanes=2", f"run_dir={tmp_path / 'points'}"]

@@ -118,6 +118,7 @@ def test_only_what_a_killed_save_left_is_removed(tmp_path: Path) -> None:
     assert (tmp_path / "backup" / "model.safetensors").read_bytes() == b"weights"
 
 
+@pytest.mark.slow
 def test_a_run_goes_through_a_folder_full_of_links(tiny_recipe: Path, victim: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     (run / "samples").mkdir(parents=True)

@@ -32,7 +32,8 @@ _CHANGING = {"os.mkdir": (0,), "os.remove": (0,), "os.rename": (0, 1), "os.rmdir
 
 @dataclass(frozen=True)
 class Ending:
-    """How a process ended: its exit code, negative for a signal; what it printed; its peak of memory in bytes."""
+    """How a process ended: its exit code, negative for a signal; what it printed; its peak of memory in bytes, beyond
+    what it had of its parent."""
 
     code: int
     output: str
@@ -44,7 +45,7 @@ class Ending:
 def run(folder: Path, function: Callable[[], int]) -> Ending:
     """Calls `function` in `folder`, in a process of its own. Its output goes to `<folder>.out`."""
     output, notes = folder.with_name(f"{folder.name}.out"), folder.with_name(f"{folder.name}.outside")
-    begin = time.monotonic()
+    begin, (resident, _) = time.monotonic(), _memory()
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
@@ -52,7 +53,13 @@ def run(folder: Path, function: Callable[[], int]) -> Ending:
         _child(folder, output, notes, function)
     code, peak = _waited(pid, begin + SECONDS)
     outside = sorted(set(notes.read_text(errors="replace").splitlines())) if notes.exists() else []
-    return Ending(code, output.read_text(errors="replace"), peak, time.monotonic() - begin, outside)
+    return Ending(code, output.read_text(errors="replace"), peak - resident, time.monotonic() - begin, outside)
+
+
+def _memory() -> tuple[int, int]:
+    """Bytes of this process: resident, and mapped for data."""
+    pages = Path("/proc/self/statm").read_text().split()
+    return int(pages[1]) * resource.getpagesize(), int(pages[5]) * resource.getpagesize()
 
 
 def _waited(pid: int, until: float) -> tuple[int, int]:
@@ -85,7 +92,7 @@ def _child(folder: Path, output: Path, notes: Path, function: Callable[[], int])
                              write_through=True) for number in (1, 2))
         faulthandler.enable()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_DATA, (_DATA_BYTES, _DATA_BYTES))
+        resource.setrlimit(resource.RLIMIT_DATA, (_memory()[1] + _DATA_BYTES,) * 2)
         resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_BYTES, _FILE_BYTES))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         home = folder / "home"

@@ -26,6 +26,7 @@ print(beton_pipeline.checksum(np.arange(20, dtype=np.uint8)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case, cache, says", [("nowhere", "/dev/null/cache", "/dev/null"),
                                                ("full", "", "No space left"), ("nowhere", "here", "")],
                          ids=["no folder", "a full disk", "our own cache"])
