@@ -11,8 +11,10 @@ from importlib.metadata import version
 
 from scalegan import __version__
 from scalegan.errors import UserError, one_line
+from scalegan.support.output import outlive_readers
 
 _LONGEST = 2000     # characters of a message
+_ONLY_PRINT = ("recipes", "plan", "status", "inspect")      # and so end where nobody reads on; others finish their work
 VERBS = {
     "train": ("scalegan.train", "train a recipe, or resume a run"),
     "recipes": ("scalegan.commands.recipes", "list the recipes"),
@@ -50,6 +52,8 @@ def main() -> int:
         print(f"scalegan: error: there is no command '{arguments[0]}' (`scalegan --help` lists them)"
               f"{did_you_mean(arguments[0], VERBS)}", file=sys.stderr)
         return 2
+    if arguments[0] not in _ONLY_PRINT:
+        outlive_readers()
     return run_verb(lambda rest: import_module(VERBS[arguments[0]][0]).main(rest), arguments[1:])
 
 
@@ -66,9 +70,9 @@ def run_verb(verb: Callable[[list[str]], int], arguments: list[str]) -> int:
             where = "" if rank == "0" else f"rank {rank}: "
             print(f"scalegan: error: {where}{_shortened(str(error))}", file=sys.stderr, flush=True)
         return error.exit_code
-    except BrokenPipeError:     # as with `| head`: whoever read the output has seen enough
+    except BrokenPipeError:     # as with `| head`, which has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
+        return 128 + signal.SIGPIPE
     except OSError as error:
         if error.errno is None:
             raise

@@ -10,11 +10,17 @@ from pathlib import Path
 
 import pytest
 from harness import PATIENCE_SECONDS, environment
+from PIL import Image
 
 from scalegan.checkpoints import store
 from scalegan.support.output import Lasting
 
 QUICK = ("recipe=toy_lecture", "total_images=2000", "log.every_images=100", "log.tensorboard=false")
+
+
+def write_image(path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (16, 16), (10, 200, 30)).save(path)
 
 
 def test_a_stream_without_a_reader_swallows_what_it_is_given() -> None:
@@ -36,6 +42,21 @@ def test_training_goes_on_where_output_is_gone(tmp_path: Path) -> None:
     train.stderr.close()
     assert train.wait(PATIENCE_SECONDS) == 0
     assert store.complete(run / "checkpoints")[-1].name == "000000002000"
+
+
+@pytest.mark.slow
+def test_preparing_goes_on_where_output_is_gone_and_listing_ends(tmp_path: Path) -> None:
+    for number in range(3):
+        write_image(tmp_path / "photos" / f"{number}.png")
+    for command, code in ((["prepare", tmp_path / "photos", tmp_path / "set", "--resolution", "16"], 0),
+                          (["train", "--help", "all"], 0), (["recipes"], 128 + signal.SIGPIPE)):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run([sys.executable, "-m", "scalegan", *map(str, command)], stdout=writer, env=environment(),
+                              stderr=subprocess.PIPE, text=True, timeout=PATIENCE_SECONDS)
+        os.close(writer)
+        assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
+    assert (tmp_path / "set" / "manifest.json").exists()
 
 
 @pytest.mark.slow

@@ -194,14 +194,16 @@ def _claimed(dest: Path, part: tuple[int, int] | None) -> Iterator[Callable[[], 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Makes SIGTERM act like Ctrl-C; both end with a one-line message."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Makes SIGTERM, and SIGHUP unless it is ignored, act like Ctrl-C; each ends with a one-line message."""
+    numbers = [signal.SIGTERM, *([signal.SIGHUP] if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else [])]
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:
         yield
     except KeyboardInterrupt:
         raise Interrupted("interrupted; finished shards are kept; run the same command to resume") from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _write(job: ShardJob, settings: Settings, options: argparse.Namespace, workers: int,
