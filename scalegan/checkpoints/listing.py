@@ -1,4 +1,4 @@
-"""The checkpoints in a run's folder, by name. Imports no torch."""
+"""The checkpoints in a run's folder, by name. Does not import torch."""
 
 import re
 import uuid
@@ -26,18 +26,18 @@ def complete(folder: Path) -> list[Path]:
 
 
 def newest_of(folder: Path) -> Path | None:
-    """The newest complete checkpoint that was written under its name, whether or not its tensors are intact."""
+    """The newest complete checkpoint whose name matches its state, whether or not its tensors are intact."""
     return next((path for path in reversed(complete(folder)) if is_named_rightly(path)), None)
 
 
 def is_named_rightly(path: Path) -> bool:
-    """Whether a checkpoint's state is of the images that its name says."""
+    """Whether a checkpoint's state is at the number of images in its name."""
     state: dict[str, Any] | None = or_none(lambda: read_json(path / STATE))
     return state is not None and state.get("images") == images_of(path.name)
 
 
 def set_aside(path: Path, why: str) -> Path:
-    """Renames a checkpoint so that nothing chooses it; it can still be named."""
+    """Renames a checkpoint so that it is never chosen automatically; it can still be named."""
     aside = path.with_name(f"{path.name}.{why}-{uuid.uuid4().hex[:6]}")
     path.rename(aside)
     return aside

@@ -1,4 +1,4 @@
-"""`COMPLETE`, the marker of a complete checkpoint: size and SHA-256 of every file in it. Imports no torch."""
+"""`COMPLETE`, the marker of a complete checkpoint: size and SHA-256 of every file in it. Does not import torch."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from scalegan.checkpoints.listing import STATE
 from scalegan.support.reading import DamagedFile, read_json
 
 MARKER = "COMPLETE"
-FileName = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]    # no path to elsewhere
+FileName = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]    # no paths
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def listed(path: Path) -> dict[str, Fingerprint]:
 
 
 def shards(path: Path) -> list[Path]:
-    """The files of a checkpoint's tensors; others that lie beside them do not belong to it. Raises as `listed`."""
+    """The tensor files of a checkpoint; others beside them do not belong to it. Raises the same errors as `listed`."""
     return [path / name for name in sorted(listed(path)) if is_shard(name)]
 
 

@@ -1,4 +1,4 @@
-"""What a checkpoint's `state.json` holds, by type, and which checkpoints descend from which. Imports no torch."""
+"""The types of a checkpoint's `state.json`, and which checkpoints descend from which. Does not import torch."""
 
 import hashlib
 import uuid
@@ -79,7 +79,7 @@ class Networks:
 
 @dataclass(frozen=True, kw_only=True)
 class Header(Networks):
-    """What an export says of itself."""
+    """An export's description of itself."""
 
     recipe: dict[str, Any]
     images: Count
@@ -89,7 +89,7 @@ class Header(Networks):
 
 @dataclass(frozen=True)
 class OldHeader:
-    """What an export of format 1 says of its generator."""
+    """The description of its generator in an export of format 1."""
 
     model: dict[str, Any]
     task: Samples
@@ -112,7 +112,7 @@ class Fork:
 
 @dataclass(frozen=True)
 class State:
-    """`state.json`. Fields with defaults came later than the first checkpoints, or are not in every run's."""
+    """`state.json`. Fields with defaults are newer than the first checkpoints, or do not occur in every run."""
 
     images: Count
     iterations: Count
@@ -140,40 +140,40 @@ class State:
 
 
 @dataclass(frozen=True)
-class Line:
+class Lineage:
     """A line of descent: the branch on which a checkpoint was written, and the forks that led there.
 
     A run stays on its branch when it is killed and resumed, as it then writes what it would have written. It starts a
-    new one wherever it does anything else: `resume=PATH` and rollbacks.
+    new one whenever it does anything else: at `resume=PATH` and rollbacks.
     """
 
     branch: str
     forks: tuple[Fork, ...] = ()
 
     @classmethod
-    def new(cls) -> "Line":
+    def new(cls) -> "Lineage":
         return cls(uuid.uuid4().hex)
 
     @classmethod
-    def of(cls, path: Path, state: Mapping[str, Any]) -> "Line":
-        """The line of a checkpoint. One from before lines were recorded is the first on a branch of its own."""
+    def of(cls, path: Path, state: Mapping[str, Any]) -> "Lineage":
+        """The line of a checkpoint. One from before lines were recorded is the first on its own branch."""
         if state.get("branch"):
             return cls(state["branch"], tuple(Fork(**fork) for fork in state.get("forks", ())))
         marker = or_none(lambda: read_bytes(path / "COMPLETE")) or b""
         return cls(f"marker-{hashlib.sha256(marker).hexdigest()[:32]}")
 
-    def fork(self, images: int, resume: str | None = None) -> "Line":
+    def fork(self, images: int, resume: str | None = None) -> "Lineage":
         """A new branch that leaves this one at `images`."""
-        return Line(uuid.uuid4().hex, (*self.forks, Fork(self.branch, images, resume)))
+        return Lineage(uuid.uuid4().hex, (*self.forks, Fork(self.branch, images, resume)))
 
-    def passes(self, other: "Line", images: int) -> bool:
-        """Whether this line goes through the checkpoint that `other` has at `images`, if it has come that far."""
+    def passes(self, other: "Lineage", images: int) -> bool:
+        """Whether this line passes through `other`'s checkpoint at `images`, if it has got that far."""
         return self.branch == other.branch or any(f.branch == other.branch and f.images >= images for f in self.forks)
 
-    def follows(self, other: "Line", images: int) -> bool:
+    def follows(self, other: "Lineage", images: int) -> bool:
         """Whether this line left the checkpoint of `other` at `images` because `resume` named it."""
-        # A checkpoint is saved once more when an evaluation that was due at it is made up for: then with its last fork
-        # at its own images, where it still is the checkpoint that was named.
+        # A checkpoint is saved again once an evaluation that was due at it is caught up on. Its last fork is then at
+        # its own images, but it is still the checkpoint that was named.
         points = {(other.branch, images), *((f.branch, images) for f in other.forks if f.images == images)}
         return any(f.resume is not None and (f.branch, f.images) in points for f in self.forks)
 
@@ -182,5 +182,5 @@ class Line:
         return any(f.resume == path for f in self.forks)
 
     def facts(self) -> dict[str, Any]:
-        """For `state.json`."""
+        """Its fields in `state.json`."""
         return {"branch": self.branch, "forks": [asdict(fork) for fork in self.forks]}

@@ -5,7 +5,7 @@ A checkpoint is a folder named by images seen, with `*.safetensors` shards (each
 not list do not belong to it. Nothing is ever unpickled. An interrupted save leaves a temporary folder or one without
 COMPLETE; both are ignored, and removed by the next run, which leaves all other folders alone.
 
-Those in a run's folder are of one line of descent (`state.Line`); what is not is set aside under another name.
+Those in a run's folder are of one line of descent (`state.Lineage`); what is not is set aside under another name.
 """
 
 import hashlib

@@ -33,10 +33,10 @@ def runs_of(folder: Path) -> list[Path]:
 
 
 def named_runs(given: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """The runs that a command line names, and a line for each path that is none.
+    """The runs that a command line names, and an error line for each path that names none.
 
     Raises:
-        UserError: if there is no other path.
+        UserError: if the only path names none.
     """
     runs, problems = [], []
     for path in without_jobs(given):
@@ -50,7 +50,7 @@ def named_runs(given: Sequence[Path]) -> tuple[list[Path], list[str]]:
 
 
 def without_jobs(given: Sequence[Path]) -> list[Path]:
-    """The paths without a sweep's own folder `job`, which `runs/sweep/*` names beside its runs."""
+    """The paths except for a sweep's own folder `job`, which `runs/sweep/*` matches along with its runs."""
     def of_a_job(folder: Path) -> bool:
         return folder.name == "job" and any(folder.glob("runs-*")) and not _is_run(folder)
 
@@ -95,7 +95,7 @@ def _state(run: Path, events: list[dict[str, Any]], images: int, total: int | No
 
 
 class _Report(TypedDict):
-    """What is read of a line of metrics.jsonl."""
+    """The fields that are read from a line of metrics.jsonl."""
 
     images: Annotated[int, Field(strict=True, ge=0, le=10**15)]
     images_per_second: NotRequired[Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]]

@@ -1,9 +1,9 @@
-"""What a game requires of the recipe, through the methods of its settings; for optional methods, defaults are here.
+"""What a game requires of the recipe, as methods of its settings; the defaults of optional methods are here.
 
 `players(recipe)` names the players, each with an optimizer; `streams(recipe)` names the streams of samples, the first
 of which is configured by `data`; `problems(recipe)` yields error messages, one line each; `groups(recipe)` gives, by
-key, the number of samples in each group over which a term is defined that is not a mean over samples. `of_family` is
-True if the game's networks are those of the recipe's `model`, whose requirements are then checked before loading.
+key, the group sizes of terms that are not means over samples. `of_family` is True if the game's networks are those of
+the recipe's `model`, whose requirements are then checked before loading.
 """
 
 from collections.abc import Iterable, Mapping

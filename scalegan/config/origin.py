@@ -15,7 +15,7 @@ class Origin:
     overrides: dict[str, Any] = field(default_factory=dict)
 
     def of_key(self, key: str) -> str:
-        """The place to look for what is wrong with one dotted key."""
+        """Where to look for what is wrong with one dotted key."""
         tree: Any = self.overrides
         for part in key.split("."):
             if not isinstance(tree, dict):
@@ -26,7 +26,7 @@ class Origin:
         return self._both if isinstance(tree, dict) else COMMAND_LINE
 
     def of_combination(self, message: str) -> str:
-        """The places to look for what is wrong with several keys, those that `message` names."""
+        """Where to look for what is wrong with the keys that `message` names."""
         overridden = any(re.search(rf"(?<![\w.]){re.escape(key)}(?![\w])", message) for key in _dotted(self.overrides))
         return self._both if overridden else self.file
 

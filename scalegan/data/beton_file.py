@@ -2,7 +2,7 @@
 
 Stored bytes, JPEG or raw, are copied unchanged, so the set keeps its content hash and a run its identity. Labels stay
 in the index. The file is an ordinary beton with two fields: `image`, which for colour is FFCV's own RGBImageField, and
-`checksum`, an integer over the image's bytes that is compared at every load.
+`checksum`, an integer over the image's bytes that is checked at every load.
 """
 
 import mmap
@@ -250,7 +250,7 @@ def open_pipeline(path: Path, manifest: Manifest, index: Index) -> "Pipeline":
             raise ValueError("its records overlap or extend past its end")
         sample = np.unique(np.linspace(0, len(ends) - 1, _SAMPLE).astype(int)).tolist()
         known = [digest_of(pipeline.file[pipeline.places[i] : ends[i]].tobytes()) == index.digests[i] for i in sample]
-        if sum(known) < len(known) / 2:     # a few that differ are damage, reported when they are read
+        if sum(known) < len(known) / 2:     # a few mismatches are damage, reported when read
             raise ValueError("its records do not match index.safetensors")
     except (ValueError, AssertionError, IndexError, OSError, UnicodeDecodeError, KeyError, MemoryError) as error:
         # FFCV's reader may raise any of these on a damaged header.

@@ -1,4 +1,4 @@
-"""Embedded ICC profiles: pictures come to sRGB, which is what networks and viewers take their numbers for."""
+"""Embedded ICC profiles: pictures are converted to sRGB, which networks and viewers assume."""
 
 import io
 from functools import lru_cache
@@ -8,27 +8,27 @@ from PIL import Image, ImageCms
 
 _FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
 _INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
-_SAME = 2       # levels of 255 by which the many profiles of sRGB differ from each other
+_SAME = 2       # levels, of 255, by which the many sRGB profiles differ from each other
 # What a profile applies to, by the picture's mode; anything else is colour.
 _COLOURS = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK"}
 
 
 def transform_of(picture: Image.Image) -> ImageCms.ImageCmsTransform | None:
-    """What brings the picture's colours to sRGB; None if it has no profile, one of sRGB, or one that does not fit it,
-    which viewers ignore too."""
+    """The conversion of the picture's colours to sRGB; None if it has no profile, an sRGB profile, or one that does not
+    fit it, which viewers ignore too."""
     profile = picture.info.get("icc_profile")
     return _transform(profile, _COLOURS.get(picture.mode, "RGB")) if profile else None
 
 
 def in_srgb(picture: Image.Image) -> Image.Image:
-    """The picture in sRGB: of mode L, LA, RGB or RGBA where it is converted, as it is where that is not needed."""
+    """The picture in sRGB: converted, in mode L, LA, RGB or RGBA, or unchanged if that is not needed."""
     transform = transform_of(picture)
     if transform is None:
         return picture
     transparent = is_transparent(picture)
     alpha = picture.convert("RGBA").getchannel("A") if transparent else None
     mode = transform.input_mode
-    source = picture.convert("RGBA") if transparent and mode == "RGB" else picture  # palettes lose alpha only so
+    source = picture.convert("RGBA") if transparent and mode == "RGB" else picture  # needed for palettes to lose alpha
     colours = transform.apply(source.convert(mode))
     if mode == "L":
         colours = colours.convert("L")

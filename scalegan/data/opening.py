@@ -28,7 +28,7 @@ from scalegan.data.spec import Link, PairedWith, Spec
 from scalegan.errors import RecipeError, UserError
 from scalegan.support.keys import key_of
 
-D = TypeVar("D")    # Data, or what is held out
+D = TypeVar("D")    # Data or HeldOut
 VARIABLES = ("SCALEGAN_DATA", "HOME", "USER", "SCRATCH", "WORK", "PROJECT", "TMPDIR")
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
 
@@ -86,7 +86,7 @@ def data_folder(path: str, resolution: int, key: str = "data.path") -> Path:
     """The path given by `key`, `expanded`; for an embedded set, its folder in the cache.
 
     Raises:
-        RecipeError: as `expanded`.
+        RecipeError: as for `expanded`.
     """
     if embedded.is_embedded(path):
         return embedded.folder_of(path, resolution)
@@ -94,8 +94,8 @@ def data_folder(path: str, resolution: int, key: str = "data.path") -> Path:
 
 
 def expanded(path: str, key: str = "data.path") -> str:
-    """The path given by `key` with ~ and the variables of VARIABLES expanded. Recipes come from others: of the rest of
-    the environment nothing is looked at, and a URL is left as it is, as it is sent to its server.
+    """The path given by `key` with ~ and the variables of VARIABLES expanded. Recipes may be someone else's,
+    so no other variable is read; a URL is left unchanged, as it is sent to its server.
 
     Raises:
         RecipeError: for another variable, one that is not set, or one in a URL.
@@ -133,7 +133,7 @@ def _value(match: re.Match[str]) -> str:
 
 
 def located(recipe: Recipe) -> Recipe:
-    """The recipe with the paths of its data expanded, as a checkpoint keeps them: nothing is expanded there later."""
+    """The recipe with its data paths expanded, as checkpoints store it: nothing in a checkpoint is expanded."""
     def of(settings: D, key: str) -> D:
         literal = getattr(settings, "backend", "") == "points" or embedded.is_embedded(settings.path)
         return settings if literal else replace(settings, path=expanded(settings.path, f"{key}.path"))
@@ -142,7 +142,7 @@ def located(recipe: Recipe) -> Recipe:
         return {name: of(settings, f"{key}.{name}") for name, settings in streams.items()}
 
     found = replace(recipe, data=of(recipe.data, "data"), streams=of_all(recipe.streams, "streams"))
-    with suppress(RecipeError):     # of a variable that nothing in this run needs
+    with suppress(RecipeError):     # about a variable that nothing in this run needs
         found = replace(found, eval=replace(recipe.eval, data=of(recipe.eval.data, "eval.data"),
                                             streams=of_all(recipe.eval.streams, "eval.streams")))
     return found

@@ -40,13 +40,13 @@ def read_picture(data: bytes) -> np.ndarray:
 
 
 def open_picture(data: bytes, formats: tuple[str, ...] = _FORMATS) -> Image.Image:
-    """Pillow's picture, its pixels not yet decoded: of one of `formats`, whatever its name says, and not too large.
+    """Pillow's picture, pixels not yet decoded; it is in one of `formats`, whatever its name, and not too large.
 
     Raises:
-        ValueError: if it is of another format, or has too many pixels. Pillow may raise anything on damaged bytes.
+        ValueError: if it is in another format, or has too many pixels. Pillow may raise anything on damaged bytes.
     """
     with _opening:      # Pillow's limit, which also guards the tiles and frames inside a picture, is a global
-        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, _MAX_PIXELS // 2   # it raises above twice this
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, _MAX_PIXELS // 2   # Pillow raises above twice this
         try:
             picture = Image.open(io.BytesIO(data), formats=formats)
         except UnidentifiedImageError:
@@ -60,7 +60,7 @@ def open_picture(data: bytes, formats: tuple[str, ...] = _FORMATS) -> Image.Imag
 
 
 def is_converted(data: bytes) -> bool:
-    """Whether a picture has an embedded profile by which `read_picture` converts its colours to sRGB."""
+    """Whether a picture has an embedded profile from which `read_picture` converts its colours to sRGB."""
     if not (b"ICC_PROFILE\0" in data or b"iCCP" in data or b"ICCP" in data or data[:4] in _TIFF):
         return False
     try:

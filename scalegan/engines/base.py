@@ -44,7 +44,7 @@ class Engine(ABC):
     """Runs the updates of a game's phases, on one rank or many.
 
     Args:
-        game: on the ranks' device already.
+        game: already on the ranks' device.
         optimizers: one per player.
         ranks: this process and its peers.
         micro_batch: samples per forward and backward; divides a rank's share of the batch.
@@ -124,7 +124,7 @@ class Engine(ABC):
         return {"scalers": {name: scale.state() for name, scale in self.scales.items()}, "health": self.health.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state` of any engine returned; to be called after the tensors have been loaded."""
+        """Restores what any engine's `state` returned; call it after the tensors have been loaded."""
         for phase in self.game.phases if self.scales else ():
             known = state["scalers"].get(phase.name) or state["scalers"].get(phase.players[0])  # format 1: by player
             if known:
@@ -135,7 +135,7 @@ class Engine(ABC):
     def _accumulate(self, phase: Phase, batch: Batch) -> Outputs:
         """Runs all micro-batches, and leaves the moving players' mean gradients, unscaled, where `_step` finds them.
 
-        Returns the means over all ranks of observations, terms and figures, and ("norm", player) of gradients.
+        Returns the means over all ranks of observations, terms and figures, and gradient norms as ("norm", player).
         """
 
     @abstractmethod
@@ -173,7 +173,7 @@ class Engine(ABC):
     def _skips(self, phase: Phase, means: Outputs, norms: Mapping[str, Tensor]) -> Tensor:
         """Whether to skip the update, bool []; counts it in `health`. Equal on all ranks, as means and norms are.
 
-        In fp16, a gradient that is not finite is put down to the loss scale as long as that can still be lowered.
+        In fp16, a gradient that is not finite is attributed to the loss scale as long as that can still be lowered.
         """
         finite_loss = torch.stack([v.float() for key, v in means.items() if key[0] == "term"]).isfinite().all()
         finite_gradient = torch.stack([norm.float() for norm in norms.values()]).isfinite().all()
@@ -187,7 +187,7 @@ class Engine(ABC):
         return skip
 
     def _advance(self, pending: Pending, skip: Tensor) -> None:
-        """Advances state outside the optimizers, once per update, by means over the whole batch or by its samples."""
+        """Advances state outside the optimizers, once per update, from the whole batch's means or samples."""
         modules, means = self._tracked[pending.phase.players], pending.means
         whole = {index: {name: self._gather_samples(torch.cat(parts)) for name, parts in kept.items()}
                  for index, kept in pending.kept.items()}

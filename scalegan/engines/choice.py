@@ -36,8 +36,8 @@ def apply_launcher_choice(settings: config.Engine) -> config.Engine:
 
 
 def precision_asked(precision: str) -> str:
-    """The recipe's precision, or the one of `accelerate launch --mixed_precision`, which `no` leaves to the recipe:
-    Accelerate passes it on whether or not it was given.
+    """The recipe's precision, or that of `accelerate launch --mixed_precision`. `no` leaves it to the recipe, as
+    Accelerate passes that on even if nothing was given.
 
     Raises:
         RecipeError: if the two contradict each other.
@@ -54,7 +54,7 @@ def precision_asked(precision: str) -> str:
 
 
 def _check_compiler(settings: config.Engine) -> None:
-    """Raises RecipeError if `accelerate launch --dynamo_backend` contradicts engine.compile; `no` leaves it to that."""
+    """Raises RecipeError if `accelerate launch --dynamo_backend` contradicts engine.compile; `no` never does."""
     for variable in ("ACCELERATE_DYNAMO_BACKEND", "DYNAMO_BACKEND"):
         wish = os.environ.get(variable, "").strip().lower()
         if wish in ("", "no", "none") or (wish == "inductor" and settings.compile):

@@ -40,7 +40,7 @@ def schedule(optimizers: Optimizers, settings: Mapping[str, config.Optimizer], g
 
 @torch.no_grad()
 def _clip_weights(optimizer: torch.optim.Optimizer, *_: object, bound: float) -> None:
-    """Clips weights right after the step, and so whatever the optimizer holds, such as a shard of master weights."""
+    """Clips whatever weights the optimizer holds, such as a shard of master weights, right after its step."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             parameter.clamp_(-bound, bound)
@@ -62,8 +62,8 @@ def _make(settings: config.Optimizer, player: nn.Module) -> torch.optim.Optimize
 def materialise(optimizer: torch.optim.Optimizer) -> None:
     """Allocates the state that the first step would, all zeros; leaves the weights unchanged.
 
-    All of it is placed with the weights: RMSprop would keep its step counts on the CPU, which a GPU's host would have
-    to wait for where a step may be undone, and which cannot be compared with the rest at a checkpoint.
+    All of it is on the weights' device. RMSprop would keep its step counts on the CPU, where undoing a step would make
+    the host wait for the GPU, and where they could not be compared with the rest at a checkpoint.
     """
     parameters = optimizer.param_groups[0]["params"]
     kept = [p.clone() for p in parameters]

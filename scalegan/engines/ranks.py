@@ -20,8 +20,8 @@ from scalegan.support.allocator import keep_freed_memory
 T = TypeVar("T")
 
 _ARRIVAL = timedelta(minutes=30)    # for all ranks to start
-#: Time-out of every collective. torch's 10 minutes on GPUs would end a run whose data hangs on one rank, unsaved; who
-#: is dead is found out by heartbeats (training/liveness.py). Not longer: torch passes it to poll() in milliseconds.
+#: Timeout of every collective. torch's 10 minutes on GPUs would end a run whose data hangs on one rank, unsaved;
+#: heartbeats (training/liveness.py) find dead ranks. It cannot be longer: torch passes it to poll() in milliseconds.
 PATIENCE = timedelta(days=14)
 
 
@@ -144,7 +144,7 @@ def group_of(members: Sequence[int] | None = None, backend: str | None = None) -
 
 def leave() -> None:
     """Ends the process group, if there is one, and removes temporary stand-ins for the cache (`end_with` skips exit
-    handlers). Only for ranks that have all come to the end: it may wait for the others, and breaks their connections.
+    handlers). Only for ranks that have all finished: it may wait for the others, and breaks their connections.
     After an error, a process just ends; see `end_with`."""
     caching.remove_stand_ins()
     if dist.is_initialized():
@@ -154,8 +154,8 @@ def leave() -> None:
 def end_with(code: int) -> None:
     """Makes this process, if it is one of several, end at once with `code` when it exits.
 
-    The threads of gloo's groups outlive them. One that still has to free a tensor while the interpreter shuts down is
-    made to exit inside C++, which aborts the process: `terminate called without an active exception`.
+    The threads of gloo's groups outlive them. If one still has to free a tensor while the interpreter shuts down, it
+    is made to exit inside C++, which aborts the process: `terminate called without an active exception`.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         atexit.register(_end, code)     # handlers run last in, first out

@@ -14,12 +14,12 @@ _PIXELS_AT_ONCE = 32 * 256**2
 
 def at_once(shape: Sequence[int]) -> int:
     """How many samples [C, ...] to generate at once: 32 images of 256 px, 2 of 1024 px, so that a picture takes less
-    memory than training. It depends on nothing else, so that a picture's bits don't."""
+    memory than training. It depends on nothing else, so neither do a picture's bits."""
     return max(1, _PIXELS_AT_ONCE // math.prod(shape[1:]))
 
 
 def most_at_once(generator: nn.Module) -> int:
-    """The same for a loaded generator, by its description."""
+    """The same for a loaded generator, from its description."""
     about = getattr(generator, "about", None)
     return at_once(about["spec"]["shape"]) if about else _PIXELS_AT_ONCE
 
@@ -45,7 +45,7 @@ def style_of(generator: nn.Module, psi: float = 1.0) -> dict[str, Any]:
 
 
 def keyed_noise(generator: nn.Module, draws: Draws) -> Callable[[str, tuple[int, ...]], Tensor]:
-    """What the synthesis layers of a style-based generator ask for their noise, (name, shape [n, 1, H, W]) -> Tensor:
+    """The function from which a style-based generator's layers get their noise, (name, shape [n, 1, H, W]) -> Tensor;
     all planes are drawn at once, each by its own key."""
     shapes = generator.synthesis.noise_shapes()
     drawn = draws.normals({f"noise/{name}": shape for name, shape in shapes.items()})
@@ -55,8 +55,8 @@ def keyed_noise(generator: nn.Module, draws: Draws) -> Callable[[str, tuple[int,
 
 def generate(generator: nn.Module, draws: Draws, condition: Tensor | None, psi: float = 1.0,
              noise: str = "const") -> Tensor:
-    """Samples [n, ...], each from its own draws alone; `noise` of a style-based generator is "const", or "random" from
-    the draws."""
+    """Samples [n, ...], each from its own draws alone; for a style-based generator, `noise` is "const", or "random",
+    which is from the draws."""
     z = latents(generator, draws)
     if noise == "random" and is_styled(generator):
         return generator.synthesis(generator.mapping(z, condition, psi), keyed_noise(generator, draws))
@@ -64,7 +64,7 @@ def generate(generator: nn.Module, draws: Draws, condition: Tensor | None, psi: 
 
 
 def one_batch_at_a_time(generator: nn.Module, draws: Draws, condition: Tensor | None, psi: float, batch: int) -> Tensor:
-    """`generate` in batches of `batch` samples, or fewer where they are large."""
+    """`generate` in batches of `batch` samples, or fewer if they are large."""
     parts, batch = [], min(batch, most_at_once(generator))
     for first in range(0, len(draws), batch):
         part = slice(first, first + batch)

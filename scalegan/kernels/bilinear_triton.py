@@ -23,9 +23,9 @@ def add(values: Tensor, places: Tensor, height: int, width: int) -> Tensor:
     count = values[0, 0].numel()
     sums = values.new_zeros(n, channels, height, width, dtype=torch.int64)
     largest = values.abs().amax()
-    # A pixel gets no more than all values of its image, each below 2^bits when scaled.
+    # A pixel receives at most all values of its image, each below 2^bits when scaled.
     bits = 62 - count.bit_length()
-    scale = torch.exp2((bits - torch.frexp(largest).exponent).double()) + largest * 0   # no number, if there was one
+    scale = torch.exp2((bits - torch.frexp(largest).exponent).double()) + largest * 0   # NaN if a value was not finite
     with torch.cuda.device_of(values):
         _add[triton.cdiv(count, _BLOCK), n](values.contiguous(), places.contiguous(), sums, scale, count, channels,
                                             height, width, BLOCK=_BLOCK)
@@ -34,8 +34,8 @@ def add(values: Tensor, places: Tensor, height: int, width: int) -> Tensor:
 
 @triton.jit
 def _around(places, count, height, width, BLOCK: tl.constexpr):
-    """Of the places of an image that are this program's: their index, the pixel to the upper left, and the fractions
-    of the way to the next."""
+    """This program's places in an image: their index, whether they exist, the pixel to their upper left, and the
+    fractions of the way to the next one."""
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = place < count
     places += tl.program_id(1).to(tl.int64) * 2 * count

@@ -5,7 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-_BLOCK = 1024       # numbers that a program makes: pixels of one row, times channels
+_BLOCK = 1024       # numbers that a program computes: pixels of one row, times channels
 
 
 def fir(x: Tensor, out_height: int, out_width: int, up: int, down: int, padding: int, scale: float) -> Tensor:
@@ -43,8 +43,8 @@ def _fir(x, found, channels, height, width, out_height, out_width, scale, PADDIN
 
 @triton.jit
 def _tap(place, tap: tl.constexpr, PADDING: tl.constexpr, UP: tl.constexpr, DOWN: tl.constexpr):
-    """The input's pixel under a tap of the output's, and its weight."""
-    if UP == 2:     # every second tap meets a zero that was put in between: of 1, 3, 3, 1 two remain
+    """The input pixel under a tap of an output pixel, and its weight."""
+    if UP == 2:     # every second tap meets an inserted zero, so two of 1, 3, 3, 1 remain
         return (place + 1) // 2 - 1 + tap, tl.where(place % 2 == tap, 1.0, 3.0)
     else:
         return place * DOWN + tap - PADDING, place * 0.0 + (3.0 if tap == 1 or tap == 2 else 1.0)

@@ -1,7 +1,7 @@
-"""Bias, leaky ReLU and clamp in one, whose derivatives of any order need what came out of it and nothing else.
+"""Bias, leaky ReLU and clamp in one operation, whose derivatives of any order need only its output.
 
-On a GPU one Triton kernel does it, and one its derivative, as the operators `scalegan::leaky_` and
-`scalegan::leaky_backward`; elsewhere, and for memory that does not lie densely, PyTorch's own operations do.
+On a GPU, one Triton kernel computes it and another its derivative, as the operators `scalegan::leaky_` and
+`scalegan::leaky_backward`; elsewhere, and for tensors that are not dense in memory, PyTorch's own operations do.
 """
 
 import functools
@@ -18,13 +18,13 @@ from scalegan import kernels
 
 def leaky_relu(x: Tensor, bias: Tensor | None = None, gain: float = 1.0, slope: float = 0.2,
                clamp: float | None = None) -> Tensor:
-    """Leaky ReLU of x + gain * bias, cut to +-`clamp`; works in place: x must not be needed elsewhere.
+    """Leaky ReLU of x + gain * bias, clamped to +-`clamp`; works in place: x must not be needed elsewhere.
 
     Args:
-        x: [N, C, ...], of any floating type.
-        bias: [C], of a type of its own, in which its gradient is summed.
+        x: [N, C, ...], of any floating-point dtype.
+        bias: [C]; its gradient is summed in its own dtype, which may differ from x's.
     """
-    if torch.compiler.is_compiling():                   # which fuses them itself
+    if torch.compiler.is_compiling():                   # the compiler fuses them itself
         y = F.leaky_relu(x if bias is None else x + _as_x(bias, gain, x), slope)
         return y if clamp is None else y.clamp(-clamp, clamp)
     bound = math.inf if clamp is None else _rounded(clamp, x.dtype)
@@ -35,8 +35,8 @@ def leaky_relu(x: Tensor, bias: Tensor | None = None, gain: float = 1.0, slope: 
 
 @functools.cache
 def _rounded(bound: float, dtype: torch.dtype) -> float:
-    """The bound as values of that type meet it: what was cut must be known by being equal to it."""
-    if dtype == torch.bfloat16:                         # which NumPy does not have: to the nearest, ties to even
+    """The bound rounded to that dtype: clamped values are recognised by being equal to it."""
+    if dtype == torch.bfloat16:                         # not in NumPy: rounds to nearest, ties to even
         bits = int(np.float32(bound).view(np.uint32))
         return float(np.uint32((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).view(np.float32))
     return float({torch.float16: np.float16, torch.float32: np.float32}.get(dtype, np.float64)(bound))
@@ -63,7 +63,7 @@ class _Leaky(Function):
 
 
 class _Slope(Function):
-    """grad times the slope at y, which is constant but for jumps: the derivative is the same again."""
+    """grad times the slope at y, which is piecewise constant: the derivative is the same operation again."""
 
     @staticmethod
     def forward(ctx, grad: Tensor, y: Tensor, slope: float, bound: float) -> Tensor:
@@ -86,7 +86,7 @@ def _activate(x: Tensor, bias: Tensor | None, gain: float, slope: float, bound: 
 
 
 def _differentiate(grad: Tensor, y: Tensor, slope: float, bound: float) -> Tensor:
-    """grad where y is above zero, slope * grad below, and nothing where y was cut."""
+    """grad where y is above zero, slope * grad below, and zero where y was clamped."""
     run = torch.ops.scalegan.leaky_backward if kernels.on_gpu(y) else _differentiate_plainly
     return run(grad, y, slope, bound)
 
@@ -127,7 +127,7 @@ def _(grad: Tensor, y: Tensor, slope: float, bound: float) -> Tensor:
 
 
 def _dense(x: Tensor) -> bool:
-    """Whether the kernels find their way in its memory, and compute in its type."""
+    """Whether the kernels support its memory layout and its dtype."""
     known = x.dtype in (torch.float32, torch.bfloat16, torch.float16)
     return known and (x.is_contiguous() or (x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)))
 

@@ -1,10 +1,10 @@
-"""Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) and the draws made of it.
+"""Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) and the draws made from it.
 
-In integer array operations, some 140 of them a draw, which CPUs run, and as the operator `scalegan::philox`, which
-makes any number of draws in one kernel on a GPU. Words are the same integers everywhere, and so are uniform draws and
-integers. Normal ones are computed in float64 and then rounded: log, sin and cos may differ in the last of its 53 bits
-between a CPU, a GPU and PyTorch's own kernels, and then one draw in hundreds of millions differs in the last bit of its
-float32. On one device a sample's draws are a function of its key and position alone, whatever else is in the batch.
+CPUs run it as integer array operations, some 140 per draw; GPUs as the operator `scalegan::philox`, which makes any
+number of draws in one kernel. Words are the same everywhere, and so are uniform and integer draws. Normal draws are
+computed in float64 and then rounded: log, sin and cos may differ in the last of its 53 bits between a CPU, a GPU and
+PyTorch's own kernels, so that one draw in hundreds of millions differs in the last bit of its float32. On one device, a
+sample's draws depend on its key and position alone, whatever else is in the batch.
 """
 
 import math
@@ -26,7 +26,7 @@ _PAD = 32
 
 
 def padded(size: int) -> int:
-    """Words that a draw of `size` numbers takes of each sample's stream; of normal ones, the second half are angles."""
+    """Words per sample that a draw of `size` numbers takes; for normal draws, the second half are angles."""
     return -(-max(size, 1) // _PAD) * _PAD
 
 
@@ -50,7 +50,7 @@ def _rounds(key: int, c0: Any, c2: Any, c3: Any) -> list[Any]:
     c1 = c0 * 0
     k0, k1 = key & _LOW, (key >> 32) & _LOW
     for _ in range(10):
-        # The product of two 32-bit numbers wraps into int64's sign; shifting and masking gives its halves all the same.
+        # The product of two 32-bit numbers wraps into int64's sign; shifting and masking still gives its halves.
         p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
         c0, c1, c2, c3 = ((p1 >> 32) & _LOW) ^ c1 ^ k0, p1 & _LOW, ((p0 >> 32) & _LOW) ^ c3 ^ k1, p0 & _LOW
         k0, k1 = (k0 + _WEYL[0]) & _LOW, (k1 + _WEYL[1]) & _LOW
@@ -61,10 +61,10 @@ def draw(kind: str, keys: Sequence[int], sizes: Sequence[int], positions: Tensor
     """A draw for each key, [n, size], in one kernel on a GPU.
 
     Args:
-        kind: "uniform" in [0, 1), "normal", or "integers" from 0 to `high` - 1; float32, but for int64 integers.
-        keys: of 64 bits, without a sign.
+        kind: "uniform" in [0, 1), "normal", or "integers" from 0 to `high` - 1; integers are int64, the others float32.
+        keys: unsigned, of 64 bits.
         sizes: numbers per sample, by key.
-        positions: of the samples, int64 [n].
+        positions: the samples' positions, int64 [n].
     """
     if not kernels.on_gpu(positions):
         return [_plain(kind, key, size, positions, high) for key, size in zip(keys, sizes)]
@@ -90,7 +90,7 @@ def _plain(kind: str, key: int, size: int, positions: Tensor, high: int) -> Tens
 
 @torch.library.custom_op("scalegan::philox", mutates_args=())
 def _fused(kind: str, keys: list[int], sizes: list[int], positions: Tensor, high: int) -> Tensor:
-    """The same draws end to end, [n * sum(sizes)]: an operator, so that compilers take it as one."""
+    """The same draws, concatenated, [n * sum(sizes)]; an operator, so that compilers treat it as one."""
     return kernels.run("philox", _in_one_kernel, _one_by_one, kind, keys, sizes, positions, high)
 
 

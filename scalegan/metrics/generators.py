@@ -37,7 +37,7 @@ def samples_of(generator: nn.Module, count: int, reals: Images | None, psi: floa
     """The generator's samples, with the data's labels, and remarks about them.
 
     Args:
-        generator: has its description in `about`.
+        generator: with its description in `about`.
         fakes: the game's sampling function, if samples do not come from the generator alone.
         inputs: the input images by stream, if the game translates images.
 

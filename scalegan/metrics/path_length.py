@@ -1,10 +1,10 @@
 """Perceptual path length of a style-based generator (Karras et al., "Analyzing and improving the image quality of
 StyleGAN", CVPR 2020): how much an image changes for a small step in w.
 
-Endpoints of segments in W, epsilon 1e-4, no crop, images above 256 px averaged down to 256; the mean of the squared
-distances divided by epsilon squared, without those below the 1st and above the 99th percentile. With VGG16's LPIPS from
-a TorchScript file, such as NVIDIA's vgg16.pt, the figure is called `ppl`. Without that file, the distance is that of
-the extractor's features, and the figure is called `pl`: it is not comparable to any published one.
+It uses endpoints of segments in W, epsilon 1e-4, no crop, and images above 256 px averaged down to 256. It is the mean
+of the squared distances divided by epsilon squared, without those below the 1st and above the 99th percentile. With
+VGG16's LPIPS from a TorchScript file, such as NVIDIA's vgg16.pt, the figure is called `ppl`. Without that file, the
+distance is that of the extractor's features, and the figure is called `pl`: it is not comparable to any published one.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def squared_distances(samples: Samples, numbers: np.ndarray, embed: Callable[[Te
     """|embed(G(w)) - embed(G(w + epsilon (w' - w)))|^2 / epsilon^2 of the samples `numbers`, float64 [n].
 
     Args:
-        embed: float images [n, C, H, W] in 0 ... 255 to vectors [n, d].
+        embed: maps float images [n, C, H, W] in 0 ... 255 to vectors [n, d].
     """
     positions = torch.from_numpy(numbers).to(samples.device)
     draws, others = (Draws(0, 0, purpose, positions) for purpose in (PURPOSE, f"{PURPOSE}/path"))

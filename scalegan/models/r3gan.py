@@ -37,7 +37,7 @@ SHAPES = {
 }
 
 SLOPE = 0.2                                             # of the leaky ReLU
-GAIN = math.sqrt(2 / (1 + SLOPE**2))                    # keeps the variance through it
+GAIN = math.sqrt(2 / (1 + SLOPE**2))                    # preserves the variance through it
 
 
 def stage_widths(resolution: int, width: int, full_width_until: int) -> list[int]:

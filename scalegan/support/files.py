@@ -56,10 +56,10 @@ def append_line(path: Path, line: str) -> None:
 
 
 def open_own(path: Path, flags: int, mode: int = 0o666) -> int:
-    """A descriptor of a file of ours in a folder that others may write to, where a link may lead to someone's file.
+    """A descriptor of our own file in a folder that others may write to, where a link may lead to someone else's.
 
     Raises:
-        OSError: also where `path` is a symbolic link, a folder, a pipe or a device.
+        OSError: also if `path` is a symbolic link, a folder, a pipe or a device.
     """
     try:
         # Without O_NONBLOCK, opening a pipe would wait for its other end.
@@ -68,7 +68,7 @@ def open_own(path: Path, flags: int, mode: int = 0o666) -> int:
         if error.errno == errno.ELOOP:
             raise OSError(errno.ELOOP, "it is a symbolic link, which is not followed here; remove it",
                           str(path)) from None
-        if error.errno != errno.ENXIO:      # of a pipe that no one reads
+        if error.errno != errno.ENXIO:      # a pipe that no one reads
             raise
     else:
         if stat.S_ISREG(os.fstat(descriptor).st_mode):

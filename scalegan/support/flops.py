@@ -38,7 +38,7 @@ class FlopCounter(TorchDispatchMode):
 def _of_convolution_backward(grad: Tensor, x: Tensor, w: Tensor, bias_sizes, stride, padding, dilation, transposed,
                              *rest) -> int:
     """Each of the two gradients of a convolution costs as much as its forward. For the weights' gradient, torch ignores
-    the groups, and so counts too much by a factor of their number."""
+    the groups, and so overcounts by a factor of their number."""
     pixels = (x if transposed else grad).shape[2:]
     forward = 2 * len(x) * math.prod(pixels) * w.numel()
     return forward * sum(rest[-1][:2])

@@ -1,6 +1,6 @@
-"""The one door for files of ours and other people's that are read whole: regular, bounded, UTF-8, checked by type.
+"""The one way to read whole files, ours and other people's: regular, bounded, UTF-8, checked by type.
 
-Whatever is wrong ends in a `DamagedFile`, one line that names the file. A caller that has a fallback catches it.
+Whatever is wrong raises `DamagedFile`, one line that names the file. A caller that has a fallback catches it.
 """
 
 import json
@@ -25,8 +25,8 @@ def read_bytes(path: Path, limit: int = 64 * MEGABYTE) -> bytes:
     """A whole regular file.
 
     Raises:
-        FileNotFoundError: where there is none.
-        DamagedFile: where it is a folder, pipe or device, is larger than `limit` bytes, or cannot be read.
+        FileNotFoundError: if there is none.
+        DamagedFile: if it is a folder, pipe or device, is larger than `limit` bytes, or cannot be read.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)     # opening a pipe would wait
@@ -44,7 +44,7 @@ def read_bytes(path: Path, limit: int = 64 * MEGABYTE) -> bytes:
     finally:
         os.close(descriptor)
     if len(content) > limit:
-        raise DamagedFile(f"{path} is larger than {limit:,} bytes, which is no file of its kind")
+        raise DamagedFile(f"{path} is larger than {limit:,} bytes, too large for this kind of file")
     return content
 
 
@@ -64,11 +64,11 @@ def read_tail(path: Path, count: int) -> list[bytes]:
 
 
 def regular(path: Path) -> Path:
-    """`path`, for a library that opens it by name, and would wait for a pipe for ever and read a device without end.
+    """`path`, for a library that opens it by name, and would wait for a pipe forever, or read a device without end.
 
     Raises:
-        FileNotFoundError: where there is none.
-        DamagedFile: where it is not a regular file.
+        FileNotFoundError: if there is none.
+        DamagedFile: if it is not a regular file.
     """
     try:
         mode = path.stat().st_mode
@@ -90,14 +90,14 @@ def read_text(path: Path, limit: int = 64 * MEGABYTE) -> str:
 
 
 def read_json(path: Path, kind: Any = dict[str, Any], limit: int = 64 * MEGABYTE) -> Any:
-    """What a JSON file holds, checked against a type that pydantic knows; see `read_bytes`."""
+    """The contents of a JSON file, checked against a type that pydantic knows; see `read_bytes`."""
     return parse_json(read_text(path, limit), str(path), kind)
 
 
 def read_json_lines(path: Path, kind: Any = dict[str, Any]) -> list[Any]:
-    """The lines of a JSON-lines file that are whole and of the type; none where there is no file.
+    """The lines of a JSON-lines file that are whole and of the type; none if there is no file.
 
-    A process that was killed leaves half a line. Figures may be NaN or infinite.
+    A killed process may leave half a line. Figures may be NaN or infinite.
     """
     try:
         lines = read_bytes(path, 1024 * MEGABYTE).decode(errors="replace").splitlines()
@@ -115,10 +115,10 @@ def read_json_lines(path: Path, kind: Any = dict[str, Any]) -> list[Any]:
 def parse_json(text: str | bytes, name: str, kind: Any = dict[str, Any], finite: bool = True) -> Any:
     """JSON from elsewhere, such as a header inside a file; `name` says where it is from.
 
-    Numbers of thousands of digits and nesting beyond reason count as damage; NaN and infinities, if `finite`.
+    Numbers of thousands of digits and excessive nesting count as damage; so do NaN and infinities if `finite`.
     """
     def refuse(word: str) -> None:
-        raise ValueError(f"{word} is no JSON")
+        raise ValueError(f"{word} is not valid JSON")
 
     try:
         tree = json.loads(text, parse_constant=refuse if finite else None)
@@ -128,8 +128,8 @@ def parse_json(text: str | bytes, name: str, kind: Any = dict[str, Any], finite:
 
 
 def checked(tree: Any, name: str, kind: Any) -> Any:
-    """`tree` as a value of a type that pydantic knows, such as a dataclass. Numbers as text are taken
-    for numbers unless the type says `strict`.
+    """`tree` as a value of a type that pydantic knows, such as a dataclass. Numbers as text are accepted as numbers
+    unless the type is strict.
 
     Raises:
         DamagedFile: naming the first field that is missing or wrong.
@@ -147,7 +147,7 @@ def checked(tree: Any, name: str, kind: Any) -> Any:
 
 
 def or_none(read: Callable[[], T]) -> T | None:
-    """What `read` gives; None where its file is missing or damaged."""
+    """The result of `read`; None if its file is missing or damaged."""
     try:
         return read()
     except (FileNotFoundError, DamagedFile):

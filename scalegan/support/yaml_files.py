@@ -1,4 +1,4 @@
-"""Files of YAML: recipes and profiles. Bounded, as a few lines of YAML can unfold to gigabytes."""
+"""YAML files: recipes and profiles. They are bounded, as a few lines of YAML can unfold to gigabytes."""
 
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,15 @@ from scalegan.support.reading import DamagedFile, read_text
 
 _LARGEST = 256 << 10    # bytes; a recipe has a few thousand
 _DEEPEST = 30
-_MOST = 20_000          # values, aliases unfolded
+_MOST = 20_000          # values, with aliases unfolded
 
 
 def read_keys(path: Path, kind: str = "a recipe") -> dict[Any, Any]:
     """The keys of a YAML file; interpolations stay text.
 
     Raises:
-        FileNotFoundError: where there is none.
-        DamagedFile: where it is not such a file, has no keys (and so is not of the `kind`), or unfolds to too much.
+        FileNotFoundError: if there is none.
+        DamagedFile: if it is not such a file, has no keys (and so is not of the `kind`), or unfolds to too much.
     """
     text = read_text(path, _LARGEST)
     try:
@@ -34,14 +34,14 @@ def read_keys(path: Path, kind: str = "a recipe") -> dict[Any, Any]:
 
 
 class _Open:
-    """A list or mapping whose end has not come yet: where it began, and the depth that it has so far."""
+    """A list or mapping that is still open: where it began, and its depth so far."""
 
     def __init__(self, anchor: str | None, begin: int) -> None:
         self.anchor, self.begin, self.depth = anchor, begin, 1
 
 
 def _check(path: Path, text: str, kind: str) -> None:
-    """Raises DamagedFile for nesting and aliases beyond reason, before anything is built."""
+    """Raises DamagedFile for excessive nesting or aliases, before anything is built."""
     anchors: dict[str, tuple[int, int]] = {}    # how many values each unfolds to, and how deep
     around: list[_Open] = []
     values = 0

@@ -1,7 +1,7 @@
-"""Takes up a run where its recipe says: from its own newest checkpoint, or from the one that `resume=PATH` names.
+"""Resumes a run where its recipe says: from its own newest checkpoint, or from the one that `resume=PATH` names.
 
-PATH counts until the folder has checkpoints that descend from it; the same command then goes on from the newest of
-those. When PATH counts, whatever in the folder does not lead to it is set aside: the folder's checkpoints are always of
+PATH applies until the folder has checkpoints that descend from it; the same command then resumes from the newest of
+those. While PATH applies, whatever in the folder does not lead to it is set aside: a folder's checkpoints always form
 one line.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 from scalegan.averages import power_ema
 from scalegan.checkpoints import store
 from scalegan.checkpoints.listing import complete, dangling_links, images_of, set_aside
-from scalegan.checkpoints.state import Line
+from scalegan.checkpoints.state import Lineage
 from scalegan.config import loading
 from scalegan.errors import RecipeError, UserError
 from scalegan.training import environment
@@ -47,7 +47,7 @@ def resume(run: Run, config: dict[str, Any], records: dict[str, Any]) -> list[st
         before = loading.completed(metadata["recipe"])
         if named is None:
             check_identity(before, config, run.folder)
-        line, images = Line.of(path, metadata), metadata["images"]
+        line, images = Lineage.of(path, metadata), metadata["images"]
         run.load(path)
         said.append(f"resuming {run.folder} at {images:,} images")
         if named is not None:
@@ -67,7 +67,7 @@ def resume(run: Run, config: dict[str, Any], records: dict[str, Any]) -> list[st
 
 
 def _text(path: Path) -> str:
-    """The path as it was given, made absolute; links in it may come to lead elsewhere."""
+    """The path as given, made absolute; links are kept, as they may lead elsewhere later."""
     return os.path.abspath(path)
 
 
@@ -83,29 +83,29 @@ def _follows(newest: Path | None, named: Path) -> bool:
     """Whether the folder's newest checkpoint descends from the named one because that was named before."""
     if newest is None:
         return False
-    line = Line.of(newest, store.metadata_of(newest))
+    line = Lineage.of(newest, store.metadata_of(newest))
     if (named.is_symlink() or not named.exists()) and line.resumed(_text(named)):
-        return True     # a link to the best checkpoint moves on; one that is gone is not needed any more
+        return True     # a link to the best checkpoint moves on, and a checkpoint that is gone is no longer needed
     try:
         state = store.metadata_of(named)
     except UserError:
         return False
-    return line.follows(Line.of(named, state), state["images"])
+    return line.follows(Lineage.of(named, state), state["images"])
 
 
 def _abandon(run: Run, named: Path, images: int) -> list[str]:
-    """Sets aside what does not lead to the checkpoint named, which is at `images`; says so."""
+    """Sets aside what does not lead to the named checkpoint, which is at `images`; returns lines for the user."""
     from scalegan.metrics import results  # not imported by runs without evaluations
 
     folder = run.checkpoints.folder
-    line = Line.of(named, store.metadata_of(named))
+    line = Lineage.of(named, store.metadata_of(named))
     beside = named.resolve().parent == folder.resolve()
     gone = [path for path in complete(folder) if path != run.checkpoints.named
             and not _leads_to(path, line, images, beside)]
     names = [set_aside(path, "abandoned").name for path in gone]
     for link in [*dangling_links(folder)]:
         link.unlink()
-    # Where nothing in the folder leads to it, none of the folder's records is of this line.
+    # If nothing in the folder leads to it, none of the folder's records belong to this line.
     shared = images if complete(folder) else -1
     run.rollbacks.remove_after(shared)
     results.remove_after(run.folder, shared)
@@ -116,9 +116,9 @@ def _abandon(run: Run, named: Path, images: int) -> list[str]:
     return [f"set aside what does not lead to {named}: {', '.join(names)}; delete it if you do not need it"]
 
 
-def _leads_to(path: Path, line: Line, images: int, beside: bool) -> bool:
-    """Whether a checkpoint of the folder is an ancestor of the one that `line` has at `images`. Of those that do not
-    record their line, earlier ones are taken for ancestors if the named one lies beside them."""
+def _leads_to(path: Path, line: Lineage, images: int, beside: bool) -> bool:
+    """Whether a checkpoint of the folder is an ancestor of the one that `line` has at `images`. One that does
+    not record its line counts as an ancestor if it is earlier and the named one is in the same folder."""
     try:
         state = store.metadata_of(path)
     except UserError:
@@ -127,7 +127,7 @@ def _leads_to(path: Path, line: Line, images: int, beside: bool) -> bool:
         return False
     if not state.get("branch") and beside:
         return state["images"] < images
-    return line.passes(Line.of(path, state), state["images"])
+    return line.passes(Lineage.of(path, state), state["images"])
 
 
 def _in_folder(named: Path, folder: Path) -> Path | None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from scalegan.averages import power_ema
 from scalegan.averages.averages import Averages
 from scalegan.checkpoints import store
-from scalegan.checkpoints.state import Line
+from scalegan.checkpoints.state import Lineage
 from scalegan.checkpoints.store import Checkpoints
 from scalegan.config import Recipe
 from scalegan.data.reading.streams import Streams
@@ -65,7 +65,7 @@ class Run:
     best: dict[str, dict[str, Any]] = field(default_factory=dict)  # by metric: its best value, and at how many images
     evaluation_due: bool = False  # at the checkpoint it resumed from, which is saved before it is evaluated
     saved: bool = True  # whether the checkpoint it resumed from, if any, is in this run's folder
-    line: Line = field(default_factory=Line.new)  # of descent, of the checkpoints that it writes
+    line: Lineage = field(default_factory=Lineage.new)  # of descent, of the checkpoints that it writes
     phase: str = "start"  # what the run is doing, reported when a rank dies
     rollbacks: Rollbacks = field(init=False)
     utilisation: Utilisation = field(init=False)
@@ -115,7 +115,7 @@ class Run:
         """Resumes from a checkpoint, with the attempt that continues from it."""
         self.load(path)
         metadata = store.metadata_of(path)
-        self.restore(metadata, Line.of(path, metadata))
+        self.restore(metadata, Lineage.of(path, metadata))
 
     def load(self, path: Path) -> None:
         """Loads a checkpoint's tensors. Raises UserError, on all ranks, if they are another recipe's or not finite."""
@@ -126,7 +126,7 @@ class Run:
                                 "earlier checkpoint with resume=PATH")
         self.ranks.run_collectively(load)
 
-    def restore(self, metadata: Mapping[str, Any], line: Line) -> None:
+    def restore(self, metadata: Mapping[str, Any], line: Lineage) -> None:
         """Restores progress, means and engine state from what `metadata` saved, to go on along a line of descent."""
         self.progress = Progress(**{name: metadata[name] for name in vars(Progress())})
         attempt = self.rollbacks.attempt_at(self.progress.images)

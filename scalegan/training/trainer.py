@@ -21,7 +21,7 @@ from scalegan.training.stop_request import StopRequest
 
 
 class Outcome(IntEnum):
-    """How training ended, as exit code; errors have their own (`scalegan.errors`: 3 diverged)."""
+    """How training ended, as an exit code; errors have their own (`scalegan.errors`: 3 diverged)."""
 
     FINISHED = 0
     INTERRUPTED = 75
@@ -68,7 +68,7 @@ def train(run: Run, stop: StopRequest) -> Outcome:
 
 
 def _end_where_it_began(run: Run, log: RunLog | None) -> None:
-    """Writes a run's end for one that has nothing to train: it resumed from a checkpoint elsewhere, and is there."""
+    """Writes the last report, checkpoint and evaluation of a run that resumed, from elsewhere, already at its end."""
     due = Due(last=True, stop=False, checkpoint=False, evaluation=run.evaluate is not None)
     _report(run, log, run.progress.images, last=True)
     _save(run, run.tensors(), due)
@@ -111,7 +111,7 @@ def _roll_back(run: Run, log: RunLog | None) -> None:
 
 
 def play_iteration(run: Run, streams: Streams) -> None:
-    """Every phase that is due, each update on a fresh batch or on the last one."""
+    """Runs every phase that is due, each update on a fresh batch or on the last one."""
     progress, before = run.progress, dict(run.progress.updates)
     images, samples = progress.images, None
     run.schedule(progress.images, run.recipe.health.lr_factor**progress.attempt)
@@ -162,7 +162,7 @@ def _average(run: Run, before: int) -> None:
 
 
 def _report(run: Run, log: RunLog | None, before: int, last: bool) -> None:
-    """The sample grid and the report, if they are due."""
+    """Makes the sample grid and the report, if they are due."""
     images, recipe = run.progress.images, run.recipe
     if log and recipe.snapshot.every_images and (last or crossed(recipe.snapshot.every_images, before, images)):
         _draw(run, log)
@@ -176,7 +176,7 @@ def _report(run: Run, log: RunLog | None, before: int, last: bool) -> None:
 
 
 def _evaluate(run: Run, log: RunLog | None) -> bool:
-    """Measures the averaged generator; whether any figure is better than all before."""
+    """Evaluates the averaged generator; returns whether any figure is the best so far."""
     run.phase = "evaluation"
     begun = time.monotonic()
     with run.networks() as networks:

@@ -12,7 +12,7 @@ from harness import digest, ends, reports
 
 from scalegan.checkpoints import exports, store
 from scalegan.checkpoints.listing import complete, images_of, newest_of
-from scalegan.checkpoints.state import Line
+from scalegan.checkpoints.state import Lineage
 from scalegan.cluster.records import newest_checkpoint
 from scalegan.commands import inspection
 from scalegan.errors import UserError
@@ -154,7 +154,7 @@ def test_a_renamed_copy_is_never_the_newest(name: str, run: Path, tiny_recipe: P
 
 
 def test_lines_of_descent() -> None:
-    old = Line("a")
+    old = Lineage("a")
     new = old.fork(640, "/there")
     assert new.passes(old, 640) and new.passes(old, 320) and not new.passes(old, 641) and not old.passes(new, 700)
     assert new.follows(old, 640) and not new.follows(old, 320) and not old.fork(640).follows(old, 640)

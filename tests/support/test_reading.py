@@ -25,8 +25,8 @@ WRONG = {
     "deep and whole": (b'{"images":' + b"[" * 90_000 + b"]" * 90_000 + b"}", "deep"),
     "a field missing": (b"{}", "images: field required"), "another type": (b'{"images": "x"}', "images: "),
     "a fraction": (b'{"images": 1.5}', "images: "), "true": (b'{"images": true}', "images: "),
-    "negative": (b'{"images": -1}', "images: "), "NaN": (b'{"images": NaN}', "NaN is no JSON"),
-    "infinity": (b'{"images": Infinity}', "is no JSON"),
+    "negative": (b'{"images": -1}', "images: "), "NaN": (b'{"images": NaN}', "NaN is not valid JSON"),
+    "infinity": (b'{"images": Infinity}', "is not valid JSON"),
     "many digits": (b'{"images": ' + b"9" * 10_000 + b"}", "is not JSON"),
 }
 

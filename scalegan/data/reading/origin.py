@@ -1,4 +1,4 @@
-"""Files at a URL (s3://, http://, ... through fsspec), in bounded time and memory; what fails is put in words."""
+"""Files at a URL (s3://, http://, ... through fsspec), read in bounded time and memory, with readable errors."""
 
 import sys
 import time
@@ -24,7 +24,7 @@ _WORTH_ANOTHER_TRY = (408, 425, 429)    # besides 5xx
 
 
 class Silence(TimeoutError):
-    """A server that accepts, and sends nothing or next to nothing."""
+    """A server that accepts a connection, and then sends nothing or next to nothing."""
 
 
 class Mismatch(OSError):
@@ -32,7 +32,7 @@ class Mismatch(OSError):
 
 
 class Origin:
-    """The files of a folder by its URL.
+    """The files of a folder at a URL.
 
     Args:
         url: of the folder.
@@ -47,11 +47,11 @@ class Origin:
         return self.fetch(name, limit, silences, b"".join)
 
     def fetch(self, name: str, limit: int, silences: int, take: Callable[[Iterator[bytes]], T]) -> T:
-        """What `take` makes of a file's pieces; called again for each retry.
+        """What `take` returns for a file's pieces; `take` is called again for each retry.
 
         Args:
-            limit: the bytes that it may have; a body that goes on is not read any further.
-            silences: how often the server may fall silent for `SILENCE_SECONDS`, before it is given up.
+            limit: the most bytes that it may have; a longer body is not read to its end.
+            silences: after how many silences of `SILENCE_SECONDS` the server is given up on.
 
         Raises:
             UserError: if the file does not exist or may not be read, at once; or once retries are exhausted.
@@ -100,7 +100,7 @@ class Origin:
         return filesystem.open(path, "rb")
 
     def _check_final(self, name: str, error: Exception) -> None:
-        """Raises UserError for what another attempt would not change."""
+        """Raises UserError for errors that another attempt would not change."""
         place, status = f"{self.url}/{name}", status_of(error)
         if is_missing(error):
             raise UserError(f"there is no {place}; set data.path to the URL of a folder that `scalegan prepare` "

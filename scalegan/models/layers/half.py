@@ -29,7 +29,7 @@ def without_autocast(x: Tensor) -> contextlib.AbstractContextManager:
 
 
 def cast(tensors: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """The tensors in that type; copies are made together, on a GPU in one launch, and so are their gradients'."""
+    """The tensors in that dtype, cast together, on a GPU in one launch; so are their gradients."""
     if torch.compiler.is_compiling() or all(tensor.dtype == dtype for tensor in tensors):
         return tuple(tensor.to(dtype) for tensor in tensors)
     return _Cast.apply(dtype, *tensors)

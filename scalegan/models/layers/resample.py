@@ -9,7 +9,7 @@ from torch import Tensor
 from scalegan.kernels import fir
 
 TAPS = (1, 3, 3, 1)
-# Whether our Triton kernel does it on GPUs for tensors in channels_last, 26 to 81 times as fast as cuDNN's depthwise
+# Whether our Triton kernel resamples channels_last tensors on GPUs, 26 to 81 times as fast as cuDNN's depthwise
 # convolutions (docs/performance.md).
 TRITON_ON_GPU = True
 
@@ -38,14 +38,14 @@ def downsample(x: Tensor) -> Tensor:
 
 
 def upsample(x: Tensor) -> Tensor:
-    """[N, C, H, W] -> [N, C, 2H, 2W]; four times the adjoint of `downsample`, so that a constant stays itself."""
+    """[N, C, H, W] -> [N, C, 2H, 2W]; four times the adjoint of `downsample`, so that constants are preserved."""
     return _Double.apply(x, 4.0)
 
 
 class _Blur(torch.autograd.Function):
     """Linear, and its adjoint is itself with another padding: the filter is symmetric.
 
-    torch's own second derivative convolves channel by channel for the gradient of the filter, which nobody wants.
+    torch's own second derivative convolves channel by channel for the gradient of the filter, which nothing needs.
     """
 
     @staticmethod
@@ -63,8 +63,8 @@ class _Blur(torch.autograd.Function):
 class _Halve(torch.autograd.Function):
     """Filter, then keep every second pixel. Linear: its derivative, of any order, is its adjoint.
 
-    The adjoint is written out because the derivative that torch would take, a strided depthwise convolution's in
-    half precision, runs some twenty times slower on a CPU than the convolution itself.
+    The adjoint is written out because torch's own derivative of a strided depthwise convolution in half precision runs
+    some twenty times slower on a CPU than the convolution itself.
     """
 
     @staticmethod
