@@ -39,7 +39,7 @@ def train(run: Run, stop: StopRequest) -> Outcome:
         if run.saved or run.progress.images < recipe.total_images:
             _catch_up_evaluation(run, log)
         else:
-            _end_where_it_began(run, log)
+            _finish_at_the_start(run, log)
         while run.progress.images < recipe.total_images:
             before = run.progress.images
             play_iteration(run, streams)
@@ -67,7 +67,7 @@ def train(run: Run, stop: StopRequest) -> Outcome:
             log.close()
 
 
-def _end_where_it_began(run: Run, log: RunLog | None) -> None:
+def _finish_at_the_start(run: Run, log: RunLog | None) -> None:
     """Writes the last report, checkpoint and evaluation of a run that resumed, from elsewhere, already at its end."""
     due = Due(last=True, stop=False, checkpoint=False, evaluation=run.evaluate is not None)
     _report(run, log, run.progress.images, last=True)
