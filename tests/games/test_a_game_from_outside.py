@@ -190,7 +190,7 @@ def test_the_other_verbs_know_it(house: Path, recipe: Path, straight: Path, tmp_
     assert picture.height > picture.width        # six rows, three columns: A, A to B, B
     done = subprocess.run([sys.executable, "-m", "scalegan", "sample", straight], cwd=house, capture_output=True,
                           text=True, env=harness.environment(PYTHONPATH=str(house)))
-    assert done.returncode == 1 and re.search(r"takes image, not seeds", done.stderr)
+    assert done.returncode == 2 and re.search(r"takes image, not seeds", done.stderr)
 
 
 @pytest.mark.parametrize("wrong, said", [

@@ -45,7 +45,7 @@ class Ending:
 def run(folder: Path, function: Callable[[], int]) -> Ending:
     """Calls `function` in `folder`, in a process of its own. Its output goes to `<folder>.out`."""
     output, notes = folder.with_name(f"{folder.name}.out"), folder.with_name(f"{folder.name}.outside")
-    begin, (resident, _) = time.monotonic(), _memory()
+    begin, (inherited, _) = time.monotonic(), _memory()
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
@@ -53,13 +53,13 @@ def run(folder: Path, function: Callable[[], int]) -> Ending:
         _child(folder, output, notes, function)
     code, peak = _waited(pid, begin + SECONDS)
     outside = sorted(set(notes.read_text(errors="replace").splitlines())) if notes.exists() else []
-    return Ending(code, output.read_text(errors="replace"), peak - resident, time.monotonic() - begin, outside)
+    return Ending(code, output.read_text(errors="replace"), peak - inherited, time.monotonic() - begin, outside)
 
 
 def _memory() -> tuple[int, int]:
-    """Bytes of this process: resident, and mapped for data."""
-    pages = Path("/proc/self/statm").read_text().split()
-    return int(pages[1]) * resource.getpagesize(), int(pages[5]) * resource.getpagesize()
+    """Bytes of this process: resident and not of files, which a fork begins with; and mapped for data."""
+    _, resident, of_files, _, _, data, _ = map(int, Path("/proc/self/statm").read_text().split())
+    return (resident - of_files) * resource.getpagesize(), data * resource.getpagesize()
 
 
 def _waited(pid: int, until: float) -> tuple[int, int]:
