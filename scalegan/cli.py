@@ -1,6 +1,5 @@
 """`scalegan COMMAND`: the command line; every command is a module. None imports torch before it must."""
 
-import io
 import os
 import platform
 import signal
@@ -60,7 +59,7 @@ def main() -> int:
 def run_verb(verb: Callable[[list[str]], int], arguments: list[str]) -> int:
     """Runs a command; a user's mistake and Ctrl-C become one line and an exit code, without a stack trace."""
     for stream in (sys.stdout, sys.stderr):     # a file's name may have letters that the terminal lacks
-        if isinstance(stream, io.TextIOWrapper):
+        if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
         return verb(arguments)
