@@ -28,7 +28,7 @@ def describe_keys(schema: Any = Recipe, prefix: str = "", schedules: bool = True
             found.append((prefix + field.name, default if len(default) < 40 else "", meaning))
         for member in members:
             if schedules or member is not Schedule:
-                found += describe_keys(member, f"{prefix}{field.name}.{placeholder(field)}", schedules)
+                found += describe_keys(member, f"{prefix}{field.name}.{chosen_name(field)}", schedules)
         rows += [row for row in dict.fromkeys(found) if row not in rows]
     return rows
 
@@ -43,7 +43,7 @@ def members_of(field: Field) -> list[Any]:
     return _dataclasses_in(field.type)
 
 
-def placeholder(field: Field) -> str:
+def chosen_name(field: Field) -> str:
     """What stands in a key for a name that the user chooses: optimizer.PLAYER.lr, emas.NAME.ramp_up."""
     if getattr(field.type, "__origin__", None) is not dict:
         return ""

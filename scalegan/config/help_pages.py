@@ -6,7 +6,7 @@ from textwrap import wrap
 from typing import Any
 
 from scalegan.config import Recipe, Schedule
-from scalegan.config.help import describe_keys, lines_of, meanings_of, members_of, placeholder
+from scalegan.config.help import chosen_name, describe_keys, lines_of, meanings_of, members_of
 from scalegan.errors import RecipeError
 from scalegan.support.names import did_you_mean
 
@@ -58,7 +58,7 @@ def page(topic: str) -> str:
     for tag, member in choices.items():
         if choice in ("", tag):
             lines += ["", f"{name}.name={tag}: {_about(member)}"] if len(choices) > 1 else [""]
-            lines += lines_of([row for row in describe_keys(member, f"{name}.{placeholder(field)}", schedules=False)
+            lines += lines_of([row for row in describe_keys(member, f"{name}.{chosen_name(field)}", schedules=False)
                                if row[0] != f"{name}.name" or len(choices) == 1])
     return "\n".join(lines)
 

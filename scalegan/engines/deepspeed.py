@@ -148,29 +148,29 @@ def _import(device: torch.device) -> ModuleType:
 
 
 @contextlib.contextmanager
-def _without_compiler() -> Iterator[None]:
+def _environment(**values: str) -> Iterator[None]:
+    """Sets environment variables inside the context."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
+
+
+def _without_compiler() -> contextlib.AbstractContextManager[None]:
     """Disables torch.compile inside the context."""
-    before = os.environ.get("TORCHDYNAMO_DISABLE")
-    os.environ["TORCHDYNAMO_DISABLE"] = "1"
-    try:
-        yield
-    finally:
-        del os.environ["TORCHDYNAMO_DISABLE"]
-        if before is not None:
-            os.environ["TORCHDYNAMO_DISABLE"] = before
+    return _environment(TORCHDYNAMO_DISABLE="1")
 
 
-@contextlib.contextmanager
-def _as_rank_on(device: torch.device) -> Iterator[None]:
-    """DeepSpeed takes LOCAL_RANK for the index of the device, which it isn't where each rank sees only its own GPU."""
-    before = os.environ.get("LOCAL_RANK")
-    os.environ["LOCAL_RANK"] = str(device.index or 0) if device.type == "cuda" else before or "0"
-    try:
-        yield
-    finally:
-        del os.environ["LOCAL_RANK"]
-        if before is not None:
-            os.environ["LOCAL_RANK"] = before
+def _as_rank_on(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Makes LOCAL_RANK the device's index, which DeepSpeed takes it for; it is another number where each rank sees only
+    its own GPU."""
+    usual = os.environ.get("LOCAL_RANK", "0")
+    return _environment(LOCAL_RANK=str(device.index or 0) if device.type == "cuda" else usual)
 
 
 @contextlib.contextmanager
