@@ -22,7 +22,7 @@ from scalegan.checkpoints.state import Header, OldHeader
 from scalegan.config import Recipe
 from scalegan.config.explanation import explain
 from scalegan.config.game import REAL
-from scalegan.config.loading import completed, plain
+from scalegan.config.loading import plain, with_current_defaults
 from scalegan.data.spec import Spec
 from scalegan.errors import UsageError, UserError
 from scalegan.games.base import Export, Game, Preview
@@ -240,7 +240,7 @@ def _export(tree: Mapping[str, Any]) -> Export:
 
 def _about_run(path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Describes a checkpoint's networks."""
-    recipe = completed(metadata["recipe"])
+    recipe = with_current_defaults(metadata["recipe"])
     shared = {"images": metadata["images"], "seed": recipe.get("seed", 0)}
     if metadata.get("networks"):
         return {**metadata["networks"], "recipe": recipe, **shared}
@@ -321,7 +321,7 @@ def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             return about, weights
         checked(about, "its header", OldHeader)
         recipe = {**_MINIMAL_RECIPE, "model": about["model"], "seed": about.get("seed", 0)}  # format 1: one generator
-        described_as = described(completed(recipe), {REAL: Spec.of(about["task"])}, game_of("gan"),
+        described_as = described(with_current_defaults(recipe), {REAL: Spec.of(about["task"])}, game_of("gan"),
                                  images=about["images"], seed=about.get("seed", 0))
         return described_as, {f"G/{name}": tensor for name, tensor in weights.items()}
     except (SafetensorError, DamagedFile, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
@@ -335,8 +335,8 @@ _MINIMAL_RECIPE = {"run_dir": "-", "total_images": 1, "data": {"path": "-"}}
 
 def of_model(generator: nn.Module, model: Mapping[str, Any], spec: Spec, images: int) -> nn.Module:
     """Describes a generator that comes without a recipe by its `model` keys, so that it can be saved."""
-    about = described(completed({**_MINIMAL_RECIPE, "model": dict(model)}), {REAL: spec}, game_of("gan"), images=images,
-                      seed=0)
+    about = described(with_current_defaults({**_MINIMAL_RECIPE, "model": dict(model)}), {REAL: spec}, game_of("gan"),
+                      images=images, seed=0)
     return attach(generator, {"G": generator}, about, "G")
 
 

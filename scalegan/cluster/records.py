@@ -140,7 +140,7 @@ def local_trainer_pid(run: Path) -> int | None:
 
 
 @contextmanager
-def claimed(run: Path) -> Iterator[None]:
+def submission_lock(run: Path) -> Iterator[None]:
     """Keeps other submissions of the run out.
 
     Raises:

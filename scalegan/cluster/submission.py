@@ -16,7 +16,7 @@ import submitit
 
 from scalegan.cluster import profiles as profiles
 from scalegan.cluster.profiles import Profile
-from scalegan.cluster.records import Job, claimed, job_folder, write_job
+from scalegan.cluster.records import Job, job_folder, submission_lock, write_job
 from scalegan.errors import RecipeError, UserError
 from scalegan.support.keys import key_of
 
@@ -84,7 +84,7 @@ def submit(works: Sequence[Work], home: Path, profile: Profile, allocation: Allo
     own = {work.folder: work for work in works}
     with ExitStack() as claims:
         for folder in own:
-            claims.enter_context(claimed(folder))
+            claims.enter_context(submission_lock(folder))
         for work in own.values():
             _write(work, profile)
         (job_folder(home) / "log").mkdir(parents=True, exist_ok=True)

@@ -129,7 +129,7 @@ def plain(tree: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def completed(tree: dict[str, Any]) -> dict[str, Any]:
+def with_current_defaults(tree: dict[str, Any]) -> dict[str, Any]:
     """A run's resolved recipe, with defaults for keys that were added since; unchanged if it is no longer valid."""
     try:
         found = to_dict(_with_optimizers(_ADAPTER.validate_python(plain(tree))))

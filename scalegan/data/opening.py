@@ -19,7 +19,7 @@ from scalegan.data.reading.cache import Remote, is_url
 from scalegan.data.reading.ffcv_reader import FfcvReader, FfcvStream
 from scalegan.data.reading.folder import FolderReader
 from scalegan.data.reading.order import Endless, Order
-from scalegan.data.reading.pairing import Following, match_records
+from scalegan.data.reading.pairing import PairedOrder, match_records
 from scalegan.data.reading.points import SETS, PointReader
 from scalegan.data.reading.record_reader import OrderedReader, RecordReader
 from scalegan.data.reading.stream import Stream
@@ -169,11 +169,11 @@ def _open(data: Data, key: str, seed: int) -> tuple[RecordReader, Spec, str, Ten
 
 
 def _order(recipe: Recipe, name: str, data: Data, key: str, reader: RecordReader, link: Link,
-           sources: dict[str, Source]) -> Order | Endless | Following:
+           sources: dict[str, Source]) -> Order | Endless | PairedOrder:
     """The stream's own order, keyed by its name unless it is the first; or that of the stream it is paired with."""
     if isinstance(link, PairedWith):
         leader = sources[link.stream].records
-        return Following(leader.order, match_records(leader.reader, reader, (link.stream, name)))
+        return PairedOrder(leader.order, match_records(leader.reader, reader, (link.stream, name)))
     if isinstance(reader, PointReader):
         return Endless(recipe.batch_size, recipe.lanes)
     seed = recipe.seed if not sources else key_of(recipe.seed, "stream", name)

@@ -150,7 +150,7 @@ def _result(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images | None
     result: dict[str, Any] = {
         "metrics": found, "extractor": extractor.identity, "resize": extractor.resize,
         "num_samples": of_fakes.moments.count,
-        "warnings": figures.shortcomings(asked, of_fakes, of_reals, settings.kid_subset),
+        "warnings": figures.warnings_about(asked, of_fakes, of_reals, settings.kid_subset),
         "constants": figures.constants(asked, settings.kid_subset), "samples": fakes.name, "data": None}
     if of_reals is not None:
         result["data"] = {"path": reals.name, "content": reals.content, "num_images": of_reals.moments.count}

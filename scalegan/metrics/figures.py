@@ -91,7 +91,7 @@ def _resampled(one: SetFeatures, generator: np.random.Generator) -> SetFeatures:
                    logits=None if one.logits is None else one.logits[rows])
 
 
-def shortcomings(asked: tuple[str, ...], fakes: SetFeatures, reals: SetFeatures | None, kid_subset: int) -> list[str]:
+def warnings_about(asked: tuple[str, ...], fakes: SetFeatures, reals: SetFeatures | None, kid_subset: int) -> list[str]:
     """Warnings about figures from too few images."""
     found = []
     sets = [("samples", fakes)] + ([("real images", reals)] if reals else [])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from scalegan.data.pixels import from_uint8
-from scalegan.data.reading.stream import Reals
+from scalegan.data.reading.stream import StoredBatch
 from scalegan.games.base import Batch, Sample
 from scalegan.randomness import Draws
 
@@ -51,7 +51,7 @@ class BatchLoader:
     device: torch.device
     streams: Mapping[str, StreamSettings]
 
-    def prepare(self, taken: Mapping[str, Reals]) -> dict[str, Sample]:
+    def prepare(self, taken: Mapping[str, StoredBatch]) -> dict[str, Sample]:
         """Prepares samples on the device as the networks see them; phases that share a batch share the result."""
         found = {}
         for name, reals in taken.items():
@@ -84,7 +84,7 @@ class BatchLoader:
         moved.record_stream(computing)
         return moved
 
-    def _scaled(self, stream: str, reals: Reals) -> Tensor:
+    def _scaled(self, stream: str, reals: StoredBatch) -> Tensor:
         samples = self._to_device(reals.samples)
         if samples.dtype != torch.uint8:
             return samples

@@ -44,7 +44,7 @@ def resume(run: Run, config: dict[str, Any], records: dict[str, Any]) -> list[st
     before = None
     if path is not None:
         metadata = run.ranks.run_collectively(lambda: store.metadata_of(path))
-        before = loading.completed(metadata["recipe"])
+        before = loading.with_current_defaults(metadata["recipe"])
         if named is None:
             check_identity(before, config, run.folder)
         line, images = Lineage.of(path, metadata), metadata["images"]

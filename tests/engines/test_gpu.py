@@ -7,7 +7,7 @@ import pytest
 import torch
 from harness import digest, environment, train_command
 
-from scalegan.data.reading.stream import Reals
+from scalegan.data.reading.stream import StoredBatch
 from scalegan.kernels.philox import words
 from scalegan.randomness import Draws
 from scalegan.training.batch_loader import BatchLoader, StreamSettings
@@ -37,8 +37,9 @@ def test_batches_arrive_intact_while_the_gpu_computes() -> None:
     for position in range(0, 64 * 50, 64):
         samples = torch.randint(0, 256, (64, 3, 64, 64), dtype=torch.uint8)
         busy = (busy @ busy).tanh()
-        found = there.prepare({"real": Reals(position, samples.pin_memory(), None)})["real"].data
-        torch.testing.assert_close(found.cpu(), here.prepare({"real": Reals(position, samples, None)})["real"].data)
+        found = there.prepare({"real": StoredBatch(position, samples.pin_memory(), None)})["real"].data
+        expected = here.prepare({"real": StoredBatch(position, samples, None)})["real"].data
+        torch.testing.assert_close(found.cpu(), expected)
 
 
 def test_draws_are_the_cpus() -> None:

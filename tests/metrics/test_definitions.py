@@ -171,6 +171,6 @@ def test_asked_for_both_precisions_are_told_apart() -> None:
 
 def test_too_few_images_are_said() -> None:
     few, many = features(drawn(20)), features(drawn(2000))
-    assert figures.shortcomings(("fid", "kid"), many, many, 1000) == []
-    said = figures.shortcomings(("fid", "kid"), few, many, 1000)
+    assert figures.warnings_about(("fid", "kid"), many, many, 1000) == []
+    said = figures.warnings_about(("fid", "kid"), few, many, 1000)
     assert len(said) == 2 and "20 samples, fewer than the 32 feature dimensions" in said[0] and "not 1,000" in said[1]

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from scalegan.averages.averages import Averages
 from scalegan.config import Recipe, loading
-from scalegan.data.reading.stream import Reals
+from scalegan.data.reading.stream import StoredBatch
 from scalegan.data.spec import Spec
 from scalegan.engines import optimizers
 from scalegan.engines.ddp import DDPEngine
@@ -107,10 +107,10 @@ def by_scalegan(row: Row, recipe: Recipe, game: Game) -> dict[str, nn.Module]:
     ranks = Ranks(0, 1, torch.device("cpu"))
     data, streams = data_of(recipe), SimpleNamespace(position=row.seen)
 
-    def take() -> dict[str, Reals]:
+    def take() -> dict[str, StoredBatch]:
         streams.position += recipe.batch_size
         position = streams.position - recipe.batch_size
-        return {"real": Reals(position, *data(position))}
+        return {"real": StoredBatch(position, *data(position))}
 
     streams.take = take
     nothing = SimpleNamespace(update=lambda *_: contextlib.nullcontext())

@@ -12,7 +12,7 @@ from scalegan.cluster import profiles as profiles
 from scalegan.cluster import slurm as commands
 from scalegan.cluster.elastic import usable_ranks
 from scalegan.cluster.job_outcome import cause, exhausted
-from scalegan.cluster.records import Job, claimed, job_folder, note, write_job
+from scalegan.cluster.records import Job, job_folder, note, submission_lock, write_job
 from scalegan.cluster.sweep import expand, varying_keys
 from scalegan.cluster.task import Task
 from scalegan.commands import submit
@@ -140,9 +140,9 @@ def test_time_left(text: str, seconds: float, monkeypatch: pytest.MonkeyPatch) -
 
 def test_two_submissions_at_once(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    other = "from pathlib import Path; import sys; from scalegan.cluster.records import claimed\n" \
-            "with claimed(Path(sys.argv[1])): pass"
-    with claimed(run):
+    other = "from pathlib import Path; import sys; from scalegan.cluster.records import submission_lock\n" \
+            "with submission_lock(Path(sys.argv[1])): pass"
+    with submission_lock(run):
         done = subprocess.run([sys.executable, "-c", other, str(run)], capture_output=True, text=True)
         assert "another `scalegan submit` is using" in done.stderr
     assert subprocess.run([sys.executable, "-c", other, str(run)]).returncode == 0
@@ -154,13 +154,13 @@ def test_a_live_job_blocks_another_and_silence_is_not_death(tmp_path: Path, monk
     write_job(run, Job("slurm", "7", "log"))
     answer = {"returncode": 0, "stdout": "RUNNING\n", "stderr": ""}
     monkeypatch.setattr(commands, "_run", lambda *command: subprocess.CompletedProcess(command, **answer))
-    with pytest.raises(UserError, match="already has a job: 7, running"), claimed(run):
+    with pytest.raises(UserError, match="already has a job: 7, running"), submission_lock(run):
         pass
     answer.update(returncode=1, stdout="", stderr="Unable to contact slurm controller")
-    with pytest.raises(UserError, match="cannot tell whether job 7 is still alive"), claimed(run):
+    with pytest.raises(UserError, match="cannot tell whether job 7 is still alive"), submission_lock(run):
         pass
     answer.update(stderr="slurm_load_jobs error: Invalid job id specified")
-    with claimed(run):
+    with submission_lock(run):
         pass
 
 

@@ -61,7 +61,7 @@ def test_status_and_submit_neither_follow_nor_wait(name: str, plant: Callable, v
     assert records.trainer(run) is None
     records.job_folder(run).mkdir()
     plant(records.job_folder(run) / ".lock", victim)
-    with pytest.raises(UserError, match=r"cannot write to .*job"), records.claimed(run):
+    with pytest.raises(UserError, match=r"cannot write to .*job"), records.submission_lock(run):
         pass
     assert victim.read_text() == "precious"
 

@@ -36,9 +36,9 @@ def _soon(job: str) -> float:
 
 def _claim(words: list[str]) -> int:
     """What a submission does first."""
-    from scalegan.cluster.records import claimed
+    from scalegan.cluster.records import submission_lock
 
-    with claimed(Path(words[0])):
+    with submission_lock(Path(words[0])):
         return 0
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from scalegan.data.manifest import Manifest, Shard
-from scalegan.data.reading.origin import INDEX, MANIFEST, Mismatch, Origin
+from scalegan.data.reading.origin import INDEX, MANIFEST, Mismatch, RemoteFolder
 from scalegan.errors import UserError
 from scalegan.support.caching import REMEDY, cache_folder, go_without, make_own, reason, stand_in
 from scalegan.support.files import open_own, own_name, replacing, write_whole
@@ -58,7 +58,7 @@ class Remote:
 
     def __init__(self, url: str, cache_bytes: int, pause_seconds: float = 1.0) -> None:
         self.url, self.cache_bytes = url.rstrip("/"), cache_bytes
-        self.origin = Origin(self.url, pause_seconds)
+        self.origin = RemoteFolder(self.url, pause_seconds)
         self.set_name = hashlib.sha256(self.url.encode()).hexdigest()[:16]
         self.root: Path | None = None
         self._spare: Path | None = None

@@ -21,7 +21,7 @@ from torch import Tensor
 from scalegan.data.beton_file import BETON, open_pipeline
 from scalegan.data.manifest import load_set
 from scalegan.data.reading.record_reader import OrderedReader, RecordReader, images_of
-from scalegan.data.reading.stream import Reals
+from scalegan.data.reading.stream import StoredBatch
 from scalegan.data.reading.waiting import DataWait
 from scalegan.errors import UserError
 
@@ -118,7 +118,7 @@ class FfcvStream:
         """Stops the workers."""
         self._finalizer()
 
-    def take(self) -> Reals:
+    def take(self) -> StoredBatch:
         """This rank's share of the next batch.
 
         Raises:
@@ -129,7 +129,7 @@ class FfcvStream:
             parts = samples.split(self.share)
             label_parts = [None] * len(parts) if labels is None else labels.split(self.share)
             self._ready.extend(zip(parts, label_parts, records.split(self.share)))
-        reals = Reals(self.position, *self._ready.popleft())
+        reals = StoredBatch(self.position, *self._ready.popleft())
         self.position += self.batch_size
         return reals
 

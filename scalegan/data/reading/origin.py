@@ -31,7 +31,7 @@ class Mismatch(OSError):
     """A file that is not what the manifest says."""
 
 
-class Origin:
+class RemoteFolder:
     """The files of a folder at a URL.
 
     Args:

@@ -13,7 +13,7 @@ _LISTED = 5     # unmatched keys listed in an error
 
 
 @dataclass(frozen=True)
-class Following:
+class PairedOrder:
     """The order of a stream that is paired with another.
 
     Args:

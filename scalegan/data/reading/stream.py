@@ -28,7 +28,7 @@ Facts = tuple[np.ndarray, np.ndarray | None]        # records and labels of a ba
 Done = tuple[int, list[Facts], UserError | None]    # slot, facts of its batches, the error that ended it early
 
 
-class Reals(NamedTuple):
+class StoredBatch(NamedTuple):
     """A rank's share of one batch, as stored: uint8 images [n, C, H, W] or float points [n, 2]."""
 
     position: int
@@ -55,7 +55,7 @@ class Stream:
         ahead = max(1, workers * _prefetched_tasks(batches * self.share * records.sample.itemsize))
         self._slots = _Slots(ahead + _SPARE_SLOTS, batches * self.share, records.sample)
         self._given, self._step = position, batches * self.batch_size
-        self._ready: deque[Reals | UserError] = deque()
+        self._ready: deque[StoredBatch | UserError] = deque()
         self._workers = Workers(_Work(records, lanes, self._slots), workers)
         self._finalizer = weakref.finalize(self, self._workers.stop)
         for _ in range(ahead):
@@ -65,7 +65,7 @@ class Stream:
         """Stops the workers."""
         self._finalizer()
 
-    def take(self) -> Reals:
+    def take(self) -> StoredBatch:
         """This rank's share of the next batch.
 
         Raises:
@@ -78,7 +78,7 @@ class Stream:
         self.position += self.batch_size
         return self._ready.popleft()
 
-    def _receive(self) -> Iterator[Reals | UserError]:
+    def _receive(self) -> Iterator[StoredBatch | UserError]:
         """The batches of the next task, up to the first that failed."""
         slot, facts, error = self._workers.take()
         samples = as_samples(self._slots.hand_over(slot))
@@ -87,7 +87,8 @@ class Stream:
             samples = samples.pin_memory()
         for number, (part, (records, labels)) in enumerate(zip(samples.split(self.share), facts)):
             position = self.position + number * self.batch_size
-            yield Reals(position, part, None if labels is None else torch.from_numpy(labels), torch.from_numpy(records))
+            yield StoredBatch(position, part, None if labels is None else torch.from_numpy(labels),
+                              torch.from_numpy(records))
         if error is not None:
             yield error
 

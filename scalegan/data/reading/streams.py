@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from scalegan.data.reading.ffcv_reader import FfcvStream
-from scalegan.data.reading.stream import Reals, Stream
+from scalegan.data.reading.stream import StoredBatch, Stream
 
 
 class Streams:
@@ -17,7 +17,7 @@ class Streams:
     def position(self) -> int:
         return self._first.position
 
-    def take(self) -> dict[str, Reals]:
+    def take(self) -> dict[str, StoredBatch]:
         """Each stream's share of the next batch.
 
         Raises:

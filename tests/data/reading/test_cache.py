@@ -17,7 +17,7 @@ from scalegan.data.manifest import Manifest
 from scalegan.data.reading import cache, origin
 from scalegan.data.reading.cache import Remote
 from scalegan.data.reading.order import Order
-from scalegan.data.reading.origin import Origin
+from scalegan.data.reading.origin import RemoteFolder
 from scalegan.data.reading.record_reader import OrderedReader, RecordReader
 from scalegan.data.reading.webdataset import WebDatasetReader
 from scalegan.errors import UserError
@@ -157,14 +157,14 @@ def test_unknown_protocols_are_named() -> None:
 
 def test_a_shaky_network_is_tried_again(
         in_memory: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> None:
-    plain, failures = Origin._open, iter([OSError("reset"), TimeoutError("slow"), OSError("reset")])
+    plain, failures = RemoteFolder._open, iter([OSError("reset"), TimeoutError("slow"), OSError("reset")])
 
-    def shaky(self: Origin, name: str) -> object:
+    def shaky(self: RemoteFolder, name: str) -> object:
         if name.endswith(".tar") and (error := next(failures, None)):
             raise error
         return plain(self, name)
 
-    monkeypatch.setattr(Origin, "_open", shaky)
+    monkeypatch.setattr(RemoteFolder, "_open", shaky)
     stored(chunks_of(remote(in_memory)), 0)
     assert capfd.readouterr().err.count("trying again") == 3
 

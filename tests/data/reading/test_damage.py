@@ -26,7 +26,7 @@ from scalegan.data.manifest import ImageFormat, Index, LabelSchema, Manifest
 from scalegan.data.preparing.shards import Record, finish, write_shard
 from scalegan.data.reading.order import Order
 from scalegan.data.reading.record_reader import OrderedReader
-from scalegan.data.reading.stream import Reals, Stream
+from scalegan.data.reading.stream import StoredBatch, Stream
 from scalegan.data.reading.waiting import DataWait, Stopped
 from scalegan.data.reading.webdataset import WebDatasetReader
 from scalegan.errors import UserError
@@ -63,16 +63,16 @@ def open_stream(chunks: OrderedReader, workers: int, batch: int = 0, lanes: rang
     return Stream(chunks, lanes, batch * BATCH, workers)
 
 
-def take(stream: Stream, count: int) -> list[Reals]:
+def take(stream: Stream, count: int) -> list[StoredBatch]:
     return [stream.take() for _ in range(count)]
 
 
 @pytest.fixture(scope="module")
-def straight(tiny_set: Path) -> list[Reals]:
+def straight(tiny_set: Path) -> list[StoredBatch]:
     return take(open_stream(open_set(tiny_set), 0), 2 * EPOCH)
 
 
-def assert_equal(found: list[Reals], expected: list[Reals]) -> None:
+def assert_equal(found: list[StoredBatch], expected: list[StoredBatch]) -> None:
     assert [reals.position for reals in found] == [reals.position for reals in expected]
     for one, other in zip(found, expected, strict=True):
         assert one.samples.equal(other.samples)
@@ -112,7 +112,7 @@ DAMAGES = {"first byte flipped": flip(0), "byte flipped in the middle": flip(0.5
 @workers_0_and_2
 @pytest.mark.parametrize("how", DAMAGES)
 def test_a_damaged_record_is_named_when_its_batch_is_due(how: str, workers: int, own_set: Path,
-                                                        straight: list[Reals]) -> None:
+                                                        straight: list[StoredBatch]) -> None:
     """The batches before it, and those of a stream that begins after it, are unaffected."""
     chunks = open_set(own_set)
     record = 127        # the last of its shard, so that truncating spares all others
@@ -129,7 +129,7 @@ def test_a_damaged_record_is_named_when_its_batch_is_due(how: str, workers: int,
 
 @workers_0_and_2
 def test_damage_outside_a_ranks_lanes_does_not_affect_it(workers: int, own_set: Path,
-                                                              straight: list[Reals]) -> None:
+                                                              straight: list[StoredBatch]) -> None:
     chunks = open_set(own_set)
     record = int(chunks.order.chunk(0, 0)[0])
     DAMAGES["zeros"](own_set, chunks.reader.index, record)
@@ -150,7 +150,7 @@ def test_an_empty_record(workers: int, tmp_path: Path) -> None:
 
 
 @workers_0_and_2
-def test_a_shard_that_goes_missing(workers: int, own_set: Path, straight: list[Reals]) -> None:
+def test_a_shard_that_goes_missing(workers: int, own_set: Path, straight: list[StoredBatch]) -> None:
     chunks = open_set(own_set)
     (own_set / "000003.tar").unlink()
     with pytest.raises(UserError, match=r"cannot open .*000003\.tar: No such file.*restore the shard"):
@@ -237,7 +237,7 @@ def test_an_invalid_index_column(column: str, change: Callable, own_set: Path) -
 
 
 @pytest.mark.parametrize("killed", [1, 2])
-def test_killed_workers_are_reported(killed: int, tiny_set: Path, straight: list[Reals]) -> None:
+def test_killed_workers_are_reported(killed: int, tiny_set: Path, straight: list[StoredBatch]) -> None:
     """In one line, on every call."""
     stream = open_stream(open_set(tiny_set), 2)
     assert_equal(take(stream, 2), straight[:2])
@@ -251,7 +251,7 @@ def test_killed_workers_are_reported(killed: int, tiny_set: Path, straight: list
 
 
 @workers_0_and_2
-def test_a_slow_disk_is_waited_for(workers: int, tiny_set: Path, straight: list[Reals],
+def test_a_slow_disk_is_waited_for(workers: int, tiny_set: Path, straight: list[StoredBatch],
                                    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """With a warning if nothing arrives for long."""
     read = os.pread
@@ -269,7 +269,7 @@ def test_a_slow_disk_is_waited_for(workers: int, tiny_set: Path, straight: list[
 
 @pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGUSR2])
 def test_waiting_for_a_disk_that_hangs_can_be_stopped(
-        asked: signal.Signals, tiny_set: Path, straight: list[Reals], monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: signal.Signals, tiny_set: Path, straight: list[StoredBatch], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DataWait, "poll_seconds", 0.2)
     monkeypatch.setattr(DataWait, "give_up_after", 0.5)
     stream = open_stream(open_set(tiny_set), 1)
@@ -286,7 +286,7 @@ def test_waiting_for_a_disk_that_hangs_can_be_stopped(
     stream.close()
 
 
-def test_sets_without_fast_checksums_are_checked_by_their_digests(own_set: Path, straight: list[Reals]) -> None:
+def test_sets_without_fast_checksums_are_checked_by_their_digests(own_set: Path, straight: list[StoredBatch]) -> None:
     path = own_set / "index.safetensors"
     index = Index.load(path)
     Index(index.offsets, index.sizes, index.digests, index.labels).save(path)
@@ -296,6 +296,6 @@ def test_sets_without_fast_checksums_are_checked_by_their_digests(own_set: Path,
         take(open_stream(open_set(own_set), 0), EPOCH)
 
 
-def test_each_batch_of_a_task_has_its_own_labels(tiny_set: Path, straight: list[Reals]) -> None:
+def test_each_batch_of_a_task_has_its_own_labels(tiny_set: Path, straight: list[StoredBatch]) -> None:
     reals = take(open_stream(open_set(tiny_set), 1), 6)
     assert torch.cat([r.labels for r in reals]).equal(torch.cat([r.labels for r in straight[:6]]))

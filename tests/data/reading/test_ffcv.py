@@ -22,7 +22,7 @@ from scalegan.data.preparing.shards import Record, finish, write_shard
 from scalegan.data.preparing.verify import damage_of_set
 from scalegan.data.reading.order import Order
 from scalegan.data.reading.record_reader import OrderedReader, RecordReader
-from scalegan.data.reading.stream import Reals, Stream
+from scalegan.data.reading.stream import StoredBatch, Stream
 from scalegan.data.reading.waiting import DataWait
 from scalegan.data.reading.webdataset import WebDatasetReader
 from scalegan.errors import RecipeError, UserError
@@ -62,17 +62,18 @@ def own_set(jpeg_set: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(jpeg_set, tmp_path / "own"))
 
 
-def batches(folder: Path, count: int, workers: int, lanes: range = range(LANES), position: int = 0) -> list[Reals]:
+def batches(folder: Path, count: int, workers: int, lanes: range = range(LANES),
+            position: int = 0) -> list[StoredBatch]:
     stream = FfcvStream(ordered(FfcvReader(folder)), lanes, position, workers)
     return [stream.take() for _ in range(count)]
 
 
-def expected(folder: Path, count: int, lanes: range = range(LANES), position: int = 0) -> list[Reals]:
+def expected(folder: Path, count: int, lanes: range = range(LANES), position: int = 0) -> list[StoredBatch]:
     stream = Stream(ordered(WebDatasetReader(folder)), lanes, position, 0)
     return [stream.take() for _ in range(count)]
 
 
-def assert_equal(found: list[Reals], wanted: list[Reals]) -> None:
+def assert_equal(found: list[StoredBatch], wanted: list[StoredBatch]) -> None:
     assert [r.position for r in found] == [r.position for r in wanted]
     for one, other in zip(found, wanted, strict=True):
         assert one.samples.dtype == torch.uint8 and one.samples.equal(other.samples)

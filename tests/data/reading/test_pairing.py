@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scalegan.data.reading.order import Endless
-from scalegan.data.reading.pairing import Following, match_records
+from scalegan.data.reading.pairing import PairedOrder, match_records
 from scalegan.errors import UserError
 
 
@@ -38,7 +38,7 @@ def test_unpaired_records_are_named(first: SimpleNamespace, second: SimpleNamesp
 
 def test_the_second_follows_the_first() -> None:
     leader, partners = Endless(8, 2), np.arange(64)[::-1].copy()
-    follower = Following(leader, partners)
+    follower = PairedOrder(leader, partners)
     assert (follower.batch_size, follower.lanes, follower.share) == (leader.batch_size, leader.lanes, leader.share)
     lead = np.concatenate([leader.chunk(position, lane) for position in (0, 8, 16) for lane in (0, 1)])
     follow = np.concatenate([follower.chunk(position, lane) for position in (0, 8, 16) for lane in (0, 1)])

@@ -19,7 +19,7 @@ from scalegan.data.reading import order
 from scalegan.data.reading.order import Endless, Order
 from scalegan.data.reading.points import SETS, PointReader
 from scalegan.data.reading.record_reader import OrderedReader
-from scalegan.data.reading.stream import Reals, Stream, _batches_per_task
+from scalegan.data.reading.stream import StoredBatch, Stream, _batches_per_task
 from scalegan.data.reading.webdataset import WebDatasetReader
 from scalegan.errors import UserError
 from scalegan.games.base import Batch
@@ -31,12 +31,12 @@ def open_set(folder: Path) -> OrderedReader:
     return of_lanes(folder, 4)
 
 
-def take(folder: Path, batches: int, workers: int = 0, position: int = 0, lanes: range = range(4)) -> list[Reals]:
+def take(folder: Path, batches: int, workers: int = 0, position: int = 0, lanes: range = range(4)) -> list[StoredBatch]:
     stream = Stream(open_set(folder), lanes, position, workers)
     return [stream.take() for _ in range(batches)]
 
 
-def assert_equal(found: list[Reals], expected: list[Reals]) -> None:
+def assert_equal(found: list[StoredBatch], expected: list[StoredBatch]) -> None:
     assert [r.position for r in found] == [r.position for r in expected]
     for one, other in zip(found, expected, strict=True):
         assert one.samples.equal(other.samples)
@@ -44,22 +44,22 @@ def assert_equal(found: list[Reals], expected: list[Reals]) -> None:
 
 
 @pytest.fixture(scope="module")
-def straight(tiny_set: Path) -> list[Reals]:
+def straight(tiny_set: Path) -> list[StoredBatch]:
     """More than two epochs (19 batches each)."""
     return take(tiny_set, 45)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
-def test_workers_change_no_sample(workers: int, tiny_set: Path, straight: list[Reals]) -> None:
+def test_workers_change_no_sample(workers: int, tiny_set: Path, straight: list[StoredBatch]) -> None:
     assert_equal(take(tiny_set, 45, workers), straight)
 
 
 @pytest.mark.parametrize("batch, workers", [(1, 0), (18, 2), (19, 0), (30, 3)])
-def test_from_a_position_on_as_straight(batch: int, workers: int, tiny_set: Path, straight: list[Reals]) -> None:
+def test_from_a_position_on_as_straight(batch: int, workers: int, tiny_set: Path, straight: list[StoredBatch]) -> None:
     assert_equal(take(tiny_set, 10, workers, batch * 16), straight[batch : batch + 10])
 
 
-def test_a_rank_takes_its_lanes(tiny_set: Path, straight: list[Reals]) -> None:
+def test_a_rank_takes_its_lanes(tiny_set: Path, straight: list[StoredBatch]) -> None:
     first, second = take(tiny_set, 20, 1, lanes=range(0, 2)), take(tiny_set, 20, 2, lanes=range(2, 4))
     for one, other, whole in zip(first, second, straight):
         assert torch.cat([one.samples, other.samples]).equal(whole.samples)
@@ -94,7 +94,7 @@ def test_tasks_are_neither_tiny_nor_huge(share: int, sample_bytes: int, batches:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_memory_is_reused_but_never_while_it_is_held(workers: int, tiny_set: Path, straight: list[Reals]) -> None:
+def test_memory_is_reused_but_never_while_it_is_held(workers: int, tiny_set: Path, straight: list[StoredBatch]) -> None:
     stream = Stream(open_set(tiny_set), range(4), 0, workers)
     places = set()
     for expected in straight[:30]:
@@ -107,7 +107,7 @@ def test_memory_is_reused_but_never_while_it_is_held(workers: int, tiny_set: Pat
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_part_of_a_batch_holds_its_memory(workers: int, tiny_set: Path, straight: list[Reals]) -> None:
+def test_a_part_of_a_batch_holds_its_memory(workers: int, tiny_set: Path, straight: list[StoredBatch]) -> None:
     stream = Stream(open_set(tiny_set), range(4), 0, workers)
     part = stream.take().samples[3:5].flip(0)[:1, 0]
     view = stream.take().samples[7]
@@ -117,21 +117,21 @@ def test_a_part_of_a_batch_holds_its_memory(workers: int, tiny_set: Path, straig
     assert view.equal(straight[1].samples[7])
 
 
-def test_batches_outlive_their_stream(tiny_set: Path, straight: list[Reals]) -> None:
+def test_batches_outlive_their_stream(tiny_set: Path, straight: list[StoredBatch]) -> None:
     assert_equal([Stream(open_set(tiny_set), range(4), 0, 2).take()], straight[:1])
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("workers", [0, 2])
-def test_pinned_batches_are_the_same(workers: int, tiny_set: Path, straight: list[Reals]) -> None:
+def test_pinned_batches_are_the_same(workers: int, tiny_set: Path, straight: list[StoredBatch]) -> None:
     stream = Stream(open_set(tiny_set), range(4), 0, workers, pin=True)
     found = [stream.take() for _ in range(45)]
     assert all(reals.samples.is_pinned() for reals in found)
     assert_equal(found, straight)
 
 
-def test_batches_are_not_all_alike(straight: list[Reals]) -> None:
+def test_batches_are_not_all_alike(straight: list[StoredBatch]) -> None:
     assert len({r.samples.numpy().tobytes() for r in straight}) == len(straight)
 
 
@@ -139,7 +139,7 @@ def workers_of_this_process(before: set[int]) -> set[int]:
     return {pid for pid in descendants(os.getpid()) - before if alive(pid)}
 
 
-def test_workers_survive_stop_signals(tiny_set: Path, straight: list[Reals]) -> None:
+def test_workers_survive_stop_signals(tiny_set: Path, straight: list[StoredBatch]) -> None:
     """A signal to the whole process group must not end them while the trainer saves."""
     before = descendants(os.getpid())
     stream = Stream(open_set(tiny_set), range(4), 0, 2)
@@ -221,7 +221,7 @@ def test_points_are_the_same_on_any_lanes(name: str) -> None:
     assert 0.1 < points(1).std() < 4
 
 
-def fed(loader: BatchLoader, reals: Reals, phase: str, updates: int) -> Batch:
+def fed(loader: BatchLoader, reals: StoredBatch, phase: str, updates: int) -> Batch:
     return loader.batch(loader.prepare({"real": reals}), reals.position, phase, updates)
 
 
@@ -229,13 +229,13 @@ def make_loader(offset: int, labels: torch.Tensor | None = None, batch: int = 16
     return BatchLoader(0, 0, batch, offset, torch.device("cpu"), {"real": StreamSettings(flip, labels)})
 
 
-def test_a_rank_gets_its_part_of_the_whole_batch(straight: list[Reals]) -> None:
+def test_a_rank_gets_its_part_of_the_whole_batch(straight: list[StoredBatch]) -> None:
     """Flips, labels of fakes and latents do not depend on ranks."""
     table = torch.arange(4).repeat(76)
     reals = straight[3]
     whole = fed(make_loader(0, table), reals, "D", 5)
     for offset in (0, 4, 8):
-        part = Reals(reals.position, reals.samples[offset : offset + 4], reals.labels[offset : offset + 4])
+        part = StoredBatch(reals.position, reals.samples[offset : offset + 4], reals.labels[offset : offset + 4])
         batch = fed(make_loader(offset, table), part, "D", 5)
         expected = whole[offset : offset + 4]
         assert batch.reals.equal(expected.reals)
@@ -244,14 +244,14 @@ def test_a_rank_gets_its_part_of_the_whole_batch(straight: list[Reals]) -> None:
         assert batch.draws.normal("z", 8).equal(expected.draws.normal("z", 8))
 
 
-def test_phases_and_updates_have_different_draws(straight: list[Reals]) -> None:
+def test_phases_and_updates_have_different_draws(straight: list[StoredBatch]) -> None:
     loader = make_loader(0)
     drawn = {fed(loader, straight[0], phase, updates).draws.normal("z", 1).sum().item()
              for phase in ("D", "G") for updates in (0, 1)}
     assert len(drawn) == 4
 
 
-def test_flips_mirror_about_half_and_nothing_else(straight: list[Reals]) -> None:
+def test_flips_mirror_about_half_and_nothing_else(straight: list[StoredBatch]) -> None:
     flipped = 0
     for reals in straight:
         plain = reals.samples.float() / 127.5 - 1
@@ -262,14 +262,14 @@ def test_flips_mirror_about_half_and_nothing_else(straight: list[Reals]) -> None
     assert 0.42 < flipped / (45 * 16) < 0.58  # 4 sigma
 
 
-def test_phases_that_share_a_batch_see_the_same_flips(straight: list[Reals]) -> None:
+def test_phases_that_share_a_batch_see_the_same_flips(straight: list[StoredBatch]) -> None:
     loader = make_loader(0)
     assert fed(loader, straight[0], "D", 0).reals.equal(fed(loader, straight[0], "D.r1", 7).reals)
 
 
 def test_labels_of_fakes_follow_the_datas_own() -> None:
     table = torch.tensor([0] * 90 + [1] * 10)
-    reals = Reals(0, torch.zeros(4000, 3, 2, 2, dtype=torch.uint8), torch.zeros(4000, dtype=torch.long))
+    reals = StoredBatch(0, torch.zeros(4000, 3, 2, 2, dtype=torch.uint8), torch.zeros(4000, dtype=torch.long))
     loader = make_loader(0, table, 4000, False)
     assert fed(loader, reals, "D", 0).condition().float().mean() == pytest.approx(0.1, abs=0.02)
 
