@@ -1,4 +1,4 @@
-"""`resume=PATH`: what to do where PATH is something else than a checkpoint."""
+"""`resume=PATH`: what to name instead if PATH is not a checkpoint."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ def check_named(path: Path) -> None:
     if not path.exists():
         raise RecipeError(f"resume={path} does not exist; name a checkpoint, such as RUN/checkpoints/000000064000")
     if path.is_file():
-        raise RecipeError(f"resume={path} is a file, and exports and other weights come without the optimizers' state, "
-                          "so no run can resume from them; name a checkpoint, such as RUN/checkpoints/000000064000")
+        raise RecipeError(f"resume={path} is a file; exports and other weights lack the optimizers' state, so a run "
+                          "cannot resume from them; name a checkpoint, such as RUN/checkpoints/000000064000")
     whole = store.complete(path / "checkpoints")
     if whole:
         raise RecipeError(f"resume={path} is a run folder; name one of its checkpoints, such as {whole[-1]}")

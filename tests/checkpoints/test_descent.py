@@ -118,7 +118,7 @@ def test_the_end_is_written_where_there_is_nothing_to_train(straight: Path, tiny
 @pytest.mark.parametrize("where, says", [
     ("checkpoints/000000009999", "does not exist; name a checkpoint"),
     ("", "is a run folder; name one of its checkpoints"),
-    ("checkpoints", "is not a complete checkpoint"), ("config.yaml", "is a file, and exports and other weights")])
+    ("checkpoints", "is not a complete checkpoint"), ("config.yaml", "is a file; exports and other weights")])
 def test_what_cannot_be_resumed_is_said_in_one_line(where: str, says: str, straight: Path, tiny_recipe: Path,
                                                     tmp_path: Path) -> None:
     found = go_on(tiny_recipe, tmp_path, 1280, f"resume={straight / where}", code=2)

@@ -1,4 +1,4 @@
-"""`resume=PATH` of something else than a checkpoint."""
+"""`resume=PATH` of something other than a checkpoint."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +27,7 @@ def export(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("make, says", [
-    (export, "exports and other weights come without the optimizers' state"),
+    (export, "exports and other weights lack the optimizers' state"),
     (run, "is a run folder; name one of its checkpoints, such as .*/run/checkpoints/000000000128"),
     (lambda folder: folder / "nowhere", "does not exist"),
     (lambda folder: folder, "is not a complete checkpoint"),
