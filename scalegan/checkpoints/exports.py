@@ -15,10 +15,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from scalegan.averages import power_ema
-from scalegan.averages.averages import group_of, power_group, prefix_of
+from scalegan.averages import standing_statistics
 from scalegan.checkpoints import store
 from scalegan.checkpoints.state import Header, OldHeader
+from scalegan.checkpoints.stored_weights import LIVE, check_average, from_checkpoint
 from scalegan.config import Recipe
 from scalegan.config.explanation import explain
 from scalegan.config.game import REAL
@@ -34,12 +34,11 @@ from scalegan.support.names import did_you_mean
 from scalegan.support.reading import DamagedFile, checked, parse_json
 
 _KEY = "scalegan"
-_LIVE = ".live"
 _RECIPE = TypeAdapter(Recipe)
 
 
 def load(path: str | Path, network: str | None = None, ema: str | None = None,
-         sigma_rel: float | None = None) -> nn.Module:
+         sigma_rel: float | None = None, psi: float = 1.0, standing_batches: int | None = None) -> nn.Module:
     """Loads a network from a run folder, a checkpoint or an export, in eval mode.
 
     Its attribute `about` holds the recipe's `model`, the `spec` of its samples, its inputs and outputs (`export`), and
@@ -49,20 +48,24 @@ def load(path: str | Path, network: str | None = None, ema: str | None = None,
         network: one of the game's exports, by name; by default the game's usual one, such as the generator.
         ema: one of the recipe's `emas` instead of the main average.
         sigma_rel: the power-function average of that length instead, reconstructed from the run's snapshots.
+        psi: the truncation of the samples, at which BatchNorm gets its standing statistics.
+        standing_batches: how many batches of 64 those take; 0 keeps the running statistics. By default 16 for a run or
+            checkpoint; an export keeps its own unless it is truncated.
 
     Raises:
         UserError: if `path` has no such network or average, or is damaged.
     """
-    return load_all(path, ema, sigma_rel, only=network or "")[network or ""]
+    return load_all(path, ema, sigma_rel, network or "", psi, standing_batches)[network or ""]
 
 
-def load_generator(path: str | Path, network: str | None = None, ema: str | None = None) -> nn.Module:
+def load_generator(path: str | Path, network: str | None = None, ema: str | None = None, psi: float = 1.0,
+                   standing_batches: int | None = None) -> nn.Module:
     """Loads a network that makes samples from z.
 
     Raises:
         UserError: as `load`, and for a network with another input.
     """
-    loaded = load(path, network, ema)
+    loaded = load(path, network, ema, None, psi, standing_batches)
     inputs = loaded.about["export"]["inputs"]
     if inputs[0] != "z":
         raise UsageError(f"network '{loaded.about['network']}' of {path} takes {', '.join(inputs)}, not seeds; "
@@ -84,12 +87,13 @@ def fakes_of(path: str | Path, ema: str | None, generator: nn.Module) -> Callabl
     return partial(game.fakes, networks | {about["network"]: generator})
 
 
-def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None = None,
-             only: str | None = None) -> dict[str, nn.Module]:
+def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None = None, only: str | None = None,
+             psi: float = 1.0, standing_batches: int | None = None) -> dict[str, nn.Module]:
     """Loads every network of a run folder, a checkpoint or an export, by name; the default one first.
 
     Args:
         only: load only this one; empty for the default one, which is then returned under the empty name.
+        psi, standing_batches: see `load`.
 
     Raises:
         UserError: as `load`.
@@ -113,14 +117,17 @@ def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None =
         raise UserError(f"{path} has a recipe that this version of ScaleGAN cannot read: "
                         f"{explain(error, about['recipe'])}") from error
     if not path.is_file():
-        _check_average(path, about, recipe, chosen, ema, sigma_rel)
-    game, exports = game_of(recipe.game.name), {name: _export(about["networks"][name]) for name in chosen}
-    parts = {name: _parts(about, export) for name, export in exports.items()}
+        check_average(path, about, recipe, chosen, ema, sigma_rel)
+    game, exports = game_of(recipe.game.name), {name: _export(tree) for name, tree in about["networks"].items()}
+    batches = _standing_batches(about, path.is_file(), standing_batches, psi)
+    owner = standing_statistics.owners(exports) if batches else {}
+    owning = {owner[player] for name in chosen for player in exports[name].players if player in owner}
+    parts = {name: _parts(about, export) for name, export in exports.items() if name in owning or name in chosen}
     of_all = list(dict.fromkeys(chain(*parts.values())))
     shapes = _shapes(path, game, recipe, about, of_all)
     if not path.is_file():
         for part, module in shapes.items():
-            weights |= _from_checkpoint(path, metadata, about, part, module, ema, sigma_rel)
+            weights |= from_checkpoint(path, metadata, about, part, module, ema, sigma_rel)
         if sigma_rel is not None:
             about["sigma_rel"] = sigma_rel
     for part, module in shapes.items():
@@ -128,12 +135,40 @@ def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None =
     modules = {part: _player(path, game, recipe, about, part) for part in of_all}
     for part, module in modules.items():
         _fill(path, module, part, weights)
+    if batches:
+        averaged = {part: module.eval() for part, module in modules.items() if not part.endswith(LIVE)}
+        about["standing_statistics"] = batches * _renew(game, exports, averaged, about, batches, psi)
     loaded = {}
-    for name, export in exports.items():
+    for name in chosen:
         own = [modules[part] for part in parts[name]]
-        network = attach(game.compose(export, own), dict(zip(parts[name], own)), about, name)
+        network = attach(game.compose(exports[name], own), dict(zip(parts[name], own)), about, name)
         loaded[name if only is None else only] = network.eval().requires_grad_(False)
     return loaded
+
+
+def _standing_batches(about: Mapping[str, Any], is_export: bool, asked: int | None, psi: float) -> int:
+    """How many batches to take standing statistics over; 0 to keep the statistics that are stored. Those of an export
+    hold for psi = 1; those of a converted file are its authors'."""
+    if asked is not None or not is_export:
+        return standing_statistics.BATCHES if asked is None else asked
+    return 0 if psi == 1 else about.get("standing_statistics", 0)
+
+
+def _renew(game: type[Game], exports: Mapping[str, Export], players: Mapping[str, nn.Module], about: Mapping[str, Any],
+           batches: int, psi: float) -> bool:
+    """Gives averaged players standing statistics, on a GPU if there is one; returns whether they now have their own."""
+    spec = Spec.of(about["specs"][about["target"] or next(iter(about["specs"]))])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        for player in players.values():
+            player.to(device)
+        return standing_statistics.renew(exports, players, game.compose, spec, about.get("labels"), batches, psi,
+                                         show=True)
+    except ValueError as error:     # the model has no truncation
+        raise UsageError(str(error)) from error
+    finally:
+        for player in players.values():
+            player.to("cpu")
 
 
 def save(networks: Mapping[str, nn.Module] | nn.Module, path: Path) -> None:
@@ -144,7 +179,8 @@ def save(networks: Mapping[str, nn.Module] | nn.Module, path: Path) -> None:
     first = next(iter(networks.values())).about
     weights = {f"{part}/{name}": tensor.contiguous() for network in networks.values()
                for part, module in network.parts.items() for name, tensor in module.state_dict().items()}
-    kept = ("format", "recipe", "specs", "target", "averaged", "images", "seed", "sigma_rel")
+    kept = ("format", "recipe", "specs", "target", "averaged", "images", "seed", "sigma_rel",
+            "labels", "standing_statistics")
     header = {key: first[key] for key in kept if key in first}
     header |= {"default": first["default"] if first["default"] in networks else next(iter(networks)),
                "networks": {name: network.about["export"] for name, network in networks.items()}}
@@ -189,7 +225,7 @@ def _player(path: Path, game: type[Game], recipe: Recipe, about: Mapping[str, An
     """A player's network, as its description says. Raises UserError if that describes none."""
     try:
         specs = {stream: Spec.of(spec) for stream, spec in about["specs"].items()}
-        return game.player(recipe, specs, part.removesuffix(_LIVE))
+        return game.player(recipe, specs, part.removesuffix(LIVE))
     except (KeyError, ValueError, TypeError, IndexError, RuntimeError, StopIteration, ZeroDivisionError) as error:
         raise UserError(f"{path} describes no network '{part}' that this version of ScaleGAN can build: "
                         f"{_line(error)}") from error
@@ -251,59 +287,8 @@ def _about_run(path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def _parts(about: Mapping[str, Any], export: Export) -> list[str]:
     """The players of a network, by the names that files use; `.live` marks live weights of one that others average."""
-    return [player if export.averaged or player not in about["averaged"] else f"{player}{_LIVE}"
+    return [player if export.averaged or player not in about["averaged"] else f"{player}{LIVE}"
             for player in export.players]
-
-
-def _from_checkpoint(path: Path, metadata: Mapping[str, Any], about: Mapping[str, Any], part: str, module: nn.Module,
-                     ema: str | None, sigma_rel: float | None) -> dict[str, Tensor]:
-    """A player's live or averaged weights, as `<part>/<name>`."""
-    averaged, player = about["averaged"], part.removesuffix(_LIVE)
-    if part not in averaged:
-        if player not in about["prefixes"]:
-            raise DamagedFile(f"{path / 'state.json'}: networks.prefixes has no '{player}'")
-        return _group(path, f"game/{about['prefixes'][player]}.", part)
-    if sigma_rel is not None:
-        return _reconstructed(path, metadata | {"recipe": about["recipe"]}, player, module, averaged[0], sigma_rel)
-    return _group(path, prefix_of(group_of(ema), player, averaged[0]), player)
-
-
-def _check_average(path: Path, about: Mapping[str, Any], recipe: Recipe, networks: list[str], ema: str | None,
-                   sigma_rel: float | None) -> None:
-    """Raises UserError if the requested average does not exist."""
-    if ema is not None and ema not in recipe.emas:
-        has = ", ".join(recipe.emas) or "only the main one"
-        raise UsageError(f"{path} has no average '{ema}'; it has {has}")
-    if not any(about["networks"][name]["averaged"] for name in networks) and (ema is not None or sigma_rel is not None):
-        raise UsageError(f"{path} has no averages of network '{networks[0]}'; load it without ema or sigma_rel")
-
-
-def _group(path: Path, prefix: str, player: str) -> dict[str, Tensor]:
-    """Tensors directly under a prefix, as `<player>/<name>`."""
-    found = store.read(path, prefix)
-    return {f"{player}/{rest}": tensor for name, tensor in found.items()
-            if "/" not in (rest := name.removeprefix(prefix))}
-
-
-def _reconstructed(path: Path, metadata: Mapping[str, Any], player: str, module: nn.Module, first: str,
-                   sigma_rel: float) -> dict[str, Tensor]:
-    """The parameters of a player's average of length `sigma_rel`, with the checkpoint's buffers."""
-    lengths = (metadata["recipe"].get("power_ema") or {}).get("sigma_rel")
-    if not lengths:
-        raise UserError(f"{path} has no power-function averages to reconstruct one from; train with "
-                        "power_ema.every_images=N")
-    if not 0 < sigma_rel < power_ema.LONGEST:
-        raise UsageError(f"sigma_rel={sigma_rel} is out of range; choose a value between 0 and "
-                         f"{power_ema.LONGEST:.3f}, preferably near the run's {lengths[0]} and {lengths[1]}")
-    prefix, run = prefix_of("", player, first)[1:], path.resolve().parent.parent
-    averages = {sigma: _group(path, prefix_of(power_group(sigma), player, first), player) for sigma in lengths}
-    newest_ones = {sigma: {f"{prefix}{name}": found[f"{player}/{name}"] for name, _ in module.named_parameters()}
-                   for sigma, found in averages.items()}
-    try:
-        made = power_ema.reconstruct(run, metadata["images"], metadata["iterations"], sigma_rel, newest_ones)
-    except DamagedFile as error:
-        raise UserError(f"{error}; delete this snapshot, the others may suffice") from error
-    return averages[lengths[0]] | {f"{player}/{name.removeprefix(prefix)}": tensor for name, tensor in made.items()}
 
 
 def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -17,6 +17,7 @@ Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Nothing = Annotated[dict, Field(max_length=0)]
 Metric = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9_]+$")]     # becomes part of a link's name
 Name = Annotated[StrictStr, Field(max_length=200)]
+Row = Annotated[str, Field(strict=True, pattern=r"^[0-9a-f]+$")]    # attributes as bits of a hexadecimal number
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,23 @@ class Networks:
     networks: Annotated[dict[Name, Network], Field(min_length=1)]
     averaged: list[StrictStr]
     prefixes: dict[Name, StrictStr] = field(default_factory=dict)
+    labels: list[Count] | list[Row] | None = None       # averages.label_summary.Summary
 
     def __post_init__(self) -> None:
         if self.default not in self.networks:
             raise ValueError(f"there is no network '{self.default}', which is the default")
         if self.target and self.target not in self.specs:
             raise ValueError(f"there is no stream '{self.target}', which is the target")
+        samples = self.specs[self.target or next(iter(self.specs))]
+        if self.labels is not None and not self._labels_fit(samples.classes, samples.attributes):
+            raise ValueError(f"labels do not describe {samples.attributes or samples.classes} "
+                             f"{'attributes' if samples.attributes else 'classes'}")
+
+    def _labels_fit(self, classes: int, attributes: int) -> bool:
+        if attributes:
+            return bool(self.labels) and all(isinstance(row, str) and int(row, 16) < 1 << attributes
+                                             for row in self.labels)
+        return len(self.labels) == classes and all(isinstance(n, int) for n in self.labels) and sum(self.labels) > 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +97,7 @@ class Header(Networks):
     images: Count
     seed: Count = 0
     sigma_rel: Finite | None = None
+    standing_statistics: Annotated[int, Field(strict=True, ge=0, le=1 << 20)] = 0
 
 
 @dataclass(frozen=True)

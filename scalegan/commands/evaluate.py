@@ -66,8 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="images per batch (default 32)")
     parser.add_argument("--psi", type=finite, default=1.0, help="truncation, if the model supports it (default 1)")
     parser.add_argument("--ema", metavar="NAME", help="one of the run's extra averages (recipe key emas)")
-    parser.add_argument("--standing-statistics", type=whole(), default=16, metavar="N", help="re-estimate BatchNorm's "
-                        "averages over N batches of 64 (default 16); 0 keeps them as trained")
+    parser.add_argument("--standing-statistics", type=whole(), metavar="N", help="compute BatchNorm's statistics over "
+                        "N batches of 64 (default 16 for a run, an export's own for an export); 0 keeps those stored")
     parser.add_argument("--kid-subset-size", type=positive, default=1000, metavar="N",
                         help="images in each of KID's 100 subsets (default 1000)")
     parser.add_argument("--bootstrap", type=positive, default=0, metavar="N", help="error bars from N resamples")
@@ -108,9 +108,11 @@ def _evaluate(options: argparse.Namespace, metrics: tuple[str, ...], ranks) -> d
 def _samples(options: argparse.Namespace, ranks, warnings: list[str]):
     """The generator's samples, and the real images, whose labels condition it."""
     from scalegan.checkpoints import exports
-    from scalegan.metrics.generators import samples_of, with_standing_statistics
+    from scalegan.metrics.generators import remarks_on_statistics, samples_of
 
-    generator = ranks.run_collectively(lambda: exports.load(options.source, ema=options.ema)).to(ranks.device)
+    generator = ranks.run_collectively(lambda: exports.load(
+        options.source, ema=options.ema, psi=options.psi, standing_batches=options.standing_statistics))
+    generator.to(ranks.device)
     size = generator.about["spec"]["shape"][-1]
     target = generator.about["target"]
     reals = _images(options.data, size, ranks) if options.data else _own_images(options.source, ranks, target)
@@ -119,10 +121,7 @@ def _samples(options: argparse.Namespace, ranks, warnings: list[str]):
         inputs = _inputs(options.source, ranks)
     samples, remarks = ranks.run_collectively(lambda: samples_of(
         generator, options.num_samples or _USUAL_SAMPLES, reals, options.psi, options.source, inputs=inputs))
-    warnings += remarks
-    if options.standing_statistics > 0:
-        samples.generator, remarks = with_standing_statistics(generator, options.standing_statistics, options.psi)
-        warnings += remarks
+    warnings += remarks + (remarks_on_statistics(generator) if options.standing_statistics != 0 else [])
     samples.fakes = ranks.run_collectively(lambda: exports.fakes_of(options.source, options.ema, samples.generator))
     return samples, reals
 

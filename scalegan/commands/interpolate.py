@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     from scalegan.pictures import grids
     from scalegan.pictures.interpolation import walk
 
-    generator = load_generator(options.run, options.network, options.ema)
+    generator = load_generator(options.run, options.network, options.ema, options.psi)
     if generator.about["spec"]["kind"] == "points":
         raise UserError(f"{options.run} makes 2-D points, not images")
     label = _label(generator, options)

@@ -26,13 +26,13 @@ def main(arguments: list[str]) -> int:
     from scalegan.pictures.samples import write_samples
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    generator = exports.load_generator(options.run, options.network, options.ema)
+    generator = exports.load_generator(options.run, options.network, options.ema, options.psi,
+                                       options.standing_statistics)
     if generator.about["spec"]["kind"] == "points":
         raise UserError(f"{options.run} makes 2-D points, not images; see the sample grids in the run's samples/")
     weights = {f"{part}/{name}": tensor for part, module in generator.parts.items()
                for name, tensor in module.state_dict().items()}
-    made_with = [store.digest(weights), options.psi, options.classes, options.columns, options.standing_statistics,
-                 device.type]
+    made_with = [store.digest(weights), options.psi, options.classes, options.columns, device.type]
     generator.to(device)
     columns, labels_of = _labels(options, generator)
 
@@ -41,12 +41,8 @@ def main(arguments: list[str]) -> int:
                               options.psi)
 
     try:
-        if options.standing_statistics:
-            from scalegan.metrics.standing_statistics import standing_statistics
-
-            standing_statistics(generator, options.standing_statistics, psi=options.psi)
         shown = write_samples(options.out, options.seeds, draw, made_with, columns)
-    except ValueError as error:     # the model has no truncation, or no BatchNorm
+    except ValueError as error:     # the model has no truncation
         raise UsageError(str(error)) from error
     except torch.OutOfMemoryError as error:
         raise UserError(f"the memory of {torch.cuda.get_device_name()} is full; free some, or set "
@@ -70,9 +66,8 @@ def _parser() -> argparse.ArgumentParser:
                         "that all samples have")
     parser.add_argument("--columns", type=whole(1, 1000),
                         help="grid columns (default 8, or the number of classes up to 10)")
-    parser.add_argument("--standing-statistics", type=whole(), default=0, metavar="N",
-                        help="re-estimate BatchNorm's averages over N batches of 64 (default 0: the running "
-                             "statistics; `scalegan evaluate` uses 16)")
+    parser.add_argument("--standing-statistics", type=whole(), metavar="N", help="compute BatchNorm's statistics over "
+                        "N batches of 64 (default 16 for a run, an export's own for an export); 0 keeps those stored")
     parser.add_argument("--out", type=folder, default=Path("samples"), help="folder to write into")
     parser.add_argument("--network", metavar="NAME", help="one of the game's networks, if several generate samples")
     parser.add_argument("--ema", metavar="NAME", help="one of the run's extra averages (recipe key emas)")

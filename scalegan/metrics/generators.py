@@ -1,11 +1,11 @@
 """Prepares trained generators for evaluation."""
 
-import copy
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from scalegan.averages.standing_statistics import has_norms
 from scalegan.data.spec import Spec
 from scalegan.errors import UsageError, UserError
 from scalegan.games.base import Preview
@@ -13,22 +13,13 @@ from scalegan.games.sampling import is_styled
 from scalegan.metrics.images import Images
 from scalegan.metrics.labels import matched_labels, relabelled
 from scalegan.metrics.samples import Samples
-from scalegan.metrics.standing_statistics import standing_statistics
-from scalegan.models.layers.batchnorm import GroupedBatchNorm
 
 
-def with_standing_statistics(generator: nn.Module, batches: int, psi: float = 1.0) -> tuple[nn.Module, list[str]]:
-    """A copy whose BatchNorm has the statistics of its current weights, or the generator itself if it has no BatchNorm;
-    and remarks about it."""
-    if not any(isinstance(module, GroupedBatchNorm) for module in generator.modules()):
-        return generator, []
-    if generator.about["export"]["inputs"][0] != "z":
-        return generator, ["BatchNorm's running statistics are those of training: standing statistics need latents"]
-    if generator.about["spec"]["attributes"]:
-        return generator, ["BatchNorm's running statistics are those of training: standing statistics need classes"]
-    generator = copy.deepcopy(generator)
-    standing_statistics(generator, batches, psi=psi)
-    return generator, []
+def remarks_on_statistics(generator: nn.Module) -> list[str]:
+    """Says so if a loaded generator has BatchNorm, but no standing statistics."""
+    if not has_norms([generator]) or generator.about.get("standing_statistics"):
+        return []
+    return ["BatchNorm has its stored running statistics, not standing ones"]
 
 
 def samples_of(generator: nn.Module, count: int, reals: Images | None, psi: float = 1.0, name: str = "the generator",

@@ -14,11 +14,9 @@ from scalegan.engines.ranks import Ranks
 from scalegan.errors import RecipeError
 from scalegan.games.base import Game
 from scalegan.metrics import evaluation, extractors, results
-from scalegan.metrics.generators import samples_of, with_standing_statistics
+from scalegan.metrics.generators import samples_of
 from scalegan.metrics.images import Images, described
 from scalegan.metrics.labels import matched_labels
-
-STANDING_BATCHES = 16
 
 
 class InTraining:
@@ -54,10 +52,8 @@ class InTraining:
     @torch.no_grad()
     def __call__(self, networks: Mapping[str, nn.Module], images: int) -> dict[str, float]:
         """The figures by name, from networks by export; the same on every rank."""
-        networks = dict(networks)
-        networks[self.game.default].about = self.about
-        generator, _ = with_standing_statistics(networks[self.game.default], STANDING_BATCHES)
-        networks[self.game.default] = generator
+        generator = networks[self.game.default]
+        generator.about = self.about
         samples, _ = samples_of(generator, self.settings.num_samples, self.reals, name=str(self.folder),
                                 fakes=partial(self.game.fakes, networks), inputs=self.inputs)
         result = evaluation.evaluate(samples, self.reals, self.extractor, self.settings, self.ranks, show=False)

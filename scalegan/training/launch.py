@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scalegan.averages.averages import Averages
+from scalegan.averages.label_summary import summary
 from scalegan.checkpoints.exports import described
 from scalegan.checkpoints.store import Checkpoints
 from scalegan.config import Recipe, loading
@@ -119,7 +120,9 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
     config = _identified(recipe, game, sources)
     records = environment.record(ranks, micro_batch, precision, recipe.engine)
     checkpoints = Checkpoints(folder / "checkpoints", ranks, recipe.checkpoint.keep)
-    networks = described(config, specs, game)
+    target = game.target or next(iter(specs))
+    labels = summary(conditions[target], specs[target])
+    networks = described(config, specs, game, labels=labels)
     networks.pop("recipe")
     run = Run(recipe, folder, ranks, game, player_optimizers, engine, averages, loader, open_streams, checkpoints,
               {"recipe": config, "environment": records, "networks": networks}, painter.samples, lock,

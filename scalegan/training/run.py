@@ -1,6 +1,7 @@
 """A run: its parts, and the state that is saved."""
 
 import contextlib
+import copy
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,11 +13,13 @@ from torch import Tensor, nn
 
 from scalegan.averages import power_ema
 from scalegan.averages.averages import Averages
+from scalegan.averages.standing_statistics import has_norms, renew
 from scalegan.checkpoints import store
 from scalegan.checkpoints.state import Lineage
 from scalegan.checkpoints.store import Checkpoints
 from scalegan.config import Recipe
 from scalegan.data.reading.streams import Streams
+from scalegan.data.spec import Spec
 from scalegan.engines.base import Engine
 from scalegan.engines.partitioned import Partitioned
 from scalegan.engines.ranks import Ranks
@@ -88,8 +91,9 @@ class Run:
 
     @contextlib.contextmanager
     def networks(self) -> Iterator[dict[str, nn.Module]]:
-        """The game's exports, in eval mode inside the context, with the moving averages of those that use them."""
-        averaged, players = self.averages.networks(), self.game.players
+        """The game's exports, in eval mode inside the context, with the moving averages of those that use them, as
+        `scalegan.load` would load them."""
+        averaged, players = self._averaged(), self.game.players
         networks = {name: self.game.compose(export, [averaged[p] if export.averaged else players[p]
                                                      for p in export.players])
                     for name, export in self.game.exports.items()}
@@ -101,6 +105,15 @@ class Run:
         finally:
             for module in training:
                 module.training = True
+
+    def _averaged(self) -> dict[str, nn.Module]:
+        """The moving averages; those with BatchNorm are copied, and get standing statistics."""
+        found = {name: copy.deepcopy(network) if has_norms([network]) else network
+                 for name, network in self.averages.networks().items()}
+        about = self.constants["networks"]
+        spec = Spec.of(about["specs"][about["target"] or next(iter(about["specs"]))])
+        renew(self.game.exports, found, self.game.compose, spec, about["labels"])
+        return found
 
     def metadata(self) -> dict[str, Any]:
         """The state that is saved beside the tensors, as JSON."""

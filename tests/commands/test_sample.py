@@ -84,7 +84,7 @@ def test_a_grid_is_bounded(count: int, columns: int, side: int, expected: tuple[
 
 
 def test_memory_and_device(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more than a batch at once, on the GPU where there is one."""
+    """No more than a batch at once; standing statistics and samples on the GPU where there is one."""
     moved, drawn = [], []
     draw = exports.sample
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -92,7 +92,7 @@ def test_memory_and_device(finished_run: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(exports, "sample", lambda generator, seeds, *rest: drawn.append(len(seeds))
                         or draw(generator, seeds, *rest))
     assert sample.main([str(finished_run), "--seeds", "0-69", "--out", str(tmp_path / "out")]) == 0
-    assert moved == ["cuda"] and drawn == [32, 32, 6]
+    assert moved == ["cuda", "cpu", "cuda"] and drawn == [32, 32, 6]
     monkeypatch.undo()
     together = grids.pixels_of(exports.sample(scalegan.load(finished_run), list(range(70)), torch.arange(70) % 4, 1.0))
     found = [np.array(Image.open(tmp_path / "out" / f"seed{seed:06d}.png")) for seed in range(70)]

@@ -67,12 +67,11 @@ def samples_evaluated(ranks: Ranks, run: str, data: str, stub: str, batch_size: 
     import os
 
     from scalegan.checkpoints import exports
-    from scalegan.metrics.generators import samples_of, with_standing_statistics
+    from scalegan.metrics.generators import samples_of
 
     os.environ["SCALEGAN_CACHE"] = root
     reals = StoredImages(data)
-    generator, _ = with_standing_statistics(exports.load(run), 4)
-    samples, _ = samples_of(generator, 53, reals)
+    samples, _ = samples_of(exports.load(run), 53, reals)
     settings = Settings(("fid", "kid", "prdc"), 53, batch_size=batch_size)
     return evaluation.evaluate(samples, reals, extractors.load(stub, None, None, CPU), settings, ranks, show=False)
 

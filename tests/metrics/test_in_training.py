@@ -19,7 +19,7 @@ from scalegan.data.spec import Spec
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import UserError
 from scalegan.metrics import evaluation, extractors
-from scalegan.metrics.generators import samples_of, with_standing_statistics
+from scalegan.metrics.generators import samples_of
 from scalegan.metrics.images import StoredImages
 from scalegan.metrics.in_training import InTraining
 from scalegan.metrics.samples import Samples
@@ -106,8 +106,7 @@ def test_it_finds_what_evaluating_the_checkpoint_finds(finished_run: Path, tiny_
     kept = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
     figures = during({"G": generator}, 2560)
     assert all(torch.equal(tensor, kept[name]) for name, tensor in generator.state_dict().items())
-    standing, _ = with_standing_statistics(generator, 16)
-    samples, _ = samples_of(standing, 40, reals)
+    samples, _ = samples_of(generator, 40, reals)
     extractor = extractors.load(str(stub), None, None, torch.device("cpu"))
     asked = evaluation.Settings(("fid", "kid"), 40)
     assert evaluation.evaluate(samples, reals, extractor, asked, ranks, show=False)["metrics"] == figures

@@ -80,7 +80,7 @@ def test_networks_are_yielded_in_eval_mode_and_train_on_afterwards() -> None:
     game.players = {name: nn.Sequential(nn.Linear(2, 2), nn.Dropout()) for name in "GD"}
     game.players["D"][1].eval()                     # stays in eval mode
     average = copy.deepcopy(game.players["G"]).eval()
-    run = SimpleNamespace(averages=SimpleNamespace(networks=lambda: {"G": average}), game=game)
+    run = SimpleNamespace(_averaged=lambda: {"G": average}, game=game)
     with Run.networks(run) as networks:
         assert networks == {"G": average, "D": game.players["D"]}
         assert not any(module.training for network in networks.values() for module in network.modules())

@@ -1,0 +1,38 @@
+"""How a dataset's labels are distributed, small enough for the description of a checkpoint or an export."""
+
+import torch
+from torch import Tensor
+
+from scalegan.data.spec import Spec
+from scalegan.randomness import Draws
+
+#: The number of records of each class; or the attributes of some records, each as a hexadecimal number.
+Summary = list[int] | list[str]
+_ROWS = 1024
+
+
+def summary(conditions: Tensor | None, spec: Spec) -> Summary | None:
+    """The summary of a dataset's labels.
+
+    Args:
+        conditions: classes int64 [N] or attributes [N, K] of all records; None without labels.
+    """
+    if conditions is None or not spec.num_classes:
+        return None
+    if not spec.multilabel:
+        return torch.bincount(conditions, minlength=spec.classes).tolist()
+    chosen = torch.linspace(0, len(conditions) - 1, min(_ROWS, len(conditions))).long()
+    return [f"{int(''.join(map(str, row)), 2):x}" for row in conditions[chosen].int().tolist()]
+
+
+def drawn(labels: Summary | None, spec: Spec, draws: Draws) -> Tensor | None:
+    """Labels with the distribution of a summary, classes [n] or attributes [n, K]; uniform classes without one."""
+    if not spec.num_classes:
+        return None
+    device = draws.positions.device
+    if spec.multilabel:
+        rows = torch.tensor([[int(bit) for bit in f"{int(row, 16):0{spec.attributes}b}"] for row in labels],
+                            dtype=torch.float32, device=device)
+        return rows[draws.integers("label", len(rows))]
+    counts = torch.tensor(labels or [1] * spec.classes, device=device)
+    return torch.searchsorted(counts.cumsum(0), draws.integers("label", int(counts.sum())).contiguous(), right=True)
