@@ -1,5 +1,7 @@
 """How a dataset's labels are distributed, small enough for the description of a checkpoint or an export."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -36,3 +38,13 @@ def drawn(labels: Summary | None, spec: Spec, draws: Draws) -> Tensor | None:
         return rows[draws.integers("label", len(rows))]
     counts = torch.tensor(labels or [1] * spec.classes, device=device)
     return torch.searchsorted(counts.cumsum(0), draws.integers("label", int(counts.sum())).contiguous(), right=True)
+
+
+def with_attributes(labels: Summary | None, spec: Spec, seeds: Sequence[int], chosen: Sequence[int]) -> Tensor:
+    """Attributes [n, K] for samples of these seeds: those of a record of the data each, and the chosen ones besides.
+    Without a summary, all others are 0."""
+    found = torch.zeros(len(seeds), spec.attributes)
+    if labels:
+        found = drawn(labels, spec, Draws(0, 0, "sample", torch.tensor(seeds)))
+    found[:, chosen] = 1
+    return found

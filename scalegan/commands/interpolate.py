@@ -72,6 +72,7 @@ def _label(generator: "nn.Module", options: argparse.Namespace) -> "Tensor | Non
     """The label of every image, in the form that the generator takes."""
     import torch
 
+    from scalegan.averages.label_summary import with_attributes
     from scalegan.data.spec import Spec
 
     spec = Spec.of(generator.about["spec"])
@@ -84,6 +85,4 @@ def _label(generator: "nn.Module", options: argparse.Namespace) -> "Tensor | Non
                            "attributes" if spec.multilabel else "classes")
     if not spec.multilabel:
         return torch.tensor(chosen[:1] or [0])
-    attributes = torch.zeros(1, spec.num_classes)
-    attributes[:, chosen] = 1
-    return attributes
+    return with_attributes(generator.about.get("labels"), spec, options.seeds[:1], chosen)

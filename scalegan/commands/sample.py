@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--psi", type=finite, default=1.0,
                         help="truncation, if the model supports it (default 1: none)")
     parser.add_argument("--classes", type=names, help="classes, by name or number, repeated over the seeds; attributes "
-                        "that all samples have")
+                        "that all samples have, besides those of random records")
     parser.add_argument("--columns", type=whole(1, 1000),
                         help="grid columns (default 8, or the number of classes up to 10)")
     parser.add_argument("--standing-statistics", type=whole(), metavar="N", help="compute BatchNorm's statistics over "
@@ -78,6 +78,7 @@ def _labels(options: argparse.Namespace, generator: "nn.Module") -> tuple[int, C
     """The grid's columns, and a function from places among the seeds to labels."""
     import torch
 
+    from scalegan.averages.label_summary import with_attributes
     from scalegan.data.spec import Spec
 
     spec = Spec.of(generator.about["spec"])
@@ -90,8 +91,7 @@ def _labels(options: argparse.Namespace, generator: "nn.Module") -> tuple[int, C
     chosen = label_numbers("--classes", options.classes or [], count, spec.label_names, options.run,
                            "attributes" if spec.multilabel else "classes")
     if spec.multilabel:
-        attributes = torch.zeros(count)
-        attributes[chosen] = 1
-        return columns, lambda places: attributes.expand(len(places), -1)
+        stored = generator.about.get("labels")
+        return columns, lambda places: with_attributes(stored, spec, [options.seeds[i] for i in places], chosen)
     classes = chosen or list(range(min(count, columns)))
     return columns, lambda places: torch.tensor([classes[place % len(classes)] for place in places])

@@ -9,7 +9,7 @@ import pytest
 import sources_made as made
 import torch
 
-from scalegan.averages.label_summary import drawn, summary
+from scalegan.averages.label_summary import drawn, summary, with_attributes
 from scalegan.averages.standing_statistics import standing_statistics
 from scalegan.checkpoints import exports
 from scalegan.commands import prepare, sample
@@ -69,6 +69,14 @@ def test_labels_are_distributed_like_the_datas(case: Callable) -> None:
     else:
         assert found.mean(0).tolist() == pytest.approx([0.1, 0.1, 0], abs=0.02)
         assert torch.equal(found[:, 0], found[:, 1])
+
+
+def test_samples_have_attributes_of_the_data_and_those_asked_for() -> None:
+    spec, table = attributes()
+    found = with_attributes(summary(table, spec), spec, range(500), [2])
+    assert found[:, 2].all() and found[:, 0].mean() == pytest.approx(0.1, abs=0.04)
+    assert torch.equal(found[7:9], with_attributes(summary(table, spec), spec, [7, 8], [2]))
+    assert with_attributes(None, spec, [3], [1]).tolist() == [[0, 1, 0]]
 
 
 @pytest.mark.parametrize("generator, spec, says", [
