@@ -22,24 +22,29 @@ def suits(x: Tensor, w: Tensor, stride: list[int], padding: list[int], dilation:
 
 def convolve(x: Tensor, w: Tensor, groups: int) -> Tensor:
     """[N, C, H, W] * [O, C/groups, 3, 3] -> [N, O, H, W], channels_last."""
-    n, _, height, width = x.shape
-    kernel = w.unflatten(0, (groups, -1)).permute(0, 3, 4, 2, 1).reshape(groups, -1, len(w) // groups)
-    y = torch.bmm(_neighbourhoods(x, groups), kernel)               # [groups, N H W, O/groups]
-    return y.transpose(0, 1).reshape(n, height, width, -1).permute(0, 3, 1, 2)
+    kernel = w.permute(0, 2, 3, 1).reshape(groups, len(w) // groups, -1).transpose(1, 2)     # as channels_last lies
+    return _product(x, kernel, groups)
 
 
 def input_gradient(grad: Tensor, w: Tensor, groups: int) -> Tensor:
     """[N, O, H, W] -> [N, C, H, W]: a convolution with the mirrored kernel."""
-    mirrored = w.unflatten(0, (groups, -1)).transpose(1, 2).flip(3, 4).flatten(0, 1)
-    return convolve(grad, mirrored, groups)
+    mirrored = w.permute(0, 2, 3, 1).unflatten(0, (groups, -1)).flip(2, 3)    # [groups, O/groups, 3, 3, ..]
+    return _product(grad, mirrored.permute(0, 2, 3, 1, 4).flatten(1, 3), groups)
 
 
 def weight_gradient(grad: Tensor, x: Tensor, w: Tensor, groups: int) -> Tensor:
-    """[N, O, H, W], [N, C, H, W] -> as w, of which only the layout matters."""
-    rows = grad.permute(0, 2, 3, 1).reshape(-1, groups, len(w) // groups).transpose(0, 1)
-    found = torch.bmm(_neighbourhoods(x, groups).transpose(1, 2), rows)     # [groups, 9 C/groups, O/groups]
-    found = found.unflatten(1, (3, 3, -1)).permute(0, 4, 3, 1, 2).flatten(0, 1)
-    return torch.empty_like(w).copy_(found)
+    """[N, O, H, W], [N, C, H, W] -> [O, C/groups, 3, 3], in the layout of w."""
+    columns = grad.permute(0, 2, 3, 1).reshape(-1, groups, len(w) // groups).permute(1, 2, 0)
+    found = torch.bmm(columns, _neighbourhoods(x, groups))          # [groups, O/groups, 9 C/groups]
+    found = found.view(len(w), 3, 3, -1).permute(0, 3, 1, 2)
+    return found if found.stride() == w.stride() else torch.empty_like(w).copy_(found)
+
+
+def _product(x: Tensor, kernel: Tensor, groups: int) -> Tensor:
+    """[N, C, H, W] by [groups, 9 C/groups, O/groups] -> [N, O, H, W]."""
+    n, _, height, width = x.shape
+    y = torch.bmm(_neighbourhoods(x, groups), kernel)               # [groups, N H W, O/groups]
+    return y.transpose(0, 1).reshape(n, height, width, -1).permute(0, 3, 1, 2)
 
 
 def _neighbourhoods(x: Tensor, groups: int) -> Tensor:
