@@ -56,25 +56,27 @@ class Part:
 
 PARTS = {
     "data": Part("runs.data", 60),
-    "train": Part("runs.train", 200, together=True),
-    "others": Part("runs.others", 200, together=True),
-    "tests": Part("suite.tests", 200, together=True),
-    "restart": Part("runs.restart", 200, together=True),
-    "draws": Part("draws.draws", 60, together=True),
-    "peer_kernels": Part("peers.kernels", 200, together=True, needs="any"),
-    "steps": Part("steps.step", 45, cases=True),
-    "peer_stylegan3": Part("peers.stylegan3", 60, needs="stylegan3"),
-    "peer_r3gan": Part("peers.r3gan", 50, needs="r3gan"),
-    "trainer": Part("pipeline.trainer", 30),
+    "peer_kernels": Part("peers.kernels", 120, together=True, needs="any"),
+    "compile": Part("steps.compile_ahead", 85, together=True, cases=True),
+    "steps": Part("steps.step", 35, cases=True),
+    "peer_stylegan3": Part("peers.stylegan3", 70, needs="stylegan3"),
+    "peer_r3gan": Part("peers.r3gan", 45, needs="r3gan"),
+    "graphs": Part("steps.step_graphed", 40, cases=True),
+    "compiled": Part("steps.step_compiled", 30, cases=True),
+    "trainer": Part("pipeline.trainer", 35),
+    "convolutions": Part("kernels.convolutions", 30),
+    "not_deterministic": Part("steps.step_not_deterministic", 35, cases=True),
     "checkpoint": Part("pipeline.checkpoint", 30),
     "evaluation": Part("pipeline.evaluation", 30),
     "loader": Part("pipeline.loader", 40),
     "draws_speed": Part("draws.draws_speed", 25),
     "resampling": Part("kernels.resampling", 45),
     "augmentation": Part("kernels.augmentation", 30),
-    "not_deterministic": Part("steps.step_not_deterministic", 45, cases=True),
-    "compile": Part("steps.compile_ahead", 110, together=True, cases=True),
-    "compiled": Part("steps.step_compiled", 45, cases=True),
+    "tests": Part("suite.tests", 100, together=True),
+    "train": Part("runs.train", 200, together=True),
+    "others": Part("runs.others", 200, together=True),
+    "restart": Part("runs.restart", 200, together=True),
+    "draws": Part("draws.draws", 60, together=True),
 }
 
 
@@ -94,7 +96,8 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}, in the order in which they "
+                        "shall run (default: all); some cases alone as PART:CASE,CASE")
     parser.add_argument("--out", type=Path, metavar="FILE", default=Path(os.environ.get("OUT", "."), "gpu_check.jsonl"),
                         help="file that results are appended to (default: gpu_check.jsonl, in $OUT or here)")
     parser.add_argument("--seconds", type=float, default=540, metavar="S", help="that all of it may take (default 540)")
@@ -104,6 +107,8 @@ def _options() -> argparse.Namespace:
     for name in ("--child", "--case", "--scratch"):
         parser.add_argument(name, default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    asked = [part.partition(":") for part in options.parts]
+    options.parts, options.cases = [name for name, *_ in asked], {name: c.split(",") for name, _, c in asked if c}
     unknown = set(options.parts) - PARTS.keys()
     if unknown:
         parser.error(f"there is no part {', '.join(sorted(unknown))}: take {', '.join(PARTS)}")
@@ -112,9 +117,9 @@ def _options() -> argparse.Namespace:
 
 
 def _run(check: Check, options: argparse.Namespace) -> None:
-    """Runs all parts that were asked for, in the order of the table."""
+    """Runs all parts that were asked for, in that order, or in the table's."""
     begun = time.monotonic()
-    asked = {name: part for name, part in PARTS.items() if name in (options.parts or PARTS) or name == "data"}
+    asked = {name: PARTS[name] for name in ("data", *(options.parts or PARTS))}
     asked = {name: part for name, part in asked.items()
              if not part.needs or part.needs in check.peers or (part.needs == "any" and check.peers)}
 
@@ -123,7 +128,7 @@ def _run(check: Check, options: argparse.Namespace) -> None:
         _call(check, *call, min(asked[call[0]].seconds, left))
 
     for together, names in itertools.groupby(asked, key=lambda name: asked[name].together):
-        calls = [(name, case) for name in names for case in _cases(check, asked[name])]
+        calls = [(name, case) for name in names for case in options.cases.get(name) or _cases(check, asked[name])]
         with ThreadPoolExecutor(len(calls) if together else 1) as pool:
             list(pool.map(one, calls))
     check.say("end", seconds=time.monotonic() - begun)

@@ -15,11 +15,11 @@ def blit(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
     side = images.shape[3]
     flip, flips, turn, turns, move, dx, dy = draws.uniform("blit", 7).unbind(1)
     images = torch.where(_each((flip < p) & (flips < 0.5)), images.flip(3), images)
-    quarters = torch.where(turn < p, (turns * 4).long(), 0)
+    quarters = (turns * 4).long().masked_fill(turn >= p, 0)
     images = torch.where(_each(quarters % 2 == 1), images.rot90(1, (2, 3)), images)
     images = torch.where(_each(quarters >= 2), images.rot90(2, (2, 3)), images)
     by = (torch.stack([dx, dy]) * 2 - 1) * SHIFT * side
-    return shift(images, *torch.where(move < p, by.round().long(), 0))
+    return shift(images, *by.round().long().masked_fill(move >= p, 0))
 
 
 def flip_and_shift(images: Tensor, draws: Draws, pixels: int) -> Tensor:

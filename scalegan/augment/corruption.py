@@ -23,4 +23,4 @@ def cutout(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
     column = (along - x[:, None]).abs() < HOLE / 2
     row = (along - y[:, None]).abs() < HOLE / 2
     hole = row[:, :, None] & column[:, None, :] & (chance < p)[:, None, None]
-    return torch.where(hole[:, None], 0, images)
+    return images.masked_fill(hole[:, None], 0)

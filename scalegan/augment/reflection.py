@@ -54,7 +54,7 @@ def halving(taps: Taps, size: int) -> np.ndarray:
     return matrix
 
 
-@functools.lru_cache(maxsize=64)
+@functools.cache        # not bounded: a CUDA graph reads them where they lie
 def constant(make: Callable[..., np.ndarray], taps: Hashable, size: int, dtype: torch.dtype,
              device: torch.device) -> Tensor:
     """A matrix, such as those above, as a tensor, cached."""

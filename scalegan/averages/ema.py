@@ -39,5 +39,5 @@ class Ema:
     def update(self, taken: int, images: int) -> None:
         mine, theirs = list(self.average.parameters()), [p.detach() for p in self.network.parameters()]
         torch._foreach_lerp_(mine, [t.to(m.dtype) for m, t in zip(mine, theirs)], 1 - self.decay(taken, images))
-        for mine, theirs in zip(self.average.buffers(), self.network.buffers()):
-            mine.copy_(theirs)
+        if buffers := list(self.average.buffers()):
+            torch._foreach_copy_(buffers, list(self.network.buffers()))

@@ -89,6 +89,8 @@ def _check_engine(engine: Engine, need: Callable[[bool, str], None]) -> None:
          "penalties take through them then fail or are silently wrong; use engine.zero_stage=2")
     need(engine.name == "ddp" or engine.reduction == "fast", "engine.reduction=tree needs engine.name=ddp: DeepSpeed "
          "sums in its own order; use engine.reduction=fast")
+    need(engine.name == "ddp" or not engine.cuda_graphs, "engine.cuda_graphs=true needs engine.name=ddp: DeepSpeed's "
+         "backward passes cannot be recorded; use engine.cuda_graphs=false")
 
 
 def _check_schedules(recipe: Recipe, need: Callable[[bool, str], None]) -> None:

@@ -9,6 +9,7 @@ import torch
 from scalegan import config
 from scalegan.engines.base import Engine
 from scalegan.engines.ddp import DDPEngine
+from scalegan.engines.graphs import Graphs
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import RecipeError
 from scalegan.games.base import Game
@@ -73,7 +74,8 @@ def make(settings: config.Engine, game: Game, optimizers: Mapping[str, torch.opt
         UserError: if deepspeed is requested but not installed.
     """
     if settings.name == "ddp":
-        return DDPEngine(game, optimizers, ranks, micro_batch, precision, settings.reduction == "tree")
+        graphs = Graphs() if settings.cuda_graphs and ranks.device.type == "cuda" else None
+        return DDPEngine(game, optimizers, ranks, micro_batch, precision, settings.reduction == "tree", graphs)
     from scalegan.engines.deepspeed import DeepSpeedEngine
 
     return DeepSpeedEngine(game, optimizers, ranks, micro_batch, precision, settings.zero_stage)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from scalegan.engines import reduction
 from scalegan.engines.base import Engine, Outputs, norm_of
+from scalegan.engines.graphs import Graphs
 from scalegan.engines.ranks import Ranks
 from scalegan.games.base import Batch, Game, Phase
 
@@ -21,12 +22,14 @@ class DDPEngine(Engine):
 
     Args:
         tree: sum micro-batches in a fixed binary tree, for the same bits on 1, 2, 4, ... ranks.
+        graphs: replays forward and backward passes instead of running them; not where a norm group spans ranks.
     """
 
     def __init__(self, game: Game, optimizers: Mapping[str, torch.optim.Optimizer], ranks: Ranks, micro_batch: int,
-                 precision: str = "fp32", tree: bool = False) -> None:
+                 precision: str = "fp32", tree: bool = False, graphs: Graphs | None = None) -> None:
         super().__init__(game, optimizers, ranks, micro_batch, precision)
         self.tree = tree
+        self._graphs = None if any(getattr(m, "spanning", None) for m in game.modules()) else graphs
 
     def _accumulate(self, phase: Phase, batch: Batch) -> Outputs:
         moving = [parameter for player in phase.players for parameter in self._parameters[player]]
@@ -55,13 +58,13 @@ class DDPEngine(Engine):
         outputs: Outputs = {}
 
         def vector(index: int) -> Tensor:
-            outputs.update(self._differentiated(phase, self._micro_batch_at(batch, index), moving))
+            outputs.update(self._pass(phase, self._micro_batch_at(batch, index), moving))
             values = list(outputs.values())
             return torch.cat([_in_memory_order(value).to(values[0].dtype) for value in values])
 
         count = self._num_micro_batches(batch)
         if self.ranks.world_size == 1 and count == 1:
-            return self._differentiated(phase, batch, moving)
+            return self._pass(phase, batch, moving)
         total = reduction.local_tree(vector, 0, count)
         if self.tree:
             total = reduction.tree_over_ranks(total, self.ranks.rank, self.ranks.world_size)
@@ -72,6 +75,18 @@ class DDPEngine(Engine):
         # A view of an observation or a figure would keep all gradients alive for as long as it is held.
         pieces = [*gradients.split(sizes[:count]), *others.clone().split(sizes[count:])]
         return {key: _view_like(piece, value) for (key, value), piece in zip(outputs.items(), pieces)}
+
+    def _pass(self, phase: Phase, batch: Batch, moving: list[nn.Parameter]) -> Outputs:
+        """What `_differentiated` returns, by a graph if there is one."""
+        def run_pass(part: Batch) -> Outputs:
+            return self._differentiated(phase, part, moving)
+
+        if self._graphs is None:
+            return run_pass(batch)
+        found = self._graphs.run(phase.name, run_pass, batch)
+        if self._kept:      # samples that a pool takes over from this very pass
+            self._graphs.leave_out(phase.name)
+        return found
 
     def _differentiated(self, phase: Phase, batch: Batch, moving: list[nn.Parameter]) -> Outputs:
         """A micro-batch's gradients, observations, terms and figures."""

@@ -55,9 +55,15 @@ class Health:
 @contextlib.contextmanager
 def undone_where(skip: Tensor, tensors: Sequence[Tensor]) -> Iterator[None]:
     """Undoes what the block does to `tensors` if `skip` (bool []) is true."""
-    kept = _copies(tensors)
+    alike: dict[torch.dtype, list[Tensor]] = {}
+    for tensor in tensors:
+        alike.setdefault(tensor.dtype, []).append(tensor)
+    kept = [(members, _end_to_end(members)) for members in alike.values()]
     yield
-    _restore_if(skip, kept)
+    with torch.no_grad():
+        for members, before in kept:
+            parts = torch.where(skip, before, _end_to_end(members)).split([tensor.numel() for tensor in members])
+            torch._foreach_copy_(members, [part.view(tensor.shape) for part, tensor in zip(parts, members)])
 
 
 @contextlib.contextmanager
@@ -78,6 +84,12 @@ def stepping_unless(skip: Tensor, optimizer: torch.optim.Optimizer) -> Iterator[
     finally:
         for handle in handles:
             handle.remove()
+
+
+@torch.no_grad()
+def _end_to_end(tensors: Sequence[Tensor]) -> Tensor:
+    """A copy of all elements, [n]: one operation, however many tensors there are."""
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
 
 
 def _weights_and_state(optimizer: torch.optim.Optimizer) -> list[Tensor]:

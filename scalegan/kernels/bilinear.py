@@ -33,7 +33,7 @@ class _Read(Function):
     def forward(ctx, images: Tensor, places: Tensor) -> Tensor:
         ctx.save_for_backward(places)
         ctx.size = images.shape[2:]
-        return torch.ops.scalegan.bilinear(images, places)
+        return _read(images, places)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
@@ -44,7 +44,7 @@ class _Adjoint(Function):
     @staticmethod
     def forward(ctx, values: Tensor, places: Tensor, height: int, width: int) -> Tensor:
         ctx.save_for_backward(places)
-        return torch.ops.scalegan.bilinear_adjoint(values, places, height, width)
+        return _add(values, places, height, width)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None]:
@@ -75,26 +75,18 @@ def _corners(places: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     return corners, torch.stack([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y], 1)
 
 
-@torch.library.custom_op("scalegan::bilinear", mutates_args=())
+@kernels.operator("bilinear(Tensor images, Tensor places) -> Tensor",
+                  lambda images, places: images.new_empty(*images.shape[:2], *places.shape[2:]))
 def _read(images: Tensor, places: Tensor) -> Tensor:
     fused = _read_in_one_kernel if images.dtype == torch.float32 else _read_plainly
     return kernels.run("bilinear", fused, _read_plainly, images, places)
 
 
-@_read.register_fake
-def _(images: Tensor, places: Tensor) -> Tensor:
-    return images.new_empty(*images.shape[:2], *places.shape[2:])
-
-
-@torch.library.custom_op("scalegan::bilinear_adjoint", mutates_args=())
+@kernels.operator("bilinear_adjoint(Tensor values, Tensor places, int height, int width) -> Tensor",
+                  lambda values, places, height, width: values.new_empty(*values.shape[:2], height, width))
 def _add(values: Tensor, places: Tensor, height: int, width: int) -> Tensor:
     fused = _add_in_one_kernel if values.dtype == torch.float32 else _add_plainly
     return kernels.run("bilinear", fused, _add_plainly, values, places, height, width)
-
-
-@_add.register_fake
-def _(values: Tensor, places: Tensor, height: int, width: int) -> Tensor:
-    return values.new_empty(*values.shape[:2], height, width)
 
 
 def _read_in_one_kernel(images: Tensor, places: Tensor) -> Tensor:

@@ -16,7 +16,17 @@ def known(x: Tensor) -> bool:
             and x.is_contiguous(memory_format=torch.channels_last))
 
 
-@torch.library.custom_op("scalegan::fir", mutates_args=())
+def size_of(side: int, up: int, down: int, padding: int) -> int:
+    """Of the output's."""
+    return 2 * side if up == 2 else (side + 2 * padding - 4) // down + 1
+
+
+def _empty(x: Tensor, up: int, down: int, padding: int, gain: float) -> Tensor:
+    height, width = (size_of(side, up, down, padding) for side in x.shape[2:])
+    return x.new_empty(len(x), height, width, x.shape[1]).permute(0, 3, 1, 2)
+
+
+@kernels.operator("fir(Tensor x, int up, int down, int padding, float gain) -> Tensor", _empty)
 def fir(x: Tensor, up: int, down: int, padding: int, gain: float) -> Tensor:
     """[N, C, H, W], channels last, with `up` - 1 zeros after each pixel and before the first, filtered so that the taps
     sum to `gain`; of that, every `down`-th pixel.
@@ -26,17 +36,6 @@ def fir(x: Tensor, up: int, down: int, padding: int, gain: float) -> Tensor:
         padding: zeros at each border; 1 if `up` or `down` is 2.
     """
     return kernels.run("fir", _in_one_kernel, _plainly, x, up, down, padding, gain)
-
-
-@fir.register_fake
-def _(x: Tensor, up: int, down: int, padding: int, gain: float) -> Tensor:
-    height, width = size_of(x.shape[2], up, down, padding), size_of(x.shape[3], up, down, padding)
-    return x.new_empty(len(x), height, width, x.shape[1]).permute(0, 3, 1, 2)
-
-
-def size_of(side: int, up: int, down: int, padding: int) -> int:
-    """Of the output's."""
-    return 2 * side if up == 2 else (side + 2 * padding - 4) // down + 1
 
 
 def _plainly(x: Tensor, up: int, down: int, padding: int, gain: float) -> Tensor:

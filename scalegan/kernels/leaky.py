@@ -79,7 +79,7 @@ class _Slope(Function):
 def _activate(x: Tensor, bias: Tensor | None, gain: float, slope: float, bound: float) -> Tensor:
     """In place."""
     if kernels.on_gpu(x):
-        torch.ops.scalegan.leaky_(x, bias, gain, slope, bound)
+        _leaky(x, bias, gain, slope, bound)
     else:
         _activate_plainly(x, bias, gain, slope, bound)
     return x
@@ -87,7 +87,7 @@ def _activate(x: Tensor, bias: Tensor | None, gain: float, slope: float, bound: 
 
 def _differentiate(grad: Tensor, y: Tensor, slope: float, bound: float) -> Tensor:
     """grad where y is above zero, slope * grad below, and zero where y was clamped."""
-    run = torch.ops.scalegan.leaky_backward if kernels.on_gpu(y) else _differentiate_plainly
+    run = _leaky_backward if kernels.on_gpu(y) else _differentiate_plainly
     return run(grad, y, slope, bound)
 
 
@@ -109,21 +109,18 @@ def _as_x(bias: Tensor, gain: float, x: Tensor) -> Tensor:
     return scaled.to(x.dtype).view(-1, *[1] * (x.dim() - 2))
 
 
-@torch.library.custom_op("scalegan::leaky_", mutates_args=("x",))
+@kernels.operator("leaky_(Tensor(a!) x, Tensor? bias, float gain, float slope, float bound) -> ()",
+                  lambda x, bias, gain, slope, bound: None)
 def _leaky(x: Tensor, bias: Tensor | None, gain: float, slope: float, bound: float) -> None:
     fused = _activate_in_one_kernel if _dense(x) else _activate_plainly
     kernels.run("leaky_relu", fused, _activate_plainly, x, bias, gain, slope, bound)
 
 
-@torch.library.custom_op("scalegan::leaky_backward", mutates_args=())
+@kernels.operator("leaky_backward(Tensor grad, Tensor y, float slope, float bound) -> Tensor",
+                  lambda grad, y, slope, bound: torch.empty_like(y))
 def _leaky_backward(grad: Tensor, y: Tensor, slope: float, bound: float) -> Tensor:
     fused = _differentiate_in_one_kernel if _dense(y) else _differentiate_plainly
     return kernels.run("leaky_relu", fused, _differentiate_plainly, grad, y, slope, bound)
-
-
-@_leaky_backward.register_fake
-def _(grad: Tensor, y: Tensor, slope: float, bound: float) -> Tensor:
-    return torch.empty_like(y)
 
 
 def _dense(x: Tensor) -> bool:

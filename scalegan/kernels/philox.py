@@ -70,8 +70,7 @@ def draw(kind: str, keys: Sequence[int], sizes: Sequence[int], positions: Tensor
         return [_plain(kind, key, size, positions, high) for key, size in zip(keys, sizes)]
     signed = [key - 2**64 if key >= 2**63 else key for key in keys]
     flat, n = _fused(kind, signed, list(sizes), positions, high), len(positions)
-    ends = np.cumsum([n * size for size in sizes]).tolist()
-    return [flat[end - n * size : end].view(n, size) for end, size in zip(ends, sizes)]
+    return [part.view(n, size) for part, size in zip(flat.split([n * size for size in sizes]), sizes)]
 
 
 def _plain(kind: str, key: int, size: int, positions: Tensor, high: int) -> Tensor:
@@ -88,16 +87,15 @@ def _plain(kind: str, key: int, size: int, positions: Tensor, high: int) -> Tens
     return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1).float()[:, :size]
 
 
-@torch.library.custom_op("scalegan::philox", mutates_args=())
-def _fused(kind: str, keys: list[int], sizes: list[int], positions: Tensor, high: int) -> Tensor:
-    """The same draws, concatenated, [n * sum(sizes)]; an operator, so that compilers treat it as one."""
-    return kernels.run("philox", _in_one_kernel, _one_by_one, kind, keys, sizes, positions, high)
-
-
-@_fused.register_fake
-def _(kind: str, keys: list[int], sizes: list[int], positions: Tensor, high: int) -> Tensor:
+def _empty(kind: str, keys: list[int], sizes: list[int], positions: Tensor, high: int) -> Tensor:
     dtype = torch.int64 if kind == "integers" else torch.float32
     return positions.new_empty(len(positions) * sum(sizes), dtype=dtype)
+
+
+@kernels.operator("philox(str kind, int[] keys, int[] sizes, Tensor positions, int high) -> Tensor", _empty)
+def _fused(kind: str, keys: list[int], sizes: list[int], positions: Tensor, high: int) -> Tensor:
+    """The same draws, concatenated, [n * sum(sizes)]."""
+    return kernels.run("philox", _in_one_kernel, _one_by_one, kind, keys, sizes, positions, high)
 
 
 def _in_one_kernel(kind: str, keys: list[int], sizes: list[int], positions: Tensor, high: int) -> Tensor:

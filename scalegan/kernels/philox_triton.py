@@ -32,7 +32,7 @@ def draw(kind: str, keys: Sequence[int], sizes: Sequence[int], blocks: Sequence[
     return out
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.cache        # not bounded: a CUDA graph reads them where they lie
 def _table(keys: tuple[int, ...], sizes: tuple[int, ...], blocks: tuple[int, ...], device: torch.device) -> Tensor:
     """(key, size, numbers per sample before it, blocks) of each draw. A run has few of them: keys are of names."""
     starts = [sum(sizes[:i]) for i in range(len(sizes))]

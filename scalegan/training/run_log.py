@@ -37,30 +37,53 @@ class Means:
     """
 
     def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, Tensor] = {}
+        # [2, figures]: sums and counts, by the names of the figures that come together: a vector for each phase, as
+        # the host spends more on a figure's five operations than on the figure.
+        self._totals: dict[tuple[str, ...], Tensor] = {}
+        self._order: dict[str, None] = {}
 
     def add(self, figures: Mapping[str, Tensor]) -> None:
-        for name, value in figures.items():
-            value = value.detach().to(torch.float64)
-            finite = value.isfinite()
-            value, one = torch.where(finite, value, 0.0), finite.to(torch.int64)
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-            self.counts[name] = self.counts[name] + one if name in self.counts else one
+        if not figures:
+            return
+        names = tuple(figures)
+        self._order |= dict.fromkeys(names)
+        values = torch.stack([v.detach() if v.is_floating_point() else v.double() for v in figures.values()]).double()
+        finite = values.isfinite()
+        seen = torch.stack([torch.where(finite, values, 0.0), finite.double()])
+        if names not in self._totals:
+            known = self._taken(names)
+            seen = torch.stack([known[name] + new if name in known else new for name, new in zip(names, seen.T)], 1)
+            self._totals[names] = seen
+        else:
+            self._totals[names] = self._totals[names] + seen
+
+    def _taken(self, names: tuple[str, ...]) -> dict[str, Tensor]:
+        """Sum and count of each of these figures that was seen, with others, and no longer kept there."""
+        found = {}
+        for group in [group for group in self._totals if set(group) & set(names)]:
+            for name, total in zip(group, self._totals.pop(group).T):
+                if name in names:
+                    found[name] = total
+                else:
+                    self._totals[name,] = total[:, None]
+        return found
 
     def report(self) -> dict[str, float]:
         """The means of what was seen since the last call, and begins anew."""
         means = {name: total / count for name, (total, count) in self.state().items() if count}
-        self.sums, self.counts = {}, {}
+        self._totals, self._order = {}, {}
         return means
 
     def state(self) -> dict[str, list[float]]:
-        """[sum, count] by name; JSON keeps them exactly."""
-        return {name: [float(total), int(self.counts[name])] for name, total in self.sums.items()}
+        """[sum, count] by name, in the order in which they were first seen; JSON keeps them exactly."""
+        found = {name: [total, int(count)] for names, totals in self._totals.items()
+                 for name, total, count in zip(names, *totals.tolist())}
+        return {name: found[name] for name in self._order}
 
     def restore(self, state: Mapping[str, list[float]], device: torch.device) -> None:
-        self.sums = {k: torch.tensor(v[0], dtype=torch.float64, device=device) for k, v in state.items()}
-        self.counts = {k: torch.tensor(int(v[1]), device=device) for k, v in state.items()}
+        self._order = dict.fromkeys(state)
+        self._totals = {(name,): torch.tensor(values, dtype=torch.float64, device=device)[:, None]
+                        for name, values in state.items()}
 
 
 class RunLog:

@@ -89,3 +89,11 @@ def test_what_is_no_number_stays_so() -> None:
     assert y.nan_to_num(7).tolist() == [[7, 2, -2]]
     grad = leaky._differentiate(torch.full_like(y, float("nan")), torch.ones_like(y), 0.2, 2.0)
     assert grad.isnan().all()
+
+
+def test_a_value_that_autograd_still_needs_is_not_overwritten_unnoticed() -> None:
+    y = draw(4, 6, seed=0).requires_grad_().exp()               # its derivative is itself
+    total = y.sum()
+    leaky.leaky_relu(y)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        total.backward()

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from scalegan import kernels
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
 
 
@@ -27,6 +28,27 @@ def test_each_group_is_normed_by_itself(group: int | str, n: int) -> None:
     x = images(n)
     groups = [x] if group == "batch" else x.split(group)
     torch.testing.assert_close(ours(x), torch.cat([theirs(g) for g in groups]), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(12, 3, 4, 5), (12, 3), (12, 3, 2, 2, 2)], ids=["images", "vectors", "volumes"])
+@pytest.mark.parametrize("affine", [True, False], ids=["affine", "plain"])
+def test_groups_side_by_side_as_on_a_gpu_give_the_same_to_the_second_derivative(
+        shape: tuple[int, ...], affine: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def results() -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        norm = GroupedBatchNorm(3, 4, affine=affine).double()
+        for parameter in norm.parameters():
+            nn.init.normal_(parameter)
+        x = (3 + torch.randn(shape, dtype=torch.float64)).requires_grad_()
+        y = norm(x)
+        slope, = torch.autograd.grad(y.sin().sum(), x, create_graph=True)
+        leaves = [x, *norm.parameters()]
+        gradients = torch.autograd.grad(slope.square().sum() + y.cos().sum(), leaves, allow_unused=True)
+        return [y.detach(), slope.detach(), *gradients, *norm.drain().values()]
+    expected = results()
+    monkeypatch.setattr(kernels, "on_gpu", lambda tensor: True)
+    for found, wanted in zip(results(), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
 
 
 def test_vectors_are_normed_too() -> None:

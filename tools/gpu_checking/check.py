@@ -48,6 +48,11 @@ class Check:
             self.say(check, **facts, failed=last_lines(traceback.format_exc()))
 
     @property
+    def left(self) -> float:
+        """Seconds until the part has to have ended."""
+        return float(os.environ.get("GPU_CHECK_UNTIL", "inf")) - time.time()
+
+    @property
     def shards(self) -> dict[int, Path]:
         """The prepared sets, by resolution: made once, by the part `data`."""
         return {size: self.scratch / f"shards{size}" for size in self.sizes}

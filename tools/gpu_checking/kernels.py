@@ -1,18 +1,22 @@
 """Operations whose speed is memory's: resampling and ADA's warp, beside a copy of the same bytes."""
 
+import contextlib
 from unittest import mock
 
 import torch
+import torch.nn.functional as F
 
 from scalegan import kernels
 from scalegan.augment.ada import GROUPS
 from scalegan.augment.geometry import warp
-from scalegan.models.layers import resample
+from scalegan.models.layers import equalized, grouped, resample
+from scalegan.models.layers.convolution import convolution, convolution_gradients, geometry
 from scalegan.models.layers.resample import blur, downsample, upsample
 from scalegan.randomness import Draws
 from scalegan.training import environment
 from tools.gpu_checking.check import Check, device, timed
-from tools.gpu_checking.stepping import profiled, release
+from tools.gpu_checking.stepping import Stepper, profiled, release
+from tools.gpu_checking.steps import CASES, SMALL_CASES, keys_of
 
 _SHAPES = [(32, 64, 257, torch.bfloat16), (32, 128, 129, torch.bfloat16), (32, 512, 33, torch.bfloat16),
            (32, 512, 17, torch.float32), (8, 64, 257, torch.bfloat16)]
@@ -40,6 +44,49 @@ def resampling(check: Check) -> None:
                             _forward_and_backward(check, name, work, x, layout, deterministic, by="triton",
                                                   error=error, fell_back="fir" in kernels._refused)
         release()
+
+
+def convolutions(check: Check) -> None:
+    """R3GAN's grouped convolutions in float32, by cuDNN in both layouts and as matrix products; and StyleGAN2's R1 with
+    torch's second derivatives and with ours."""
+    environment.prepare(device(), True)
+    at = geometry(padding=1, groups=4 if check.small else 96)
+    for channels, side in [(16, 4)] if check.small else [(1536, 16), (1536, 8), (1536, 4)]:
+        x, grad = (_noise(4 if check.small else 32, channels, side, torch.float32, torch.channels_last) for _ in "xy")
+        w = torch.randn(channels, channels // at[-1], 3, 3, device=x.device).contiguous(
+            memory_format=torch.channels_last)
+        found = {}
+        for by, order, ours in (("cudnn", "channels_last", False), ("cudnn", "contiguous", False),
+                                ("products", "channels_last", True)):
+            one, two, three = (t.contiguous(memory_format=_LAYOUTS[order]) for t in (x, grad, w))
+            works = {"forward": lambda: convolution(one, three, None, at),                       # noqa: B023
+                     "input": lambda: convolution_gradients(two, one, three, at, [True, False, False])[0],   # noqa: B023
+                     "weight": lambda: convolution_gradients(two, one, three, at, [False, True, False])[1]}  # noqa: B023
+            with mock.patch.object(grouped, "suits", lambda *_, ours=ours: ours):
+                for name, work in works.items():
+                    with check.attempt("convolutions", name=name, by=by, layout=order, side=side):
+                        y, again = work(), work()
+                        ms, host = timed(work, 1 if check.small else 10)
+                        reference = found.setdefault(name, y)
+                        check.say("convolutions", name=name, by=by, layout=order, shape=list(x.shape), ms=ms,
+                                  host_ms=host, error=((y - reference).norm() / reference.norm()).item(),
+                                  same_twice=y.equal(again), kernels=profiled(work)["kernels"])
+        release()
+    for by in ("ours", "torch"):
+        with check.attempt("convolutions", name="R1", by=by):
+            _time_r1(check, by)
+
+
+def _time_r1(check: Check, by: str) -> None:
+    """One update of StyleGAN2's lazy R1."""
+    name, batch, more = (SMALL_CASES["stylegan2_32"] if check.small else CASES["stylegan2_256_n8"])
+    stepper = Stepper(keys_of(name, batch, more))
+    phase = next(phase for phase in stepper.game.phases if phase.name == "D.r1")
+    natively = mock.patch.object(equalized, "conv2d", F.conv2d) if by == "torch" else contextlib.nullcontext()
+    with natively:
+        ms, host = timed(lambda: stepper.update(phase), 1 if check.small else 3)
+        check.say("convolutions", name="R1", by=by, batch=batch, ms=ms, host_ms=host,
+                  **profiled(lambda: stepper.update(phase)))
 
 
 def augmentation(check: Check) -> None:

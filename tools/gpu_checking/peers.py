@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils import cpp_extension
 
 from tools.gpu_checking.check import Check, device, last_lines, wait
 from tools.gpu_checking.stepping import Stepper, profiled, release
@@ -47,13 +48,12 @@ def stylegan3(check: Check) -> None:
     """StyleGAN2-256, `paper256`: theirs in fp16 as they train, ours in bf16; main phases, and lazy penalties' share."""
     reference = enter(check.peers["stylegan3"])
     small = ["data.resolution=32", "model.channel_base=512", "model.channel_max=16", "precision=fp32"]
-    for batch in (8,) if check.small else (8, 32):
+    for batch, share in ((8, 1.0),) if check.small else ((8, 0.4), (32, 1.0)):
         ours = {"ours": Stepper(keys_of("lsun_bedroom_stylegan2", batch, small if check.small else []))}
         if not check.small:
             ours["ours_not_deterministic"] = Stepper(keys_of("lsun_bedroom_stylegan2", batch, []), deterministic=False)
-            ours["ours_fp16"] = Stepper(keys_of("lsun_bedroom_stylegan2", batch, ["precision=fp16"]))
         theirs = _stylegan2(batch, *((32, 512, 16) if check.small else (256, 16384, 512)))
-        _beside(check, "NVlabs/stylegan3", batch, theirs, ours, _PHASES, reference)
+        _beside(check, "NVlabs/stylegan3", batch, theirs, ours, _PHASES, reference, share)
         del ours, theirs
         release()
 
@@ -79,6 +79,14 @@ def importable(path: Path | str) -> None:
     sys.path.insert(0, str(path))
     # Newer releases of setuptools are without it, and this is all that peers take from it.
     sys.modules["pkg_resources"] = types.SimpleNamespace(parse_version=parse)
+    build = cpp_extension.load
+
+    def load(name: str, **options: Any) -> types.ModuleType:
+        """They import by name what they have built, and newer releases of torch no longer register it."""
+        sys.modules[name] = build(name=name, **options)
+        return sys.modules[name]
+
+    cpp_extension.load = load
 
 
 def enter(path: Path) -> str:
@@ -97,9 +105,11 @@ def enter(path: Path) -> str:
 
 
 def _beside(check: Check, peer: str, batch: int, theirs: dict[str, tuple[Step, int]], ours: dict[str, Stepper],
-            pairs: dict[str, str], reference: str) -> None:
-    """Every phase of theirs and of each of ours in turn, and what an iteration of all phases comes to."""
-    rounds, repeats = (1, 1) if check.small else (5, 6)
+            pairs: dict[str, str], reference: str, share: float = 1.0) -> None:
+    """Every phase of theirs and of each of ours in turn, and what an iteration of all phases comes to; in no more than
+    that share of the time left."""
+    rounds, repeats = (1, 1) if check.small else (5, 4)
+    until = time.monotonic() + share * check.left
     sides: dict[str, dict[str, tuple[Callable[[], None], Step, float]]] = {
         "theirs": {phase: (_their_flags, work, 1 / every) for phase, (work, every) in theirs.items()}}
     for name, stepper in ours.items():
@@ -107,6 +117,7 @@ def _beside(check: Check, peer: str, batch: int, theirs: dict[str, tuple[Step, i
                        for p in stepper.game.phases}
     times: dict[tuple[str, str], list[float]] = {}
     for number in range(rounds + 1):
+        start = time.monotonic()
         for phase in theirs:
             for side, works in sides.items():
                 flags, work, _ = works[phase]
@@ -115,6 +126,8 @@ def _beside(check: Check, peer: str, batch: int, theirs: dict[str, tuple[Step, i
                 ms = _milliseconds(work, repeats if number else 2)
                 if number:
                     times.setdefault((side, phase), []).append(ms)
+        if number and 2 * time.monotonic() - start > until - 8:     # seconds for what follows
+            break
     main = [phase for phase, (_, every) in theirs.items() if every == 1]
     for side, works in sides.items():
         medians = {phase: statistics.median(times[side, phase]) for phase in works}
@@ -125,7 +138,8 @@ def _beside(check: Check, peer: str, batch: int, theirs: dict[str, tuple[Step, i
         for phase in main:
             with check.attempt("peers.kernels_of_a_phase", side=side, phase=phase):
                 found[f"kernels_{phase}"] = profiled(works[phase][1])["kernels"]
-        check.say("peers", peer=peer, side=side, batch=batch, their_code=reference, **found)
+        check.say("peers", peer=peer, side=side, batch=batch, their_code=reference,
+                  rounds=len(times[side, main[0]]), **found)
     whole = {side: sum(statistics.median(times[side, phase]) * works[phase][2] for phase in works)
              for side, works in sides.items()}
     check.say("peers.ratio", peer=peer, batch=batch, their_code=reference,

@@ -13,6 +13,7 @@ from scalegan.config.ranks import check_world
 from scalegan.data.spec import Spec
 from scalegan.engines import optimizers
 from scalegan.engines.ddp import DDPEngine
+from scalegan.engines.graphs import Graphs
 from scalegan.engines.precision import choose_precision
 from scalegan.engines.ranks import Ranks
 from scalegan.games.base import Batch, Phase, Sample
@@ -31,10 +32,10 @@ class Stepper:
 
     Args:
         keys: of the recipe, as on the command line; one rank has the whole batch.
-        deterministic: as `engine.deterministic` has it.
+        deterministic, cuda_graphs: as the keys of `engine` have it.
     """
 
-    def __init__(self, keys: list[str], deterministic: bool = True) -> None:
+    def __init__(self, keys: list[str], deterministic: bool = True, cuda_graphs: bool = False) -> None:
         self._deterministic = deterministic
         self.take_flags()
         recipe = loading.load([*keys, "run_dir=none", "data.path=none"])
@@ -44,7 +45,7 @@ class Stepper:
         self.precision = choose_precision(recipe.precision, self.device)
         self.micro_batch = check_world(recipe, 1)
         self.engine = DDPEngine(self.game, optimizers.make(recipe.optimizer, self.game), Ranks(0, 1, self.device),
-                                self.micro_batch, self.precision)
+                                self.micro_batch, self.precision, graphs=Graphs() if cuda_graphs else None)
         self._streams = {name: self._samples(spec) for name, spec in specs.items()}
         self._tables = {name: sample.condition for name, sample in self._streams.items()
                         if sample.condition is not None}
@@ -103,14 +104,13 @@ def measured(stepper: Stepper, peak: float, data_sheet: float | None, repeats: i
 
 def profiled(work: Callable[[], object]) -> dict[str, Any]:
     """Kernels of one call: how many, the milliseconds that they take together, and the longest by name."""
-    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * torch.cuda.is_available()
     work()
     wait()
-    with profile(activities=activities) as found:
-        work()
-        wait()
     if not torch.cuda.is_available():
         return {"kernels": 0, "kernel_ms": 0.0, "top": []}
+    with profile(activities=[ProfilerActivity.CUDA]) as found:      # operators would be many more events to read
+        work()
+        wait()
     times: dict[str, list[float]] = {}
     for event in found.events():
         if event.device_type == DeviceType.CUDA and not event.is_user_annotation:

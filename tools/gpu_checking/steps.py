@@ -2,12 +2,13 @@
 
 import json
 import time
+import warnings
 from functools import cache
 from pathlib import Path
 
 from scalegan.training.utilisation import data_sheet_flops, peak_flops
 from tools.gpu_checking.check import Check, device, wait
-from tools.gpu_checking.stepping import Stepper, measured, profiled
+from tools.gpu_checking.stepping import Stepper, measured, profiled, release
 
 # One micro-batch is one step's batch, so that a case is what one GPU of many does between two exchanges.
 CASES = {
@@ -45,7 +46,7 @@ def step_not_deterministic(check: Check, case: str) -> None:
 
 def _step(check: Check, case: str, variant: str, **flags: bool) -> None:
     name, batch, more = cases_of(check)[case]
-    repeats, rounds = (1, 1) if check.small else (8, 3)
+    repeats, rounds = (1, 1) if check.small else (6, 3)
     with check.attempt("step", case=case, variant=variant):
         stepper = Stepper(keys_of(name, batch, more), **flags)
         phases, total = measured(stepper, _peak(stepper.precision), data_sheet(stepper.precision), repeats, rounds)
@@ -53,6 +54,28 @@ def _step(check: Check, case: str, variant: str, **flags: bool) -> None:
                   phases=[{key: _short(value) for key, value in phase.items()} for phase in phases])
         _flops_file(check, case).write_text(json.dumps({p["phase"]: p["gflop"] * 1e9 for p in phases}))
         _profile(check, case, variant, stepper)
+
+
+def step_graphed(check: Check, case: str) -> None:
+    """Forward and backward passes as CUDA graphs: the time, and whether the weights are those without."""
+    name, batch, more = cases_of(check)[case]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        stepper = Stepper(keys_of(name, batch, more), cuda_graphs=True)
+        plain = Stepper(keys_of(name, batch, more))
+        plain.game.load_state_dict(stepper.game.state_dict())
+        for _ in range(5):
+            for one, other in zip(stepper.game.phases, plain.game.phases):
+                stepper.update(one)
+                plain.update(other)
+        wait()
+        states = stepper.game.state_dict(), plain.game.state_dict()
+        eager = sorted({str(warning.message)[:300] for warning in said if "CUDA graph" in str(warning.message)})
+    check.say("step.graphed", case=case, without_graph=eager,
+              differing=[key for key, value in states[0].items() if not value.equal(states[1][key])][:8])
+    del plain
+    release()
+    _say_compiled(check, case, "graphed", stepper)
 
 
 def compile_ahead(check: Check, case: str) -> None:
@@ -69,14 +92,19 @@ def step_compiled(check: Check, case: str) -> None:
         check.say("step", case=case, variant="compiled", why="compiling did not end in time")
         return
     stepper = _compiled(check, case, "compiled.again")
-    batch = stepper.batch
+    _say_compiled(check, case, "compiled", stepper)
+
+
+def _say_compiled(check: Check, case: str, variant: str, stepper: Stepper) -> None:
+    """Times what cannot be counted, as `step` counted it."""
     counted = _flops_file(check, case)
     flops = json.loads(counted.read_text()) if counted.exists() else {p.name: 0 for p in stepper.game.phases}
-    repeats, rounds = (1, 1) if check.small else (8, 3)
+    repeats, rounds = (1, 1) if check.small else (6, 3)
     phases, total = measured(stepper, _peak(stepper.precision), data_sheet(stepper.precision), repeats, rounds, flops)
-    check.say("step", case=case, variant="compiled", batch=batch, precision=stepper.precision, **total,
+    check.say("step", case=case, variant=variant, batch=stepper.batch, precision=stepper.precision, **total,
               phases=[{key: _short(value) for key, value in phase.items()} for phase in phases])
-    _profile(check, case, "compiled", stepper)
+    if check.left > 10:
+        _profile(check, case, variant, stepper)
 
 
 def _compiled(check: Check, case: str, what: str) -> Stepper:

@@ -7,6 +7,7 @@ from torch.autograd import Function
 from torch.utils.flop_counter import conv_flop_count, register_flop_formula
 
 from scalegan import kernels
+from scalegan.models.layers import grouped
 from scalegan.models.layers.half import half_dtype, without_autocast
 
 # Convolution is bilinear, and so are its two gradients; each one's derivatives are the other two:
@@ -26,6 +27,14 @@ def geometry(stride: int = 1, padding: int = 0, transposed: bool = False, groups
     return [stride] * 2, [padding] * 2, [1, 1], transposed, [0, 0], groups
 
 
+def convolution(x: Tensor, w: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    """C(x, w) + bias; not differentiable."""
+    if grouped.suits(x, w, *geometry):
+        y = grouped.convolve(x, w, geometry[-1])
+        return y if bias is None else y.add_(bias[:, None, None])
+    return torch.ops.aten.convolution(x, w, bias, *geometry)
+
+
 def convolution_gradients(grad: Tensor, x: Tensor, w: Tensor, geometry: Geometry,
                           mask: list[bool]) -> tuple[Tensor | None, ...]:
     """Gradients of x, w and the bias, as selected by the mask; not differentiable."""
@@ -34,6 +43,11 @@ def convolution_gradients(grad: Tensor, x: Tensor, w: Tensor, geometry: Geometry
             rows, columns = _rows(grad), _rows(x)
             of_x, _, _ = convolution_gradients(grad, x, w, geometry, [True, False, False]) if mask[0] else [None] * 3
             return of_x, (rows.T @ columns).view(w.shape), rows.sum(0) if mask[2] else None
+        if grouped.suits(x, w, *geometry):
+            groups = geometry[-1]
+            return (grouped.input_gradient(grad, w, groups) if mask[0] else None,
+                    grouped.weight_gradient(grad, x, w, groups) if mask[1] else None,
+                    grad.sum((0, 2, 3)) if mask[2] else None)
         bias_sizes = [grad.shape[1]] if mask[2] else None
         return torch.ops.aten.convolution_backward(grad, x, w, bias_sizes, *geometry, mask)
 
@@ -59,7 +73,7 @@ class _Convolution(Function):
         ctx.save_for_backward(x, w)
         ctx.geometry = geometry
         with without_autocast(x):
-            return torch.ops.aten.convolution(x, w, bias, *geometry)
+            return convolution(x, w, bias, geometry)
 
     @staticmethod
     def backward(ctx, grad):
@@ -112,7 +126,7 @@ def activated_convolution(x: Tensor, w: Tensor, bias: Tensor, slope: float, geom
     if x.dtype == torch.bfloat16 and not kernels.on_gpu(x) and torch.backends.mkldnn.is_available():
         return torch.ops.mkldnn._convolution_pointwise(x, w, bias, padding, stride, dilation, groups, "leaky_relu",
                                                        [slope], "")
-    return F.leaky_relu_(torch.ops.aten.convolution(x, w, bias, *geometry), slope)
+    return F.leaky_relu_(convolution(x, w, bias, geometry), slope)
 
 
 def _flops_of_activated(x_shape, w_shape, *others, out_shape=None, **named) -> int:
@@ -152,8 +166,10 @@ def _convolve(x: Tensor, w: Tensor, bias: Tensor | None, geometry: Geometry) -> 
     if half is not None and x.dtype != torch.float64:
         x = x.to(half)
     w, bias = w.to(x.dtype), None if bias is None else bias.to(x.dtype)
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+    if torch.compiler.is_compiling():
         return torch.ops.aten.convolution(x, w, bias, *geometry)
+    if not torch.is_grad_enabled():
+        return convolution(x, w, bias, geometry)
     return _Convolution.apply(x, as_non_leaf(w), bias, geometry)
 
 

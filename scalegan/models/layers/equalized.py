@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from scalegan import kernels
 from scalegan.kernels.leaky import leaky_relu
+from scalegan.models.layers.convolution import conv2d
 from scalegan.models.layers.initial import Generators
 
 SLOPE = 0.2
@@ -88,4 +89,5 @@ class EqualizedConv2d(nn.Module):
 
     def _convolved(self, x: Tensor, bias: Tensor | None) -> Tensor:
         weight = (self.weight * self.weight_gain).to(x.dtype)
-        return F.conv2d(x, weight, bias, stride=self.stride, padding=self.padding)
+        convolve = conv2d if kernels.on_gpu(x) else F.conv2d    # cuDNN takes long for torch's own second derivative
+        return convolve(x, weight, bias, stride=self.stride, padding=self.padding)

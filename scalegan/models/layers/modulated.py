@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scalegan import kernels
 from scalegan.kernels.leaky import leaky_relu
+from scalegan.models.layers.convolution import conv2d, conv_transpose2d
 from scalegan.models.layers.equalized import SLOPE, EqualizedLinear, fill_normal
 from scalegan.models.layers.initial import Generators
 from scalegan.models.layers.resample import blur
@@ -28,12 +30,14 @@ def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
 
 def modulated_conv2d(x: Tensor, weight: Tensor, styles: Tensor) -> Tensor:
     """Demodulated convolution without the last factor d: [N, in, H, W] -> [N, out, H, W]."""
-    return F.conv2d(_scaled(x, styles), weight.to(x.dtype), padding=weight.shape[-1] // 2)
+    convolve = conv2d if kernels.on_gpu(x) else F.conv2d        # cuDNN takes long for torch's own second derivative
+    return convolve(_scaled(x, styles), weight.to(x.dtype), padding=weight.shape[-1] // 2)
 
 
 def modulated_upconv2d(x: Tensor, weight: Tensor, styles: Tensor) -> Tensor:
     """The same with upsampling: [N, in, H, W] -> [N, out, 2H, 2W]; a 3x3 transposed convolution, then the filter."""
-    wide = F.conv_transpose2d(_scaled(x, styles), weight.transpose(0, 1).to(x.dtype), stride=2)
+    convolve = conv_transpose2d if kernels.on_gpu(x) else F.conv_transpose2d
+    wide = convolve(_scaled(x, styles), weight.transpose(0, 1).to(x.dtype), stride=2)
     return blur(wide, padding=1, gain=4)                # from [N, out, 2H + 1, 2W + 1]
 
 

@@ -14,7 +14,7 @@ TAPS = (1, 3, 3, 1)
 TRITON_ON_GPU = True
 
 
-@functools.lru_cache(maxsize=256)
+@functools.cache        # not bounded: a CUDA graph reads them where they lie
 def _kernel(channels: int, gain: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The filter as the weight of a depthwise convolution, [C, 1, 4, 4], summing to `gain`; a constant."""
     with torch.inference_mode(False), torch.no_grad():
