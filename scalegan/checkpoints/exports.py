@@ -163,7 +163,7 @@ def _renew(game: type[Game], exports: Mapping[str, Export], players: Mapping[str
         for player in players.values():
             player.to(device)
         return standing_statistics.renew(exports, players, game.compose, spec, about.get("labels"), batches, psi,
-                                         show=True)
+                                         show=sys.stderr.isatty())
     except ValueError as error:     # the model has no truncation
         raise UsageError(str(error)) from error
     finally:
