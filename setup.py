@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = next(line.split('"')[1] for line in (HERE / "scalegan/__init__.py").read_text().splitlines()
                if line.startswith("__version__"))
+PYTHONS = ("3.11", "3.12", "3.13")      # those that README names; newer ones are not refused
 
 EXTRAS = {
     "quickstart": ["mlxtend>=0.23"],
@@ -19,10 +20,12 @@ EXTRAS = {
     "slurm": ["submitit>=1.5.2"],
     # What loaders are measured beside. From 0.11 on, mosaicml-streaming holds numpy below 2.2; 0.10 takes any.
     "bench": ["litdata>=0.2.70", "mosaicml-streaming>=0.10,<0.11"],
-    "dev": ["pytest>=9", "pytest-timeout>=2.4", "pytest-xdist>=3.6", "ruff>=0.6", "mlxtend>=0.23",
+    "dev": ["pytest>=9", "pytest-timeout>=2.4", "pytest-xdist>=3.6", "ruff>=0.6",
             "clean-fid==0.1.35", "prdc==0.2", "scikit-learn>=1.5",
-            "triton>=3.4; platform_system == 'Linux'"],     # its interpreter; torch for GPUs brings it, for CPUs not
+            "triton>=3.4; platform_system == 'Linux'",      # its interpreter; torch for GPUs brings it, for CPUs not
+            "setuptools>=77"],                              # a test builds sdist and wheel without isolation
 }
+EXTRAS["dev"] += EXTRAS["quickstart"]
 # FFCV is compiled against libraries that pip cannot install.
 EXTRAS["all-but-ffcv"] = sorted({requirement for name in EXTRAS.keys() - {"ffcv"} for requirement in EXTRAS[name]})
 EXTRAS["all"] = sorted({*EXTRAS["all-but-ffcv"], *EXTRAS["ffcv"]})
@@ -33,11 +36,22 @@ setup(
     description="Deterministic, resumable, elastic training of generative adversarial networks",
     long_description=(HERE / "README.md").read_text() if (HERE / "README.md").exists() else "",
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
-    python_requires=">=3.11",
+    license_expression="Apache-2.0",
+    author="The ScaleGAN authors",
+    keywords="GAN, generative adversarial networks, distributed training, reproducibility, PyTorch",
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: {version}" for version in PYTHONS),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    python_requires=f">={PYTHONS[0]}",
     packages=[*find_packages(include=["scalegan", "scalegan.*"]), "scalegan.recipes", "scalegan.slurm_profiles"],
     package_dir={"scalegan.recipes": "recipes", "scalegan.slurm_profiles": "slurm/profiles"},
-    package_data={"scalegan.recipes": ["*.yaml", "_base/*.yaml"], "scalegan.slurm_profiles": ["*.yaml"]},
+    package_data={"scalegan": ["py.typed"],
+                  "scalegan.recipes": ["*.yaml", "_base/*.yaml"], "scalegan.slurm_profiles": ["*.yaml"]},
     install_requires=[
         "torch>=2.11", "torchvision", "accelerate>=1.10", "webdataset>=1.0", "safetensors>=0.5", "omegaconf>=2.3",
         "pydantic>=2.10", "numpy>=1.26", "pillow>=10", "simplejpeg>=1.8", "rich>=13", "tensorboard>=2.16",

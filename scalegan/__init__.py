@@ -1,9 +1,14 @@
 """ScaleGAN: deterministic, resumable, elastic training of generative adversarial networks."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
 __version__ = "0.1.0"
 
 
-def load(path: str, network: str | None = None, ema: str | None = None):
+def load(path: str, network: str | None = None, ema: str | None = None) -> "torch.nn.Module":
     """Loads a network of a run, a checkpoint or an export, in eval mode; by default, the averaged generator.
 
     Args:

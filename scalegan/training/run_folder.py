@@ -44,11 +44,12 @@ def claim(folder: Path, ranks: Ranks) -> RunLock | None:
 
 def write_config(folder: Path, config: dict[str, Any], records: dict[str, Any], images: int,
                  before: dict[str, Any] | None) -> list[str]:
-    """Writes config.yaml, or config.<images>.yaml if the recipe changed on resume; returns the changed keys."""
+    """Writes config.yaml, or beside it config.<images>.yaml if the recipe changed on resume; returns the changed keys.
+    `before` is the recipe of the checkpoint that the run goes on from, which may be another run's."""
     path = folder / "config.yaml"
     text = OmegaConf.to_yaml(OmegaConf.create({**config, "records": records}))
     changed = [] if before is None else differences(before, config)
-    if changed:
+    if changed and path.exists():
         path = folder / f"config.{images}.yaml"
     if changed or before is None or not path.exists():
         write_whole(path, text)

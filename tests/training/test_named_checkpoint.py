@@ -7,6 +7,7 @@ import pytest
 
 from scalegan.errors import RecipeError
 from scalegan.training.named_checkpoint import check_named
+from scalegan.training.run_folder import write_config
 
 
 def checkpoint(path: Path) -> Path:
@@ -39,3 +40,12 @@ def test_it_says_what_to_name(make: Callable[[Path], Path], says: str, tmp_path:
 
 def test_a_checkpoint_is_what_it_should_be(tmp_path: Path) -> None:
     check_named(checkpoint(tmp_path / "000000000064"))
+
+
+def test_a_new_folder_that_goes_on_from_another_run_has_its_own_recipe(tmp_path: Path) -> None:
+    """Without config.yaml, no command would take it for a run folder."""
+    assert write_config(tmp_path, {"seed": 1}, {}, 64, before={"seed": 0}) == ["seed"]
+    assert (tmp_path / "config.yaml").read_text().startswith("seed: 1")
+    assert write_config(tmp_path, {"seed": 2}, {}, 128, before={"seed": 1}) == ["seed"]
+    assert (tmp_path / "config.yaml").read_text().startswith("seed: 1")
+    assert (tmp_path / "config.128.yaml").read_text().startswith("seed: 2")
