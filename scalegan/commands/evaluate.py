@@ -133,8 +133,8 @@ def _limited(settings: "Settings", samples: int, reals: int) -> tuple["Settings"
     if settings.num_reals is None and reals > _REALS_WITHOUT_GPU:
         taken.append(f"{_REALS_WITHOUT_GPU:,} of {reals:,} real images")
         options.append(f"--num-reals {reals}")
-    line = f"there is no GPU: {' and '.join(taken)} are used, so that it takes minutes; for figures to publish, pass " \
-           f"{' '.join(options)}" if taken else ""
+    line = f"there is no GPU: {' and '.join(taken)} are used, so that it takes minutes; for a figure as published, " \
+           f"pass {' '.join(options)}" if taken else ""
     return replace(settings, num_samples=settings.num_samples or _SAMPLES_WITHOUT_GPU,
                    num_reals=settings.num_reals or _REALS_WITHOUT_GPU), line
 

@@ -1,8 +1,8 @@
 """Shows what augmentation does to images of a dataset, before any training.
 
 The picture has a row for each of eight images: the image itself, then what D may see of it in several draws. If p of
-ADA is adaptive (augment.p=0, its default), the draws are at several values of p. DATA is a prepared set, or a folder or
-zip of images. With recipe=NAME, the recipe's augmentation and data are used, and keys override it as in training.
+ADA is adaptive and starts at 0, as by default, the draws are at several values of p. data.path is a prepared set, or a
+folder or zip of images. With recipe=NAME, the recipe's augmentation and data are used; keys override it as in training.
 """
 
 import argparse

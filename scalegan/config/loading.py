@@ -45,7 +45,7 @@ def load(arguments: list[str], otherwise: dict[str, Any] | None = None) -> Recip
         tree, file = _read(path, [], []), path.name
         tree.setdefault("run_dir", f"runs/{path.stem}")
     else:
-        tree, file = dict(otherwise), COMMAND_LINE
+        tree, file = otherwise, COMMAND_LINE
     try:
         dotted = OmegaConf.from_dotlist([a for a in arguments if not a.startswith("recipe=")])
         overrides = OmegaConf.to_container(dotted, resolve=False)
