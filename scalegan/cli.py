@@ -19,6 +19,7 @@ VERBS = {
     "recipes": ("scalegan.commands.recipes", "list the recipes"),
     "plan": ("scalegan.commands.plan", "memory, traffic and hours of recipes on 1 to 1,024 GPUs"),
     "prepare": ("scalegan.commands.prepare", "make shards of LSUN, CelebA, CIFAR-10 or your own images"),
+    "preview": ("scalegan.commands.preview", "show what augmentation does to images of a dataset"),
     "evaluate": ("scalegan.commands.evaluate", "measure samples against real images: FID, KID, precision, recall, ..."),
     "sample": ("scalegan.commands.sample", "generate images with a run or an export"),
     "export": ("scalegan.commands.export", "write a run's networks to one safetensors file"),

@@ -11,11 +11,18 @@ coverage, k = 5); ms_ssim (diversity); ppl (perceptual path length); class_fid (
 
 import argparse
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scalegan.support.arguments import file_named, finite, positive, report, verb_parser, whole
 
-_USUAL_SAMPLES = 50_000
+if TYPE_CHECKING:
+    from scalegan.metrics.evaluation import Settings
+
+_USUAL_SAMPLES = 50_000         # of published figures
+_SAMPLES_WITHOUT_GPU, _REALS_WITHOUT_GPU = 5_000, 10_000    # minutes on a few CPU cores, at some 40 images/s each
 
 
 def main(arguments: list[str]) -> int:
@@ -61,15 +68,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--resize", choices=("tf1-bilinear", "clean"), help="how images are resized for the extractor "
                         "(default: tf1-bilinear for inception, as published; clean for efflite0)")
     parser.add_argument("--num-samples", type=positive, metavar="N",
-                        help="samples to generate (default 50000), or images of a folder to use (default all)")
-    parser.add_argument("--num-reals", type=positive, metavar="N", help="real images to use (default all)")
+                        help="samples to generate (default 50000), or images of a folder to use (default all); "
+                        f"without a GPU, by default {_SAMPLES_WITHOUT_GPU} at most")
+    parser.add_argument("--num-reals", type=positive, metavar="N", help="real images to use (default all; without a "
+                        f"GPU, {_REALS_WITHOUT_GPU} at most)")
     parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="images per batch (default 32)")
     parser.add_argument("--psi", type=finite, default=1.0, help="truncation, if the model supports it (default 1)")
     parser.add_argument("--ema", metavar="NAME", help="one of the run's extra averages (recipe key emas)")
     parser.add_argument("--standing-statistics", type=whole(), metavar="N", help="compute BatchNorm's statistics over "
                         "N batches of 64 (default 16 for a run, an export's own for an export); 0 keeps those stored")
     parser.add_argument("--kid-subset-size", type=positive, default=1000, metavar="N",
-                        help="images in each of KID's 100 subsets (default 1000)")
+                        help="images in each of KID's 100 subsets (default 1000, or all of the smaller set)")
     parser.add_argument("--bootstrap", type=positive, default=0, metavar="N", help="error bars from N resamples")
     parser.add_argument("--nearest", type=file_named("--nearest", ".png"), metavar="FILE.png",
                         help="write a picture of samples next to their nearest real images")
@@ -89,14 +98,20 @@ def _evaluate(options: argparse.Namespace, metrics: tuple[str, ...], ranks) -> d
         raise UsageError(f"{source} is not a run or checkpoint and has no averages; leave out --ema")
     extractor = ranks.run_collectively(lambda: extractors.load(options.extractor, options.weights, options.resize,
                                                        ranks.device))
+    without_gpu = ranks.device.type == "cpu"
     if trained:
-        fakes, reals = _samples(options, ranks, warnings)
+        usual = _SAMPLES_WITHOUT_GPU if without_gpu else _USUAL_SAMPLES
+        fakes, reals = _samples(options, options.num_samples or usual, ranks, warnings)
     else:
         fakes, reals = _images(options.source, 28, ranks), _images(data, 28, ranks) if data else None
-    count = options.num_samples or (_USUAL_SAMPLES if trained else None)
-    settings = evaluation.Settings(metrics, count, options.num_reals, options.batch_size,
+    settings = evaluation.Settings(metrics, options.num_samples, options.num_reals, options.batch_size,
                                    options.kid_subset_size, options.bootstrap, options.nearest,
                                    _perceptual(options.lpips, ranks))
+    if without_gpu:
+        settings, line = _limited(settings, _USUAL_SAMPLES if trained else len(fakes),
+                                  len(reals) if reals is not None and settings.need_reals else 0)
+        if line and ranks.is_main:
+            print(line, file=sys.stderr, flush=True)
     result = evaluation.evaluate(fakes, reals, extractor, settings, ranks)
     sets = [one for one in (fakes, reals) if one is not None]
     result["warnings"] += warnings + [f"{one.name}: {remark}" for one in sets for remark in one.remarks]
@@ -105,8 +120,27 @@ def _evaluate(options: argparse.Namespace, metrics: tuple[str, ...], ranks) -> d
     return result
 
 
-def _samples(options: argparse.Namespace, ranks, warnings: list[str]):
-    """The generator's samples, and the real images, whose labels condition it."""
+def _limited(settings: "Settings", samples: int, reals: int) -> tuple["Settings", str]:
+    """The settings without a GPU: where the user does not say how many images to take, few; and a line that says so.
+
+    Args:
+        samples, reals: how many there would be otherwise.
+    """
+    taken, options = [], []
+    if settings.num_samples is None and samples > _SAMPLES_WITHOUT_GPU:
+        taken.append(f"{_SAMPLES_WITHOUT_GPU:,} of {samples:,} samples")
+        options.append(f"--num-samples {samples}")
+    if settings.num_reals is None and reals > _REALS_WITHOUT_GPU:
+        taken.append(f"{_REALS_WITHOUT_GPU:,} of {reals:,} real images")
+        options.append(f"--num-reals {reals}")
+    line = f"there is no GPU: {' and '.join(taken)} are used, so that it takes minutes; for a figure as published, " \
+           f"pass {' '.join(options)}" if taken else ""
+    return replace(settings, num_samples=settings.num_samples or _SAMPLES_WITHOUT_GPU,
+                   num_reals=settings.num_reals or _REALS_WITHOUT_GPU), line
+
+
+def _samples(options: argparse.Namespace, count: int, ranks, warnings: list[str]):
+    """`count` samples of the generator, and the real images, whose labels condition it."""
     from scalegan.checkpoints import exports
     from scalegan.metrics.generators import remarks_on_statistics, samples_of
 
@@ -120,7 +154,7 @@ def _samples(options: argparse.Namespace, ranks, warnings: list[str]):
     if export["inputs"][0] != "z" and export["output"] == "image":
         inputs = _inputs(options.source, ranks)
     samples, remarks = ranks.run_collectively(lambda: samples_of(
-        generator, options.num_samples or _USUAL_SAMPLES, reals, options.psi, options.source, inputs=inputs))
+        generator, count, reals, options.psi, options.source, inputs=inputs))
     warnings += remarks + (remarks_on_statistics(generator) if options.standing_statistics != 0 else [])
     samples.fakes = ranks.run_collectively(lambda: exports.fakes_of(options.source, options.ema, samples.generator))
     return samples, reals

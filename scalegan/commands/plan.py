@@ -1,4 +1,5 @@
-"""Estimates what recipes need on 1 to 1,024 GPUs: memory, traffic, checkpoint size, loader throughput, hours.
+"""Estimates what recipes need on 1 to 1,024 GPUs: memory, traffic, checkpoint size, loader throughput, hours; and how
+long those take that are small enough for a CPU core.
 
 Computed by running the recipe's networks on the meta device; neither data nor a GPU is needed. docs/scaling.md
 says what is counted and how it was checked. `--table corpora` plans every recipe whose header names a number of GPUs,
@@ -9,14 +10,13 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from scalegan.config import catalogue, loading
 from scalegan.errors import UsageError
 from scalegan.support.arguments import counts, finite, positive, verb_parser
-from scalegan.training.plan import ENGINES, GPUS, Gpu, Row, plan
+from scalegan.training.plan import CORE, ENGINES, GPUS, Gpu, Row, on_a_core, plan
 
 if TYPE_CHECKING:
     from scalegan.training.costs import Costs
@@ -30,8 +30,9 @@ def recommended_gpus(name: str) -> int | None:
 
 
 def rows_of(name: str, overrides: list[str], gpu: Gpu, options: argparse.Namespace,
-            measured: dict[str, "Costs"]) -> Iterator[Row]:
-    """The rows of one recipe; recipes with the same costs are measured once."""
+            measured: dict[str, "Costs"]) -> tuple[list[Row], Row | None]:
+    """The rows of one recipe on GPUs, and on one CPU core if it is small enough for that; recipes with the same costs
+    are measured once."""
     from scalegan.training.costs import Costs, specs_of
 
     recipe = loading.load([f"recipe={name}", *overrides])
@@ -42,9 +43,9 @@ def rows_of(name: str, overrides: list[str], gpu: Gpu, options: argparse.Namespa
     key = repr((recipe.model, recipe.game, recipe.optimizer, recipe.engine, recipe.data.resolution, recipe.data.labels,
                 recipe.data.backend, recipe.streams, recipe.data.path.startswith("embedded:"), precision, classes))
     costs = measured.setdefault(key, measured.get(key) or Costs(recipe, specs_of(recipe, classes), precision))
-    for ranks in gpus:
-        for engine in engines[:1] if options.table else engines:
-            yield plan(name, recipe, costs, engine, ranks, gpu, options.mfu)
+    rows = [plan(name, recipe, costs, engine, ranks, gpu, options.mfu)
+            for ranks in gpus for engine in (engines[:1] if options.table else engines)]
+    return rows, None if options.table else on_a_core(name, recipe, costs)
 
 
 def main(arguments: list[str]) -> int:
@@ -66,20 +67,36 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if not 0 < options.mfu <= 1:
         raise UsageError(f"--mfu {options.mfu} is not a fraction of the peak; use a number above 0, at most 1")
-    overrides = [word for word in options.words if "=" in word]
-    names = [word for word in options.words if "=" not in word] or list(catalogue.available())
+    words = [word.removeprefix("recipe=") for word in options.words]
+    overrides = [word for word in words if "=" in word]
+    names = [word for word in words if "=" not in word] or list(catalogue.available())
     if options.table:
         names = [name for name in names if recommended_gpus(name)]
-    rows, measured = [], {}
+    rows, small, measured = [], [], {}
     for name in names:
         if sys.stderr.isatty():
             print(f"measuring {name} ...", file=sys.stderr)
-        rows += rows_of(name, overrides, GPUS[options.gpu], options, measured)
+        on_gpus, on_core = rows_of(name, overrides, GPUS[options.gpu], options, measured)
+        small += [on_core] if on_core else []
+        rows += on_gpus if options.json or not on_core else []
     if options.json:
-        print(json.dumps({"gpu": options.gpu, "mfu": options.mfu, "rows": [asdict(row) for row in rows]}))
-    else:
+        print(json.dumps({"gpu": options.gpu, "mfu": options.mfu, "rows": [asdict(row) for row in rows],
+                          "one_core": [asdict(row) for row in small]}))
+        return 0
+    if rows:
         _show(rows, options)
+    for row in small:
+        print(_on_a_core(row))
     return 0
+
+
+def _on_a_core(row: Row) -> str:
+    """What a recipe needs that is too small for a GPU."""
+    minutes = max(1, round(row.hours * 60))
+    images = row.hours * 3600 * row.loader_images_per_second
+    return f"{row.recipe}: about {minutes} minute{'s' * (minutes > 1)} on one CPU core ({images:,.0f} samples of " \
+           f"{row.flops_per_image / 1e6:,.3g} MFLOP at {CORE.fp32_flops / 1e9:g} GFLOP/s), " \
+           f"{row.checkpoint_bytes / 1e6:,.2g} MB a checkpoint; too small to keep a GPU busy"
 
 
 def _show(rows: list[Row], options: argparse.Namespace) -> None:
@@ -103,8 +120,12 @@ def _show(rows: list[Row], options: argparse.Namespace) -> None:
         over = "!" if row.memory_bytes > GPUS[options.gpu].memory else ""
         megabytes[2] += over
         table.add_row(row.recipe, str(row.gpus), row.engine, str(row.micro_batch), *megabytes,
-                      f"{row.loader_images_per_second:,.0f}", f"{row.flops_per_image / 1e9:,.1f}", f"{row.hours:,.1f}")
+                      f"{row.loader_images_per_second:,.0f}", f"{row.flops_per_image / 1e9:,.1f}", _hours(row.hours))
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
     for name, problem in refused:
         console.print(f"{name}: {problem}", highlight=False)
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.1f}" if hours >= 0.1 else "<0.1"

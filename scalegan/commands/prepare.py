@@ -13,7 +13,7 @@ import argparse
 import re
 from pathlib import Path
 
-from scalegan.support.arguments import Parser, folder, fraction, positive, whole
+from scalegan.support.arguments import Parser, count_or_share, folder, fraction, positive, whole
 
 EPILOG = """examples:
   scalegan prepare bedroom_train_lmdb data/bedroom64 --kind lsun --resolution 64
@@ -100,8 +100,9 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--shard-records", type=positive, metavar="N",
                        help="records per shard (default: about 64 MB, or fewer for about 64 shards, rounded up to a "
                             "multiple of 32)")
-    group.add_argument("--max-rejected", type=fraction, default=0.01, metavar="FRACTION",
-                       help="stop if more than this fraction of the images is broken (default 0.01)")
+    group.add_argument("--max-rejected", type=count_or_share, default=0.01, metavar="N_OR_SHARE",
+                       help="stop if more images are broken: a number of images, such as 3, or a share of all, such as "
+                            "0.05, 5%% or 1.0 (default 0.01)")
     group.add_argument("--workers", type=positive, metavar="N", help="worker processes (default: one per core)")
     group.add_argument("--part", type=_part, metavar="K/N",
                        help="write only the K-th of N ranges of shards; N calls with the same options, on any machines "

@@ -16,7 +16,7 @@ from scalegan.config.checks import check
 from scalegan.config.explanation import explain
 from scalegan.config.game import players_of
 from scalegan.config.hints import hint
-from scalegan.config.origin import Origin
+from scalegan.config.origin import COMMAND_LINE, Origin
 from scalegan.errors import RecipeError
 from scalegan.support.reading import DamagedFile
 from scalegan.support.yaml_files import read_keys
@@ -25,8 +25,11 @@ _ADAPTER = TypeAdapter(Recipe)
 _MOST_FILES = 100       # that a recipe may extend, all in all
 
 
-def load(arguments: list[str]) -> Recipe:
+def load(arguments: list[str], otherwise: dict[str, Any] | None = None) -> Recipe:
     """The recipe that the command line names, with its overrides.
+
+    Args:
+        otherwise: the keys that are overridden if it names none.
 
     Raises:
         RecipeError: for anything that is wrong with it, in one line with the nearest valid name.
@@ -35,17 +38,20 @@ def load(arguments: list[str]) -> Recipe:
     if wrong:
         raise RecipeError(f"'{wrong[0]}' is not of the form key=value{hint(arguments, wrong[0])}")
     names = [a.partition("=")[2] for a in arguments if a.startswith("recipe=")]
-    if len(names) != 1:
+    if len(names) > 1 or (not names and otherwise is None):
         raise RecipeError("say which recipe to run: recipe=NAME (`scalegan recipes` lists them) or recipe=PATH.yaml")
-    path = find(names[0])
-    tree = _read(path, [], [])
-    tree.setdefault("run_dir", f"runs/{path.stem}")
+    if names:
+        path = find(names[0])
+        tree, file = _read(path, [], []), path.name
+        tree.setdefault("run_dir", f"runs/{path.stem}")
+    else:
+        tree, file = otherwise, COMMAND_LINE
     try:
         dotted = OmegaConf.from_dotlist([a for a in arguments if not a.startswith("recipe=")])
         overrides = OmegaConf.to_container(dotted, resolve=False)
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
         raise RecipeError(f"cannot read the overrides: {_one_line(error)}") from error
-    return _parse(merge(tree, overrides), Origin(path.name, overrides))
+    return _parse(merge(tree, overrides), Origin(file, overrides))
 
 
 def parse(tree: dict[str, Any], origin: str) -> Recipe:

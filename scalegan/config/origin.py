@@ -32,7 +32,7 @@ class Origin:
 
     @property
     def _both(self) -> str:
-        return f"{self.file} and {COMMAND_LINE}"
+        return COMMAND_LINE if self.file == COMMAND_LINE else f"{self.file} and {COMMAND_LINE}"
 
 
 def _dotted(tree: dict[str, Any], prefix: str = "") -> list[str]:

@@ -76,6 +76,11 @@ def open_sources(recipe: Recipe) -> dict[str, Source]:
     return sources
 
 
+def open_records(recipe: Recipe) -> RecordReader:
+    """The reader of the recipe's first stream. Raises UserError as `open_sources` does."""
+    return _open(recipe.data, "data", recipe.seed)[0]
+
+
 def settings_of(recipe: Recipe, stream: str) -> Data:
     """A stream's settings: `data` configures the game's first, `streams.<name>` the others."""
     first = next(iter(streams_of(recipe)))

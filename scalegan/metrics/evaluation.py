@@ -97,8 +97,8 @@ def evaluate(fakes: Images | Samples, reals: Images | None, extractor: Extractor
     numbers = np.setdiff1d(numbers, np.array(list(of_fakes.unreadable), np.int64))
     if "ms_ssim" in settings.metrics:
         result["metrics"]["ms_ssim"] = _ms_ssim(fakes, numbers, settings, ranks)
-        result["constants"]["ms_ssim"] = (f"{ssim.scales_of(min(fakes.shape[1:]))} scales, {MS_SSIM_PAIRS:,} pairs at "
-                                          "most")
+        pairs = min(MS_SSIM_PAIRS, len(numbers) // 2)
+        result["constants"]["ms_ssim"] = f"{ssim.scales_of(min(fakes.shape[1:]))} scales, {pairs:,} pairs at most"
     if "ppl" in settings.metrics:
         key = "ppl" if settings.perceptual else "pl"
         result["metrics"][key] = _path_length(fakes, numbers, extractor, settings, ranks)
@@ -146,12 +146,13 @@ def _result(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images | None
         raise UsageError(f"the inception score needs class scores, which {extractor.name} does not have; leave out "
                          "'is'")
     on_device = [one if one is None else _moved(one, extractor.device) for one in (of_fakes, of_reals)]
-    found = figures.of_features(asked, *on_device, settings.kid_subset)
+    subset = kernel.size_of_subsets(settings.kid_subset, of_fakes.vectors, of_reals.vectors) if "kid" in asked else 0
+    found = figures.of_features(asked, *on_device, subset)
     result: dict[str, Any] = {
         "metrics": found, "extractor": extractor.identity, "resize": extractor.resize,
         "num_samples": of_fakes.moments.count,
         "warnings": figures.warnings_about(asked, of_fakes, of_reals, settings.kid_subset),
-        "constants": figures.constants(asked, settings.kid_subset), "samples": fakes.name, "data": None}
+        "constants": figures.constants(asked, subset), "samples": fakes.name, "data": None}
     if of_reals is not None:
         result["data"] = {"path": reals.name, "content": reals.content, "num_images": of_reals.moments.count}
     if "class_fid" in asked:
@@ -159,7 +160,7 @@ def _result(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images | None
         result["warnings"] += remarks
         found["class_fid"] = float(np.mean(list(result["by_class"].values())))
     if settings.bootstrap:
-        result["standard_errors"] = figures.standard_errors(asked, *on_device, settings.kid_subset, settings.bootstrap)
+        result["standard_errors"] = figures.standard_errors(asked, *on_device, subset, settings.bootstrap)
     if not extractor.official:      # a Fréchet distance of other features is not FID
         for key in {"metrics", "standard_errors"} & result.keys():
             result[key] = {name.replace("fid", "fd"): value for name, value in result[key].items()}

@@ -19,7 +19,7 @@ def kernel_distance(fakes: Tensor, reals: Tensor, subsets: int = SUBSETS, subset
 
     The smaller set limits the subset size; the caller warns about it.
     """
-    size = min(subset_size, len(fakes), len(reals))
+    size = size_of_subsets(subset_size, fakes, reals)
     generator = np.random.RandomState(seed)     # torch-fidelity's
     distances = []
     for _ in range(subsets):
@@ -27,6 +27,11 @@ def kernel_distance(fakes: Tensor, reals: Tensor, subsets: int = SUBSETS, subset
         of_reals = generator.choice(len(reals), size, replace=False)
         distances.append(squared_mmd(fakes[torch.from_numpy(of_fakes)], reals[torch.from_numpy(of_reals)]))
     return float(np.mean(distances)), float(np.std(distances))
+
+
+def size_of_subsets(wanted: int, fakes: Tensor, reals: Tensor) -> int:
+    """Images in each subset of features [n, d] and [m, d]: the number wanted, or all of the smaller set."""
+    return min(wanted, len(fakes), len(reals))
 
 
 def squared_mmd(x: Tensor, y: Tensor) -> float:

@@ -80,6 +80,20 @@ def fraction(text: str) -> float:
     return value
 
 
+def count_or_share(text: str) -> int | float:
+    """A number of things, if it is whole, as in '3'; else a share of all, as in '0.05', '5%' or '1.0', as a float."""
+    if re.fullmatch("[0-9]{1,18}", text):
+        return int(text)
+    number, percent = text.removesuffix("%"), text.endswith("%")
+    try:
+        share = float(number) / (100 if percent else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise ArgumentTypeError(f"'{text}' is neither a whole number, such as 3, nor a share, such as 0.05 or 5%")
+    return share
+
+
 def seeds(text: str) -> list[int]:
     """Whole numbers and ranges: '0-3,7' is [0, 1, 2, 3, 7]."""
     found: list[int] = []

@@ -30,6 +30,7 @@ class Gpu:
         memory: bytes.
         node, network: bytes per second to GPUs of the same node, and of other nodes.
         bf16: whether it computes bf16 natively.
+        update_seconds: what an update takes besides.
     """
 
     half_flops: float
@@ -39,6 +40,7 @@ class Gpu:
     node: float
     network: float
     bf16: bool = True
+    update_seconds: float = 0.0
 
 
 GPUS = {
@@ -47,6 +49,9 @@ GPUS = {
     "h100-80": Gpu(989e12, 67e12, 494e12, 80e9, 450e9, 50e9),
     "h200": Gpu(989e12, 67e12, 494e12, 141e9, 450e9, 50e9),
 }
+# A core of an AMD EPYC (AVX-512 with bf16) as measured, not its peak: DCGAN and InfoGAN on the digits, and the 2-D toy.
+CORE = Gpu(40e9, 40e9, 40e9, math.inf, math.inf, math.inf, update_seconds=2e-3)
+SMALL_HOURS = 2     # on a core; the kernels of smaller recipes are too short for a GPU, which waits for their launch
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ def plan(name: str, recipe: config.Recipe, costs: "Costs", engine: str, ranks: i
     share = recipe.batch_size // ranks
     micro_batches = share // micro_batch
     state = costs.state
-    memory, flops, sent, images = [], 0.0, 0.0, 0
+    memory, flops, sent, updates, images = [], 0.0, 0.0, 0.0, 0
     for phase in costs.game.phases:
         cost = costs.micro_batch(phase, micro_batch)
         exchanged = exchange(cost, engine, ranks, micro_batches)
@@ -99,6 +104,7 @@ def plan(name: str, recipe: config.Recipe, costs: "Costs", engine: str, ranks: i
         memory.append((most, cost.peak_bytes, exchanged))
         made = phase.updates * _share(phase, recipe.total_images)
         times = made * min(1, phase.main_updates / phase.every)
+        updates += times
         flops += times * micro_batches * cost.flops
         sent += times * traffic(cost, engine, ranks, micro_batches, recipe.engine.reduction)
         images += made * recipe.batch_size * phase.fresh_batch
@@ -107,10 +113,16 @@ def plan(name: str, recipe: config.Recipe, costs: "Costs", engine: str, ranks: i
     batch = share * costs.sample_elements * _FP32
     single = gpu.tf32_flops if recipe.engine.tf32 else gpu.fp32_flops
     speed = (single if costs.precision == "fp32" else gpu.half_flops) * mfu
-    seconds = flops / speed + sent / (gpu.node if ranks <= PER_NODE else gpu.network)
+    seconds = flops / speed + sent / (gpu.node if ranks <= PER_NODE else gpu.network) + updates * gpu.update_seconds
     return Row(name, engine, ranks, "", micro_batch, held, peak, most - peak, held + batch + most, round(sent),
                math.ceil(state.checkpoint / ranks), images / ranks / seconds, flops * ranks / images,
                recipe.total_images / images * seconds / 3600)
+
+
+def on_a_core(name: str, recipe: config.Recipe, costs: "Costs") -> Row | None:
+    """The row of one CPU core for a recipe that takes it at most `SMALL_HOURS`; None for any other."""
+    row = plan(name, recipe, costs, "ddp", 1, CORE, 1.0)
+    return None if row.problem or row.hours > SMALL_HOURS else row
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from scalegan.commands.compare import main
 from scalegan.errors import UserError
 from scalegan.metrics import results
 from scalegan.pictures import charts, pages
+from scalegan.pictures.recipe_differences import differences
 
 PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
 
@@ -105,10 +106,64 @@ def test_curves_show_what_all_runs_report_over_images(runs: list[Path], tmp_path
     assert "only" in svgs(pages.page(seen[:1], {}, {}))
 
 
+def rows(text: str) -> tuple[list[list[str]], list[list[str]]]:
+    """The cells of the page's rows, by key: those that one sees, and those that are folded."""
+    seen, _, folded = re.sub("<wbr>", "", text).partition("<details>")
+    return tuple([re.findall("<td>(.*?)</td>", row) for row in re.findall("<tr>(<td>.*?)</tr>", part)]
+                 for part in (seen, folded.partition("</details>")[0]))
+
+
 def test_only_differing_recipe_keys_are_shown(runs: list[Path]) -> None:
     text = pages.page([pages.read(path, path.name) for path in runs], {}, {})
-    assert "<td>optimizer.D.lr</td><td>0.001</td><td>0.002</td>" in text
+    shown, folded = rows(text)
+    assert ["optimizer.D.lr", "0.001", "0.002"] in shown and not folded
     assert "<td>seed</td>" not in text and "run_dir" not in text
+
+
+RECIPES = [
+    {"game": {"name": "gan", "loss": "hinge", "penalties": {"r1": None}}, "log": {"every_images": 1}, "total_images": 1,
+     "augment": {"name": "ada", "p": 0.25, "pipe": {"blit": 1.0}}, "data": {"content": "0123456789abcdef" * 4}},
+    {"game": {"name": "gan", "loss": "hinge", "penalties": {"r1": {"gamma": 0.5, "every": 16}}},
+     "log": {"every_images": 2}, "total_images": 1_000_000, "augment": {"name": "none"}, "data": {"content": "a" * 64}},
+    {"game": {"name": "infogan", "categories": 10}, "log": {"every_images": 2}, "total_images": 1,
+     "augment": {"name": "none"}, "data": {"content": "a" * 64}}]
+
+
+@pytest.mark.parametrize(("key", "values", "matters"), [
+    ("game.name", ("gan", "gan", "infogan"), True),
+    ("game.loss", ("hinge", "hinge", ""), False),
+    ("game.categories", ("", "", "10"), False),
+    ("game.penalties.r1", ("none", "gamma 0.5, every 16", ""), True),
+    ("augment.p", ("0.25", "", ""), False),
+    ("log.every_images", ("1", "2", "2"), False),
+    ("total_images", ("1", "1,000,000", "1"), True),
+    ("data.content", ("01234567", "aaaaaaaa", "aaaaaaaa"), True),
+], ids=["the name of a part matters", "a key that only the other game lacks is folded",
+        "a key of one game alone is folded", "a penalty that one of two like games has matters, whole",
+        "a key of one augmentation alone is folded", "reports are folded", "long numbers have separators",
+        "hashes are short"])
+def test_keys_that_matter_are_told_from_others(key: str, values: tuple[str, ...], matters: bool) -> None:
+    found = {each.key: (each.values, each.matters) for each in differences(RECIPES)}
+    assert found[key] == (values, matters)
+
+
+def test_the_page_begins_with_samples_and_fits_a_phone(runs: list[Path]) -> None:
+    seen = [pages.read(path, path.name) for path in runs]
+    text = pages.page(seen, *pages.comparable_evaluations(seen))
+    assert re.findall("<h2>(.*?)</h2>", text) == ["Samples", "Evaluations", "Runs", "Curves"]
+    assert 'name="viewport" content="width=device-width' in text
+    assert text.count('<div class="scroll"><table>') == text.count("<table>") > 0
+    style = text.partition("<style>")[2].partition("</style>")[0]
+    for wide in ("img", "svg"):     # has a width of its own in pixels
+        assert re.search(rf"(?m)(^|}} ){wide} {{[^}}]*max-width: 100%", style), wide
+
+
+def test_the_evaluations_that_most_runs_share_are_compared(tmp_path: Path) -> None:
+    """Also if the first run was evaluated another way since."""
+    runs = [make_run(tmp_path / name, 1e-3, curve(loss=1.0), evaluations) for name, evaluations in {
+        "one": [result(20.0), result(7.0, num_samples=5000)], "two": [result(30.0)], "three": [result(40.0)]}.items()]
+    beside, refused = pages.comparable_evaluations([pages.read(path, path.name) for path in runs])
+    assert [found["metrics"]["fd"] for found in beside.values()] == [20.0, 30.0, 40.0] and refused == {}
 
 
 def test_newest_evaluations_stand_side_by_side(runs: list[Path]) -> None:
@@ -116,7 +171,7 @@ def test_newest_evaluations_stand_side_by_side(runs: list[Path]) -> None:
     beside, refused = pages.comparable_evaluations(seen)
     assert refused == {} and [found["metrics"]["fd"] for found in beside.values()] == [20.0, 25.0]
     text = pages.page(seen, beside, refused)
-    assert "<td>fd</td><td>20</td><td>25</td>" in text and "<td>kid.mean</td><td>0.2</td><td>0.25</td>" in text
+    assert "<td>fd</td><td>20</td><td>25</td>" in text and ["kid.mean", "0.2", "0.25"] in rows(text)[0]
     assert "<td>images</td><td>20,000</td><td>25,000</td>" in text and "<td>average</td>" not in text
     assert "efflite0, resize clean, 2,000 samples against faces" in text
 

@@ -182,6 +182,21 @@ def test_the_command_prints_json_without_data(monkeypatch: pytest.MonkeyPatch, c
     assert all(bool(r["problem"]) == (r["gpus"] == 64) for r in printed["rows"])
 
 
+@pytest.mark.parametrize(("words", "small"), [
+    (["recipe=quickstart"], True), (["r3gan_cifar10_small"], True), (["toy_lecture"], True),
+    (["quickstart", "total_images=100_000_000"], False), (["dcgan_cifar10"], False),
+], ids=["a recipe for two cores", "a recipe for one core", "a toy", "a long run", "a recipe for GPUs"])
+def test_only_recipes_too_small_for_a_gpu_are_planned_on_a_core(words: list[str], small: bool, capsys: Any) -> None:
+    assert main([*words, "--gpus", "1"]) == 0
+    said = capsys.readouterr().out
+    assert ("on one CPU core" in said, "GPUs" in said and "hours" in said) == (small, not small)
+    if small:
+        assert len(said.splitlines()) == 1 and " 0 minutes" not in said
+        assert main([*words, "--gpus", "1", "--json"]) == 0
+        (row,) = json.loads(capsys.readouterr().out)["one_core"]
+        assert f"about {max(1, round(row['hours'] * 60))} minute" in said
+
+
 def test_mistakes_are_one_line() -> None:
     assert "--gpus" in cli("plan", "--help").stdout
     done = cli("plan", "no_such_recipe")

@@ -9,8 +9,12 @@ from pathlib import Path
 import harness
 import numpy as np
 import pytest
+import torch
 from metrics_made import write_images, write_stub
 from PIL import Image
+
+from scalegan.commands import evaluate as verb
+from scalegan.commands import export
 
 KEYS = {"metrics", "extractor", "resize", "num_samples", "warnings"}
 
@@ -108,3 +112,46 @@ def test_a_mistake_is_one_line(places: dict[str, Path], arguments: tuple[str, ..
     assert done.returncode == code and done.stdout == ""
     lines = [line for line in done.stderr.splitlines() if line.startswith("scalegan: error:")]
     assert len(lines) == 1 and words in lines[0] and "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def few_without_gpu(monkeypatch: pytest.MonkeyPatch, places: dict[str, Path]) -> None:
+    """Fewer samples and real images than the small sets here have."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(verb, "_SAMPLES_WITHOUT_GPU", 12)
+    monkeypatch.setattr(verb, "_REALS_WITHOUT_GPU", 15)
+    monkeypatch.setenv("SCALEGAN_CACHE", str(places["cache"]))
+
+
+@pytest.mark.parametrize(("given", "said", "numbers"), [
+    ((), ("12 of 20 samples and 15 of 21 real images", "pass --num-samples 20 --num-reals 21"), (12, 15)),
+    (("--num-samples", "20"), ("GPU: 15 of 21 real images are used", "pass --num-reals 21"), (20, 15)),
+    (("--num-samples", "20", "--num-reals", "21"), (), (20, 21)),
+    (("--num-samples", "9", "--metrics", "ms_ssim"), (), (9, None)),
+], ids=["nothing is given", "the number of samples is given", "both numbers are given", "no real images are needed"])
+def test_fewer_images_are_used_without_a_gpu_and_that_is_said_first(
+        few_without_gpu: None, places: dict[str, Path], given: tuple[str, ...], said: tuple[str, ...],
+        numbers: tuple[int, int | None], capsys: pytest.CaptureFixture) -> None:
+    """Also: the size of KID's subsets that the result names is the one used."""
+    assert verb.main([str(places["a"]), "--data", str(places["b"]), "--extractor", str(places["stub"]), *given]) == 0
+    out, err = capsys.readouterr()
+    result, first = json.loads(out), err.splitlines()[0]
+    assert first.startswith("there is no GPU") == bool(said) and [words for words in said if words not in first] == []
+    assert (result["num_samples"], (result["data"] or {}).get("num_images")) == numbers
+    if "kid" in result["metrics"]:
+        assert f"100 subsets of {min(numbers)}," in result["constants"]["kid"]
+
+
+def test_the_fewer_samples_of_a_run_are_those_that_one_would_ask_for(
+        few_without_gpu: None, places: dict[str, Path], finished_run: Path, tiny_set: Path, tmp_path: Path,
+        capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / "g.safetensors"
+    assert export.main([str(finished_run), "--out", str(out)]) == 0
+    found = []
+    for given in ((), ("--num-samples", "12")):
+        capsys.readouterr()
+        assert verb.main([str(out), "--data", str(tiny_set), "--extractor", str(places["stub"]), *given]) == 0
+        found.append(capsys.readouterr())
+    assert "12 of 50,000 samples" in found[0].err and "--num-samples 50000" in found[0].err
+    assert "50,000" not in found[1].err
+    assert json.loads(found[0].out)["metrics"] == json.loads(found[1].out)["metrics"]

@@ -235,8 +235,8 @@ def _outcomes(job: ShardJob, spans: list[Span]) -> dict[Span, Outcome]:
     return {span: outcome for span in spans if (outcome := job.finished(span)) is not None}
 
 
-def _write_missing(job: ShardJob, plan: Plan, spans: list[Span], outcomes: dict[Span, Outcome], max_rejected: float,
-                   workers: int) -> None:
+def _write_missing(job: ShardJob, plan: Plan, spans: list[Span], outcomes: dict[Span, Outcome],
+                   max_rejected: int | float, workers: int) -> None:
     """Has workers write the shards of `spans` that are not in `outcomes`, and adds theirs to it."""
     missing = [span for span in spans if span not in outcomes]
     rejected = [record for outcome in outcomes.values() for record in outcome.rejected]
@@ -253,14 +253,20 @@ def _write_missing(job: ShardJob, plan: Plan, spans: list[Span], outcomes: dict[
                 _check_rejected(job.folder, rejected, plan.total, max_rejected)
 
 
-def _check_rejected(dest: Path, rejected: list[Rejected], total: int, allowed: float) -> None:
-    if len(rejected) / total <= allowed:
+def _check_rejected(dest: Path, rejected: list[Rejected], total: int, allowed: int | float) -> None:
+    """Raises UserError if more images are rejected than allowed: a number of them (int), or a share (float)."""
+    if (len(rejected) if isinstance(allowed, int) else len(rejected) / total) <= allowed:
         return
     _list_rejected(dest, rejected)
     last = rejected[-1]
     raise UserError(f"{len(rejected):,} of {total:,} images have been rejected, such as {last.key} ({last.reason}): "
-                    f"more than --max-rejected {allowed:g} allows; see {dest / REJECTED}; raise --max-rejected, or fix "
-                    "the source and start in a new folder")
+                    f"more than --max-rejected {_limit(allowed)} allows; see {dest / REJECTED}; raise --max-rejected "
+                    "(1.0 allows all), or fix the source and start in a new folder")
+
+
+def _limit(allowed: int | float) -> str:
+    """A limit as the user would write it, and what it means where that may surprise."""
+    return f"{allowed:g}" if isinstance(allowed, float) else f"{allowed} ({allowed} image{'s' * (allowed != 1)})"
 
 
 def _list_rejected(dest: Path, rejected: list[Rejected]) -> None:

@@ -156,6 +156,22 @@ def test_too_many_broken_images_stop_it_and_allowing_more_resumes(photos: Path, 
     assert len(stored(tmp_path / "set")) == 107
 
 
+@pytest.mark.parametrize(("allowed", "accepted"), [
+    ("2", False), ("3", True), ("0.02", False), ("3%", True), ("1", False), ("1.0", True), ("100%", True), ("0", False),
+], ids=["two images", "three images", "a share that is too low", "a share in percent", "one image, not all of them",
+        "all, as a share", "all, in percent", "none"])
+def test_rejected_images_are_allowed_by_number_or_share(allowed: str, accepted: bool, photos: Path,
+                                                         tmp_path: Path) -> None:
+    for i in range(1, 4):
+        (photos / "dog" / f"{i}.jpg").write_bytes(b"broken")
+    given = (photos, tmp_path / "set", "--resolution", 16, "--max-rejected", allowed)
+    if accepted:
+        assert prepare(*given) == 0 and len(stored(tmp_path / "set")) == 107
+        return
+    with pytest.raises(UserError, match=rf"images have been rejected.*--max-rejected {allowed}.*1\.0 allows all"):
+        prepare(*given)
+
+
 def test_a_source_without_usable_images_fails_at_once(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none of the 64 sampled.*40 x 32 is not square"):
         prepare(photos, tmp_path / "set", "--crop", "none")
