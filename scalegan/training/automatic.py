@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -17,6 +17,9 @@ from scalegan.config.auto import Choice, Device, choose
 from scalegan.config.catalogue import is_file
 from scalegan.errors import LostRank, RecipeError
 from scalegan.support.files import write_whole
+
+if TYPE_CHECKING:
+    from scalegan.data.preparing.facts import Found
 
 NAME = "auto"
 FILE = "recipe.yaml"
@@ -78,10 +81,10 @@ def _chosen(file: Path, path: str | None, given: dict[str, Any], device: Device,
         raise RecipeError(f"{file.parent} holds no run that recipe=auto began; add data.path=IMAGES to begin one")
     if (file.parent / "config.yaml").exists():
         raise RecipeError(f"{file.parent} holds a run that recipe=auto did not begin; choose another run_dir")
-    source = _local(path)
-    found = look(source)
+    source, labels = _local(path), "none" if _of_data(given, "labels") == "none" else "auto"
+    found = look(source, labels)
     choices = [_noted(choice, given) for choice in choose(found.images, device, given)]
-    read_in_place = found.images.prepared or _backend(given) == "folder"
+    read_in_place = found.images.prepared or _of_data(given, "backend") == "folder"
     shards = file.parent / "data"
     tree: dict[str, Any] = {"data": {"path": path if read_in_place else str(shards)}}
     for choice in choices:
@@ -93,16 +96,16 @@ def _chosen(file: Path, path: str | None, given: dict[str, Any], device: Device,
     title = f"{found.images}, on {device}"
     print("\n".join([f"recipe=auto for {path}: {title}", *_table(choices)]), flush=True)
     if not read_in_place:
-        _prepare(source, shards, found.kind, found.crop, recipe.data.resolution)
+        _prepare(source, shards, found, labels, recipe.data.resolution)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, _text(f"{title}: chosen by recipe=auto for {path}", choices, tree, file))
     print(f"written to {file}: edit a copy, or override its keys on the command line", flush=True)
     return recipe
 
 
-def _backend(given: dict[str, Any]) -> Any:
+def _of_data(given: dict[str, Any], key: str) -> Any:
     data = given.get("data")
-    return data.get("backend") if isinstance(data, dict) else None
+    return data.get(key) if isinstance(data, dict) else None
 
 
 def _local(path: str) -> Path:
@@ -144,14 +147,15 @@ def _wait_for(file: Path) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _prepare(source: Path, shards: Path, kind: str, crop: str, resolution: int) -> None:
+def _prepare(source: Path, shards: Path, found: "Found", labels: str, resolution: int) -> None:
     from scalegan.data.preparing import preparation
 
     print(f"preparing the images once, in {shards}", flush=True)
     preparation.prepare(argparse.Namespace(
-        source=[source], dest=shards, kind=kind, labels="auto", split=None, annotations=None, resolution=resolution,
-        crop=crop, filter="lanczos", encoding=None, quality=None, channels=None, format="webdataset", validation=0.0,
-        shard_records=None, max_rejected=0.1, workers=None, part=None, dry_run=False))
+        source=[source], dest=shards, kind=found.kind, labels=labels, split=None, annotations=None,
+        resolution=resolution, crop=found.crop, filter="lanczos", encoding=None, quality=None, channels=None,
+        format="webdataset", validation=0.0, shard_records=None, max_rejected=0.1, workers=None, part=None,
+        dry_run=False))
 
 
 def _noted(choice: Choice, given: dict[str, Any]) -> Choice:
@@ -177,6 +181,6 @@ def _text(title: str, choices: list[Choice], tree: dict[str, Any], file: Path) -
     """The recipe's file: what was chosen and why, and the keys."""
     header = [title, *_table(choices), "To try other values, edit a copy: scalegan train recipe=COPY.yaml "
               f"run_dir={file.parent}_2"]
-    own = json.loads(json.dumps(tree))      # equal parts would become anchors and aliases
+    own = json.loads(json.dumps({key: value for key, value in tree.items() if key != "resume"}))    # without aliases
     keys = yaml.safe_dump(own, sort_keys=False, default_flow_style=None, width=1000, allow_unicode=True)
     return "".join(f"# {line}\n" for line in header) + keys

@@ -96,6 +96,22 @@ def test_a_zip_is_prepared_and_shards_are_used_where_they_are(run: tuple[Path, s
     assert recipe.data.resolution == 16
 
 
+def test_what_concerns_one_command_is_not_written(photos: Path, tmp_path: Path) -> None:
+    words = ["recipe=auto", f"run_dir={tmp_path}", "resume=never", "seed=3"]
+    assert automatic.load([*words, f"data.path={photos}"], begin=True).resume == "never"
+    recipe = automatic.load(words[:2])
+    assert (recipe.resume, recipe.seed, recipe.data.labels) == ("auto", 3, "class")
+
+
+def test_without_labels_any_folders_will_do(tmp_path: Path) -> None:
+    mixed = write_folder(tmp_path / "mixed", {"": 60, "more": 50})
+    words = ["recipe=auto", f"data.path={mixed}", f"run_dir={tmp_path / 'run'}"]
+    with pytest.raises(UserError, match="both in sub-folders"):
+        automatic.load(words)
+    assert automatic.load([*words, "data.labels=none"], begin=True).data.labels == "none"
+    assert (tmp_path / "run" / "data" / "manifest.json").is_file()
+
+
 def test_to_look_at_the_recipe_writes_nothing(photos: Path, tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["recipe=auto", f"data.path={photos}"]

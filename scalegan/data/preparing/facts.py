@@ -30,8 +30,11 @@ def is_prepared(path: Path) -> bool:
     return (path / "manifest.json").is_file()
 
 
-def look(path: Path) -> Found:
+def look(path: Path, labels: str) -> Found:
     """The facts of a set: shards, or images in any layout that `scalegan prepare` knows.
+
+    Args:
+        labels: as for its `--labels`.
 
     Raises:
         UserError: if there is no such set, or it has no images.
@@ -43,7 +46,7 @@ def look(path: Path) -> Found:
         raise UserError(f"data.path={path} does not exist; give a folder or zip of images, or what `scalegan prepare` "
                         "wrote")
     kind = guess_kind(path)
-    source = open_source(kind, [path])
+    source = open_source(kind, [path], labels)
     if not len(source):
         raise UserError(f"data.path={path} holds no images")
     sizes = list(_sizes([picture for _, picture in source.sample(_SAMPLE)]))
