@@ -14,9 +14,11 @@ from scalegan.cli import run_verb
 from scalegan.config import Recipe, loading
 from scalegan.config.help_pages import overview, page
 from scalegan.support.output import outlive_readers
+from scalegan.training import automatic
 
 USAGE = "train recipe=NAME_OR_PATH [key=value ...] [--print-config] [--help [TOPIC]]"
 EXAMPLES = """examples:
+  scalegan train recipe=auto data.path=photos
   scalegan train recipe=quickstart run_dir=runs/digits
   accelerate launch scalegan/train.py recipe=celeba_dcgan data.path=data/celeba_64 optimizer.G.lr=1e-4"""
 
@@ -24,8 +26,9 @@ EXAMPLES = """examples:
 def main(arguments: list[str]) -> int:
     if not arguments or "--help" in arguments or "-h" in arguments:
         return _help([a for a in arguments if a not in ("--help", "-h")])
-    recipe = loading.load([a for a in arguments if a != "--print-config"])
-    if "--print-config" in arguments:
+    asked = "--print-config" in arguments
+    recipe = automatic.load([a for a in arguments if a != "--print-config"], begin=not asked)
+    if asked:
         print(loading.to_yaml(recipe), end="")
         return 0
     return run(recipe)

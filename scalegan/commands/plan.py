@@ -13,9 +13,11 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from scalegan.config import catalogue, loading
+from scalegan.config import catalogue
+from scalegan.config.auto import Device
 from scalegan.errors import UsageError
 from scalegan.support.arguments import counts, finite, positive, verb_parser
+from scalegan.training import automatic
 from scalegan.training.plan import CORE, ENGINES, GPUS, Gpu, Row, on_a_core, plan
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def rows_of(name: str, overrides: list[str], gpu: Gpu, options: argparse.Namespa
     are measured once."""
     from scalegan.training.costs import Costs, specs_of
 
-    recipe = loading.load([f"recipe={name}", *overrides])
+    recipe = automatic.load([f"recipe={name}", *overrides], device=Device("gpu", gpu.memory))
     precision = recipe.precision if recipe.precision != "auto" else "bf16" if gpu.bf16 else "fp32"
     classes = options.classes or (40 if recipe.data.labels == "attributes" else 10)
     gpus = [recommended_gpus(name)] if options.table else options.gpus
@@ -51,7 +53,8 @@ def rows_of(name: str, overrides: list[str], gpu: Gpu, options: argparse.Namespa
 def main(arguments: list[str]) -> int:
     parser = verb_parser("plan", __doc__,
                          "plan lsun_bedroom_stylegan2",
-                         "plan celeba_dcgan batch_size=512 --gpus 1,8,64 --gpu h100-80")
+                         "plan celeba_dcgan batch_size=512 --gpus 1,8,64 --gpu h100-80",
+                         "plan auto data.path=photos --gpus 1,8")
     parser.add_argument("words", nargs="*", metavar="RECIPE | key=value",
                         help="recipes to plan (default: all), and overrides for each of them")
     parser.add_argument("--gpus", type=counts, default=[1, 8, 64, 256, 1024], metavar="N,N,...",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from scalegan.config import Data, Recipe, loading
 from scalegan.errors import RecipeError
 from scalegan.support.arguments import file_named, verb_parser
+from scalegan.training import automatic
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +25,7 @@ BASE = {"run_dir": "runs/preview", "total_images": 1, "batch_size": 1, "lanes": 
 
 def main(arguments: list[str]) -> int:
     options = _parser().parse_intermixed_args(arguments)
-    recipe = loading.load(options.words, BASE)
+    recipe = _recipe(options.words)
     if recipe.data.backend == "points":
         raise RecipeError("data.backend=points makes 2-D points, of which there is no picture; name a set of images")
     recipe = replace(recipe, data=_found(recipe.data, options.words))
@@ -42,6 +43,14 @@ def main(arguments: list[str]) -> int:
         print(f"in training, p starts at {recipe.augment.p:g} and rises or falls with D's overfitting")
     print(options.out.resolve())
     return 0
+
+
+def _recipe(words: list[str]) -> Recipe:
+    if f"recipe={automatic.NAME}" not in words:
+        return loading.load(words, BASE)
+    recipe = automatic.load(words)
+    path = [word.partition("=")[2] for word in words if word.startswith("data.path=")]
+    return replace(recipe, data=replace(recipe.data, path=path[-1])) if path else recipe    # not prepared yet
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,6 +12,7 @@ def main(arguments: list[str]) -> int:
         print(f"usage: scalegan recipes\n\n{__doc__}\n\nexamples:\n  scalegan recipes\n"
               "  SCALEGAN_RECIPES=$HOME/recipes scalegan recipes")
         return 0
-    for name, about in available().items():
+    own = {"auto": "Chosen by rules for images of your own: data.path=FOLDER_OR_ZIP"}
+    for name, about in (own | available()).items():
         print(f"{name:<20} {about}")
     return 0

@@ -20,8 +20,10 @@ from scalegan.cluster.elastic import usable_ranks
 from scalegan.cluster.profiles import Profile
 from scalegan.cluster.sweep import expand, varying_keys
 from scalegan.config import loading
+from scalegan.config.auto import Device
 from scalegan.config.help import describe_keys, help_text
 from scalegan.errors import RecipeError, UserError
+from scalegan.training import automatic
 
 USAGE = ("submit recipe=NAME_OR_PATH profile=NAME_OR_PATH [nodes=N|N-M] [gpus_per_node=M] [key=value ...] [--dry-run]")
 EXAMPLES = """examples:
@@ -32,6 +34,7 @@ KEYS = [("recipe", "", "What to train; with commas, a sweep."),
         ("nodes", "1", "Number of nodes; N-M takes whatever is free in that range."),
         ("gpus_per_node", "1", "Tasks per node: one per GPU, or on CPUs if the profile's gres is null."),
         ("tasks", "1", "With prepare: number of tasks that share the work.")]
+_USUAL_MEMORY = 16 << 30    # bytes that recipe=auto counts on, as nobody knows which GPUs the job will get
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _submit_training(request: Request) -> int:
-    loaded = [loading.load(run) for run in expand(request.rest)]
+    device = Device("gpu", _USUAL_MEMORY) if request.profile.gres else Device("cpu")
+    loaded = [automatic.load(run, begin=not request.dry_run, device=device) for run in expand(request.rest)]
     planned = [replace(recipe, run_dir=str(Path(recipe.run_dir).resolve())) for recipe in loaded]
     if len(planned) > 1:
         print(f"a sweep of {len(planned)} runs: {' and '.join(varying_keys(request.rest))} var"

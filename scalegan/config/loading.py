@@ -34,24 +34,37 @@ def load(arguments: list[str], otherwise: dict[str, Any] | None = None) -> Recip
     Raises:
         RecipeError: for anything that is wrong with it, in one line with the nearest valid name.
     """
+    name, overrides = split(arguments, needed=otherwise is None)
+    if not name:
+        return _parse(merge(otherwise, overrides), Origin(COMMAND_LINE, overrides))
+    path = find(name)
+    return overridden(tree_of(path), overrides, path.name, f"runs/{path.stem}")
+
+
+def split(arguments: list[str], needed: bool = True) -> tuple[str, dict[str, Any]]:
+    """The recipe's name or path on a command line, and its overrides as nested dictionaries; an empty name if there is
+    none, and none is `needed`.
+
+    Raises:
+        RecipeError: if there are several names, or an argument is not an override.
+    """
     wrong = [a for a in arguments if "=" not in a or a.startswith("-")]
     if wrong:
         raise RecipeError(f"'{wrong[0]}' is not of the form key=value{hint(arguments, wrong[0])}")
     names = [a.partition("=")[2] for a in arguments if a.startswith("recipe=")]
-    if len(names) > 1 or (not names and otherwise is None):
-        raise RecipeError("say which recipe to run: recipe=NAME (`scalegan recipes` lists them) or recipe=PATH.yaml")
-    if names:
-        path = find(names[0])
-        tree, file = _read(path, [], []), path.name
-        tree.setdefault("run_dir", f"runs/{path.stem}")
-    else:
-        tree, file = otherwise, COMMAND_LINE
+    if len(names) > 1 or (needed and not names):
+        raise RecipeError("say which recipe to run: recipe=NAME (`scalegan recipes` lists them), recipe=PATH.yaml, or "
+                          "recipe=auto data.path=IMAGES")
     try:
         dotted = OmegaConf.from_dotlist([a for a in arguments if not a.startswith("recipe=")])
-        overrides = OmegaConf.to_container(dotted, resolve=False)
+        return "".join(names), OmegaConf.to_container(dotted, resolve=False)
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
         raise RecipeError(f"cannot read the overrides: {_one_line(error)}") from error
-    return _parse(merge(tree, overrides), Origin(file, overrides))
+
+
+def overridden(tree: dict[str, Any], overrides: dict[str, Any], file: str, run_dir: str) -> Recipe:
+    """A checked recipe from a file's keys and the command line's; `run_dir` is where it trains if neither says so."""
+    return _parse(merge({"run_dir": run_dir, **tree}, overrides), Origin(file, overrides))
 
 
 def parse(tree: dict[str, Any], origin: str) -> Recipe:
@@ -86,6 +99,11 @@ def to_yaml(recipe: Recipe) -> str:
 def to_dict(recipe: Recipe) -> dict[str, Any]:
     """The resolved recipe as JSON would hold it: dictionaries and lists, no tuples."""
     return json.loads(json.dumps(asdict(recipe)))
+
+
+def tree_of(path: Path) -> dict[str, Any]:
+    """The keys of a recipe's file, and of those that it extends."""
+    return _read(path, [], [])
 
 
 def _read(path: Path, below: list[Path], read: list[Path]) -> dict[str, Any]:

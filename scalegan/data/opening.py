@@ -1,7 +1,5 @@
 """Opens the data of a recipe's streams, in the run's order."""
 
-import os
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,6 +12,7 @@ from torch import Tensor
 from scalegan.config import Data, Recipe
 from scalegan.config.game import streams_of
 from scalegan.data.manifest import Manifest, check_content
+from scalegan.data.paths import expanded
 from scalegan.data.preparing import embedded
 from scalegan.data.reading.cache import Remote, is_url
 from scalegan.data.reading.ffcv_reader import FfcvReader, FfcvStream
@@ -29,8 +28,6 @@ from scalegan.errors import RecipeError, UserError
 from scalegan.support.keys import key_of
 
 D = TypeVar("D")    # Data or HeldOut
-VARIABLES = ("SCALEGAN_DATA", "HOME", "USER", "SCRATCH", "WORK", "PROJECT", "TMPDIR")
-_VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -96,45 +93,6 @@ def data_folder(path: str, resolution: int, key: str = "data.path") -> Path:
     if embedded.is_embedded(path):
         return embedded.folder_of(path, resolution)
     return Path(expanded(path, key))
-
-
-def expanded(path: str, key: str = "data.path") -> str:
-    """The path given by `key` with ~ and the variables of VARIABLES expanded. Recipes may be someone else's,
-    so no other variable is read; a URL is left unchanged, as it is sent to its server.
-
-    Raises:
-        RecipeError: for another variable, one that is not set, or one in a URL.
-    """
-    if is_url(path):
-        if _VARIABLE.search(path):
-            raise RecipeError(f"{key}={path}: a URL is sent to its server, so that variables in it are not expanded; "
-                              "write it out, or let your shell expand it")
-        return path
-    for match in _VARIABLE.finditer(path):
-        _check_variable(match, f"{key}={path}", key)
-    whole, first = _VARIABLE.sub(_value, path), _VARIABLE.match(path)
-    begins_so = first and is_url(_value(first)) and not _VARIABLE.search(path, first.end())   # SCALEGAN_DATA=s3://mine
-    if is_url(whole) and not begins_so:
-        raise RecipeError(f"{key}={path} becomes a URL, in which variables are not expanded; write it out")
-    return os.path.expanduser(whole)
-
-
-def _check_variable(match: re.Match[str], setting: str, key: str) -> None:
-    allowed = _name(match) in VARIABLES
-    others = f"as a path may only name {', '.join(f'${name}' for name in VARIABLES)}; write it out"
-    if _name(match) not in os.environ:
-        raise RecipeError(f"{setting}: {match[0]} is not set" + ("; export it, or set "
-                          f"{key}=FOLDER" if allowed else f", and would not be expanded, {others}"))
-    if not allowed:
-        raise RecipeError(f"{setting}: {match[0]} is not expanded, {others}, or let your shell expand it")
-
-
-def _name(match: re.Match[str]) -> str:
-    return match[1] or match[2]
-
-
-def _value(match: re.Match[str]) -> str:
-    return os.environ[_name(match)]
 
 
 def located(recipe: Recipe) -> Recipe:

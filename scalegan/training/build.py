@@ -11,7 +11,8 @@ from torch import nn
 
 from scalegan import config
 from scalegan.config.game import streams_of
-from scalegan.data.opening import data_folder, expanded, settings_of
+from scalegan.data.opening import data_folder, settings_of
+from scalegan.data.paths import expanded
 from scalegan.data.preparing.embedded import is_embedded, make_embedded
 from scalegan.data.reading.cache import is_url
 from scalegan.data.reading.pairing import match_records

@@ -11,7 +11,7 @@ import pytest
 
 from scalegan.checkpoints import store
 from scalegan.checkpoints.marker import fingerprint
-from scalegan.data.opening import expanded
+from scalegan.data.paths import expanded
 from scalegan.errors import RecipeError
 
 SECRET = "wJalrXUtnFEMI"
