@@ -89,8 +89,8 @@ def choose(images: Images, device: Device, given: Mapping[str, Any]) -> list[Cho
         RecipeError: if there are too few images, or a given value is not one that the rules know.
     """
     if images.count < FEWEST:
-        raise RecipeError(f"data.path has {images.count} images; recipe=auto needs at least {FEWEST}, and 2,000 or "
-                          "more to learn much: add some, or name a recipe")
+        raise RecipeError(f"data.path has {images.count} image{'s' * (images.count != 1)}; recipe=auto needs at least "
+                          f"{FEWEST}, and 2,000 or more to learn much: add some, or name a recipe")
     resolution, why = _resolution(images, device, _number(given, "data", "resolution"))
     total, until = _length(images, device, _number(given, "total_images"))
     family, reason = _family(device, _look_up(given, "model", "name"))

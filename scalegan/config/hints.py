@@ -35,7 +35,7 @@ def hint(arguments: list[str], wrong: str) -> str:
         return f"; to resume that run, write recipe={path / 'config.yaml'}"
     if wrong.endswith((".yaml", ".yml")):
         return f"; write recipe={wrong}"
-    if wrong in available():
+    if wrong in (*available(), "auto"):
         return f"; write recipe={wrong}"
     if path.is_dir() or wrong.endswith(".zip"):
         return f"; for a set of images, write data.path={wrong}"

@@ -81,6 +81,7 @@ def test_versions_are_printed() -> None:
 
 SLIPS = {
     "a recipe's name alone": (["quickstart"], "write recipe=quickstart"),
+    "auto alone": (["auto"], "write recipe=auto"),
     "a recipe's name, misspelt": (["quickstrat"], "did you mean recipe=quickstart?"),
     "an option and its value": (["--total_images", "100"], "write total_images=100"),
     "an option with a value": ([QUICK, "--total_images=100"], "write total_images=100"),
