@@ -35,7 +35,10 @@ def main(arguments: list[str]) -> int:
 
     if options.verify:
         return preparation.verify(options.dest)
-    return preparation.prepare(options)
+    if (made := preparation.prepare(options)) is not None:
+        backend = "" if options.format == "webdataset" else f" data.backend={options.format}"
+        print(f"train with data.path={made}{backend}")
+    return 0
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

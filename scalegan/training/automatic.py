@@ -15,7 +15,7 @@ import yaml
 from scalegan.config import Recipe, loading
 from scalegan.config.auto import Choice, Device, choose
 from scalegan.config.catalogue import is_file
-from scalegan.errors import LostRank, RecipeError
+from scalegan.errors import LostRank, RecipeError, UserError
 from scalegan.support.files import write_whole
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 NAME = "auto"
 FILE = "recipe.yaml"
 _POLL_SECONDS = 0.2
+_MOST_BROKEN = 0.1          # of the images
 
 
 def load(arguments: list[str], begin: bool = False, device: Device | None = None) -> Recipe:
@@ -151,11 +152,16 @@ def _prepare(source: Path, shards: Path, found: "Found", labels: str, resolution
     from scalegan.data.preparing import preparation
 
     print(f"preparing the images once, in {shards}", flush=True)
-    preparation.prepare(argparse.Namespace(
-        source=[source], dest=shards, kind=found.kind, labels=labels, split=None, annotations=None,
-        resolution=resolution, crop=found.crop, filter="lanczos", encoding=None, quality=None, channels=None,
-        format="webdataset", validation=0.0, shard_records=None, max_rejected=0.1, workers=None, part=None,
-        dry_run=False))
+    try:
+        preparation.prepare(argparse.Namespace(
+            source=[source], dest=shards, kind=found.kind, labels=labels, split=None, annotations=None,
+            resolution=resolution, crop=found.crop, filter="lanczos", encoding=None, quality=None, channels=None,
+            format="webdataset", validation=0.0, shard_records=None, max_rejected=_MOST_BROKEN, workers=None,
+            part=None, dry_run=False))
+    except preparation.TooManyRejected as error:
+        raise UserError(f"{error.fact}; recipe=auto leaves out up to {_MOST_BROKEN:.0%}; mend or remove those that "
+                        f"{shards / preparation.REJECTED} lists, and take a new run_dir; or leave them out yourself: "
+                        f"scalegan prepare {source} NEW_FOLDER --max-rejected 1.0, then data.path=NEW_FOLDER") from None
 
 
 def _noted(choice: Choice, given: dict[str, Any]) -> Choice:

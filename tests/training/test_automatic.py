@@ -52,6 +52,7 @@ def test_it_says_what_it_chose_and_why_and_trains(run: tuple[Path, str], photos:
                  "data +runs/photos/data: 200 images of 16 x 16 px, 2 classes", "finished at 128 images"):
         assert re.search(f"^{line}", said, re.M), f"{line} is not in:\n{said}"
     assert (folder / "samples" / "000000000128.png").is_file()
+    assert "train with data.path" not in said       # prepare's advice, which is for those who prepare
 
 
 def test_the_written_recipe_has_the_reasons_and_is_the_same_run(run: tuple[Path, str], tmp_path: Path) -> None:
@@ -154,6 +155,15 @@ def test_mistakes_are_answered_before_anything_is_written(
     with pytest.raises(UserError, match=message) as error:
         automatic.load(["recipe=auto", *(a.format(run=run[0], photos=photos) for a in arguments)], begin=True)
     assert "\n" not in str(error.value) and sorted(tmp_path.rglob("*")) == before
+
+
+def test_too_many_broken_images_are_answered_with_what_this_command_can_do(photos: Path, tmp_path: Path) -> None:
+    mixed = shutil.copytree(photos, tmp_path / "mixed")
+    for number in range(40):
+        (mixed / "cats" / f"broken{number}.jpg").write_text("not a picture")
+    with pytest.raises(UserError, match=r"^\d\d of 240 images.*rejected.jsonl.*NEW_FOLDER --max-rejected") as e:
+        automatic.load(["recipe=auto", f"data.path={mixed}", f"run_dir={tmp_path / 'run'}"], begin=True)
+    assert "\n" not in str(e.value) and not (tmp_path / "run" / "recipe.yaml").exists()
 
 
 @pytest.mark.slow

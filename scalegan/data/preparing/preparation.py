@@ -45,20 +45,31 @@ class Interrupted(UserError):
     exit_code = 75
 
 
-def prepare(options: argparse.Namespace) -> int:
-    """Writes the set that the options describe, or the part of it that is missing."""
+class TooManyRejected(UserError):
+    """More images are broken than may be; `fact` leaves out `scalegan prepare`'s own remedy."""
+
+    def __init__(self, fact: str, remedy: str) -> None:
+        super().__init__(f"{fact}{remedy}")
+        self.fact = fact
+
+
+def prepare(options: argparse.Namespace) -> Path | None:
+    """Writes the set that the options describe, or the part of it that is missing.
+
+    Returns:
+        The folder to train with, if this call completed the set.
+    """
     try:
         with _interruptible():
-            _prepare(options)
+            return _prepare(options)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise UserError(f"{options.dest}: {os.strerror(error.errno)}; free some space, and run the same command to "
                         "resume from the finished shards") from error
-    return 0
 
 
-def _prepare(options: argparse.Namespace) -> None:
+def _prepare(options: argparse.Namespace) -> Path | None:
     if options.format not in CONVERTERS:
         raise UsageError(f"--format {options.format} is unknown; use {' or '.join(CONVERTERS)}")
     for path in options.source:
@@ -80,7 +91,7 @@ def _prepare(options: argparse.Namespace) -> None:
     workers = options.workers or os.cpu_count() or 1
     _announce(source, settings, sample, workers)
     if options.dry_run:
-        return
+        return None
     if journal.is_complete(options.dest, settings, begun):
         now = cut(source, settings.shard_records, settings.validation)
         if journal.metadata_of(options.dest / RECORD)["keys"] != now.fingerprint:
@@ -90,9 +101,9 @@ def _prepare(options: argparse.Namespace) -> None:
         for folder in _sets(options.dest):
             CONVERTERS[options.format](folder)
         print(f"{options.dest} is already complete; run `scalegan prepare {options.dest} --verify` to check it")
-        return
+        return None
     with _claimed(options.dest, options.part) as is_last:
-        _write(job, settings, options, workers, is_last)
+        return _write(job, settings, options, workers, is_last)
 
 
 def verify(dest: Path) -> int:
@@ -207,7 +218,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def _write(job: ShardJob, settings: Settings, options: argparse.Namespace, workers: int,
-           is_last: Callable[[], bool]) -> None:
+           is_last: Callable[[], bool]) -> Path | None:
     plan = cut(job.source, settings.shard_records, settings.validation)
     journal.agree(job.folder, settings, plan)
     number, parts = options.part or (1, 1)
@@ -220,14 +231,15 @@ def _write(job: ShardJob, settings: Settings, options: argparse.Namespace, worke
         print(f"resuming: {len(outcomes)} of {len(mine)} shards are finished", flush=True)
     _write_missing(job, plan, mine, outcomes, options.max_rejected, workers)
     if not is_last():
-        return
+        return None
     outcomes = _outcomes(job, plan.spans)
     if len(outcomes) == len(plan.spans):
         _check_rejected(job.folder, [record for o in outcomes.values() for record in o.rejected], plan.total,
                         options.max_rejected)
         _finish(job, plan, outcomes, settings, options.format)
-    else:
-        print(f"part {number} of {parts} is done; {len(plan.spans) - len(outcomes)} shards are left to other parts")
+        return job.folder / next(iter(plan.records))
+    print(f"part {number} of {parts} is done; {len(plan.spans) - len(outcomes)} shards are left to other parts")
+    return None
 
 
 def _outcomes(job: ShardJob, spans: list[Span]) -> dict[Span, Outcome]:
@@ -259,9 +271,10 @@ def _check_rejected(dest: Path, rejected: list[Rejected], total: int, allowed: i
         return
     _list_rejected(dest, rejected)
     last = rejected[-1]
-    raise UserError(f"{len(rejected):,} of {total:,} images have been rejected, such as {last.key} ({last.reason}): "
-                    f"more than --max-rejected {_limit(allowed)} allows; see {dest / REJECTED}; raise --max-rejected "
-                    "(1.0 allows all), or fix the source and start in a new folder")
+    raise TooManyRejected(f"{len(rejected):,} of {total:,} images have been rejected, such as {last.key} "
+                          f"({last.reason})",
+                          f": more than --max-rejected {_limit(allowed)} allows; see {dest / REJECTED}; raise "
+                          "--max-rejected (1.0 allows all), or fix the source and start in a new folder")
 
 
 def _limit(allowed: int | float) -> str:
@@ -291,7 +304,7 @@ def _finish(job: ShardJob, plan: Plan, outcomes: dict[Span, Outcome], settings: 
              "rejected": len(rejected), "enlarged": enlarged, "converted_to_srgb": converted}
     write_whole(job.folder / RECORD, json.dumps(facts, indent=1))
     shutil.rmtree(job.folder / WORK)
-    _report(job.folder, plan, rejected, enlarged, converted, format)
+    _report(job.folder, plan, rejected, enlarged, converted)
 
 
 def _empty_classes(folder: Path, manifest: Manifest) -> list[str]:
@@ -303,7 +316,7 @@ def _empty_classes(folder: Path, manifest: Manifest) -> list[str]:
     return [f"no images of {shortened(empty)}"] if empty else []
 
 
-def _report(dest: Path, plan: Plan, rejected: list[Rejected], enlarged: int, converted: int, format: str) -> None:
+def _report(dest: Path, plan: Plan, rejected: list[Rejected], enlarged: int, converted: int) -> None:
     if rejected:
         print(f"{len(rejected):,} images were left out, such as {rejected[0].key} ({rejected[0].reason}); "
               f"see {dest / REJECTED}")
@@ -316,5 +329,3 @@ def _report(dest: Path, plan: Plan, rejected: list[Rejected], enlarged: int, con
         written = sum(shard.bytes for shard in manifest.shards)
         print("; ".join([f"{dest / subset}: {manifest.records:,} images in {len(manifest.shards)} shards, "
                          f"{in_bytes(written)}", *_empty_classes(dest / subset, manifest)]))
-    backend = "" if format == "webdataset" else f" data.backend={format}"
-    print(f"train with data.path={dest / next(iter(plan.records))}{backend}")
