@@ -15,6 +15,7 @@ from scalegan.support.names import did_you_mean
 FEWEST = 100                # images: below that, D learns them by heart before G has learnt anything
 _FEWEST_OF_A_CLASS = 20
 _FEW = 50_000               # images up to which D overfits, and sees them augmented
+_PER_CORE = 150             # images/s of the DCGAN for CPUs at 64 px (docs/results.md); about as many as pixels allow
 _LARGEST = {"cpu": 64, "gpu": 256}      # px, trained in hours on a few cores, in days on one GPU
 
 
@@ -65,7 +66,6 @@ class Setting:
     images: Images
     device: Device
     resolution: int
-    total: int
     batch: int | None
 
 
@@ -92,9 +92,9 @@ def choose(images: Images, device: Device, given: Mapping[str, Any]) -> list[Cho
         raise RecipeError(f"data.path has {images.count} image{'s' * (images.count != 1)}; recipe=auto needs at least "
                           f"{FEWEST}, and 2,000 or more to learn much: add some, or name a recipe")
     resolution, why = _resolution(images, device, _number(given, "data", "resolution"))
-    total, until = _length(images, device, _number(given, "total_images"))
     family, reason = _family(device, _look_up(given, "model", "name"))
-    setting = Setting(images, device, resolution, total, _number(given, "batch_size"))
+    total, until = _length(images, device, resolution, family, _number(given, "total_images"))
+    setting = Setting(images, device, resolution, _number(given, "batch_size"))
     return [Choice("resolution", f"{resolution} px", why, {"data": {"resolution": resolution, "flip": True}}),
             _labels(images, _look_up(given, "data", "labels")), *_FAMILIES[family](setting, reason),
             Choice("precision", "auto", "bf16 where the device computes it natively, fp32 elsewhere",
@@ -142,8 +142,8 @@ def _labels(images: Images, given: str | None) -> Choice:
 
 def _family(device: Device, given: str | None) -> tuple[str, str]:
     if given is None:
-        return ("dcgan", "the least arithmetic per image") if device.kind == "cpu" else \
-            ("stylegan2", "published with these rules, for small sets too")
+        return ("dcgan", "the lowest KID of what was tried on small sets") if device.kind == "cpu" else \
+            ("stylegan2", "published with these rules; a run this long is untested here")
     if str(given) not in _FAMILIES:
         raise RecipeError(f"model.name={given}: recipe=auto chooses for {', '.join(_FAMILIES)} only; `scalegan "
                           f"recipes` lists recipes for other families{did_you_mean(str(given), _FAMILIES)}")
@@ -151,29 +151,13 @@ def _family(device: Device, given: str | None) -> tuple[str, str]:
 
 
 def _dcgan(to: Setting, why: str) -> list[Choice]:
-    batch = to.batch or 64
+    width, batch = (32, to.batch or 32) if to.device.kind == "cpu" else (64, to.batch or 64)
     return [
-        Choice("networks", "DCGAN, width 64", why,
-               {"model": {"name": "dcgan", "width": 64, "latent_dim": 100, "norm_group": 16}}),
+        Choice("networks", f"DCGAN, width {width}", why,
+               {"model": {"name": "dcgan", "width": width, "latent_dim": 100, "norm_group": 16}}),
         Choice("objective", "non-saturating", "as published, with Adam at 2e-4, betas 0.5 and 0.999",
                {"game": {"name": "gan", "loss": "non_saturating"}, "optimizer": _adam(2e-4, 0.5, 0.999)}),
         _diffaugment(to.images), _batch(batch, 32 if to.device.kind == "cpu" else batch), _average(10_000)]
-
-
-def _r3gan(to: Setting, why: str) -> list[Choice]:
-    inner = [128, 96, 64, 32, 32, 32, 32][:to.resolution.bit_length() - 3]      # from 4 px up
-    widths, gamma = [*inner, 16], 0.2 * (to.resolution / 64) ** 2
-    decay = {"start": gamma, "end": gamma / 10, "images": to.total}
-    rate = {"start": 1e-3, "end": 3e-4, "images": to.total}
-    return [
-        Choice("networks", f"R3GAN, {widths[0]} to 16 channels", why,
-               {"model": {"name": "r3gan", "widths": widths, "cardinalities": [width // 4 for width in widths],
-                          "blocks": 1}}),
-        Choice("objective", f"relativistic, gamma {gamma:g}", f"falls to {gamma / 10:g}; proportional to the pixels",
-               {"game": {"name": "gan", "loss": "relativistic", "order": ["D", "G"], "fresh_batch": ["D", "G"],
-                         "penalties": {"r1": {"gamma": decay}, "r2": {"gamma": decay}}},
-                "optimizer": _adam(rate, 0.0, 0.99)}),
-        _diffaugment(to.images), _batch(to.batch or 32, 32), _average(10_000)]
 
 
 def _stylegan2(to: Setting, why: str) -> list[Choice]:
@@ -198,10 +182,10 @@ def _stylegan2(to: Setting, why: str) -> list[Choice]:
 
 
 _FAMILIES: dict[str, Callable[[Setting, str], list[Choice]]] = {
-    "dcgan": _dcgan, "stylegan2": _stylegan2, "r3gan": _r3gan}
+    "dcgan": _dcgan, "stylegan2": _stylegan2}
 
 
-def _adam(lr: float | dict[str, float], beta1: float, beta2: float) -> dict[str, Any]:
+def _adam(lr: float, beta1: float, beta2: float) -> dict[str, Any]:
     return {player: {"lr": lr, "betas": [beta1, beta2]} for player in "GD"}
 
 
@@ -228,12 +212,16 @@ def _average(half_life: int) -> Choice:
                   {"ema": {"half_life_images": half_life, "ramp_up": 0.05}})
 
 
-def _length(images: Images, device: Device, given: int | None) -> tuple[int, str]:
-    if given is not None:
-        return given, "as given"
-    passes, fewest, most = (100, 200_000, 500_000) if device.kind == "cpu" else (1000, 5_000_000, 25_000_000)
-    total = _round(min(max(passes * images.count, fewest), most))
-    return total, f"{passes:,} passes, within {fewest:,} to {most:,}; raise it to train on"
+def _length(images: Images, device: Device, resolution: int, family: str, given: int | None) -> tuple[int, str]:
+    small = resolution <= 32        # an image costs a third of one of 64 px
+    passes, fewest, most = (100, 500_000 if small else 200_000, 500_000) if device.kind == "cpu" else \
+        (1000, 5_000_000, 25_000_000)
+    total = given or _round(min(max(passes * images.count, fewest), most))
+    why = "as given" if given else f"{passes:,} passes, within {fewest:,} to {most:,}"
+    if (device.kind, family) != ("cpu", "dcgan"):
+        return total, why
+    rate = _PER_CORE * (64 / resolution) ** 2
+    return total, f"{why}; {total / rate / 60:,.0f} min at {rate:,.0f} images/s, what one core may do"
 
 
 def _reports(total: int) -> Choice:
