@@ -15,7 +15,7 @@ from scalegan.support.names import did_you_mean
 FEWEST = 100                # images: below that, D learns them by heart before G has learnt anything
 _FEWEST_OF_A_CLASS = 20
 _FEW = 50_000               # images up to which D overfits, and sees them augmented
-_PER_CORE = 150             # images/s of the DCGAN for CPUs at 64 px (docs/results.md); about as many as pixels allow
+_PER_CORE = {32: 500, 64: 150}          # images/s of the DCGAN for CPUs, by px, on one core (docs/results.md)
 _LARGEST = {"cpu": 64, "gpu": 256}      # px, trained in hours on a few cores, in days on one GPU
 
 
@@ -142,7 +142,7 @@ def _labels(images: Images, given: str | None) -> Choice:
 
 def _family(device: Device, given: str | None) -> tuple[str, str]:
     if given is None:
-        return ("dcgan", "the lowest KID of what was tried on small sets") if device.kind == "cpu" else \
+        return ("dcgan", "lowest mean KID of what was tried on small sets") if device.kind == "cpu" else \
             ("stylegan2", "published with these rules; a run this long is untested here")
     if str(given) not in _FAMILIES:
         raise RecipeError(f"model.name={given}: recipe=auto chooses for {', '.join(_FAMILIES)} only; `scalegan "
@@ -213,15 +213,14 @@ def _average(half_life: int) -> Choice:
 
 
 def _length(images: Images, device: Device, resolution: int, family: str, given: int | None) -> tuple[int, str]:
-    small = resolution <= 32        # an image costs a third of one of 64 px
-    passes, fewest, most = (100, 500_000 if small else 200_000, 500_000) if device.kind == "cpu" else \
-        (1000, 5_000_000, 25_000_000)
+    passes, fewest, most = (100, 200_000, 500_000) if device.kind == "cpu" else (1000, 5_000_000, 25_000_000)
+    if device.kind == "cpu" and resolution <= 32:
+        fewest = most               # as an image costs a third of one of 64 px
     total = given or _round(min(max(passes * images.count, fewest), most))
-    why = "as given" if given else f"{passes:,} passes, within {fewest:,} to {most:,}"
-    if (device.kind, family) != ("cpu", "dcgan"):
-        return total, why
-    rate = _PER_CORE * (64 / resolution) ** 2
-    return total, f"{why}; {total / rate / 60:,.0f} min at {rate:,.0f} images/s, what one core may do"
+    rule = f"{passes:,} passes, within {fewest:,} to {most:,}" if fewest < most else f"for any set of {resolution} px"
+    why = "as given" if given else rule
+    rate = _PER_CORE.get(resolution) if (device.kind, family) == ("cpu", "dcgan") else None
+    return total, f"{why}; {total / rate / 60:,.0f} min on one core that does {rate} images/s" if rate else why
 
 
 def _reports(total: int) -> Choice:
