@@ -95,7 +95,9 @@ def choose(images: Images, device: Device, given: Mapping[str, Any]) -> list[Cho
     family, reason = _family(device, _look_up(given, "model", "name"))
     total, until = _length(images, device, resolution, family, _number(given, "total_images"))
     setting = Setting(images, device, resolution, _number(given, "batch_size"))
-    return [Choice("resolution", f"{resolution} px", why, {"data": {"resolution": resolution, "flip": True}}),
+    return [Choice("resolution", f"{resolution} px", why, {"data": {"resolution": resolution}}),
+            Choice("mirror", "at random", "data.flip=false if left and right differ, as in text",
+                   {"data": {"flip": True}}),
             _labels(images, _look_up(given, "data", "labels")), *_FAMILIES[family](setting, reason),
             Choice("precision", "auto", "bf16 where the device computes it natively, fp32 elsewhere",
                    {"precision": "auto"}),
@@ -181,8 +183,7 @@ def _stylegan2(to: Setting, why: str) -> list[Choice]:
         _batch(batch, most), _average(batch * 10_000 // 32)]
 
 
-_FAMILIES: dict[str, Callable[[Setting, str], list[Choice]]] = {
-    "dcgan": _dcgan, "stylegan2": _stylegan2}
+_FAMILIES: dict[str, Callable[[Setting, str], list[Choice]]] = {"dcgan": _dcgan, "stylegan2": _stylegan2}
 
 
 def _adam(lr: float, beta1: float, beta2: float) -> dict[str, Any]:
@@ -198,8 +199,8 @@ def _diffaugment(images: Images) -> Choice:
 def _batch(batch: int, most: int) -> Choice:
     """A batch that as many ranks can share as leaves four samples, StyleGAN2's groups, to each."""
     lanes, micro_batch = _divisor(batch, batch // 4), _divisor(batch, most)
-    return Choice("batch", f"{batch}, at most {micro_batch} at once", f"{lanes} lanes: 1, 2, 4, ... {lanes} GPUs can "
-                  "share it", {"batch_size": batch, "micro_batch_size": micro_batch, "lanes": lanes})
+    return Choice("batch", f"{batch}, at most {micro_batch} at once", f"{lanes} lanes: 1, 2, 4, ... {lanes} ranks "
+                  "can share it", {"batch_size": batch, "micro_batch_size": micro_batch, "lanes": lanes})
 
 
 def _divisor(number: int, most: int) -> int:
