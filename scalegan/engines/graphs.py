@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from scalegan.games.base import Batch, Sample
+from scalegan.games.base import Batch, Game, Sample
+from scalegan.games.pool import Pool
 from scalegan.schedules import Moving, at
 
 Pass = Callable[[Batch], dict[tuple, Tensor]]
@@ -61,6 +62,12 @@ def _cuda_graph(work: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         results = work()
     return results, graph.replay
+
+
+def recordable(game: Game) -> bool:
+    """Whether the passes of all phases can probably be recorded: no pool takes samples over, no norm group spans
+    ranks."""
+    return not any(isinstance(module, Pool) or getattr(module, "spanning", None) for module in game.modules())
 
 
 class Graphs:
