@@ -40,9 +40,15 @@ def inner_gradients(value: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor, ..
         return torch.autograd.grad(value, list(inputs), create_graph=True)
 
 
-def r1(logits: Tensor, reals: Tensor, gamma: float) -> Tensor:
+def r1(logits: Tensor, reals: Tensor, gamma: float | Tensor) -> Tensor:
     """gamma / 2 * E |grad D(x)|^2 at real x (Mescheder et al., 2018, eq. 9). A scalar. At fakes it is R2."""
-    return gamma / 2 * squared_gradient_norm(logits, reals).mean()
+    return half_weighted(gamma, squared_gradient_norm(logits, reals))
+
+
+def half_weighted(gamma: float | Tensor, squares: Tensor) -> Tensor:
+    """gamma / 2 times the mean of `squares` [n], in their dtype. A scalar."""
+    weight = gamma / 2
+    return (weight.to(squares.dtype) if isinstance(weight, Tensor) else weight) * squares.mean()
 
 
 def gradient_penalty(logits: Tensor, between: Tensor, weight: float = 10.0) -> Tensor:

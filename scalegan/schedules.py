@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Moving(Protocol):
@@ -16,10 +16,20 @@ class Moving(Protocol):
     steps: Mapping[int, float]
 
 
-def at(value: float | Moving, images: int) -> float:
-    """The value after `images` images: a number as it is, or that of a schedule."""
+class Followed(Protocol):
+    """Stands for images seen where work is recorded, to be done again at other numbers of images."""
+
+    def value_of(self, schedule: Moving) -> Any:
+        """A scalar tensor that is set to the schedule's value before the work is done."""
+
+
+def at(value: float | Moving, images: int | Followed) -> Any:
+    """The value after `images` images: a number as it is, or that of a schedule, which is a number too unless `images`
+    stands for others."""
     if isinstance(value, int | float):
         return value
+    if hasattr(images, "value_of"):
+        return images.value_of(value)
     if value.kind == "step":
         return next((value.steps[since] for since in sorted(value.steps, reverse=True) if images >= since), value.start)
     done = min(max(images - value.after, 0) / value.images, 1.0)

@@ -60,7 +60,8 @@ class Given(torch.nn.Module):
         self.p = p
 
     def forward(self, seen: int) -> Tensor:
-        return torch.tensor(min(at(self.p, seen), MAX_P))
+        p = at(self.p, seen)
+        return p.float().clamp(max=MAX_P) if isinstance(p, Tensor) else torch.tensor(min(p, MAX_P))
 
     def learn(self, sign: Tensor) -> None:
         """Does nothing: p does not depend on D."""

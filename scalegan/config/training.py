@@ -60,7 +60,7 @@ class Engine:
     """Compile the networks (torch.compile) for passes without penalties. Gives different bits."""
     cuda_graphs: bool = False
     """Record each phase's forward and backward pass as a CUDA graph, for small models whose kernels take less time than
-    launching them: the same bits, and more memory. Phases with values that follow a schedule in images run as usual."""
+    launching them: the same bits, and more memory. Phases that cannot be recorded run as usual."""
     activation_checkpointing: bool = False
     """Recompute the blocks' activations in the backward instead of keeping them: a third more arithmetic, the same
     bits. Penalties keep their activations, and compiled passes choose for themselves."""

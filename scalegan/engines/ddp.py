@@ -34,7 +34,9 @@ class DDPEngine(Engine):
     def _accumulate(self, phase: Phase, batch: Batch) -> Outputs:
         moving = [parameter for player in phase.players for parameter in self._parameters[player]]
         means = self._summed(phase, batch, moving)
-        torch._foreach_mul_(list(means.values()), 1 / (self._num_micro_batches(batch) * self.ranks.world_size))
+        parts = self._num_micro_batches(batch) * self.ranks.world_size
+        if parts > 1:
+            torch._foreach_mul_(list(means.values()), 1 / parts)
         gradients = [means.pop(("gradient", index)) for index in range(len(moving))]
         if self.scales:
             torch._foreach_mul_(gradients, 1 / self.scales[phase.name].scale)

@@ -1,8 +1,8 @@
 """Forward and backward passes as CUDA graphs: recorded once, then started by one call instead of thousands.
 
 A small model's kernels take less time than the host takes to launch them. A graph launches the same kernels, so that
-the bits are those without it. It would fix what a pass reads from the host: draws are keyed on positions that lie on
-the device, and a value that follows a schedule in images refuses to be recorded.
+the bits are those without it. It would fix what a pass reads from the host, so that draws are keyed on positions that
+lie on the device, and so do the values that follow schedules in images.
 """
 
 import warnings
@@ -13,17 +13,34 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from scalegan.games.base import Batch, Sample
+from scalegan.games.base import Batch, Game, Sample
+from scalegan.games.pool import Pool
+from scalegan.schedules import Moving, at
 
 Pass = Callable[[Batch], dict[tuple, Tensor]]
 _WARM_UPS = 3       # passes before the first recording, in which kernels are compiled and constants made
 
 
-class _Changing:
-    """Stands for the images seen, on which nothing that is recorded may depend."""
+class _Images:
+    """Stands for the images seen. Values of schedules are read from the device (`scalegan.schedules.Followed`); a pass
+    that depends on images in any other way refuses to be recorded."""
+
+    def __init__(self, images: int, device: torch.device) -> None:
+        self._images, self._device = images, device
+        self._values: dict[int, tuple[Moving, Tensor]] = {}
+
+    def move(self, images: int) -> None:
+        for schedule, value in self._values.values():
+            value.fill_(at(schedule, images))
+
+    def value_of(self, schedule: Moving) -> Tensor:
+        if id(schedule) not in self._values:
+            value = torch.tensor(at(schedule, self._images), dtype=torch.float64, device=self._device)
+            self._values[id(schedule)] = schedule, value
+        return self._values[id(schedule)][1]
 
     def _refuse(self, *_: object) -> NoReturn:
-        raise TypeError("a value follows a schedule in images, which a graph would fix")
+        raise TypeError("a value depends on the images seen, which a graph would fix")
 
     __sub__ = __rsub__ = __add__ = __mul__ = __truediv__ = __lt__ = __le__ = __gt__ = __ge__ = __float__ = _refuse
 
@@ -45,6 +62,12 @@ def _cuda_graph(work: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         results = work()
     return results, graph.replay
+
+
+def recordable(game: Game) -> bool:
+    """Whether the passes of all phases can probably be recorded: no pool takes samples over, no norm group spans
+    ranks."""
+    return not any(isinstance(module, Pool) or getattr(module, "spanning", None) for module in game.modules())
 
 
 class Graphs:
@@ -76,10 +99,10 @@ class Graphs:
                 warnings.warn(f"phase {phase} runs without a CUDA graph: {str(error).splitlines()[0]}", RuntimeWarning,
                               stacklevel=2)
                 return run_pass(batch)
-        for place, tensor in zip(_tensors(known.batch), _tensors(batch), strict=True):
-            place.copy_(tensor)
+        known.batch.images.move(batch.images)
+        torch._foreach_copy_(_tensors(known.batch), _tensors(batch))
         known.replay()
-        return {key: value if key[0] == "gradient" else value.clone() for key, value in known.results.items()}
+        return known.results | _copied({key: value for key, value in known.results.items() if key[0] != "gradient"})
 
     def leave_out(self, phase: str) -> None:
         """The phase's passes have effects that a graph would not repeat; says so before the first is recorded."""
@@ -89,9 +112,19 @@ class Graphs:
         streams = {name: Sample(sample.data.clone(), None if sample.condition is None else sample.condition.clone())
                    for name, sample in batch.streams.items()}
         fixed = replace(batch, streams=streams, draws=replace(batch.draws, positions=batch.draws.positions.clone()),
-                        images=_Changing(), figures={}, given={name: c.clone() for name, c in batch.given.items()})
+                        images=_Images(batch.images, batch.draws.positions.device), figures={},
+                        given={name: c.clone() for name, c in batch.given.items()})
+        run_pass(fixed)         # meets all schedules: a graph would set a value that it makes itself back, every time
         results, replay = self._record(lambda: run_pass(fixed))
         return _Recorded(_host_side(batch), fixed, results, replay)
+
+
+def _copied(results: dict[tuple, Tensor]) -> dict[tuple, Tensor]:
+    """Copies, in a few kernels however many there are."""
+    copies = {key: torch.empty_like(value) for key, value in results.items()}
+    if copies:
+        torch._foreach_copy_(list(copies.values()), list(results.values()))
+    return copies
 
 
 def _tensors(batch: Batch) -> list[Tensor]:

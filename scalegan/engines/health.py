@@ -33,12 +33,15 @@ class Health:
         a generator that still trains does not hide a discriminator that sees nothing but NaN."""
         return torch.stack(list(self._in_a_row.values())).amax()
 
-    def note(self, phase: str, bad: Tensor, overflow: Tensor) -> None:
-        """Counts an update, good unless `bad` or `overflow` (bool [])."""
+    def note(self, phase: str, bad: Tensor, overflow: Tensor | None = None) -> None:
+        """Counts an update, good unless `bad` or `overflow` (bool []; None where nothing overflows, outside fp16)."""
         self.skipped[phase] += bad
-        self.overflows[phase] += overflow
         count = self._in_a_row[phase]
-        count.copy_(torch.where(overflow, count, (count + 1) * bad))
+        in_a_row = (count + 1) * bad
+        if overflow is not None:
+            self.overflows[phase] += overflow
+            in_a_row = torch.where(overflow, count, in_a_row)
+        count.copy_(in_a_row)
 
     def state(self) -> dict[str, dict[str, int]]:
         """The counters, for JSON."""

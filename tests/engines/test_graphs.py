@@ -10,13 +10,16 @@ import pytest
 import torch
 from small_games import batch_of, game_of, networks
 
+from scalegan.augment import Augment
 from scalegan.augment.ada import Ada, Given
+from scalegan.augment.instance_noise import InstanceNoise
 from scalegan.config import Schedule
 from scalegan.engines.ddp import DDPEngine
 from scalegan.engines.graphs import Graphs
 from scalegan.engines.ranks import Ranks
 from scalegan.games.base import Batch, Phase
 from scalegan.games.gan.game import GAN
+from scalegan.games.penalties.gradient_norm import R1R2Penalty
 from scalegan.games.pool import Pool
 from scalegan.randomness import Draws
 
@@ -50,10 +53,14 @@ def batch(family: str, phase: Phase, number: int, attempt: int = 0) -> Batch:
     return replace(whole, streams=streams, given=given, images=100 * number, draws=draws)
 
 
-def trained(family: str, micro_batch: int, graphs: Graphs | None, rollback: bool = False, augment: Any = None) -> dict:
+def trained(family: str, micro_batch: int, graphs: Graphs | None, rollback: bool = False, augment: Any = None,
+            gamma: Any = None) -> dict:
     """Weights, state, and the figures of all updates."""
     game: GAN = game_of(family, *networks(family))
     game.augment = augment or game.augment
+    for penalty in game.penalties:
+        if gamma and isinstance(penalty, R1R2Penalty):
+            penalty.gamma = gamma
     optimizers = {name: torch.optim.Adam(player.parameters(), 1e-3) for name, player in game.players.items()}
     engine = DDPEngine(game, optimizers, Ranks(0, 1, torch.device("cpu")), micro_batch, graphs=graphs)
     found = {}
@@ -86,12 +93,34 @@ def test_other_draws_after_a_rollback_are_recorded_anew() -> None:
     assert recorder.recorded == 4
 
 
-def test_a_schedule_in_images_is_never_recorded() -> None:
-    def augment() -> Ada:
-        return Ada({"blit": 1.0}, Given(Schedule(start=0.1, end=0.8, images=1000)))
-    with pytest.warns(RuntimeWarning, match="phase . runs without a CUDA graph: a value follows a schedule in images"):
-        found = trained("dcgan", 8, Graphs(Recorder()), augment=augment())
+@pytest.mark.parametrize("augment", [
+    lambda: Ada({"blit": 1.0, "colour": 0.5}, Given(Schedule(start=0.1, end=0.99, images=400))),
+    lambda: InstanceNoise(Augment(), Schedule(start=0.5, end=0.1, images=1000)),
+], ids=["ADA's p, which reaches its limit", "instance noise"])
+def test_a_recording_follows_augmentation_that_follows_a_schedule(augment: Any) -> None:
+    recorder = Recorder()
+    found = trained("dcgan", 8, Graphs(recorder), augment=augment())
     check_same(found, trained("dcgan", 8, None, augment=augment()))
+    assert (recorder.recorded, recorder.replayed) == (2, 2 * (UPDATES - 3))
+
+
+@pytest.mark.parametrize("family", ["r3gan", "stylegan2"], ids=["in every update", "lazy"])
+def test_a_recording_follows_gammas_that_follow_a_schedule(family: str) -> None:
+    recorder, gamma = Recorder(), Schedule(start=7.3, end=0.1, images=700)
+    found = trained(family, 8, Graphs(recorder), gamma=gamma)
+    check_same(found, trained(family, 8, None, gamma=gamma))
+    phases = len(game_of(family, *networks(family)).phases)
+    assert (recorder.recorded, recorder.replayed) == (phases, phases * (UPDATES - 3))
+
+
+def test_what_depends_on_images_otherwise_is_never_recorded() -> None:
+    class Sudden(Augment):
+        def forward(self, images: torch.Tensor, draws: Draws, seen: int) -> torch.Tensor:
+            return images * 2 if seen >= 400 else images
+
+    with pytest.warns(RuntimeWarning, match="phase . runs without a CUDA graph: a value depends on the images seen"):
+        found = trained("dcgan", 8, Graphs(Recorder()), augment=Sudden())
+    check_same(found, trained("dcgan", 8, None, augment=Sudden()))
 
 
 def test_a_pass_whose_samples_enter_a_pool_is_not_recorded() -> None:

@@ -6,7 +6,7 @@ from tools.benchmarks import launches
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, bound", [("stylegan2_256", 3500), ("r3gan_256", 2600), ("dcgan_64", 500)])
+@pytest.mark.parametrize("name, bound", [("stylegan2_256", 3500), ("r3gan_256", 2600), ("dcgan_64", 320)])
 def test_an_iteration_launches_few_kernels(name: str, bound: int) -> None:
     result = launches.BENCHMARKS[name]()
     assert 100 < result.value < bound

@@ -4,9 +4,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from harness import PATIENCE_SECONDS, cli, environment
+
+from scalegan.config import Engine
+from scalegan.games.pool import Pool
+from scalegan.training import introduction
 
 QUICK = ("recipe=quickstart", "total_images=192", "log.every_images=64", "snapshot.every_images=64", "snapshot.rows=1")
 POINTS = ("recipe=toy_lecture", "total_images=200", "log.tensorboard=false", "snapshot.every_images=0")
@@ -54,3 +60,20 @@ def test_two_ranks_introduce_themselves_once(tmp_path: Path) -> None:
     assert re.search(r"device +2 ranks of .*, 1 thread, fp32, ddp", said), said
     assert re.search(r"batch +10 samples: 1 micro-batch of 5 on each of 2 ranks", said), said
     assert f"watch      {tmp_path / 'points' / 'metrics.jsonl'}" in said
+
+
+class _Spanning(torch.nn.Module):
+    spanning = staticmethod(abs)
+
+
+@pytest.mark.parametrize("device, engine, module, hints", [
+    ("cuda", Engine(), torch.nn.Linear(1, 1), True), ("cpu", Engine(), torch.nn.Linear(1, 1), False),
+    ("cuda", Engine(cuda_graphs=True), torch.nn.Linear(1, 1), False),
+    ("cuda", Engine(name="deepspeed"), torch.nn.Linear(1, 1), False),
+    ("cuda", Engine(), Pool(8, (3, 4, 4), 8), False), ("cuda", Engine(), _Spanning(), False),
+], ids=["a GPU", "a CPU", "they are on", "DeepSpeed", "a pool of past samples", "a norm group over ranks"])
+def test_cuda_graphs_are_hinted_at_where_they_are_possible(device: str, engine: Engine, module: torch.nn.Module,
+                                                           hints: bool) -> None:
+    run = SimpleNamespace(recipe=SimpleNamespace(engine=engine), game=torch.nn.ModuleList([module]),
+                          ranks=SimpleNamespace(device=torch.device(device)))
+    assert ("engine.cuda_graphs=true" in introduction._hint(run)) == hints

@@ -23,7 +23,7 @@ from scalegan.data.preparing.sources import open_source
 from scalegan.errors import UserError
 from scalegan.support import worker_pool
 from scalegan.support.worker_pool import Worker
-from tools.benchmarks import loaders, photos
+from tools.benchmarks import loaders, newer_loaders, photos
 from tools.benchmarks.harness import ROUNDS, Result, alternate, faster
 from tools.benchmarks.loaders import BATCH, WORKERS, Batches
 
@@ -68,6 +68,28 @@ def webdataset_vs_streaming() -> Result | None:
     return _beside("webdataset_vs_streaming", loaders.webdataset, loaders.streaming, "mosaicml-streaming")
 
 
+def webdataset_vs_spdl() -> Result | None:
+    return _beside_newer("webdataset_vs_spdl", newer_loaders.spdl, "SPDL's pipeline, libjpeg-turbo", "spdl.pipeline")
+
+
+def webdataset_vs_grain() -> Result | None:
+    return _beside_newer("webdataset_vs_grain", newer_loaders.grain, "Grain, libjpeg-turbo", "grain", "array_record")
+
+
+def webdataset_vs_datago() -> Result | None:
+    return _beside_newer("webdataset_vs_datago", newer_loaders.datago, "datago", "datago")
+
+
+def webdataset_vs_torchcodec() -> Result | None:
+    return _beside_newer("webdataset_vs_torchcodec", newer_loaders.torchcodec, "torchcodec, DataLoader", "torchcodec")
+
+
+def _beside_newer(name: str, peer: Loader, reference: str, *modules: str) -> Result | None:
+    if any(_left_out(name, module) for module in modules):
+        return None
+    return _beside(name, loaders.webdataset, peer, reference)
+
+
 def ffcv_vs_bare_ffcv() -> Result | None:
     """The FFCV backend against FFCV's own loader and decoder on the same file."""
     if not _ffcv_compiles("ffcv_vs_bare_ffcv"):
@@ -90,9 +112,10 @@ def ffcv_vs_webdataset() -> Result | None:
 
 
 def _left_out(name: str, module: str) -> bool:
-    missing = find_spec(module) is None
+    package, *_ = module.split(".")
+    missing = find_spec(package) is None or find_spec(module) is None
     if missing:
-        print(f"skipped {name}: {module} is not installed; run pip install -e '.[bench]'", file=sys.stderr)
+        print(f"skipped {name}: {package} is not installed; run pip install -e '.[bench]'", file=sys.stderr)
     return missing
 
 
@@ -233,5 +256,6 @@ def _memory(pid: int) -> int:
 
 BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (
     webdataset_256_vs_decode, webdataset_64_vs_decode, webdataset_vs_imagefolder, webdataset_vs_plain_webdataset,
-    webdataset_vs_litdata, webdataset_vs_streaming, ffcv_vs_bare_ffcv, ffcv_raw_vs_bare_ffcv, ffcv_vs_webdataset,
+    webdataset_vs_litdata, webdataset_vs_streaming, webdataset_vs_spdl, webdataset_vs_grain, webdataset_vs_datago,
+    webdataset_vs_torchcodec, ffcv_vs_bare_ffcv, ffcv_raw_vs_bare_ffcv, ffcv_vs_webdataset,
     prepare_lsun)}

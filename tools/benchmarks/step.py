@@ -1,6 +1,7 @@
 """Training steps: the trainer against a bare loop, and DCGAN against the way it is usually written."""
 
 import itertools
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,8 @@ from tools.benchmarks.harness import Result, alternate, faster, seconds
 
 _BATCH = 64
 _DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+# A GPU works while the host goes on, as in training; a CPU does not, and takes long enough for one.
+_ITERATIONS, _LOADERS = (16, 4) if _DEVICE.type == "cuda" else (1, 1)
 _CIFAR = {"path": "-", "resolution": 32}
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -40,8 +43,20 @@ _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 def trainer_vs_bare_loop() -> Result:
     """The whole trainer (data from shards, keyed draws, EMA, reports) against a plain loop with the same networks,
     precision and memory layout, and data in memory."""
+    return _beside_bare_loop("trainer_vs_bare_loop")
+
+
+def graphed_trainer_vs_bare_loop() -> Result | None:
+    """The same with `engine.cuda_graphs=true`."""
+    if _DEVICE.type != "cuda":
+        print("graphed_trainer_vs_bare_loop: skipped: there is no CUDA device", file=sys.stderr)
+        return None
+    return _beside_bare_loop("graphed_trainer_vs_bare_loop", cuda_graphs=True)
+
+
+def _beside_bare_loop(name: str, **engine: bool) -> Result:
     with tempfile.TemporaryDirectory() as scratch:
-        recipe = _recipe(Path(scratch))
+        recipe = _recipe(Path(scratch), engine)
         ranks = Ranks(0, 1, _DEVICE)
         run = launch.assemble(recipe, ranks, check_world(recipe, 1))
         streams = run.open_streams(0)
@@ -52,21 +67,29 @@ def trainer_vs_bare_loop() -> Result:
                 before = run.progress.images
                 trainer.play_iteration(run, streams)
                 run.averages.update(run.progress.images - before, run.progress.images)
-            return _BATCH / seconds(iteration)
+            return _images_per_second(iteration)
 
-        value, reference = alternate(ours, lambda: _BATCH / seconds(bare), rounds=15)
-    return faster("trainer_vs_bare_loop", "images/s", value, "bare loop, data in memory", reference)
+        value, reference = alternate(ours, lambda: _images_per_second(bare), rounds=15)
+        streams.close()
+    return faster(name, "images/s", value, "bare loop, data in memory", reference)
+
+
+def _images_per_second(iteration: Callable[[], None]) -> float:
+    def several() -> None:
+        for _ in range(_ITERATIONS):
+            iteration()
+    return _ITERATIONS * _BATCH / seconds(several)
 
 
 def dcgan64_vs_examples() -> Result:
-    """Our DCGAN-64 iteration against one written the usual way: fp32, contiguous, BCE on a sigmoid, with the
-    fastest kernels (`cudnn.benchmark`) where ours are deterministic."""
+    """Our DCGAN-64 iteration against one written the usual way: fp32, contiguous, BCE on a sigmoid, with the fastest
+    kernels (`cudnn.benchmark`, TF32) where ours are deterministic."""
     update = one_update(_parse({"model": {"name": "dcgan", "norm_group": _BATCH}}))
     usual = _usual_dcgan()
 
     def with_kernels(deterministic: bool, iteration: Callable[[], None]) -> float:
-        environment.prepare(_DEVICE, deterministic)
-        return _BATCH / seconds(iteration)
+        environment.prepare(_DEVICE, deterministic, tf32=not deterministic)
+        return _images_per_second(iteration)
 
     value, reference = alternate(lambda: with_kernels(True, update), lambda: with_kernels(False, usual), rounds=9)
     return faster("dcgan64_vs_examples", "images/s", value, "pytorch/examples' way, fp32, contiguous", reference)
@@ -131,7 +154,7 @@ def _parse(changes: dict) -> config.Recipe:
     return loading.parse({**tree, **changes}, "benchmark")
 
 
-def _recipe(scratch: Path) -> config.Recipe:
+def _recipe(scratch: Path, engine: dict[str, bool]) -> config.Recipe:
     """DCGAN-64 on random images: their content does not affect the time of a step."""
     image = ImageFormat(64, 3, "jpeg", 90)
     noise = np.random.Generator(np.random.Philox(0))
@@ -139,7 +162,7 @@ def _recipe(scratch: Path) -> config.Recipe:
     shard, index = write_shard(scratch / "000000.tar", records, 0, "jpeg")
     finish(scratch, [shard], [index], image, LabelSchema(), "noise")
     return loading.parse({"run_dir": str(scratch / "run"), "total_images": 2**40, "batch_size": _BATCH,
-                          "data": {"path": str(scratch), "resolution": 64, "workers": 1},
+                          "data": {"path": str(scratch), "resolution": 64, "workers": _LOADERS}, "engine": engine,
                           "model": {"name": "dcgan", "norm_group": _BATCH}, "log": {"tensorboard": False}}, "benchmark")
 
 
@@ -205,8 +228,8 @@ def _usual_dcgan() -> Callable[[], None]:
 
 
 BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (
-    trainer_vs_bare_loop, dcgan64_vs_examples, stylegan2_fraction_of_peak, biggan_fraction_of_peak,
-    r3gan_fraction_of_peak, dcgan_fraction_of_peak)}
+    trainer_vs_bare_loop, graphed_trainer_vs_bare_loop, dcgan64_vs_examples, stylegan2_fraction_of_peak,
+    biggan_fraction_of_peak, r3gan_fraction_of_peak, dcgan_fraction_of_peak)}
 
 
 def time_configuration(arguments: list[str]) -> dict[str, object]:

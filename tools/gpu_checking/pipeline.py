@@ -52,7 +52,7 @@ def trainer(check: Check) -> None:
 
     if check.small:     # many rounds, of which tests of the benchmarks make one
         return
-    for name in ("trainer_vs_bare_loop", "dcgan64_vs_examples"):
+    for name in ("trainer_vs_bare_loop", "graphed_trainer_vs_bare_loop", "dcgan64_vs_examples"):
         with check.attempt("trainer", name=name):
             found = step.BENCHMARKS[name]()
             check.say("trainer", name=name, value=found.value, reference=found.reference_value, unit=found.unit,

@@ -31,7 +31,7 @@ class R1R2Penalty(Penalty):
         if self.every > 1:
             return {}
         squares = d_pass.squared_gradient_norms[self.side]
-        return {self.name: at(self.gamma, d_pass.batch.images) / 2 * squares.mean()}
+        return {self.name: penalties.half_weighted(at(self.gamma, d_pass.batch.images), squares)}
 
     def lazy_terms(self, game: Game, batch: Batch) -> Terms:
         reals = batch.reals.detach().requires_grad_(True)

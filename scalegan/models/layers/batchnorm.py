@@ -58,7 +58,7 @@ class GroupedBatchNorm(Tracked):
         return len(x) // self.norm_group
 
     def _one_group(self, x: Tensor) -> Tensor:
-        mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
+        mean, var = self.running_mean.new_zeros(2, x.shape[1])
         out = F.batch_norm(x, mean, var, self.weight, self.bias, training=True, momentum=1.0, eps=self.eps)
         self.observe(mean=mean, var=var)
         return out
@@ -93,5 +93,5 @@ class GroupedBatchNorm(Tracked):
         return vector.reshape(1, -1, *[1] * (like.dim() - 2))
 
     def advance(self, mean: Tensor, var: Tensor) -> None:
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-        self.running_var.lerp_(var.to(self.running_var.dtype), self.momentum)
+        running = [self.running_mean, self.running_var]
+        torch._foreach_lerp_(running, [mean.to(running[0].dtype), var.to(running[1].dtype)], self.momentum)

@@ -33,10 +33,8 @@ class Tracked(nn.Module):
 
     def drain(self) -> dict[str, Tensor]:
         """What was observed since the last call, averaged over the forwards; empty if nothing was."""
-        means = {name: torch.stack(seen).mean(0).reshape(self.statistics[name])
-                 for name, seen in self._observed.items()}
-        self._observed.clear()
-        return means
+        return {name: (torch.stack(seen).mean(0) if len(seen) > 1 else seen[0].clone()).reshape(self.statistics[name])
+                for name, seen in self.take().items()}
 
     def keep(self, **samples: Tensor) -> None:
         """Records tensors [n, ...] with a row for each sample of this micro-batch; after the update, the engine passes
