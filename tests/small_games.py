@@ -7,6 +7,7 @@ from torch import nn
 
 from scalegan.config import loading
 from scalegan.data.spec import Spec
+from scalegan.games.aae.game import AAE
 from scalegan.games.base import Batch, Sample
 from scalegan.games.fakes import StyledFakes
 from scalegan.games.gan.game import GAN
@@ -92,3 +93,12 @@ def infogan() -> InfoGAN:
                             "model": {"name": "dcgan", "width": 4, "latent_dim": 8, "norm_group": 16},
                             "game": {"name": "infogan", "categories": [5], "continuous": 1, "hidden": 6}}, "test")
     return InfoGAN.make(recipe, {"real": Spec("image", (3, 16, 16))})
+
+
+def aae(model: Mapping[str, object] | None = None, **keys: object) -> AAE:
+    """A small adversarial autoencoder at 16 px with three codes."""
+    recipe = loading.parse({"run_dir": "-", "total_images": 1, "data": {"path": "-", "resolution": 16},
+                            "model": model or {"name": "mlp", "hidden": 12, "layers": 2, "latent_dim": 3},
+                            "optimizer": {"default": {}},
+                            "game": {"name": "aae", "hidden": 10, "weight": 3.0, **keys}}, "test")
+    return AAE.make(recipe, {"real": Spec("image", (3, 16, 16))})

@@ -12,6 +12,7 @@ GAMES = (
     "gan",
     "unrolled",
     "infogan",
+    "aae",
 )
 
 

@@ -1,0 +1,276 @@
+"""Adversarial autoencoders: the published losses, priors, networks and exports."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import harness
+import pytest
+import torch
+import torch.nn.functional as F
+from small_games import SAMPLES, Witness, aae
+from torch import Tensor, nn
+
+import scalegan
+from scalegan.commands import sample
+from scalegan.config import loading
+from scalegan.data.spec import Spec
+from scalegan.engines.ddp import DDPEngine
+from scalegan.engines.ranks import Ranks
+from scalegan.errors import RecipeError
+from scalegan.games.aae.game import AAE
+from scalegan.games.aae.priors import Prior
+from scalegan.games.base import Batch, Game
+from scalegan.randomness import Draws, parameter_generators
+from scalegan.training import build
+
+Weights = dict[str, Tensor]
+
+
+def batch_of(phase: str, count: int = SAMPLES) -> Batch:
+    draws = Draws(3, 0, phase, torch.arange(count))
+    return Batch.of(draws.normal("real", 3, 16, 16).clamp(-1, 1), draws)
+
+
+# --- the formulas, as in the paper, on networks written out from their weights ----------------------------------------
+
+
+class Published:
+    """The losses of section 2 with y = 1 for codes of the prior; E, Dec and D are two ReLU layers and a linear one."""
+
+    def __init__(self, game: AAE, batch: Batch) -> None:
+        self.w = {name: p.detach().clone().requires_grad_() for name, p in game.named_parameters()}
+        self.x, self.draws = batch.reals.flatten(1), batch.draws
+
+    def stack(self, h: Tensor, *layers: str) -> Tensor:
+        for number, layer in enumerate(layers):
+            h = h @ self.w[f"{layer}.weight"].T + self.w[f"{layer}.bias"]
+            h = torch.where(h > 0, h, torch.zeros_like(h)) if number < 2 else h
+        return h
+
+    def code(self) -> Tensor:
+        return self.stack(self.x, "E.trunk.layers.0", "E.trunk.layers.2", "E.head")
+
+    def probability(self, z: Tensor) -> Tensor:
+        return torch.sigmoid(self.stack(z, "D.layers.0", "D.layers.2", "D.layers.4"))
+
+    def autoencoder(self) -> Weights:
+        again = torch.tanh(self.stack(self.code(), "Dec.layers.0", "Dec.layers.2", "Dec.layers.4"))
+        return {"reconstruction": 3.0 * ((again - self.x) ** 2).sum() / self.x.numel()}
+
+    def discriminator(self) -> Weights:
+        prior = self.draws.normal("z", 3)
+        return {"real": -torch.log(self.probability(prior)).mean(),
+                "fake": -torch.log(1 - self.probability(self.code().detach())).mean()}
+
+    def encoder(self) -> Weights:
+        return {"fake": -torch.log(self.probability(self.code())).mean()}
+
+
+PHASES: dict[str, tuple[Callable[[Published], Weights], set[str]]] = {
+    "AE": (Published.autoencoder, {"E", "Dec"}), "D": (Published.discriminator, {"D"}),
+    "E": (Published.encoder, {"E"})}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_an_update_is_the_published_formulas_and_moves_nobody_else(phase: str) -> None:
+    formula, movers = PHASES[phase]
+    game = aae()
+    build.initialise(game, 5)
+    published = Published(game, batch_of(phase))
+    witnesses = {name: Witness(player) for name, player in game.players.items()}
+    move = next(p for p in game.phases if p.name == phase)
+    engine = DDPEngine(game, witnesses, Ranks(0, 1, torch.device("cpu")), SAMPLES)
+    figures = engine.update(move, batch_of(phase))
+    terms = formula(published)
+    assert {player for player, witness in witnesses.items() if hasattr(witness, "found")} == movers
+    for name, term in terms.items():
+        assert figures[name].item() == pytest.approx(term.item(), rel=1e-5)
+    moving = {name: weight for name, weight in published.w.items() if name.split(".")[0] in movers}
+    expected = dict(zip(moving, torch.autograd.grad(sum(terms.values()), list(moving.values()))))
+    for player in movers:
+        names = [f"{player}.{name}" for name, _ in game.players[player].named_parameters()]
+        for name, found in zip(names, witnesses[player].found, strict=True):
+            assert (found - expected[name]).norm() <= 1e-4 * expected[name].norm(), name
+            assert expected[name].norm() > 0, name
+
+
+# --- closed forms -----------------------------------------------------------------------------------------------------
+
+
+def test_a_discriminator_that_knows_nothing() -> None:
+    """Zero logits: ln 2 for each half of D's loss, and for E's."""
+    game = aae()
+    for parameter in game.D.parameters():
+        parameter.data.zero_()
+    for loss, terms in ((game.discriminator_loss, {"real", "fake"}), (game.encoder_loss, {"fake"})):
+        found = loss(batch_of("D"))
+        assert found.keys() == terms
+        assert [value.item() for value in found.values()] == pytest.approx([math.log(2)] * len(terms))
+
+
+class Quadratic(nn.Module):
+    """z [n, 1] -> a + b z + c z^2."""
+
+    def __init__(self, *weights: float) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor(weights))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.cat([torch.ones_like(z), z, z * z], 1) @ self.w
+
+
+@pytest.mark.parametrize("m, s", [(0.0, 1.0), (0.7, 0.5)])
+def test_the_best_discriminator_is_the_log_ratio_of_prior_and_codes(m: float, s: float) -> None:
+    """p = N(0, 1) is real, q = N(m, s^2) fake: at log p - log q, D's gradient vanishes; turned round it does not."""
+    best = Quadratic(math.log(s) + m * m / (2 * s * s), -m / (s * s), 1 / (2 * s * s) - 0.5)
+    draws = Draws(1, 0, "D", torch.arange(100_000))
+    decoder = nn.Identity()
+    decoder.latent = Prior("gaussian", 1)
+    game = AAE(nn.Identity(), decoder, best)
+    terms = game.discriminator_loss(Batch.of(m + s * draws.normal("code", 1), draws))
+    slope, = torch.autograd.grad(sum(terms.values()), best.w)
+    assert slope.norm() < 0.02
+    if (m, s) == (0, 1):
+        assert sum(terms.values()).item() == pytest.approx(2 * math.log(2))
+        return
+    best.w.data.neg_()
+    terms = game.discriminator_loss(Batch.of(m + s * draws.normal("code", 1), draws))
+    assert torch.autograd.grad(sum(terms.values()), best.w)[0].norm() > 0.3
+
+
+# --- priors -----------------------------------------------------------------------------------------------------------
+
+DRAWS = Draws(0, 0, "prior", torch.arange(20_000))
+
+
+@pytest.mark.parametrize("scale", [1.0, 5.0])
+def test_the_gaussian_prior(scale: float) -> None:
+    z = Prior("gaussian", 3, scale)(DRAWS) / scale
+    torch.testing.assert_close(torch.cov(z.T), torch.eye(3), atol=0.03, rtol=0)
+    assert z.mean(0).abs().max() < 0.03
+
+
+@pytest.mark.parametrize("components, scale", [(10, 1.0), (3, 2.0)])
+def test_the_mixture_has_equally_many_samples_in_each_petal(components: int, scale: float) -> None:
+    z = Prior("mixture", 2, scale, components)(DRAWS) / scale
+    angles = torch.arange(components) * 2 * math.pi / components
+    axes = torch.stack([angles.cos(), angles.sin()])
+    along = (z @ axes).max(1)
+    counts = along.indices.bincount(minlength=components) / len(z)
+    torch.testing.assert_close(counts, torch.full((components,), 1 / components), atol=0.02, rtol=0)
+    assert along.values.mean().item() == pytest.approx(1.4, abs=0.02)       # where the petals' centres are
+    assert along.values.std().item() == pytest.approx(0.5, abs=0.03)
+    assert z.mean(0).abs().max() < 0.03
+
+
+def test_the_swiss_roll_is_a_spiral_of_two_turns() -> None:
+    z = Prior("swiss_roll", 2)(DRAWS)
+    radius, angle = z.norm(dim=1), torch.atan2(z[:, 1], z[:, 0])
+    turns = radius * 2 / 3 - angle / (2 * math.pi)      # a whole number: the radius grows by 1.5 a turn
+    torch.testing.assert_close(turns, turns.round(), atol=1e-4, rtol=0)
+    assert radius.max() < 3 and set(turns.round().int().tolist()) == {0, 1, 2}
+
+
+# --- networks ---------------------------------------------------------------------------------------------------------
+
+
+def parameters(game: Game) -> dict[str, int]:
+    return {name: sum(p.numel() for p in player.parameters()) for name, player in game.players.items()}
+
+
+def test_the_papers_networks_have_the_papers_number_of_parameters() -> None:
+    """Two hidden layers of 1,000 units, 28 x 28 px, ten codes."""
+    recipe = loading.load(["recipe=aae_mnist", "model.latent_dim=10"])
+    with torch.device("meta"):
+        game = build.game(recipe, {"real": Spec("image", (1, 28, 28))})
+    assert parameters(game) == {"E": 784 * 1000 + 1000 + 1000 * 1000 + 1000 + 1000 * 10 + 10, "D": 1_013_001,
+                                "Dec": 10 * 1000 + 1000 + 1000 * 1000 + 1000 + 1000 * 784 + 784}
+
+
+@pytest.mark.parametrize("model", [{"name": "mlp", "hidden": 64, "layers": 2, "latent_dim": 5},
+                                   {"name": "dcgan", "width": 8, "latent_dim": 5, "norm_group": 8}])
+def test_codes_start_near_the_prior(model: dict[str, object]) -> None:
+    game = aae(model)
+    for name, player in game.players.items():
+        player.initialise(parameter_generators(0, name))
+    codes = game.E(batch_of("x", 64).reals)
+    assert codes.shape == (64, 5) and 0.2 < codes.std() < 3
+    assert F.mse_loss(game.Dec(codes), batch_of("x", 64).reals) < 3
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+RECIPE = """
+data: {{path: "{data}", resolution: 16, workers: 0, block_records: 8, window_blocks: 4}}
+model: {{name: dcgan, width: 4, latent_dim: 8, norm_group: 4}}
+game: {{name: aae, hidden: 16}}
+optimizer: {{default: {{lr: 1e-3}}}}
+batch_size: 16
+micro_batch_size: 4
+lanes: 4
+precision: fp32
+total_images: 320
+engine: {{reduction: tree}}
+log: {{every_images: 80, tensorboard: false}}
+snapshot: {{every_images: 160, rows: 2, columns: 3}}
+checkpoint: {{every_images: 80}}
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("aae") / "aae.yaml"
+    path.write_text(RECIPE.format(data=tiny_set))
+    return path
+
+
+@pytest.fixture(scope="module")
+def straight(recipe: Path) -> Path:
+    """An uninterrupted run on one rank."""
+    run = recipe.parent / "run"
+    harness.launch(1, f"recipe={recipe}", f"run_dir={run}")
+    return run
+
+
+@pytest.mark.slow
+def test_ranks_and_a_kill_change_no_bit(recipe: Path, straight: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    process = harness.start(f"recipe={recipe}", f"run_dir={moved}")
+    harness.wait_until(lambda: list(moved.glob("checkpoints/*/COMPLETE")), "there is a checkpoint")
+    process.kill()
+    process.wait()
+    harness.launch(4, f"recipe={recipe}", f"run_dir={moved}", "total_images=240")
+    harness.launch(2, f"recipe={recipe}", f"run_dir={moved}")
+    assert harness.digest(moved) == harness.digest(straight)
+    assert harness.reports(moved)[-1] == harness.reports(straight)[-1]
+    assert harness.samples(straight).items() <= harness.samples(moved).items()
+
+
+@pytest.mark.slow
+def test_its_networks_load_and_sample(straight: Path, tmp_path: Path) -> None:
+    images = torch.rand(3, 3, 16, 16) * 2 - 1
+    decoder = scalegan.load(straight)
+    assert decoder.about["network"] == "Dec" and decoder(torch.randn(3, 8)).shape == images.shape
+    codes = scalegan.load(straight, "encode")(images)
+    assert codes.shape == (3, 8)
+    again = scalegan.load(straight, "reconstruct")(images)
+    torch.testing.assert_close(again, decoder(codes))
+    assert sample.main([str(straight), "--seeds", "0-3", "--out", str(tmp_path)]) == 0
+    assert len(list(tmp_path.glob("*.png"))) == 5
+
+
+@pytest.mark.parametrize("wrong, said", [
+    (["model.name=biggan"], "does not expose; use dcgan or mlp"),
+    (["game.prior=mixture"], "game.prior=mixture is two-dimensional, but model.latent_dim=8"),
+    (["game.prior=spiral"], "swiss_roll"),
+    (["game.components=3"], "game.components applies only to game.prior=mixture"),
+    (["model.latent=uniform"], "leave out model.latent"),
+    (["data.labels=class"], "set data.labels=none"),
+    (["augment.name=ada"], "the D of game.name=aae sees codes"),
+    (["optimizer.G.lr=1"], "players E, Dec and D"),
+])
+def test_what_does_not_fit_is_said_in_a_line(wrong: list[str], said: str, recipe: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        loading.load([f"recipe={recipe}", "run_dir=run", *wrong])
+    assert said in str(caught.value) and "\n" not in str(caught.value)
