@@ -96,9 +96,11 @@ def infogan() -> InfoGAN:
 
 
 def aae(model: Mapping[str, object] | None = None, **keys: object) -> AAE:
-    """A small adversarial autoencoder at 16 px with three codes."""
+    """A small adversarial autoencoder at 16 px with three codes; with `semi_supervised`, beside one of four classes."""
+    streams = {"labelled": {"path": "-", "labels": "class"}} if keys.get("semi_supervised") else {}
     recipe = loading.parse({"run_dir": "-", "total_images": 1, "data": {"path": "-", "resolution": 16},
                             "model": model or {"name": "mlp", "hidden": 12, "layers": 2, "latent_dim": 3},
-                            "optimizer": {"default": {}},
+                            "optimizer": {"default": {}}, "streams": streams,
                             "game": {"name": "aae", "hidden": 10, "weight": 3.0, **keys}}, "test")
-    return AAE.make(recipe, {"real": Spec("image", (3, 16, 16))})
+    spec = Spec("image", (3, 16, 16), classes=4 if streams else 0)
+    return AAE.make(recipe, {"real": spec, **dict.fromkeys(streams, spec)})

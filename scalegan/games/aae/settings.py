@@ -1,11 +1,12 @@
 """Keys under `game` for adversarial autoencoders."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from scalegan.config.schema import typed
+from scalegan.data.spec import Link, Own
 
 if TYPE_CHECKING:
     from scalegan.config.recipe import Recipe
@@ -24,14 +25,23 @@ class AAE:
     components: PositiveInt = 10
     """mixture: number of its Gaussians."""
     weight: PositiveFloat = 10.0
-    """Weight of the reconstruction, the mean squared error per pixel, against the adversarial loss of the encoder."""
+    """Weight of the reconstruction, the mean squared error per pixel, against the other losses of the encoder."""
+    semi_supervised: bool = False
+    """Split the code into the class, which a second discriminator holds to one-hot vectors and the labels of the stream
+    `labelled` supervise, and the style, which follows the prior."""
+    input_noise: NonNegativeFloat = 0.0
+    """Standard deviation of the Gaussian noise on the encoder's images in training; the paper's 0.3 for pixels from 0
+    to 1, in its semi-supervised networks, is 0.6 for ours, from -1 to 1."""
     hidden: PositiveInt = 1000
-    """Units per hidden layer of the discriminator of codes."""
+    """Units per hidden layer of the discriminators of codes."""
     layers: PositiveInt = 2
-    """Hidden layers of the discriminator of codes."""
+    """Hidden layers of the discriminators of codes."""
 
     def players(self, recipe: "Recipe") -> tuple[str, ...]:
-        return "E", "Dec", "D"
+        return ("E", "Dec", "D", "D_y") if self.semi_supervised else ("E", "Dec", "D")
+
+    def streams(self, recipe: "Recipe") -> Mapping[str, Link]:
+        return {"real": Own(), "labelled": Own()} if self.semi_supervised else {"real": Own()}
 
     def problems(self, recipe: "Recipe") -> Iterator[str]:
         model = recipe.model
@@ -45,8 +55,16 @@ class AAE:
                    "model.latent_dim=2, or game.prior=gaussian")
         if self.components != 10 and self.prior != "mixture":
             yield f"game.components applies only to game.prior=mixture, not {self.prior}; leave it out"
-        if recipe.data.labels != "none":
-            yield "game.name=aae learns without labels; set data.labels=none"
+        yield from self._label_problems(recipe)
         if recipe.augment.name != "none":
             yield (f"augment.name={recipe.augment.name} augments images for D, but the D of game.name=aae sees codes; "
                    "use augment.name=none")
+
+    def _label_problems(self, recipe: "Recipe") -> Iterator[str]:
+        labels = recipe.data.labels
+        if not self.semi_supervised and labels != "none":
+            yield "game.name=aae learns without labels; set data.labels=none, or game.semi_supervised=true"
+        if self.semi_supervised and labels == "attributes":
+            yield "game.semi_supervised=true learns classes, not attributes; set data.labels=class or none"
+        if self.semi_supervised and recipe.streams["labelled"].labels != "class":
+            yield "game.semi_supervised=true learns classes from the stream labelled; set streams.labelled.labels=class"
