@@ -13,6 +13,7 @@ GAMES = (
     "unrolled",
     "infogan",
     "aae",
+    "avb",
 )
 
 
