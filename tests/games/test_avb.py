@@ -33,7 +33,7 @@ def batch_of(count: int = SAMPLES) -> Batch:
 
 
 class Published:
-    """Algorithm 1 and section 3.4, with p(z) = N(0, I). Adaptive contrast uses five noises more than z."""
+    """Algorithm 1 and adaptive contrast, with p(z) = N(0, I). The latter uses five noises more than z."""
 
     def __init__(self, game: AVB, batch: Batch, contrast: int, gaussian: bool, half_norm: bool) -> None:
         self.w = {name: p.detach().clone().requires_grad_() for name, p in game.named_parameters()}

@@ -15,9 +15,9 @@ class Prior:
     """Draws codes z [n, dim].
 
     Args:
-        name: "gaussian": N(0, scale^2 I). "mixture": Gaussians around the origin, like the petals of a flower (figure 3
-            of the paper; it states no numbers). "swiss_roll": a spiral of two turns (section 2.2). Both have two
-            dimensions.
+        name: "gaussian": N(0, scale^2 I). "mixture": Gaussians around the origin, like the petals of a flower.
+            "swiss_roll": a spiral of two turns. These two have two dimensions; the paper shows them in figures, without
+            numbers, and the shapes are those of common implementations.
         scale: factor that stretches the distribution.
         components: number of Gaussians in the mixture.
     """

@@ -26,7 +26,7 @@ class AVB(Game):
     E and Dec minimise  E_q T(x, z) - E_q log p(x | z),  z = E(x, eps): the negative ELBO once T = T*;
     T maximises  E_q log s(T(x, z)) + E_p log(1 - s(T(x, z))),  so that  T* = log q(z | x) - log p(z).
 
-    With adaptive contrast (section 3.4), T compares (z - mu) / sigma with N(0, I), where mu and sigma are mean and
+    With adaptive contrast, T compares (z - mu) / sigma with N(0, I), where mu and sigma are mean and
     deviation of q(z | x), estimated from further noises and without gradient; the KL divergence is then
     E_q [T + log N(z; mu, sigma^2) - log p(z)].
 

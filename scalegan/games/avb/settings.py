@@ -25,7 +25,7 @@ class AVB:
     """gaussian: standard deviation of the noise, where pixels go from -1 to 1."""
     adaptive_contrast: Literal[0] | Annotated[int, Field(ge=2)] = 0
     """Number of noises per image from which to estimate mean and deviation of the posterior, by which T's codes are
-    then normalised (section 3.4 of the paper); 0 for none."""
+    then normalised; 0 for none."""
     half_norm: bool = False
     """Add |z|^2 / 2 to T, as the published code does without adaptive contrast and the paper does not: at first, T is
     then close to -log p(z)."""
