@@ -81,10 +81,10 @@ class AAE(Game):
             return parts[0]
         return Classify(*parts) if export.output == "logits" else Encode(*parts)
 
-    def encoded(self, images: Tensor, batch: Batch, name: str = "noise") -> tuple[Tensor, Tensor]:
+    def encoded(self, images: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Codes z [n, dim] and logits of the class [n, classes]."""
         if self.noise:
-            images = images + self.noise * batch.draws.normal(name, *images.shape[1:])
+            images = images + self.noise * batch.draws.normal("noise", *images.shape[1:])
         return self.E.split(self.compiled["E"](images))
 
     def reconstruction_loss(self, batch: Batch) -> Terms:
