@@ -63,7 +63,8 @@ class AVB(Game):
     def compose(cls, export: Export, parts: Sequence[nn.Module]) -> nn.Module:
         if export.inputs[0] == "z":
             return parts[0]
-        return nn.Sequential(Encode(parts[0]), *parts[1:])
+        encode = Encode(parts[0])
+        return encode if len(parts) == 1 else nn.Sequential(encode, parts[1])
 
     def images(self, batch: Batch) -> Tensor:
         """The batch's samples, binarised to -1 and 1 for a Bernoulli likelihood."""
