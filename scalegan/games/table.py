@@ -12,6 +12,8 @@ GAMES = (
     "gan",
     "unrolled",
     "infogan",
+    "aae",
+    "avb",
 )
 
 

@@ -108,7 +108,7 @@ def specs_of(recipe: config.Recipe, classes: int = 10) -> dict[str, Spec]:
     for name in streams_of(recipe):
         data = settings_of(recipe, name)
         labels = {"none": {}, "class": {"classes": classes}, "attributes": {"attributes": classes}}[data.labels]
-        channels = 1 if data.path == "embedded:mnist" else 3
+        channels = 1 if data.path.startswith("embedded:") else 3
         found[name] = Spec("points", (2,)) if data.backend == "points" else \
             Spec("image", (channels, data.resolution, data.resolution), **labels)
     return found

@@ -2,11 +2,12 @@
 
 import importlib.util
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from harness import spawn
-from small_games import infogan
+from small_games import aae, avb, infogan
 from test_gradients import ALONE, assert_close, make_batch, make_game
 from torch import Tensor
 
@@ -107,13 +108,20 @@ def test_weights_after_5_updates(zero: config.Engine, optimizer: str) -> None:
         assert_close(found, expected, 1e-4)
 
 
-def two_movers(ranks: Ranks, settings: config.Engine, micro_batch: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """InfoGAN's phase that moves both G and Q: its gradients, and the weights after three updates."""
-    game = infogan()
-    for name, player in game.players.items():
-        player.initialise(parameter_generators(0, name))
+TWO_MOVERS = {"infogan": (infogan, 1), "aae": (partial(aae, {"name": "dcgan", "width": 4, "latent_dim": 3}), 0),
+              "avb": (avb, 0)}
+
+
+def two_movers(ranks: Ranks, name: str, settings: config.Engine, micro_batch: int,
+               ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """A phase that moves two players, InfoGAN's G and Q or E and Dec of an autoencoder: its gradients, and the weights
+    after three updates."""
+    make, number = TWO_MOVERS[name]
+    game = make()
+    for player, network in game.players.items():
+        network.initialise(parameter_generators(0, player))
     engine = make_engine(settings, game, ranks, micro_batch)
-    phase: Phase = game.phases[1]
+    phase: Phase = game.phases[number]
     batch = make_batch(torch.float32)
     batch = my_share(Batch.of(batch.reals, batch.draws), ranks)
     gradients = engine.gradients(phase, batch)
@@ -121,15 +129,17 @@ def two_movers(ranks: Ranks, settings: config.Engine, micro_batch: int) -> tuple
         engine.update(phase, batch)
     weights = {name: p.detach().clone() for name, p in game.named_parameters()}
     for found in (gradients, weights):
-        del found["Q.hidden.bias"]  # before BatchNorm: its gradient is nothing but rounding
+        found.pop("Q.hidden.bias", None)    # before BatchNorm: its gradient is nothing but rounding
     return gradients, weights
 
 
+@pytest.mark.parametrize("name, movers", [("infogan", {"G", "Q"}), ("aae", {"E", "Dec"}),
+                                          ("avb", {"E", "Dec"})])
 @pytest.mark.parametrize("zero", ZERO, ids=["ZeRO-0", "ZeRO-1", "ZeRO-2"])
-def test_a_phase_that_moves_two_players(zero: config.Engine) -> None:
-    expected, weights = two_movers(ALONE, DDP, 64)
-    assert {name[0] for name in expected} == {"G", "Q"}
-    for found, found_weights in spawn(2, two_movers, zero, 16):
+def test_a_phase_that_moves_two_players(zero: config.Engine, name: str, movers: set[str]) -> None:
+    expected, weights = two_movers(ALONE, name, DDP, 64)
+    assert {parameter.split(".")[0] for parameter in expected} == movers
+    for found, found_weights in spawn(2, two_movers, name, zero, 16):
         assert_close(found, expected, 1e-5)
         assert_close(found_weights, weights, 1e-4)
 

@@ -60,6 +60,10 @@ ROWS = {
                          TRICKS + "instance_noise=0.1", TRICKS + "adaptive_updates.ratio=2"], "G/history"),
     "InfoGAN": (["game.name=infogan", "game.categories=[4,3]", "game.continuous=2"], "GQ/continuous"),
     "InfoGAN, images": (["game.name=infogan", "game.categories=[4]", "game.continuous=0"], "GQ/categories"),
+    "AAE": (["game.name=aae", "game.prior=swiss_roll", "game.hidden=16", "model.latent_dim=2"], "E/fake"),
+    "AAE, images": (["game.name=aae", "game.hidden=16"], "AE/reconstruction"),
+    "AVB": (["game.name=avb", "game.likelihood=gaussian", "game.adaptive_contrast=4"], "ELBO/kl"),
+    "AVB, images": (["game.name=avb", "game.half_norm=true"], "T/posterior"),
     "virtual batch norm, images": (["model.virtual_batch=8"], "G/fake"),
     "ebgan_pt, images": (["game.loss=ebgan_pt"], "G/pull_away"),
 }

