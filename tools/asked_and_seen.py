@@ -20,9 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import scalegan
-from scalegan.commands.evaluate import _images
+from scalegan.config import Data
+from scalegan.data.preparing.embedded import folder_of, is_embedded, make_embedded
 from scalegan.engines.ranks import join
 from scalegan.games.sampling import one_batch_at_a_time
+from scalegan.metrics.images import open_images
 from scalegan.randomness import Draws
 
 
@@ -32,6 +34,7 @@ def main() -> int:
     parser.add_argument("--data", required=True)
     parser.add_argument("--samples", type=int, default=200, help="of each class (default 200)")
     options = parser.parse_args()
+    torch.set_num_threads(1)
     generator = scalegan.load(options.run)
     images, labels = labelled(options.data, generator.about["spec"]["shape"][-1])
     held_out = torch.arange(len(images)) % 5 == 4
@@ -48,7 +51,10 @@ def main() -> int:
 
 def labelled(path: str, size: int) -> tuple[Tensor, Tensor]:
     """All images [N, C, size, size] in [-1, 1] of a set, and their classes [N], in a fixed random order."""
-    found = _images(path, size, join())
+    if is_embedded(path):
+        make_embedded(Data(path=path, resolution=size), join())
+        path = str(folder_of(path, size))
+    found = open_images(path)
     order = np.random.default_rng(0).permutation(len(found))
     pixels = np.stack([found.read(int(number)) for number in order])
     return torch.from_numpy(pixels).movedim(3, 1) / 127.5 - 1, torch.from_numpy(found.labels[order])
