@@ -6,10 +6,12 @@ import torch
 from torch import nn
 
 from scalegan.config import loading
+from scalegan.config.game import streams_of
 from scalegan.data.spec import Spec
+from scalegan.games import lookup
 from scalegan.games.aae.game import AAE
 from scalegan.games.avb.game import AVB
-from scalegan.games.base import Batch, Sample
+from scalegan.games.base import Batch, Game, Sample
 from scalegan.games.fakes import StyledFakes
 from scalegan.games.gan.game import GAN
 from scalegan.games.infogan.game import InfoGAN
@@ -114,3 +116,26 @@ def avb(**keys: object) -> AVB:
                             "optimizer": {"default": {}},
                             "game": {"name": "avb", "hidden": 10, "noise_dim": 2, **keys}}, "test")
     return AVB.make(recipe, {"real": Spec("image", (3, 16, 16))})
+
+
+_DCGAN = {"name": "dcgan", "width": 4, "latent_dim": 8, "norm_group": 4}
+# Games with labels: keys of a recipe, and what the samples of its streams are.
+CONDITIONAL: dict[str, tuple[dict, dict[str, Spec]]] = {
+    "AC-GAN": ({"game": {"name": "acgan", "fakes_weight": 0.5}, "model": _DCGAN, "data": {"labels": "class"}},
+               {"real": Spec("image", (3, 16, 16), classes=CLASSES)}),
+    "AC-GAN of attributes": ({"game": {"name": "acgan", "loss": "minimax", "class_weight": 0.5}, "model": _DCGAN,
+                              "data": {"labels": "attributes"}}, {"real": Spec("image", (3, 16, 16), attributes=5)}),
+    "AC-GAN of the paper": ({"game": {"name": "acgan", "networks": "paper"}, "model": _DCGAN,
+                             "data": {"labels": "class", "resolution": 32}},
+                            {"real": Spec("image", (3, 32, 32), classes=CLASSES)}),
+}
+
+
+def conditional(name: str) -> tuple[Game, dict[str, Spec]]:
+    """One of these games, and the specs of its streams."""
+    keys, specs = CONDITIONAL[name]
+    data = {"path": "-", "resolution": 16, **keys["data"]}
+    recipe = loading.parse({"run_dir": "-", "total_images": 1, "batch_size": 2 * SAMPLES, "micro_batch_size": 4,
+                            "lanes": 4, **keys, "data": data}, "test")
+    assert list(streams_of(recipe)) == list(specs)
+    return lookup.game_of(recipe.game.name).make(recipe, specs), specs

@@ -46,8 +46,17 @@ def energy(model: config.Model, spec: Spec) -> nn.Module:
 
 def generator(model: config.Model, spec: Spec) -> nn.Module:
     """The generator alone: a family may support more sizes than it has discriminators for."""
+    return _one(model, spec, 0)
+
+
+def discriminator(model: config.Model, spec: Spec) -> nn.Module:
+    """The discriminator alone, for games that give the players different labels."""
+    return _one(model, spec, 1)
+
+
+def _one(model: config.Model, spec: Spec, player: int) -> nn.Module:
     try:
-        return _FAMILIES[model.name](model, spec)[0]()
+        return _FAMILIES[model.name](model, spec)[player]()
     except ValueError as error:
         raise RecipeError(f"model.name={model.name}: {error}") from error
 

@@ -64,6 +64,7 @@ ROWS = {
     "AAE, images": (["game.name=aae", "game.hidden=16"], "AE/reconstruction"),
     "AVB": (["game.name=avb", "game.likelihood=gaussian", "game.adaptive_contrast=4"], "ELBO/kl"),
     "AVB, images": (["game.name=avb", "game.half_norm=true"], "T/posterior"),
+    "AC-GAN, images": (["game.name=acgan", "data.labels=class"], "D/fake_class"),
     "virtual batch norm, images": (["model.virtual_batch=8"], "G/fake"),
     "ebgan_pt, images": (["game.loss=ebgan_pt"], "G/pull_away"),
 }

@@ -1,0 +1,239 @@
+"""Games with labels: one update against the published formulas, their closed forms, sizes, and what they refuse."""
+
+import copy
+import itertools
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from harness import ends
+from small_games import CONDITIONAL, SAMPLES, Witness, batch_for, conditional
+from torch import Tensor, nn
+
+from scalegan.config import loading
+from scalegan.engines.ddp import DDPEngine
+from scalegan.engines.ranks import Ranks
+from scalegan.errors import RecipeError
+from scalegan.games.acgan import networks as of_acgan
+from scalegan.games.acgan.game import ACGAN
+from scalegan.games.base import Batch, Game
+from scalegan.models.layers.dropout import KeyedDropout, drawn_from
+from scalegan.randomness import Draws, parameter_generators
+
+Terms = dict[str, Tensor]
+ALONE = Ranks(0, 1, torch.device("cpu"))
+
+
+def prepared(name: str, phase: str) -> tuple[Game, Batch]:
+    """A game none of whose parameters is zero, and a batch whose reals and fakes have different labels."""
+    game, specs = conditional(name)
+    seeded = torch.Generator().manual_seed(7)
+    for player, network in game.players.items():
+        network.initialise(parameter_generators(1, player))
+        for parameter in network.parameters():
+            parameter.data += 0.05 * torch.randn(parameter.shape, generator=seeded)
+    batch = batch_for(specs, Draws(3, 0, phase, torch.arange(SAMPLES)))
+    for stream, labels in batch.given.items():
+        assert (labels != batch.streams[stream].condition).any()
+    return game, batch
+
+
+# --- the formulas, as in the papers ---------------------------------------------------------------------------------
+
+def log_chance(logits: Tensor) -> Tensor:
+    return torch.log(torch.sigmoid(logits)).mean()
+
+
+def log_likelihood(logits: Tensor, labels: Tensor) -> Tensor:
+    """E log P(C = c | x): of a softmax for classes, of independent sigmoids for attributes."""
+    if labels.dim() == 1:
+        return torch.log(torch.softmax(logits, 1))[torch.arange(len(labels)), labels].mean()
+    chance = torch.sigmoid(logits)
+    return (labels * torch.log(chance) + (1 - labels) * torch.log(1 - chance)).sum(1).mean()
+
+
+class Published:
+    """Losses of one batch: the networks, the draws and the labels are the game's, everything else is written out.
+
+    Args:
+        G, D: the players.
+        x, y: reals and their labels; c: labels of fakes.
+    """
+
+    def __init__(self, game: Game, batch: Batch) -> None:
+        self.G, self.D, self.batch = game.players["G"], game.players["D"], batch
+        self.x, self.y, self.c = batch.reals, batch.labels, batch.given.get("real")
+
+    def fake(self) -> Tensor:
+        return self.G(self.batch.draws.normal("z", self.G.latent_dim), self.c)
+
+    def two_heads(self, images: Tensor, side: str) -> tuple[Tensor, Tensor]:
+        """Logits of S = real, of which P(S = fake | x) is the sigmoid of the negative, and of the labels."""
+        with drawn_from(self.batch.draws.of(side), self.D):
+            return self.D(images)
+
+    def acgan_d(self, weight: float = 1.0, fakes: float = 1.0) -> Terms:
+        """Odena et al. (2017), section 3: D maximises L_S + L_C, over reals and fakes."""
+        real, of_real = self.two_heads(self.x, "real")
+        fake, of_fake = self.two_heads(self.fake().detach(), "fake")
+        return {"real": -log_chance(real), "fake": -log_chance(-fake),
+                "real_class": -weight * log_likelihood(of_real, self.y),
+                "fake_class": -weight * fakes * log_likelihood(of_fake, self.c)}
+
+    def acgan_g(self, weight: float = 1.0, minimax: bool = False) -> Terms:
+        """G maximises L_C - L_S, or -log P(S = real | G) takes the place of L_S."""
+        fake, of_fake = self.two_heads(self.fake(), "fake")
+        return {"fake": log_chance(-fake) if minimax else -log_chance(fake),
+                "class": -weight * log_likelihood(of_fake, self.c)}
+
+
+
+FORMULAS: dict[tuple[str, str], Callable[[Published], Terms]] = {
+    ("AC-GAN", "D"): partial(Published.acgan_d, fakes=0.5), ("AC-GAN", "G"): Published.acgan_g,
+    ("AC-GAN of attributes", "D"): partial(Published.acgan_d, weight=0.5),
+    ("AC-GAN of attributes", "G"): partial(Published.acgan_g, weight=0.5, minimax=True),
+    ("AC-GAN of the paper", "D"): Published.acgan_d, ("AC-GAN of the paper", "G"): Published.acgan_g,
+}
+
+
+@pytest.mark.parametrize("name, phase", FORMULAS, ids=[f"{name}, {phase}" for name, phase in FORMULAS])
+def test_an_update_is_the_published_formulas(name: str, phase: str) -> None:
+    game, batch = prepared(name, phase)
+    published = Published(copy.deepcopy(game), batch)
+    witnesses = {player: Witness(network) for player, network in game.players.items()}
+    move = next(p for p in game.phases if p.name == phase)
+    figures = DDPEngine(game, witnesses, ALONE, SAMPLES).update(move, batch)
+
+    expected = FORMULAS[name, phase](published)
+    mover = getattr(published, phase[0])
+    gradients = torch.autograd.grad(sum(expected.values()), list(mover.parameters()), allow_unused=True)
+    for term, value in expected.items():
+        assert figures[term].item() == pytest.approx(value.item(), rel=1e-5, abs=1e-6), term
+    assert {term for term in figures if not term.startswith(("grad_norm", "real_logit", "fake_logit", "augment"))} \
+        == set(expected)
+    found = witnesses[phase[0]].found
+    whole = torch.cat([g.flatten() for g in found]).norm()
+    assert whole > 1e-4
+    for (parameter, _), one, other in zip(mover.named_parameters(), found, gradients):
+        other = torch.zeros_like(one) if other is None else other
+        assert (one - other).norm() <= 1e-4 * other.norm() + 1e-6 * whole, parameter
+
+
+@pytest.mark.parametrize("name", CONDITIONAL)
+def test_the_table_above_has_every_phase(name: str) -> None:
+    assert {phase.name for phase in conditional(name)[0].phases} == {phase for of, phase in FORMULAS if of == name}
+
+
+# --- closed forms ---------------------------------------------------------------------------------------------------
+
+class Answers(nn.Module):
+    """A D that gives these answers for images [N, 1], as functions of them."""
+
+    def __init__(self, source: Callable[[Tensor], Tensor], labels: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.source, self.labels = source, labels
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.source(x), self.labels(x)
+
+
+class Points(nn.Module):
+    """A G of fixed points."""
+
+    latent, latent_dim = "normal", 1
+
+    def __init__(self, points: Tensor) -> None:
+        super().__init__()
+        self.points = nn.Parameter(points)
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        return self.points[: len(z)]
+
+
+def zero(x: Tensor) -> Tensor:
+    return 0 * x[:, 0]
+
+
+@pytest.mark.parametrize("labels, value", [(torch.arange(10), math.log(10)), (torch.eye(10), 10 * math.log(2))],
+                         ids=["a softmax of 10 classes", "10 sigmoids, summed"])
+def test_an_acgan_that_knows_nothing(labels: Tensor, value: float) -> None:
+    game = ACGAN(Points(torch.ones(10, 1)), Answers(zero, lambda x: x.new_zeros(len(x), 10) + 0 * x))
+    batch = Batch.of(torch.ones(10, 1), Draws(0, 0, "D", torch.arange(10)), labels, labels.flip(0))
+    found = game.discriminator_loss(batch) | game.generator_loss(batch)
+    expected = {"real": math.log(2), "fake": math.log(2), "real_class": value, "fake_class": value, "class": value}
+    assert {name: term.item() for name, term in found.items()} == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_perfect_d_pushes_fakes_out_of_the_overlap_of_two_classes() -> None:
+    """Classes N(-1, 1) and N(1, 1), and fakes that already have their distributions: D = 1/2 says nothing, but the
+    classifier p(c = 1 | x) = s(2 x) pushes each class outwards, with 2 (1 - p(c | x))."""
+    x = torch.tensor([[-0.5], [-0.5], [1.0], [1.0]])
+    game = ACGAN(Points(x.clone()), Answers(zero, lambda x: torch.cat([-x, x], 1)))
+    labels = torch.tensor([0, 1, 0, 1])
+    sum(game.generator_loss(Batch.of(x, Draws(0, 0, "G", torch.arange(4)), labels, labels)).values()).backward()
+    outwards = torch.tensor([-1.0, 1.0, -1.0, 1.0])
+    chance = torch.sigmoid(outwards * 2 * x[:, 0])
+    assert torch.allclose(-game.G.points.grad[:, 0] * len(x), 2 * outwards * (1 - chance))
+
+
+def test_dropout_is_a_function_of_the_position() -> None:
+    layer = nn.Sequential(KeyedDropout(0.25), KeyedDropout(0.25))
+    x, draws = torch.ones(4096, 3), Draws(0, 0, "D", torch.arange(4096))
+    with drawn_from(draws, layer):
+        whole = layer(x)
+    with drawn_from(draws[100:200], layer):
+        assert layer(x[100:200]).equal(whole[100:200])
+    with drawn_from(draws.of("other"), layer):
+        assert not layer(x).equal(whole)
+    assert whole.mean().item() == pytest.approx(1, abs=0.03)
+    assert whole.unique().tolist() == pytest.approx([0.0, (4 / 3) ** 2])
+    assert (whole == 0).float().mean().item() == pytest.approx(1 - 0.75**2, abs=0.02)     # two layers, two masks
+    assert layer.eval()(x).equal(x)
+
+
+# --- sizes ----------------------------------------------------------------------------------------------------------
+
+def count(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def test_the_networks_of_acgans_appendix() -> None:
+    generator = of_acgan.Generator()
+    linear, convolutions = 111 * 384 * 16, (384 * 192 + 192 * 96 + 96 * 3) * 25
+    assert count(generator) == linear + convolutions + 192 + 96 + 3 + 2 * (192 + 96)
+    assert generator(torch.zeros(2, 100), torch.tensor([1, 2])).shape == (2, 3, 32, 32)
+    discriminator = of_acgan.Classifying(of_acgan.Discriminator(), 10)
+    widths = (3, 16, 32, 64, 128, 256, 512)
+    convolutions = sum(9 * a * b + b for a, b in itertools.pairwise(widths))
+    assert count(discriminator) == convolutions + 2 * sum(widths[2:]) + 11 * (512 * 16 + 1)
+    assert [output.shape for output in discriminator(torch.zeros(2, 3, 32, 32))] == [(2,), (2, 10)]
+
+
+# --- what a recipe may not say --------------------------------------------------------------------------------------
+
+WRONG = {
+    "AC-GAN without labels": (["recipe=acgan_mnist", "data.labels=none"], "game.name=acgan needs labels; set data.lab"),
+    "AC-GAN of a family without features": (["recipe=acgan_mnist", "model={name: biggan}"],
+                                            "does not expose; use dcgan or mlp"),
+    "AC-GAN with a reference batch": (["recipe=acgan_mnist", "model.virtual_batch=8"], "leave it out"),
+    "the paper's networks at another size": (["recipe=acgan_cifar10", "data.resolution=64"], "game.networks=family"),
+    "the paper's networks with attributes": (["recipe=acgan_cifar10", "data.labels=attributes"], "=paper needs"),
+    "the paper's networks, compiled": (["recipe=acgan_cifar10", "engine.compile=true"], "set engine.compile=false"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_recipe_that_cannot_work_is_refused_in_one_line(case: str) -> None:
+    arguments, remedy = WRONG[case]
+    with pytest.raises(RecipeError) as refusal:
+        loading.load(arguments)
+    assert remedy in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_labels_of_another_kind_are_named_with_a_remedy(tiny_set: Path, tmp_path: Path) -> None:
+    (code, message), = ends(1, "recipe=acgan_mnist", f"data.path={tiny_set}", "data.resolution=16",
+                            "data.labels=attributes", "data.workers=0", f"run_dir={tmp_path / 'run'}")
+    assert code == 2 and "\n" not in message.strip() and "set data.labels=class" in message
