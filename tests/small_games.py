@@ -10,6 +10,7 @@ from scalegan.data.spec import Spec
 from scalegan.games.aae.game import AAE
 from scalegan.games.avb.game import AVB
 from scalegan.games.base import Batch, Sample
+from scalegan.games.bigan.game import BiGAN
 from scalegan.games.fakes import StyledFakes
 from scalegan.games.gan.game import GAN
 from scalegan.games.infogan.game import InfoGAN
@@ -114,3 +115,16 @@ def avb(**keys: object) -> AVB:
                             "optimizer": {"default": {}},
                             "game": {"name": "avb", "hidden": 10, "noise_dim": 2, **keys}}, "test")
     return AVB.make(recipe, {"real": Spec("image", (3, 16, 16))})
+
+
+def bigan(shape: tuple[int, int, int] = (1, 4, 4), **keys: object) -> BiGAN:
+    """A small BiGAN with a stochastic encoder, unless `keys` of the game say otherwise; no weight is small."""
+    recipe = loading.parse({"run_dir": "-", "total_images": 1, "data": {"path": "-", "resolution": shape[1]},
+                            "game": {"name": "bigan", "hidden": 12, "latent_dim": 5, "norm_group": 8,
+                                     "encoder": "stochastic", **keys}}, "test")
+    game = BiGAN.make(recipe, {"real": Spec("image", shape)})
+    for name, player in game.players.items():
+        player.initialise(parameter_generators(0, name))
+        for parameter in player.parameters():
+            parameter.data *= 20
+    return game

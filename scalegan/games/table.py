@@ -14,6 +14,7 @@ GAMES = (
     "infogan",
     "aae",
     "avb",
+    "bigan",
 )
 
 
