@@ -15,6 +15,7 @@ GAMES = (
     "aae",
     "avb",
     "bigan",
+    "ali",
 )
 
 

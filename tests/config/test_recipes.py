@@ -29,11 +29,12 @@ NARROW = {
                   "model.mapping_layers=2", "model.mbstd_group=4"],
     "r3gan": ["model.width=32", "model.cardinality=8", "model.blocks=1"],
     "mlp": [],
+    "ali": ["game.width=2", "game.norm_group=4"],
     "bigan": ["game.hidden=8", "game.latent_dim=4", "game.norm_group=4"],
 }
 # For a CPU; all others are for GPUs.
 SMALL = ("quickstart", "toy_lecture", "dcgan_mnist", "mlp_gan_mnist", "infogan_mnist", "aae_mnist",
-         "aae_semi_mnist", "avb_mnist", "bigan_mnist")
+         "aae_semi_mnist", "avb_mnist", "bigan_mnist", "ali_cifar10")
 OBJECTIVES = ("lsgan_lsun_church", "ebgan_pt_celeba", "wgan_celeba")
 FULL_CORPORA = [name for name in catalogue.available() if name not in SMALL and "_small" not in name]
 
@@ -129,7 +130,7 @@ def test_its_header_agrees_with_the_plan_in_the_docs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*FULL_CORPORA, "dcgan_mnist", "mlp_gan_mnist", "infogan_mnist", "aae_mnist",
-                                  "aae_semi_mnist", "avb_mnist", "bigan_mnist"])
+                                  "aae_semi_mnist", "avb_mnist", "bigan_mnist", "ali_cifar10"])
 def test_its_header_names_data_source_and_the_published_figure(name: str) -> None:
     header = header_of(name)
     starts = [line.split(":")[0] for line in header]

@@ -104,6 +104,7 @@ GAMES = {
     "BiGAN with a stochastic encoder": (
         16, ["game={name: bigan, hidden: 12, latent_dim: 6, norm_group: 8, encoder: stochastic, latent: normal}"],
         ("EG/encoder", "EG/generator")),
+    "ALI": (32, ["game={name: ali, width: 2, latent_dim: 6, norm_group: 8}"], ("EG/encoder", "EG/generator")),
 }
 
 

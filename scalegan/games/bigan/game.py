@@ -1,7 +1,7 @@
 """BiGAN (Donahue et al., 2017): D sees images with their codes, and the encoder learns the generator's inverse."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -49,21 +49,30 @@ class BiGAN(Game):
         sizes = {"hidden": settings.hidden, "latent_dim": settings.latent_dim, "norm_group": settings.norm_group}
         return cls(Generator(shape, latent=settings.latent, **sizes),
                    Encoder(shape, latent=settings.latent, stochastic=settings.encoder == "stochastic", **sizes),
-                   Discriminator(shape, **sizes), 0.5 if settings.half_loss else 1.0)
+                   Discriminator(shape, **sizes), **cls.weights(settings))
+
+    @classmethod
+    def weights(cls, settings: Any) -> dict[str, Any]:
+        """The constructor's arguments besides the networks."""
+        return {"scale": 0.5 if settings.half_loss else 1.0}
 
     def discriminator_loss(self, batch: Batch) -> Terms:
         """D learns to tell the encoder's pairs (real) from the generator's (fake)."""
         with torch.no_grad():
             encoded, made = self.pairs(batch)
-        real, fake = self.compiled["D"](*encoded), self.compiled["D"](*made)
+        real, fake = self.logits(encoded, batch, "real"), self.logits(made, batch, "fake")
         batch.figures.update(real_logit=real.mean(), fake_logit=fake.mean())
         return {name: self.scale * term for name, term in self.loss.discriminator(real, fake).items()}
 
     def encoder_generator_loss(self, batch: Batch) -> Terms:
         """E and G learn to make pairs that pass for the other's."""
         encoded, made = self.pairs(batch)
-        real, fake = self.compiled["D"](*encoded), self.compiled["D"](*made)
+        real, fake = self.logits(encoded, batch, "real"), self.logits(made, batch, "fake")
         return {"encoder": self.scale * softplus(real).mean(), "generator": self.scale * softplus(-fake).mean()}
+
+    def logits(self, pair: tuple[Tensor, Tensor], batch: Batch, side: str) -> Tensor:
+        """D's logits [N] of pairs from one side, "real" (the encoder's) or "fake"."""
+        return self.compiled["D"](*pair)
 
     def pairs(self, batch: Batch) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """(x, E(x)) and (G(z), z)."""
