@@ -72,20 +72,25 @@ def probability(w: Weights, x: Tensor, z: Tensor) -> Tensor:
     return 1 / (1 + (-leaky(h) @ w["D.out.weight"].T).exp())
 
 
-def published(w: Weights, batch: Batch, half: float) -> dict[str, dict[str, Tensor]]:
-    """Both players' terms; D's from eq. 3 and those of E and G from section 3.3."""
+def published(w: Weights, batch: Batch, half: float, cycle: float = 0.0,
+              norm: int = 2) -> dict[str, dict[str, Tensor]]:
+    """Both players' terms; D's from eq. 3 and those of E and G from section 3.3, and ALICE's explicit cycle."""
     x, z = (batch.reals.flatten(1) + 1) / 2, batch.draws.uniform("z", 5) * 2 - 1
     encoded, made = probability(w, x, encode(w, x)), probability(w, generate(w, z), z)
-    return {"D": {"real": -half * encoded.log().mean(), "fake": -half * (1 - made).log().mean()},
-            "EG": {"encoder": -half * (1 - encoded).log().mean(), "generator": -half * made.log().mean()}}
+    eg = {"encoder": -half * (1 - encoded).log().mean(), "generator": -half * made.log().mean()}
+    if cycle:
+        again = generate(w, encode(w, x))
+        eg["cycle"] = cycle * (2 * again - 2 * x).abs().pow(norm).mean()        # pixels in [-1, 1]
+    return {"D": {"real": -half * encoded.log().mean(), "fake": -half * (1 - made).log().mean()}, "EG": eg}
 
 
-@pytest.mark.parametrize("half", [False, True], ids=["the paper's sum", "the published code's half"])
-def test_an_update_is_the_published_one(half: bool) -> None:
-    game = bigan(encoder="deterministic", half_loss=half)
+@pytest.mark.parametrize("half, cycle, norm", [(False, 0, 2), (True, 0, 2), (False, 0.7, 2), (True, 0.7, 1)], ids=[
+    "the paper's sum", "the published code's half", "ALICE", "ALICE with the published code's l1"])
+def test_an_update_is_the_published_one(half: bool, cycle: float, norm: int) -> None:
+    game = bigan(encoder="deterministic", half_loss=half, cycle=cycle, cycle_distance=f"l{norm}" if cycle else "l2")
     engine, batch = engine_of(game), batch_of()
     w = {name: p.detach().clone().requires_grad_() for name, p in game.named_parameters()}
-    terms = published(w, batch, 0.5 if half else 1.0)
+    terms = published(w, batch, 0.5 if half else 1.0, cycle, norm)
     gradients = {}
     for phase, players in (("D", "D"), ("EG", "EG")):
         movers = [name for name in w if name[0] in players]
@@ -184,6 +189,26 @@ def test_ds_best_answer_is_the_ratio_of_the_joint_frequencies() -> None:
     assert [term.item() for term in terms.values()] == pytest.approx([value, value])
 
 
+@pytest.mark.parametrize("encoder, distance", [((1, 2, 0), 0.0), ((0, 1, 2), 2 / 3)],
+                         ids=["the inverse", "another permutation"])
+def test_the_cycle_is_nothing_for_the_inverse_alone(encoder: tuple[int, ...], distance: float) -> None:
+    """Both permutations have the same adversarial terms where D is at a half. Of three one-hot values, a wrong one is
+    off by 1 in two places."""
+    game, batch = table_game(Map((2, 0, 1)), Map(encoder), Map((0, 1, 2)))
+    game.cycle = 1.0
+    terms = game.encoder_generator_loss(batch)
+    assert (terms["encoder"] + terms["generator"]).item() == pytest.approx(math.log(4))
+    assert terms["cycle"].item() == pytest.approx(distance)
+
+
+def test_the_cycle_teaches_the_encoder_and_the_generator() -> None:
+    game = bigan(cycle=1.0)
+    cycle = game.encoder_generator_loss(batch_of())["cycle"]
+    learned = torch.autograd.grad(cycle, [*game.E.parameters(), *game.G.parameters()], retain_graph=True)
+    assert all(g.abs().sum() > 0 for g in learned)
+    assert not any(g is not None for g in torch.autograd.grad(cycle, list(game.D.parameters()), allow_unused=True))
+
+
 # --- networks -------------------------------------------------------------------------------------------------------
 
 def count(network: nn.Module) -> int:
@@ -263,6 +288,7 @@ def test_sample_refuses_what_takes_images(network: str, run: Path) -> None:
     ({"augment": {"name": "ada"}}, "set augment.name=none"),
     ({"model": {"name": "mlp"}}, "leave out model"),
     ({"game": {"name": "bigan", "latent_dims": 3}}, "latent_dim"),
+    ({"game": {"name": "bigan", "cycle_distance": "l1"}}, "set game.cycle"),
     ({"optimizer": {"Q": {"lr": 1e-3}}}, "players G, E and D"),
     ({"micro_batch_size": 16, "game": {"name": "bigan", "norm_group": 12}}, "game.norm_group=12 does not divide"),
 ])

@@ -105,6 +105,8 @@ GAMES = {
         16, ["game={name: bigan, hidden: 12, latent_dim: 6, norm_group: 8, encoder: stochastic, latent: normal}"],
         ("EG/encoder", "EG/generator")),
     "ALI": (32, ["game={name: ali, width: 2, latent_dim: 6, norm_group: 8}"], ("EG/encoder", "EG/generator")),
+    "ALI with ALICE's cycle": (
+        16, ["game={name: ali, networks: dense, hidden: 12, latent_dim: 6, norm_group: 8, cycle: 1}"], ("EG/cycle",)),
 }
 
 

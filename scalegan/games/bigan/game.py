@@ -1,11 +1,11 @@
 """BiGAN (Donahue et al., 2017): D sees images with their codes, and the encoder learns the generator's inverse."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
+from torch.nn.functional import l1_loss, mse_loss, softplus
 
 from scalegan.data.spec import Spec
 from scalegan.games.base import Batch, Export, Game, Phase, Preview
@@ -28,16 +28,19 @@ class BiGAN(Game):
         generator: z [N, latent_dim] -> samples [N, ...].
         encoder: (samples, standard normal noise [N, latent_dim] or None) -> z [N, latent_dim].
         discriminator: (samples, z) -> logits [N].
-        scale: factor of all losses.
+        scale: factor of the adversarial losses.
+        cycle: weight of ALICE's cycle term (Li et al., 2017): the distance between x and G(E(x)).
+        distance: that distance, a mean over all values.
     """
 
     exports = {"G": Export(("G",), ("z",)), "encode": Export(("E",), ("image",), "vector", averaged=False),
                "reconstruct": Export(("E", "G"), ("image",), averaged=False)}
 
-    def __init__(self, generator: nn.Module, encoder: nn.Module, discriminator: nn.Module, scale: float = 1.0) -> None:
+    def __init__(self, generator: nn.Module, encoder: nn.Module, discriminator: nn.Module, scale: float = 1.0,
+                 cycle: float = 0.0, distance: Callable[[Tensor, Tensor], Tensor] = mse_loss) -> None:
         super().__init__()
         self.G, self.E, self.D, self.scale = generator, encoder, discriminator, scale
-        self.loss = LOSSES["non_saturating"]
+        self.cycle, self.distance, self.loss = cycle, distance, LOSSES["non_saturating"]
         self.players = {"G": self.G, "E": self.E, "D": self.D}
         self.compiled = dict(self.players)
         self.phases = [Phase("D", ("D",), self.discriminator_loss, step_with="EG"),
@@ -54,7 +57,8 @@ class BiGAN(Game):
     @classmethod
     def weights(cls, settings: Any) -> dict[str, Any]:
         """The constructor's arguments besides the networks."""
-        return {"scale": 0.5 if settings.half_loss else 1.0}
+        return {"scale": 0.5 if settings.half_loss else 1.0, "cycle": settings.cycle,
+                "distance": {"l2": mse_loss, "l1": l1_loss}[settings.cycle_distance]}
 
     def discriminator_loss(self, batch: Batch) -> Terms:
         """D learns to tell the encoder's pairs (real) from the generator's (fake)."""
@@ -65,10 +69,14 @@ class BiGAN(Game):
         return {name: self.scale * term for name, term in self.loss.discriminator(real, fake).items()}
 
     def encoder_generator_loss(self, batch: Batch) -> Terms:
-        """E and G learn to make pairs that pass for the other's."""
+        """E and G learn to make pairs that pass for the other's, and with `cycle`, to invert each other."""
         encoded, made = self.pairs(batch)
         real, fake = self.logits(encoded, batch, "real"), self.logits(made, batch, "fake")
-        return {"encoder": self.scale * softplus(real).mean(), "generator": self.scale * softplus(-fake).mean()}
+        terms = {"encoder": self.scale * softplus(real).mean(), "generator": self.scale * softplus(-fake).mean()}
+        if self.cycle:
+            x, z = encoded
+            terms["cycle"] = self.cycle * self.distance(self.compiled["G"](z), x)
+        return terms
 
     def logits(self, pair: tuple[Tensor, Tensor], batch: Batch, side: str) -> Tensor:
         """D's logits [N] of pairs from one side, "real" (the encoder's) or "fake"."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeFloat, PositiveInt
 
 from scalegan.config.models import DCGAN
 from scalegan.config.schema import typed
@@ -28,7 +28,11 @@ class BiGAN:
     norm_group: PositiveInt = 32
     """Consecutive samples of the global batch that share BatchNorm statistics."""
     half_loss: bool = False
-    """Halve all losses, as the published code does; with Adam, this matters only beside weight decay."""
+    """Halve the adversarial losses, as the published code does; with Adam, this matters only beside other terms."""
+    cycle: NonNegativeFloat = 0.0
+    """ALICE: weight of the distance between x and G(E(x)), which E and G minimise (Li et al., 2017); 0 for none."""
+    cycle_distance: Literal["l2", "l1"] = "l2"
+    """l2: mean squared difference. l1: mean absolute difference, as in the published code for CIFAR-10."""
 
     def players(self, recipe: "Recipe") -> tuple[str, ...]:
         return "G", "E", "D"
@@ -39,6 +43,8 @@ class BiGAN:
         if recipe.augment.name != "none":
             yield (f"game.name={self.name} has no use for augmentation: D sees images together with their codes; set "
                    "augment.name=none")
+        if self.cycle_distance != "l2" and not self.cycle:
+            yield "game.cycle_distance has no effect with game.cycle=0; set game.cycle, or leave it out"
         if recipe.model != DCGAN():
             yield f"game.name={self.name} has networks of its own; leave out model, their keys are under game"
 
