@@ -273,7 +273,7 @@ def test_a_run_encodes_and_reconstructs(run: Path, tmp_path: Path) -> None:
         codes.append(code)
     assert torch.equal(*codes)
     picture = Image.open(run / "samples" / "000000000128.png")
-    assert picture.height > picture.width           # four rows: real, reconstruction, sample
+    assert picture.height > picture.width           # four rows of x, G(E(x)) and G(z)
 
 
 @pytest.mark.parametrize("network", ["encode", "reconstruct"])

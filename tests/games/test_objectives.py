@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from harness import digest, launch, reports, samples, start, wait_until
+from harness import digest, launch, make_set, reports, samples, start, wait_until
 
 POINTS = """
 data: {backend: points, path: ring8, workers: 0, flip: false}
@@ -115,7 +115,8 @@ GAMES = {
 def test_1_2_or_4_ranks_and_a_kill_change_no_bit(row: str, tiny_set: Path, tmp_path: Path) -> None:
     resolution, settings, figures = GAMES[row]
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(OWN_NETWORKS % (tiny_set, resolution))
+    data = tiny_set if resolution == 16 else make_set(tmp_path / "set", size=resolution)
+    recipe.write_text(OWN_NETWORKS % (data, resolution))
     alone, two, killed = ([f"recipe={recipe}", *settings, f"run_dir={tmp_path / name}"] for name in
                           ("alone", "two", "killed"))
     launch(1, *alone)

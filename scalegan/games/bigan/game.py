@@ -92,7 +92,7 @@ class BiGAN(Game):
         """Real images, their reconstructions, and samples; samples alone for points."""
         samples = preview.in_parts(lambda part: self.fakes(networks, part))
         if samples.dim() == 2:
-            return {"sample": samples}
+            return {"G(z)": samples}
         real = next(iter(preview.samples.values())).data
         again = preview.in_parts(lambda part: networks["reconstruct"](next(iter(part.samples.values())).data))
-        return {"real": real, "reconstruction": again, "sample": samples}
+        return {"x": real, "G(E(x))": again, "G(z)": samples}
