@@ -12,6 +12,7 @@ from scalegan.games import lookup
 from scalegan.games.aae.game import AAE
 from scalegan.games.avb.game import AVB
 from scalegan.games.base import Batch, Game, Sample
+from scalegan.games.bigan.game import BiGAN
 from scalegan.games.fakes import StyledFakes
 from scalegan.games.gan.game import GAN
 from scalegan.games.infogan.game import InfoGAN
@@ -21,6 +22,7 @@ from scalegan.games.penalties.path_length import PathLength
 from scalegan.losses import LOSSES
 from scalegan.models import biggan, dcgan, r3gan, stylegan2
 from scalegan.randomness import Draws, parameter_generators
+from scalegan.training import build
 
 SAMPLES, CLASSES = 8, 3
 
@@ -139,3 +141,23 @@ def conditional(name: str) -> tuple[Game, dict[str, Spec]]:
                             "lanes": 4, **keys, "data": data}, "test")
     assert list(streams_of(recipe)) == list(specs)
     return lookup.game_of(recipe.game.name).make(recipe, specs), specs
+
+
+def bigan(shape: tuple[int, int, int] = (1, 4, 4), **keys: object) -> BiGAN:
+    """A small BiGAN with a stochastic encoder, unless `keys` of the game say otherwise; no weight is small."""
+    return _with_encoder({"name": "bigan", "hidden": 12, "latent_dim": 5, "norm_group": 8, "encoder": "stochastic",
+                          **keys}, shape, 20)
+
+
+def ali(**keys: object) -> BiGAN:
+    """A small ALI at 32 px; no weight is small."""
+    return _with_encoder({"name": "ali", "width": 2, "latent_dim": 3, "norm_group": 4, **keys}, (3, 32, 32), 10)
+
+
+def _with_encoder(keys: Mapping[str, object], shape: tuple[int, int, int], factor: float) -> BiGAN:
+    recipe = loading.parse({"run_dir": "-", "total_images": 1, "data": {"path": "-", "resolution": shape[1]},
+                            "game": dict(keys)}, "test")
+    game = build.game(recipe, {"real": Spec("image", shape)})
+    for parameter in game.parameters():
+        parameter.data *= factor
+    return game

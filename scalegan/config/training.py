@@ -18,6 +18,8 @@ class Optimizer:
     """Adam's decay rates."""
     eps: PositiveFloat = 1e-8
     """Adam's epsilon."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Multiple of the weights that is added to their gradients: an L2 penalty."""
 
 
 @typed

@@ -49,11 +49,11 @@ def _clip_weights(optimizer: torch.optim.Optimizer, *_: object, bound: float) ->
 def _make(settings: config.Optimizer, player: nn.Module) -> torch.optim.Optimizer:
     parameters = list(player.parameters())
     if settings.name == "adam":
-        optimizer = torch.optim.Adam(parameters, eps=settings.eps, fused=True)
+        optimizer = torch.optim.Adam(parameters, eps=settings.eps, weight_decay=settings.weight_decay, fused=True)
     elif settings.name == "rmsprop":
-        optimizer = torch.optim.RMSprop(parameters, foreach=True)
+        optimizer = torch.optim.RMSprop(parameters, weight_decay=settings.weight_decay, foreach=True)
     else:
-        optimizer = torch.optim.SGD(parameters, foreach=True)
+        optimizer = torch.optim.SGD(parameters, weight_decay=settings.weight_decay, foreach=True)
     materialise(optimizer)
     return optimizer
 

@@ -15,6 +15,8 @@ GAMES = (
     "aae",
     "avb",
     "acgan",
+    "bigan",
+    "ali",
 )
 
 

@@ -11,6 +11,7 @@ from small_games import batch_for
 from scalegan.cluster.elastic import usable_ranks
 from scalegan.commands.plan import recommended_gpus
 from scalegan.config import Schedule, catalogue, loading
+from scalegan.config.game import of_family
 from scalegan.config.ranks import check_world
 from scalegan.engines import optimizers
 from scalegan.engines.ddp import DDPEngine
@@ -28,10 +29,12 @@ NARROW = {
                   "model.mapping_layers=2", "model.mbstd_group=4"],
     "r3gan": ["model.width=32", "model.cardinality=8", "model.blocks=1"],
     "mlp": [],
+    "ali": ["game.width=2", "game.norm_group=4"],
+    "bigan": ["game.hidden=8", "game.latent_dim=4", "game.norm_group=4"],
 }
 # For a CPU; all others are for GPUs.
 SMALL = ("quickstart", "toy_lecture", "dcgan_mnist", "mlp_gan_mnist", "infogan_mnist", "aae_mnist",
-         "aae_semi_mnist", "avb_mnist", "acgan_mnist")
+         "aae_semi_mnist", "avb_mnist", "acgan_mnist", "bigan_mnist", "ali_cifar10")
 OBJECTIVES = ("lsgan_lsun_church", "ebgan_pt_celeba", "wgan_celeba")
 FULL_CORPORA = [name for name in catalogue.available() if name not in SMALL and "_small" not in name]
 
@@ -158,7 +161,8 @@ def test_r3gans_schedules_are_the_published_ones_with_the_batches_of_g_counted(n
 @pytest.mark.slow
 @pytest.mark.parametrize("name", catalogue.available())
 def test_it_makes_an_update_when_scaled_down(name: str) -> None:
-    family = loading.load([f"recipe={name}"]).model.name
+    full = loading.load([f"recipe={name}"])
+    family = full.model.name if of_family(full) else full.game.name
     recipe = loading.load([f"recipe={name}", f"batch_size={SAMPLES}", f"micro_batch_size={SAMPLES}", "lanes=1",
                            *NARROW[family]])
     specs = specs_of(recipe)

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 from harness import spawn
-from small_games import aae, avb, infogan
+from small_games import aae, avb, bigan, infogan
 from test_gradients import ALONE, assert_close, make_batch, make_game
 from torch import Tensor
 
@@ -109,13 +109,13 @@ def test_weights_after_5_updates(zero: config.Engine, optimizer: str) -> None:
 
 
 TWO_MOVERS = {"infogan": (infogan, 1), "aae": (partial(aae, {"name": "dcgan", "width": 4, "latent_dim": 3}), 0),
-              "avb": (avb, 0)}
+              "avb": (avb, 0), "bigan": (partial(bigan, (3, 16, 16)), 1)}
 
 
 def two_movers(ranks: Ranks, name: str, settings: config.Engine, micro_batch: int,
                ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """A phase that moves two players, InfoGAN's G and Q or E and Dec of an autoencoder: its gradients, and the weights
-    after three updates."""
+    """A phase that moves two players (InfoGAN's G and Q, an autoencoder's E and Dec, BiGAN's E and G): its gradients,
+    and the weights after three updates."""
     make, number = TWO_MOVERS[name]
     game = make()
     for player, network in game.players.items():
@@ -134,7 +134,7 @@ def two_movers(ranks: Ranks, name: str, settings: config.Engine, micro_batch: in
 
 
 @pytest.mark.parametrize("name, movers", [("infogan", {"G", "Q"}), ("aae", {"E", "Dec"}),
-                                          ("avb", {"E", "Dec"})])
+                                          ("avb", {"E", "Dec"}), ("bigan", {"E", "G"})])
 @pytest.mark.parametrize("zero", ZERO, ids=["ZeRO-0", "ZeRO-1", "ZeRO-2"])
 def test_a_phase_that_moves_two_players(zero: config.Engine, name: str, movers: set[str]) -> None:
     expected, weights = two_movers(ALONE, name, DDP, 64)

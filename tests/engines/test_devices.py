@@ -14,6 +14,8 @@ CONFIGURATIONS = {
     "clipped weights and RMSprop": [*OTHERS["clipped_rmsprop"], "model.width=4", "data.path=none"],
     "autoencoder and pull-away": [*OTHERS["autoencoder"], "model.width=4", "data.path=none"],
     "infogan": [*OTHERS["infogan"], "model.width=4", "data.path=none"],
+    "bigan": [*OTHERS["bigan"], "game.hidden=8", "data.path=none"],
+    "ali": ["recipe=ali_cifar10", "game.width=2", "data.path=none"],
     "points": OTHERS["points"],
     "activations computed again": [*OTHERS["recomputed"], *NARROW["stylegan2"], "data.path=none"],
     "gradients summed in a tree": [*OTHERS["tree"], "model.width=4", "data.path=none"],

@@ -1,9 +1,9 @@
-"""Every game, objective and trick: two ranks and a restart give the same bits as an uninterrupted run."""
+"""Every game, objective and trick: other ranks, restarts and kills give the same bits as an uninterrupted run."""
 
 from pathlib import Path
 
 import pytest
-from harness import digest, launch, reports
+from harness import digest, launch, make_set, reports, samples, start, wait_until
 
 POINTS = """
 data: {backend: points, path: ring8, workers: 0, flip: false}
@@ -27,6 +27,18 @@ precision: fp32
 total_images: 192
 engine: {reduction: tree}
 log: {every_images: 96, tensorboard: false}
+"""
+OWN_NETWORKS = """
+data: {path: "%s", resolution: %d, labels: none, workers: 0, block_records: 8, window_blocks: 4}
+batch_size: 32
+micro_batch_size: 8
+lanes: 4
+precision: fp32
+total_images: 192
+engine: {reduction: tree}
+log: {every_images: 96, tensorboard: false}
+checkpoint: {every_images: 64}
+snapshot: {every_images: 96, rows: 2, columns: 2}
 """
 CRITIC = ["game.updates.D=3", "optimizer.D.name=rmsprop", "optimizer.G.name=rmsprop"]
 TRICKS = "game.tricks."
@@ -85,3 +97,38 @@ def test_two_ranks_and_a_restart_change_no_bit(row: str, tiny_set: Path, tmp_pat
     shown = reports(tmp_path / "straight")
     assert shown == reports(tmp_path / "moved")
     assert all(f"loss/{figure}" in report for report in shown)
+
+
+# Games with networks of their own: resolution, overrides, figures that every report contains.
+GAMES = {
+    "BiGAN": (16, ["game={name: bigan, hidden: 12, latent_dim: 6, norm_group: 8}"], ("EG/encoder", "EG/generator")),
+    "BiGAN with a stochastic encoder": (
+        16, ["game={name: bigan, hidden: 12, latent_dim: 6, norm_group: 8, encoder: stochastic, latent: normal}"],
+        ("EG/encoder", "EG/generator")),
+    "ALI": (32, ["game={name: ali, width: 2, latent_dim: 6, norm_group: 8}"], ("EG/encoder", "EG/generator")),
+    "ALI with ALICE's cycle": (
+        16, ["game={name: ali, networks: dense, hidden: 12, latent_dim: 6, norm_group: 8, cycle: 1}"], ("EG/cycle",)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", GAMES)
+def test_1_2_or_4_ranks_and_a_kill_change_no_bit(row: str, tiny_set: Path, tmp_path: Path) -> None:
+    resolution, settings, figures = GAMES[row]
+    recipe = tmp_path / "recipe.yaml"
+    data = tiny_set if resolution == 16 else make_set(tmp_path / "set", size=resolution)
+    recipe.write_text(OWN_NETWORKS % (data, resolution))
+    alone, two, killed = ([f"recipe={recipe}", *settings, f"run_dir={tmp_path / name}"] for name in
+                          ("alone", "two", "killed"))
+    launch(1, *alone)
+    launch(2, *two)
+    process = start(*killed)
+    wait_until(lambda: list((tmp_path / "killed").glob("checkpoints/*/COMPLETE")), "there is a checkpoint")
+    process.kill()
+    process.wait()
+    launch(4, *killed)
+    shown = reports(tmp_path / "alone")
+    for name in ("two", "killed"):
+        assert digest(tmp_path / name) == digest(tmp_path / "alone"), name
+        assert reports(tmp_path / name) == shown and samples(tmp_path / name) == samples(tmp_path / "alone")
+    assert all(f"loss/{figure}" in report for report in shown for figure in figures)

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from harness import launch, samples
-from small_games import game_of, infogan, networks
+from small_games import bigan, game_of, infogan, networks
 from torch import Tensor, nn
 
 from scalegan.checkpoints.exports import sample
 from scalegan.config import loading
 from scalegan.data.spec import Spec
-from scalegan.games.base import Game, Preview
+from scalegan.games.base import Game, Preview, Sample
 from scalegan.games.sampling import at_once
 from scalegan.pictures.interpolation import walk
 from scalegan.randomness import Draws
@@ -52,24 +52,31 @@ def test_commands_generate_large_images_two_at_a_time(work: Callable[[nn.Module]
     assert (large.seen, small.seen) == ([2, 2, 1], [count])
 
 
-@pytest.mark.parametrize("family", ["dcgan", "biggan", "stylegan2", "r3gan", "infogan"])
+@pytest.mark.parametrize("family", ["dcgan", "biggan", "stylegan2", "r3gan", "infogan", "bigan"])
 def test_parts_are_the_picture(family: str) -> None:
-    game: Game = infogan() if family == "infogan" else game_of(family, *networks(family))
+    of_games: dict[str, Callable[[], Game]] = {"infogan": infogan, "bigan": bigan}
+    game = of_games[family]() if family in of_games else game_of(family, *networks(family))
     game.eval()
-    classes = None if family == "infogan" else torch.arange(12) % 3
+    classes = None if family in of_games else torch.arange(12) % 3
+    exported = {name: game.compose(export, [game.players[player] for player in export.players])
+                for name, export in game.exports.items()}
+    real = {"real": Sample(Draws(0, 0, "real", torch.arange(12)).uniform("image", 1, 4, 4))}
     seen: list[int] = []
     game.G.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
 
     def drawn(most: int | None) -> Tensor:
         seen.clear()
-        preview = Preview(Draws(0, 0, "snapshot", torch.arange(12)), {"real": classes}, 4, at_once=most)
+        preview = Preview(Draws(0, 0, "snapshot", torch.arange(12)), {"real": classes}, 4, lambda: real, at_once=most)
         with torch.no_grad():
-            return next(iter(game.draw({"G": game.G}, preview).values()))
+            columns = game.draw(exported, preview)
+        assert len(columns) == (3 if family == "bigan" else 1)
+        return torch.cat(list(columns.values()))
 
+    passes = 2 if family == "bigan" else 1      # samples and reconstructions
     whole = drawn(None)
-    assert seen == [12]
+    assert seen == [12] * passes
     torch.testing.assert_close(drawn(5), whole)
-    assert seen == [5, 5, 2]
+    assert seen == [5, 5, 2] * passes
 
 
 def test_a_run_paints_in_parts(tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ OTHERS = {
     "autoencoder": ["recipe=ebgan_pt_celeba", "batch_size=32", "lanes=2"],
     "points": ["recipe=toy_lecture"],
     "infogan": ["recipe=infogan_mnist"],
+    "bigan": ["recipe=bigan_mnist"],
     "compiled": ["recipe=celeba_dcgan", "batch_size=32", "lanes=2", "engine.compile=true"],
     "recomputed": ["recipe=celeba_stylegan2", "batch_size=8", "lanes=2", "engine.activation_checkpointing=true"],
     "tree": ["recipe=celeba_dcgan", "batch_size=32", "micro_batch_size=16", "lanes=2", "engine.reduction=tree"],

@@ -1,0 +1,1 @@
+"""Adversarially learned inference (Dumoulin et al., 2017)."""

@@ -1,0 +1,1 @@
+"""Bidirectional GAN (Donahue et al., 2017)."""
