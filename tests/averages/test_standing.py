@@ -101,6 +101,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: Path) -> Path:
     return folder / "run"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["attributes", "classes"])
 def test_pictures_loads_and_exports_are_of_the_same_network(kind: str, request: pytest.FixtureRequest, tmp_path: Path,
                                                             ) -> None:

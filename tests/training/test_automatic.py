@@ -55,6 +55,7 @@ def test_it_says_what_it_chose_and_why_and_trains(run: tuple[Path, str], photos:
     assert "train with data.path" not in said       # prepare's advice, which is for those who prepare
 
 
+@pytest.mark.slow
 def test_the_written_recipe_has_the_reasons_and_is_the_same_run(run: tuple[Path, str], tmp_path: Path) -> None:
     folder, said = run
     header = [line.removeprefix("# ") for line in (folder / "recipe.yaml").read_text().splitlines() if line[0] == "#"]
@@ -63,6 +64,7 @@ def test_the_written_recipe_has_the_reasons_and_is_the_same_run(run: tuple[Path,
     assert digest(tmp_path) == digest(folder)
 
 
+@pytest.mark.slow
 def test_it_resumes_by_its_folder_alone(run: tuple[Path, str], tmp_path: Path, monkeypatch) -> None:
     folder = shutil.copytree(run[0], tmp_path / "runs" / "photos")
     said = train("recipe=auto", "run_dir=runs/photos", "total_images=192", cwd=tmp_path).stdout

