@@ -13,6 +13,7 @@ from scalegan.errors import RecipeError
 from scalegan.games.aae.networks import ClassDecoder, Classify, Encode, Encoder, Latent, Reconstruct
 from scalegan.games.aae.priors import Prior
 from scalegan.games.base import Batch, Export, Game, Phase, Preview
+from scalegan.games.reconstructions import beside_samples
 from scalegan.losses import LOSSES, Terms
 from scalegan.models import families, mlp
 
@@ -122,12 +123,7 @@ class AAE(Game):
     @torch.no_grad()
     def draw(self, networks: Mapping[str, nn.Module], preview: Preview) -> Mapping[str, Tensor]:
         """Real images, their reconstructions, and samples of the prior."""
-        samples = super().draw(networks, preview)["samples"]
-        if samples.dim() == 2:      # points
-            return {"samples": samples}
-        reals = preview.samples[next(iter(preview.samples))].data
-        again = torch.cat([networks["reconstruct"](part) for part in reals.split(preview.at_once or len(reals))])
-        return {"real": reals, "recon": again, "sample": samples}
+        return beside_samples(self, networks, preview)
 
 
 def _of_class(terms: Terms) -> Terms:

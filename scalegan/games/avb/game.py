@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from scalegan.data.spec import Spec
 from scalegan.games.avb.networks import Encode, NoisyEncoder, Ratio
 from scalegan.games.base import Batch, Export, Game, Phase, Preview
+from scalegan.games.reconstructions import beside_samples
 from scalegan.losses import LOSSES, Terms
 from scalegan.models import families
 
@@ -112,12 +113,7 @@ class AVB(Game):
     @torch.no_grad()
     def draw(self, networks: Mapping[str, nn.Module], preview: Preview) -> Mapping[str, Tensor]:
         """Real images, their reconstructions from codes of zero noise, and samples of the prior."""
-        samples = super().draw(networks, preview)["samples"]
-        if samples.dim() == 2:      # points
-            return {"samples": samples}
-        reals = preview.samples[next(iter(preview.samples))].data
-        again = torch.cat([networks["reconstruct"](part) for part in reals.split(preview.at_once or len(reals))])
-        return {"real": reals, "recon": again, "sample": samples}
+        return beside_samples(self, networks, preview)
 
 
 def _log_normal(z: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch.nn.functional import l1_loss, mse_loss, softplus
 from scalegan.data.spec import Spec
 from scalegan.games.base import Batch, Export, Game, Phase, Preview
 from scalegan.games.bigan.networks import Discriminator, Encoder, Generator
+from scalegan.games.reconstructions import beside_samples
 from scalegan.games.sampling import latents
 from scalegan.losses import LOSSES, Terms
 
@@ -90,9 +91,4 @@ class BiGAN(Game):
     @torch.no_grad()
     def draw(self, networks: Mapping[str, nn.Module], preview: Preview) -> Mapping[str, Tensor]:
         """Real images, their reconstructions, and samples; samples alone for points."""
-        samples = preview.in_parts(lambda part: self.fakes(networks, part))
-        if samples.dim() == 2:
-            return {"G(z)": samples}
-        real = next(iter(preview.samples.values())).data
-        again = preview.in_parts(lambda part: networks["reconstruct"](next(iter(part.samples.values())).data))
-        return {"x": real, "G(E(x))": again, "G(z)": samples}
+        return beside_samples(self, networks, preview, ("x", "G(E(x))", "G(z)"))
