@@ -170,8 +170,8 @@ def test_too_many_broken_images_are_answered_with_what_this_command_can_do(photo
 
 @pytest.mark.slow
 def test_several_ranks_begin_a_run_together(photos: Path, tmp_path: Path) -> None:
-    said = train("recipe=auto", f"data.path={photos}", "run_dir=both", *SHORT, "engine.reduction=tree", ranks=2,
-                 cwd=tmp_path).stdout
+    said = train("recipe=auto", f"data.path={photos}", "run_dir=both", *SHORT, "engine.reduction=tree",
+                 "micro_batch_size=16", ranks=2, cwd=tmp_path).stdout
     assert said.count("recipe=auto for") == said.count("finished at 128 images") == 1, said
     done = subprocess.run(train_command("recipe=auto", "data.path=nowhere", "run_dir=none", ranks=2), cwd=tmp_path,
                           capture_output=True, text=True, timeout=120)
