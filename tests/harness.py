@@ -38,6 +38,20 @@ snapshot: {{every_images: 900, rows: 2, columns: 4}}
 checkpoint: {{every_images: 700}}
 """
 
+# The rest of a recipe that names data, model and game: 20 updates, which 1, 2 and 4 ranks can share.
+SHORT_RUN = """
+optimizer: {{default: {{lr: 1e-3}}}}
+batch_size: 16
+micro_batch_size: 4
+lanes: 4
+precision: fp32
+total_images: 320
+engine: {{reduction: tree}}
+log: {{every_images: 80, tensorboard: false}}
+snapshot: {{every_images: 160, rows: 2, columns: 3}}
+checkpoint: {{every_images: 80}}
+"""
+
 
 def make_set(folder: Path, shard_sizes: Sequence[int] = SHARD_SIZES, encoding: str = "jpeg", size: int = 16) -> Path:
     """Writes a shard set of four classes: noisy squares coloured by class."""

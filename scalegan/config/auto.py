@@ -144,7 +144,7 @@ def _labels(images: Images, given: str | None) -> Choice:
 
 def _family(device: Device, given: str | None) -> tuple[str, str]:
     if given is None:
-        return ("dcgan", "lowest mean KID of what was tried on small sets") if device.kind == "cpu" else \
+        return ("dcgan", "lowest mean KID of those tried on small sets") if device.kind == "cpu" else \
             ("stylegan2", "published with these rules; a run this long is untested here")
     if str(given) not in _FAMILIES:
         raise RecipeError(f"model.name={given}: recipe=auto chooses for {', '.join(_FAMILIES)} only; `scalegan "

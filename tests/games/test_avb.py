@@ -194,17 +194,7 @@ RECIPE = """
 data: {{path: "{data}", resolution: 16, workers: 0, block_records: 8, window_blocks: 4}}
 model: {{name: dcgan, width: 4, latent_dim: 8, norm_group: 4}}
 game: {{name: avb, hidden: 16, noise_dim: 4, adaptive_contrast: 3}}
-optimizer: {{default: {{lr: 1e-3}}}}
-batch_size: 16
-micro_batch_size: 4
-lanes: 4
-precision: fp32
-total_images: 320
-engine: {{reduction: tree}}
-log: {{every_images: 80, tensorboard: false}}
-snapshot: {{every_images: 160, rows: 2, columns: 3}}
-checkpoint: {{every_images: 80}}
-"""
+""" + harness.SHORT_RUN
 
 
 @pytest.fixture(scope="module")
