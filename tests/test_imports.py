@@ -23,7 +23,7 @@ LAYERS = [
     ["data.*"],
     ["checkpoints.*"],
     ["metrics.*", "pictures.*", "interop.*"],
-    ["training.*", "study.*"],
+    ["training.*", "study.*", "probing.*"],
     ["commands.*", "cluster.*"],
     ["cli", "train", "evaluate", "__main__"],
 ]

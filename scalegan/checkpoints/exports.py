@@ -10,19 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scalegan.averages import standing_statistics
-from scalegan.checkpoints import store
+from scalegan.checkpoints import players, store
 from scalegan.checkpoints.state import Header, OldHeader
 from scalegan.checkpoints.stored_weights import LIVE, check_average, from_checkpoint
-from scalegan.config import Recipe
-from scalegan.config.explanation import explain
 from scalegan.config.game import REAL
-from scalegan.config.loading import plain, with_current_defaults
+from scalegan.config.loading import with_current_defaults
 from scalegan.data.spec import Spec
 from scalegan.errors import UsageError, UserError
 from scalegan.games.base import Export, Game, Preview
@@ -34,7 +31,6 @@ from scalegan.support.names import did_you_mean
 from scalegan.support.reading import DamagedFile, checked, parse_json
 
 _KEY = "scalegan"
-_RECIPE = TypeAdapter(Recipe)
 
 
 def load(path: str | Path, network: str | None = None, ema: str | None = None,
@@ -79,7 +75,7 @@ def fakes_of(path: str | Path, ema: str | None, generator: nn.Module) -> Callabl
     kind = game_of(about["recipe"]["game"]["name"])
     if kind.fakes is Game.fakes:
         return None
-    recipe = _RECIPE.validate_python(plain(about["recipe"]))
+    recipe = players.recipe_of(Path(path), about)
     with torch.device("meta"):      # only for the game's settings; its networks are the loaded ones
         game = kind.make(recipe, {stream: Spec.of(spec) for stream, spec in about["specs"].items()})
     device = next(generator.parameters()).device
@@ -111,11 +107,7 @@ def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None =
     if only and only not in names:
         raise UsageError(f"{path} has no network '{only}'{did_you_mean(only, names)}; it has {', '.join(names)}")
     chosen = names if only is None else [only or about["default"]]
-    try:
-        recipe = _RECIPE.validate_python(plain(about["recipe"]))
-    except ValidationError as error:
-        raise UserError(f"{path} has a recipe that this version of ScaleGAN cannot read: "
-                        f"{explain(error, about['recipe'])}") from error
+    recipe = players.recipe_of(path, about)
     if not path.is_file():
         check_average(path, about, recipe, chosen, ema, sigma_rel)
     game, exports = game_of(recipe.game.name), {name: _export(tree) for name, tree in about["networks"].items()}
@@ -124,17 +116,13 @@ def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None =
     owning = {owner[player] for name in chosen for player in exports[name].players if player in owner}
     parts = {name: _parts(about, export) for name, export in exports.items() if name in owning or name in chosen}
     of_all = list(dict.fromkeys(chain(*parts.values())))
-    shapes = _shapes(path, game, recipe, about, of_all)
+    shapes = players.shapes(path, game, recipe, about, of_all)
     if not path.is_file():
         for part, module in shapes.items():
             weights |= from_checkpoint(path, metadata, about, part, module, ema, sigma_rel)
         if sigma_rel is not None:
             about["sigma_rel"] = sigma_rel
-    for part, module in shapes.items():
-        _fill(path, module, part, weights, assign=True)
-    modules = {part: _player(path, game, recipe, about, part) for part in of_all}
-    for part, module in modules.items():
-        _fill(path, module, part, weights)
+    modules = players.filled(path, game, recipe, about, shapes, weights)
     if batches:
         averaged = {part: module.eval() for part, module in modules.items() if not part.endswith(LIVE)}
         about["standing_statistics"] = batches * _renew(game, exports, averaged, about, batches, psi)
@@ -144,6 +132,30 @@ def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None =
         network = attach(game.compose(exports[name], own), dict(zip(parts[name], own)), about, name)
         loaded[name if only is None else only] = network.eval().requires_grad_(False)
     return loaded
+
+
+def load_player(path: str | Path, name: str) -> nn.Module:
+    """Loads a player of a run or checkpoint with its current weights, in eval mode, such as D, which is not exported.
+
+    Raises:
+        UserError: as `load`, and for an export, or if the game has no such player.
+    """
+    path = Path(path)
+    if path.is_file():
+        raise UsageError(f"{path} is an export, which does not hold {name}; give its run or a checkpoint")
+    path = newest(path)
+    metadata = store.metadata_of(path)
+    about, part = _about_run(path, metadata), f"{name}{LIVE}"
+    recipe = players.recipe_of(path, about)
+    game = game_of(recipe.game.name)
+    if name not in about["prefixes"]:
+        has = ", ".join(about["prefixes"]) or "none that its checkpoint names"
+        raise UsageError(f"{path} has no player '{name}': those of game.name={recipe.game.name} are {has}")
+    shapes = players.shapes(path, game, recipe, about, [part])
+    weights = from_checkpoint(path, metadata, about, part, shapes[part], None, None)
+    module = players.filled(path, game, recipe, about, shapes, weights)[part]
+    about["networks"] = {**about["networks"], name: asdict(Export((name,), ("image",), "logits", averaged=False))}
+    return attach(module, {name: module}, about, name).eval().requires_grad_(False)
 
 
 def _standing_batches(about: Mapping[str, Any], is_export: bool, asked: int | None, psi: float) -> int:
@@ -211,44 +223,6 @@ def newest(path: Path) -> Path:
     raise UserError(f"every checkpoint in {path} is damaged")
 
 
-def _shapes(path: Path, game: type[Game], recipe: Recipe, about: Mapping[str, Any], parts: list[str],
-            ) -> dict[str, nn.Module]:
-    """The players' networks without memory: what a damaged file describes may be larger than any."""
-    try:
-        with torch.device("meta"):
-            return {part: _player(path, game, recipe, about, part) for part in parts}
-    except UserError:       # some game may need values to build its players
-        return {part: _player(path, game, recipe, about, part) for part in parts}
-
-
-def _player(path: Path, game: type[Game], recipe: Recipe, about: Mapping[str, Any], part: str) -> nn.Module:
-    """A player's network, as its description says. Raises UserError if that describes none."""
-    try:
-        specs = {stream: Spec.of(spec) for stream, spec in about["specs"].items()}
-        return game.player(recipe, specs, part.removesuffix(LIVE))
-    except (KeyError, ValueError, TypeError, IndexError, RuntimeError, StopIteration, ZeroDivisionError) as error:
-        raise UserError(f"{path} describes no network '{part}' that this version of ScaleGAN can build: "
-                        f"{_line(error)}") from error
-
-
-def _fill(path: Path, module: nn.Module, part: str, weights: Mapping[str, Tensor], assign: bool = False) -> None:
-    """Loads a player's weights. Raises UserError if they are another network's, or not finite."""
-    own = {key.removeprefix(f"{part}/"): value for key, value in weights.items() if key.startswith(f"{part}/")}
-    sick = [name for name, tensor in own.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
-    if sick:
-        raise UserError(f"{path}: {part}/{sick[0]} has values that are not finite (NaN or infinite), as training "
-                        "that diverged leaves behind; use an earlier checkpoint")
-    try:
-        module.load_state_dict(own, assign=assign)
-    except RuntimeError as error:
-        raise UserError(f"the weights in {path} do not match the recipe stored with them: {_line(error)}") from error
-
-
-def _line(error: Exception) -> str:
-    """The last line of a message."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
-
-
 def described(recipe: Mapping[str, Any], specs: Mapping[str, Spec], game: type[Game] | Game, **further: Any,
               ) -> dict[str, Any]:
     """Describes all networks of a game; a class will do if its exports do not depend on the recipe."""
@@ -310,8 +284,8 @@ def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
                                  images=about["images"], seed=about.get("seed", 0))
         return described_as, {f"G/{name}": tensor for name, tensor in weights.items()}
     except (SafetensorError, DamagedFile, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
-        raise UserError(f"{path} is not a generator that `scalegan export` wrote ({_line(error)}); for other "
-                        "implementations' checkpoints there is `scalegan convert`") from error
+        raise UserError(f"{path} is not a generator that `scalegan export` wrote ({players.last_line(error)}); for "
+                        "other implementations' checkpoints there is `scalegan convert`") from error
 
 
 # What a recipe needs besides a model, for networks that come without one.

@@ -1,0 +1,1 @@
+"""What the features of a run tell of labels: features, classifiers and their scores."""
