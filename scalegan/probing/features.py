@@ -3,7 +3,7 @@
 import copy
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -64,7 +64,7 @@ def untrained(network: nn.Module) -> nn.Module:
     return fresh.to(next(network.parameters()).device)
 
 
-def features_of(network: nn.Module, images: Tensor, what: str = "features") -> Tensor:
+def features_of(network: nn.Module, images: Tensor, what: str = "") -> Tensor:
     """Every convolution's output after its activation, max-pooled to 4 x 4, flattened and concatenated: float32
     [n, 16 * channels of all layers] on the CPU. Maps smaller than 4 x 4 stay as they are, as do vectors.
 
@@ -74,13 +74,14 @@ def features_of(network: nn.Module, images: Tensor, what: str = "features") -> T
     Args:
         network: from `network_of`; `settle` its BatchNorm first.
         images: uint8 [n, C, H, W].
-        what: the name of the progress bar.
+        what: the name of a progress bar; empty for none.
     """
-    found = []
-    with Bar(what, len(images)) as bar:
+    found, bar = [], Bar(what, len(images)) if what else None
+    with bar or nullcontext():
         for part in images.split(batch_of(network)):
             found.append(_of_batch(network, part))
-            bar.advance(len(part))
+            if bar is not None:
+                bar.advance(len(part))
     return torch.cat(found)
 
 

@@ -36,6 +36,7 @@ def test_it_learns_classes_and_attributes_and_two_trainings_give_the_same_bits()
     assert ((of_attributes.logits(unseen) > 0).long() == truth).float().mean() > 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (3, 5, 9), (1, 40, 20)], ids=str)
 @pytest.mark.parametrize("parameters", [20_000, 400_000])
 def test_its_size_comes_close_to_what_is_asked_whatever_the_images(shape: tuple[int, int, int],
