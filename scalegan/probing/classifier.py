@@ -54,7 +54,7 @@ def fit_cnn(images: Tensor, labels: Tensor, outputs: int | None = None, paramete
     network = _network(tuple(images.shape[1:]), outputs, parameters)
     _initialise(network, seed)
     network.to(device)
-    held_out = torch.arange(len(images)) % _HELD_OUT == len(images) % _HELD_OUT
+    held_out = torch.arange(len(images)) % _HELD_OUT == 0
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
         _train(network, (images[~held_out], labels[~held_out]), (images[held_out], labels[held_out]), seed)
     return Classifier(network)

@@ -1,5 +1,6 @@
 """Labelled images for a probe: opened, checked, divided and read."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -100,8 +101,9 @@ def open_labelled(path: str, spec: Spec, option: str = "--data") -> Labelled:
         raise UserError(f"{option} {path} has no labels{why}; prepare it with --labels class or --labels attributes")
     if len(np.unique(images.labels)) < 2:
         raise UserError(f"all images of {option} {path} have the same labels; give a set with two classes or more")
-    order = _random(len(images))
-    return Labelled(images, order, images.labels, images.classes)
+    for remark in images.remarks:
+        print(f"{path}: {remark}", file=sys.stderr, flush=True)
+    return Labelled(images, _random(len(images)), images.labels, images.classes)
 
 
 def halves(labelled: Labelled) -> tuple[Labelled, Labelled]:

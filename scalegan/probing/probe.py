@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalegan.data.pixels import from_uint8
+from scalegan.errors import UsageError
 from scalegan.probing import svm
 from scalegan.probing.classifier import fit_cnn, size_of
 from scalegan.probing.features import features_of, name_of, network_of, settle, spec_of, untrained
@@ -40,15 +41,17 @@ def probe(path: str | Path, data: str, test: str | None = None, labels: int | No
     svm.check_installed()
     network = network_of(path)
     train, tested = _sets(data, test, labels, network)
-    images, name = train.read("images to learn from"), name_of(network)
+    name = name_of(network)
     networks = {name: network, "untrained": untrained(network)}
-    for one in networks.values():
-        settle(one, images)
     readers: dict[str, Features] = {each: partial(features_of, one) for each, one in networks.items()}
     readers["pixels"] = pixels_of
-    widths = {each: read(images[:1]).shape[1] for each, read in readers.items()}
-    for each, width in widths.items():
-        svm.check_memory(len(images), width, f"features of {each}" if each in networks else each)
+    first = train[:1].pixels()
+    widths = {each: read(first).shape[1] for each, read in readers.items()}
+    widest = max(widths, key=widths.__getitem__)
+    svm.check_memory(len(train), widths[widest], f"features of {widest}" if widest in networks else widest)
+    images = train.read("images to learn from")
+    for one in networks.values():
+        settle(one, images)
 
     predict: dict[str, Predict] = {"majority": _majority(train)}
     chosen = {}
@@ -88,6 +91,8 @@ def _sets(data: str, test: str | None, labels: int | None, network: nn.Module) -
     spec = spec_of(network)
     train = open_labelled(data, spec)
     train, tested = (train, matching(open_labelled(test, spec, "--test"), train)) if test else halves(train)
+    if test and tested.images.content == train.images.content:
+        raise UsageError(f"--test {test} has the same images as --data; leave it out, and a fifth of them is held out")
     return few(train, labels) if labels else train, tested
 
 

@@ -50,6 +50,7 @@ def sets(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     folder = tmp_path_factory.mktemp("sets")
     return {"SET": tiny_set, "OTHERS": folder_of(folder / "classes", CLASSES),
             "ATTRIBUTES": folder_of(folder / "attributes", ATTRIBUTES),
+            "TEST": folder_of(folder / "test", ATTRIBUTES[::-1]),
             "UNLABELLED": folder_of(folder / "unlabelled", None),
             "ALIKE": folder_of(folder / "alike", [1] * 40), "LARGER": folder_of(folder / "larger", CLASSES, 32)}
 
@@ -84,7 +85,7 @@ def test_classes_are_told_apart_by_their_colours_twice_alike(finished_run: Path,
 
 def test_attributes_get_the_hamming_loss_and_an_accuracy_each(finished_run: Path, sets: dict[str, Path], tmp_path: Path,
                                                               capsys: pytest.CaptureFixture) -> None:
-    assert probe.main([str(finished_run), "--data", str(sets["ATTRIBUTES"]), "--test", str(sets["ATTRIBUTES"]),
+    assert probe.main([str(finished_run), "--data", str(sets["ATTRIBUTES"]), "--test", str(sets["TEST"]),
                        "--out", str(tmp_path / "new" / "probe.json")]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'new' / 'probe.json'}\n"
     result = json.loads((tmp_path / "new" / "probe.json").read_text())
@@ -195,6 +196,7 @@ BAD: dict[str, tuple[list[str] | Callable[..., list], str]] = {
     "no labels": (["RUN", "--data", "UNLABELLED"], "has no labels; prepare it with --labels class"),
     "no labels to test on": (["RUN", "--data", "SET", "--test", "UNLABELLED"], "--test UNLABELLED has no labels"),
     "labels of one class": (["RUN", "--data", "ALIKE"], "have the same labels; give a set with two classes or more"),
+    "the same images twice": (["RUN", "--data", "SET", "--test", "SET"], "has the same images as --data; leave it out"),
     "labels of another kind": (["RUN", "--data", "SET", "--test", "ATTRIBUTES"], "labels of the same kind"),
     "classes of other names": (["RUN", "--data", "SET", "--test", "OTHERS"], "lacks the classes 0, 1, 2, 3"),
     "another resolution": (["RUN", "--data", "LARGER"], "has images of 32 x 32 px, 3 channels, but the run of 16 x 16"),
