@@ -150,7 +150,8 @@ def load_player(path: str | Path, name: str) -> nn.Module:
     game = game_of(recipe.game.name)
     if name not in about["prefixes"]:
         has = ", ".join(about["prefixes"]) or "none that its checkpoint names"
-        raise UsageError(f"{path} has no player '{name}': those of game.name={recipe.game.name} are {has}")
+        raise UsageError(f"{path} has no player '{name}': those of game.name={recipe.game.name} are {has}; give a run "
+                         f"of a game with {name}")
     shapes = players.shapes(path, game, recipe, about, [part])
     weights = from_checkpoint(path, metadata, about, part, shapes[part], None, None)
     module = players.filled(path, game, recipe, about, shapes, weights)[part]
