@@ -21,7 +21,7 @@ VERBS = {
     "prepare": ("scalegan.commands.prepare", "make shards of LSUN, CelebA, CIFAR-10 or your own images"),
     "preview": ("scalegan.commands.preview", "show what augmentation does to images of a dataset"),
     "evaluate": ("scalegan.commands.evaluate", "measure samples against real images: FID, KID, precision, recall, ..."),
-    "probe": ("scalegan.commands.probe", "measure what a run's features tell of labels, by linear SVMs"),
+    "probe": ("scalegan.commands.probe", "measure how well labels can be predicted from a run's features"),
     "sample": ("scalegan.commands.sample", "generate images with a run or an export"),
     "export": ("scalegan.commands.export", "write a run's networks to one safetensors file"),
     "convert": ("scalegan.commands.convert", "convert other implementations' checkpoints to exports"),

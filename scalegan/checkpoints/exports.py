@@ -149,9 +149,8 @@ def load_player(path: str | Path, name: str) -> nn.Module:
     recipe = players.recipe_of(path, about)
     game = game_of(recipe.game.name)
     if name not in about["prefixes"]:
-        has = ", ".join(about["prefixes"]) or "none that its checkpoint names"
-        raise UsageError(f"{path} has no player '{name}': those of game.name={recipe.game.name} are {has}; give a run "
-                         f"of a game with {name}")
+        raise UsageError(f"{path} has no player '{name}': those of game.name={recipe.game.name} are "
+                         f"{', '.join(about['prefixes'])}; give a run of a game with {name}")
     shapes = players.shapes(path, game, recipe, about, [part])
     weights = from_checkpoint(path, metadata, about, part, shapes[part], None, None)
     module = players.filled(path, game, recipe, about, shapes, weights)[part]
@@ -257,7 +256,8 @@ def _about_run(path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
         return {**metadata["networks"], "recipe": recipe, **shared}
     if not metadata.get("task") or "game" not in recipe:
         raise UserError(f"{path / 'state.json'} does not describe the run's networks")
-    return described(recipe, {REAL: Spec.of(metadata["task"])}, game_of(recipe["game"]["name"]), **shared)
+    return described(recipe, {REAL: Spec.of(metadata["task"])}, game_of(recipe["game"]["name"]), **shared,
+                     prefixes={"G": "G", "D": "D"})     # format 1 had one game
 
 
 def _parts(about: Mapping[str, Any], export: Export) -> list[str]:

@@ -1,4 +1,4 @@
-"""Measures what the features of a run's discriminator, or of its encoder, tell of labels that it never saw.
+"""Measures how well labels can be predicted from the features of a run's discriminator, or of its encoder.
 
 As in section 5.1 of Radford et al. (2016): the outputs of all convolutional layers, max-pooled to 4 x 4, and linear
 L2-SVMs on them. A run with an encoder (BiGAN, ALI, AAE, AVB) is probed by that, any other by D. Prints one JSON object:
@@ -21,13 +21,14 @@ def main(arguments: list[str]) -> int:
     from scalegan.probing.probe import line, probe
     from scalegan.support.files import write_whole
 
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)   # what cannot be written is known before minutes of work
     result = probe(options.run, options.data, options.test, options.labels, options.baseline == "cnn")
     print(line(result), file=sys.stderr, flush=True)
     text = json.dumps(result, indent=1, ensure_ascii=False)
     if options.out is None:
         print(text, flush=True)
     else:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(options.out, text + "\n")
         print(options.out.resolve())
     return 0

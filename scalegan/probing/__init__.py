@@ -1,1 +1,1 @@
-"""What the features of a run tell of labels: features, classifiers and their scores."""
+"""How well labels can be predicted from the features of a run: features, classifiers and their scores."""

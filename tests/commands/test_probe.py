@@ -127,6 +127,10 @@ def test_a_player_is_loaded_with_its_current_weights(finished_run: Path) -> None
         exports.load_player(finished_run, "Q")
 
 
+def test_a_discriminator_is_found_in_a_checkpoint_of_format_1() -> None:
+    assert name_of(exports.load_player(harness.ROOT / "tests/checkpoints/format1/run", "D")) == "D"
+
+
 def test_halves_have_no_image_in_common_and_are_always_the_same(sets: dict[str, Path]) -> None:
     train, test = halves(open_labelled(str(sets["SET"]), PHOTO))
     assert sorted([*train.numbers, *test.numbers]) == list(range(304)) and len(test) == 60
