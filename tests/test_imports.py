@@ -23,7 +23,7 @@ LAYERS = [
     ["data.*"],
     ["checkpoints.*"],
     ["metrics.*", "pictures.*", "interop.*"],
-    ["training.*", "study.*", "probing.*"],
+    ["training.*", "study.*", "probing.*", "latents.*"],
     ["commands.*", "cluster.*"],
     ["cli", "train", "evaluate", "__main__"],
 ]

@@ -1,8 +1,8 @@
 """Interpolates between samples of a run, a checkpoint or an export: as a strip (.png) with one row per pair of
 neighbouring seeds, or as a looping animation (.gif).
 
-Seeds are those of `scalegan sample`. Style-based generators are interpolated along straight lines in w, others along
-great circles in z (Shoemake, 1985; White, 2016), or straight lines if z is uniform.
+Seeds are those of `scalegan sample`. Style-based generators are interpolated along straight lines in w; others in z,
+along great circles where z is normally distributed (Shoemake, 1985; White, 2016), along straight lines where it is not.
 """
 
 import argparse
@@ -40,8 +40,8 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from scalegan.checkpoints.exports import load_generator
+    from scalegan.latents.interpolation import walk
     from scalegan.pictures import grids
-    from scalegan.pictures.interpolation import walk
 
     generator = load_generator(options.run, options.network, options.ema, options.psi)
     if generator.about["spec"]["kind"] == "points":

@@ -6,7 +6,7 @@ run again after an interruption goes on where it was.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
                for name, tensor in module.state_dict().items()}
     made_with = [store.digest(weights), options.psi, options.classes, options.columns, device.type]
     generator.to(device)
-    columns, labels_of = _labels(options, generator)
+    columns, labels_of = labels_by_place(generator, options.run, options.seeds, options.classes, options.columns)
 
     def draw(part: slice) -> "Tensor":
         return exports.sample(generator, options.seeds[part], labels_of(range(*part.indices(len(options.seeds)))),
@@ -74,8 +74,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _labels(options: argparse.Namespace, generator: "nn.Module") -> tuple[int, Callable[[range], "Tensor | None"]]:
-    """The grid's columns, and a function from places among the seeds to labels."""
+def labels_by_place(generator: "nn.Module", run: Path, seeds: Sequence[int], asked: Sequence[str] | None,
+                    columns: int | None = None) -> tuple[int, Callable[[range], "Tensor | None"]]:
+    """The grid's columns, and a function from places among the seeds to labels.
+
+    Args:
+        asked: classes or attributes, by name or number; None if the user has named none.
+
+    Raises:
+        UsageError: for labels that the model does not have.
+    """
     import torch
 
     from scalegan.averages.label_summary import with_attributes
@@ -83,15 +91,15 @@ def _labels(options: argparse.Namespace, generator: "nn.Module") -> tuple[int, C
 
     spec = Spec.of(generator.about["spec"])
     count = spec.num_classes
-    columns = options.columns or (min(count, 10) if count else 8)
+    columns = columns or (min(count, 10) if count else 8)
     if not count:
-        if options.classes:
-            raise UsageError(f"{options.run} is unconditional; leave out --classes")
+        if asked:
+            raise UsageError(f"{run} is unconditional; leave out --classes")
         return columns, lambda places: None
-    chosen = label_numbers("--classes", options.classes or [], count, spec.label_names, options.run,
+    chosen = label_numbers("--classes", asked or [], count, spec.label_names, run,
                            "attributes" if spec.multilabel else "classes")
     if spec.multilabel:
         stored = generator.about.get("labels")
-        return columns, lambda places: with_attributes(stored, spec, [options.seeds[i] for i in places], chosen)
+        return columns, lambda places: with_attributes(stored, spec, [seeds[i] for i in places], chosen)
     classes = chosen or list(range(min(count, columns)))
     return columns, lambda places: torch.tensor([classes[place % len(classes)] for place in places])

@@ -190,14 +190,22 @@ class Generator(nn.Module):
         if z.dim() != 2 or z.shape[1] != self.latent_dim:
             raise ValueError(f"latents must be [N, {self.latent_dim}], not {list(z.shape)}")
         labels = check_labels(labels, self.num_classes, len(z))
-        z = z if psi == 1 else truncate(z, psi)
-        first, conditions = self._conditions(z, labels)
+        first, conditions = self._conditions(self.truncated(z, psi), labels)
         h = self.linear(first).unflatten(1, (-1, BOTTOM, BOTTOM)).contiguous(memory_format=torch.channels_last)
         for i, (block, condition) in enumerate(zip(self.blocks, conditions)):
             h = block(h, *condition)
             if str(i) in self.attention:
                 h = self.attention[str(i)](h)
         return torch.tanh(_wide(self.to_rgb(F.relu(self.norm(h)))))
+
+    def truncated(self, z: Tensor, psi: float) -> Tensor:
+        """The latents [N, latent_dim] that `forward` goes on with."""
+        return z if psi == 1 else truncate(z, psi)
+
+    def latent_weights(self) -> Tensor:
+        """The weights by which z enters the first layer, [features, latent_dim]; zero for chunks of a hierarchical
+        latent that enter further on."""
+        return F.pad(self.linear.normed(), (0, self.latent_dim - self.chunk_dim))
 
     def _conditions(self, z: Tensor, labels: Tensor | None) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
         """The input of the first feature map, and the condition of each block: a tuple of one tensor, or of none."""

@@ -73,6 +73,10 @@ class Generator(nn.Module):
             h = h + self.embed(labels).view_as(h)
         return self.layers(h)[self.virtual :]
 
+    def latent_weights(self) -> Tensor:
+        """The weights by which z enters, [features, latent_dim]."""
+        return self.stem[0].weight.flatten(1).T
+
     @torch.no_grad()
     def initialise(self, generator: Generators) -> None:
         _initialise(self, generator)

@@ -34,6 +34,10 @@ class Generator(nn.Module):
             z = torch.cat([z, self.embed(labels)], dim=1)
         return self.layers(z).unflatten(1, self.shape)
 
+    def latent_weights(self) -> Tensor:
+        """The weights by which z enters, [features, latent_dim]."""
+        return self.layers[0].weight[:, : self.latent_dim]
+
     def initialise(self, generator: Generators) -> None:
         _initialise(self, generator)
 

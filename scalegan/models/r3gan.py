@@ -167,6 +167,10 @@ class Generator(nn.Module):
                 x = stage(x if i == 0 else upsample(transition(x)))
         return self.to_rgb(x).to(wide_dtype(x))
 
+    def latent_weights(self) -> Tensor:
+        """The weights by which z enters, [features, latent_dim]."""
+        return self.linear[:, : self.latent_dim]
+
 
 class Discriminator(nn.Module):
     """Images and classes to logits; the generator's mirror image.

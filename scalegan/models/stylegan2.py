@@ -221,6 +221,12 @@ class Generator(nn.Module):
         """`noise`: "random", "const" (the same planes always), "none", or a function (name, shape) -> Tensor."""
         return self.synthesis(self.mapping(z, labels, psi), noise)
 
+    def latent_weights(self) -> Tensor:
+        """The weights by which w enters, [features, w_dim]: those that make styles of all convolutions, one below the
+        other. The layers that make colours are left out, as in SeFa's published code."""
+        layers = [module.affine for module in self.synthesis.modules() if isinstance(module, SynthesisLayer)]
+        return torch.cat([layer.weight * layer.weight_gain for layer in layers])
+
 
 class DiscriminatorBlock(nn.Module):
     """One resolution (figure 7c, or 7a without the skip): [N, in, H, H] -> [N, out, H/2, H/2]."""

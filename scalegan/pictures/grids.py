@@ -28,7 +28,7 @@ def save_grid(path: Path, images: Tensor, columns: int) -> None:
 
 def save_sheet(path: Path, pixels: np.ndarray, columns: int) -> None:
     """The same for uint8 [N, H, W, C]."""
-    _save(_sheet(pixels, columns), path)
+    save_picture(_sheet(pixels, columns), path)
 
 
 def fitting(count: int, columns: int, height: int, width: int) -> tuple[int, int]:
@@ -40,6 +40,12 @@ def fitting(count: int, columns: int, height: int, width: int) -> tuple[int, int
 
 def _enlargement(height: int, width: int) -> int:
     return max(1, 64 // max(height, width))
+
+
+def enlarged(pixels: np.ndarray) -> np.ndarray:
+    """uint8 [N, H, W, C] by the whole factor that makes small images as large as a grid has them."""
+    factor = _enlargement(*pixels.shape[1:3])
+    return pixels.repeat(factor, 1).repeat(factor, 2)
 
 
 def _sheet(pixels: np.ndarray, columns: int) -> Image.Image:
@@ -67,7 +73,7 @@ def save_columns(path: Path, columns: Mapping[str, Tensor]) -> None:
     draw = ImageDraw.Draw(picture)
     for number, name in enumerate(columns):
         draw.text((2 + number * (sheet.width - 2) // len(columns), 0), name, fill="black")
-    _save(picture, path)
+    save_picture(picture, path)
 
 
 def save_image(path: Path, image: Tensor) -> None:
@@ -77,7 +83,7 @@ def save_image(path: Path, image: Tensor) -> None:
 
 def save_pixels(path: Path, pixels: np.ndarray) -> None:
     """Saves one uint8 [H, W, C] image as a PNG."""
-    _save(Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0]), path)
+    save_picture(Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0]), path)
 
 
 def save_animation(path: Path, frames: Tensor, seconds: float) -> None:
@@ -99,10 +105,11 @@ def save_points(path: Path, samples: Tensor, data: Tensor, size: int = 512) -> N
     for points, colour, radius in ((data, (170, 170, 170), 2), (samples, (230, 95, 0), 1)):
         for x, y in (((points.cpu() / reach + 1) * size / 2).tolist()):
             draw.ellipse([x - radius, size - y - radius, x + radius, size - y + radius], fill=colour)
-    _save(picture, path)
+    save_picture(picture, path)
 
 
-def _save(picture: Image.Image, path: Path) -> None:
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Saves a PNG, completely or not at all."""
     with replacing(path) as unfinished:
         picture.save(unfinished, format="PNG")
 

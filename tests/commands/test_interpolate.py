@@ -14,8 +14,9 @@ from scalegan.checkpoints import exports
 from scalegan.commands.interpolate import main
 from scalegan.errors import UserError
 from scalegan.games.sampling import latents
+from scalegan.latents.interpolation import walk
+from scalegan.latents.space import slerp
 from scalegan.pictures.grids import pixels_of
-from scalegan.pictures.interpolation import slerp, walk
 from scalegan.randomness import Draws
 
 STYLED = """extends: [_base/stylegan2]

@@ -14,7 +14,7 @@ from scalegan.config import loading
 from scalegan.data.spec import Spec
 from scalegan.games.base import Game, Preview, Sample
 from scalegan.games.sampling import at_once
-from scalegan.pictures.interpolation import walk
+from scalegan.latents.interpolation import walk
 from scalegan.randomness import Draws
 from scalegan.training import painter
 from scalegan.training.launch import launch as launch_here

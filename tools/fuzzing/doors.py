@@ -71,7 +71,7 @@ def warm() -> None:
     modules: list[str] = [module for module, _ in VERBS.values()]
     modules += ["scalegan.checkpoints.exports", "scalegan.training.launch", "scalegan.metrics.evaluation",
                 "scalegan.data.preparing.preparation", "scalegan.cluster.submission", "scalegan.cluster.task",
-                "scalegan.interop.conversion", "scalegan.pictures.interpolation", "submitit", "lmdb",
+                "scalegan.interop.conversion", "scalegan.latents.interpolation", "submitit", "lmdb",
                 "scalegan.metrics.extractors.efflite0", "torchvision"]
     for module in modules:
         try:

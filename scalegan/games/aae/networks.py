@@ -52,6 +52,7 @@ class Latent:
 
     def __init__(self, prior: Prior, classes: int) -> None:
         self.prior, self.classes = prior, classes
+        self.gaussian = prior.dim if prior.name == "gaussian" else 0    # interpolation needs to know
 
     def style(self, draws: Draws) -> Tensor:
         return self.prior(draws)
@@ -76,6 +77,9 @@ class ClassDecoder(nn.Module):
         if labels is not None:
             z = torch.cat([z[:, :-classes], F.one_hot(labels, classes).to(z.dtype)], 1)
         return self.generator(z, psi=psi)
+
+    def latent_weights(self) -> Tensor:
+        return self.generator.latent_weights()
 
     def initialise(self, generator: Generators) -> None:
         self.generator.initialise(generator)

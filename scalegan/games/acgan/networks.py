@@ -78,6 +78,10 @@ class Generator(nn.Module):
         z = torch.cat([z, embed(check_labels(labels, self.classes, len(z)), one_hot)], 1)
         return self.layers(self.stem(z).unflatten(1, (-1, 4, 4)))
 
+    def latent_weights(self) -> Tensor:
+        """The weights by which z enters, [features, latent_dim]."""
+        return self.stem.weight[:, : self.latent_dim]
+
     def initialise(self, generator: Generators) -> None:
         _initialise(self, generator)
 

@@ -54,6 +54,10 @@ class Generator(Network):
             raise ValueError("ALI has no truncation; leave psi at 1")
         return 2 * self.out(self.layers(z[:, :, None, None])).sigmoid() - 1
 
+    def latent_weights(self) -> Tensor:
+        """The weights by which z enters, [features, latent_dim]."""
+        return self.layers[0].weight.flatten(1).T
+
 
 class Encoder(Network):
     """Images [N, C, 32, 32] -> codes [N, latent_dim]; see `scalegan.games.bigan.networks.Encoder`."""

@@ -50,6 +50,10 @@ class Generator(Network):
         x = self.out(F.relu(self.norms[1](self.second(h) + self.skip(z))))
         return (2 * x.sigmoid() - 1 if self.pixels else x).unflatten(1, self.shape)
 
+    def latent_weights(self) -> Tensor:
+        """The weights by which z enters the first layer, [features, latent_dim]."""
+        return self.first.weight
+
 
 class Encoder(Network):
     """Samples [N, *shape] -> codes [N, latent_dim]: the mean, plus the standard deviation times `noise` if given.

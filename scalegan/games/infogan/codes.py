@@ -28,6 +28,7 @@ class Codes:
 
     def __init__(self, noise_dim: int, categories: Sequence[int], continuous: int, noise: str = "uniform") -> None:
         self.noise_dim, self.categories, self.continuous, self.noise = noise_dim, tuple(categories), continuous, noise
+        self.gaussian = noise_dim if noise == "normal" else 0   # interpolation needs to know
 
     @property
     def latent_dim(self) -> int:

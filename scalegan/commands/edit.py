@@ -1,0 +1,154 @@
+"""Edits samples of a run, a checkpoint or an export by their latents.
+
+--direction moves the samples of --seeds along a direction that `scalegan directions` found, by a number of standard
+deviations: a row for each seed, from as far the other way to as far as asked, with the plain sample in the middle.
+Several directions move together. --arithmetic adds and subtracts means of latents (Radford et al., 2016): the samples
+of each term, their mean, and the result among eight neighbours.
+
+Seeds and labels are those of `scalegan sample`. A seed gives the same pictures whatever else is in the file.
+"""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scalegan.commands.sample import labels_by_place
+from scalegan.errors import UsageError, UserError
+from scalegan.support.arguments import file_named, finite, names, seeds, verb_parser
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scalegan.latents.directions import Directions
+    from scalegan.latents.space import Space
+
+_MOST_IMAGES = 5000     # of one picture
+
+
+def main(arguments: list[str]) -> int:
+    options = _parser().parse_args(arguments)
+    if bool(options.direction) == bool(options.arithmetic):
+        raise UsageError("name what to do: --direction NAME=+2, or --arithmetic '0,1,2 - 3,4,5 + 6,7,8'")
+    if options.arithmetic and (options.seeds or options.directions):
+        raise UsageError("--arithmetic names its own seeds, and needs no directions; leave out --seeds and "
+                         "--directions")
+    amounts = _amounts(options.direction)
+
+    import torch
+
+    from scalegan.checkpoints.exports import load_generator
+    from scalegan.latents.space import Space
+
+    generator = load_generator(options.run, options.network, options.ema, options.psi)
+    if generator.about["spec"]["kind"] == "points":
+        raise UserError(f"{options.run} makes 2-D points, not images")
+    space = Space(generator.to(torch.device("cuda" if torch.cuda.is_available() else "cpu")), options.psi)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if options.arithmetic:
+            _arithmetic(options, space)
+        else:
+            _strip(options, space, amounts)
+    except ValueError as error:     # the model has no truncation
+        raise UsageError(str(error)) from error
+    print(options.out.resolve())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = verb_parser("edit", __doc__,
+                         "edit runs/faces --direction Smiling=+2 --seeds 0-7 --out strip.png",
+                         "edit runs/faces --direction Smiling=+2 --direction Male=-1",
+                         'edit faces.safetensors --arithmetic "0,1,2 - 3,4,5 + 6,7,8" --out sum.png')
+    parser.add_argument("run", type=Path, help="run folder, checkpoint, or exported .safetensors")
+    parser.add_argument("--direction", action="append", default=[], metavar="NAME=AMOUNT", help="a direction and how "
+                        "many standard deviations to move along it, such as Smiling=+2; may be given several times")
+    parser.add_argument("--arithmetic", metavar="SEEDS", help="such as '0,1,2 - 3,4,5 + 6,7,8'")
+    parser.add_argument("--seeds", type=seeds, help="such as 0-7 (the default) or 1,5,9")
+    parser.add_argument("--directions", type=Path, metavar="FILE", help="file that `scalegan directions` wrote "
+                        "(default: those beside the run or export)")
+    parser.add_argument("--psi", type=finite, default=1.0, help="truncation, if the model supports it")
+    parser.add_argument("--classes", type=names, help="classes, by name or number, repeated over the seeds; attributes "
+                        "that all samples have; --arithmetic takes one class, 0 by default")
+    parser.add_argument("--network", metavar="NAME", help="one of the game's networks, if several generate samples")
+    parser.add_argument("--ema", metavar="NAME", help="one of the run's extra averages (recipe key emas)")
+    parser.add_argument("--out", type=file_named("--out", ".png"), default=Path("edit.png"), help="FILE.png")
+    return parser
+
+
+def _amounts(asked: list[str]) -> dict[str, float]:
+    """How far to move along each direction: 'Smiling=+2' is {"Smiling": 2.0}."""
+    found: dict[str, float] = {}
+    for text in asked:
+        name, _, amount = text.rpartition("=")
+        try:
+            found_amount = finite(amount)
+        except argparse.ArgumentTypeError:
+            found_amount = 0.0
+        if not name or not found_amount:
+            raise UsageError(f"--direction {text}: write a name and how far to move, such as Smiling=+2")
+        if name in found:
+            raise UsageError(f"--direction {name} is given twice; give one amount")
+        found[name] = found_amount
+    return found
+
+
+def _strip(options: argparse.Namespace, space: "Space", amounts: Mapping[str, float]) -> None:
+    from scalegan.latents.directions import named
+    from scalegan.latents.edit import STEPS, moved, shares
+    from scalegan.pictures.grids import save_columns
+
+    chosen = options.seeds or list(range(8))
+    if len(chosen) * STEPS > _MOST_IMAGES:
+        raise UsageError(f"--seeds asks for {len(chosen):,} rows; at most {_MOST_IMAGES // STEPS:,} fit")
+    _, labels_of = labels_by_place(space.generator, options.run, chosen, options.classes)
+    files = _directions(options, space)
+    step = sum(named(name, files).step(name, amount) for name, amount in amounts.items())
+    labels = labels_of(range(len(chosen)))
+    images = moved(space, space.of_seeds(chosen, labels), labels, step)
+    save_columns(options.out, dict(zip((_caption(amounts, share) for share in shares()), images)))
+
+
+def _caption(amounts: Mapping[str, float], share: float) -> str:
+    """What stands above a step: how far it goes along the direction, or of the way along several."""
+    if not share:
+        return "0"
+    amount = share * next(iter(amounts.values()))
+    return f"{amount:+.3g}" if len(amounts) == 1 else f"{share:+.0%}"
+
+
+def _directions(options: argparse.Namespace, space: "Space") -> "dict[Path, Directions]":
+    """The directions of the file that the user names, or of those that lie beside the run."""
+    from scalegan.latents import directions
+
+    files = [options.directions] if options.directions else directions.beside(options.run)
+    if not files:
+        raise UserError(f"{options.run} has no directions yet; find some with `scalegan directions {options.run} "
+                        "--data PATH`, or without labels by --unsupervised sefa")
+    found = {path: directions.read(path) for path in files}
+    for path, one in found.items():
+        directions.check_fit(one, path, space, options.run)
+    return found
+
+
+def _arithmetic(options: argparse.Namespace, space: "Space") -> None:
+    from scalegan.latents.edit import arithmetic, parsed
+    from scalegan.pictures.arithmetic import save_arithmetic
+
+    terms = parsed(options.arithmetic)
+    everyone = [seed for term in terms for seed in term.seeds]
+    if len(everyone) > _MOST_IMAGES:
+        raise UsageError(f"--arithmetic asks for {len(everyone):,} samples; at most {_MOST_IMAGES:,} fit")
+    made = arithmetic(space, terms, _one_label(options, space, everyone))
+    heads = [("" if place == 0 else "- " if term.sign < 0 else "+ ") + ",".join(map(str, term.seeds))
+             for place, term in enumerate(terms)]
+    save_arithmetic(options.out, made.samples, heads, made.means, made.results)
+
+
+def _one_label(options: argparse.Namespace, space: "Space", chosen: list[int]) -> "Tensor | None":
+    """The label of every image: the class that is named, or the attributes of the first seed."""
+    _, labels_of = labels_by_place(space.generator, options.run, chosen, options.classes)
+    if space.generator.about["spec"].get("classes") and len(options.classes or []) > 1:
+        raise UsageError("--arithmetic takes one class for all images; name one with --classes")
+    return labels_of(range(1))

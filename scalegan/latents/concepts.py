@@ -1,0 +1,90 @@
+"""Concept vectors: the mean latent of samples that have an attribute, minus that of those that have not.
+
+With an encoder, samples are labelled images; without one, they are generated, and a classifier that was trained on the
+labelled images says what they have (White, 2016, "Sampling Generative Networks"). If z is normally distributed and an
+attribute depends on the side of a hyperplane on which it lies, the vector is parallel to the plane's normal.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scalegan.data.pixels import to_uint8
+from scalegan.latents.labelled import LabelledImages
+from scalegan.latents.space import Space
+from scalegan.probing.classifier import Classifier, fit_cnn
+from scalegan.support.progress import Bar
+
+_LEAST = 10         # samples with, and without, an attribute
+TOO_FEW = f"fewer than {_LEAST} samples have it, or lack it"
+_AT_ONCE = 100
+_SIDE = 64          # pixels at most that the classifier sees
+
+
+def concept_vectors(points: Tensor, shares: Tensor, names: Sequence[str]) -> tuple[dict[str, Tensor], list[str]]:
+    """The vector [dim] of each attribute, by name; and the names of those that too few samples have, or lack.
+
+    Args:
+        points: latents [n, dim].
+        shares: whether each sample has each attribute, [n, K]: 0 or 1, or a probability, by which it then counts on
+            both sides.
+    """
+    points, shares = points.double().cpu(), shares.double().cpu()
+    found, left_out = {}, []
+    for name, share in zip(names, shares.T):
+        if min(share.sum(), (1 - share).sum()) < _LEAST:
+            left_out.append(name)
+        else:
+            found[name] = share @ points / share.sum() - (1 - share) @ points / (1 - share).sum()
+    return found, left_out
+
+
+def encoded(encoder: nn.Module, data: LabelledImages, dim: int) -> Tensor:
+    """The latents [N, dim] of images; zeros for what an encoder leaves out, as the class of a semi-supervised
+    autoencoder."""
+    device = next(encoder.parameters()).device
+
+    def encode(first: int, end: int) -> Tensor:
+        return encoder(data.images(first, end).to(device)).cpu()
+
+    codes = _in_batches(encode, len(data), "encoding images")
+    return F.pad(codes, (0, dim - codes.shape[1]))
+
+
+def of_samples(space: Space, points: Tensor, labels: Tensor | None, data: LabelledImages) -> Tensor:
+    """The probability [n, K] that the sample of each point has each label of the images, by a classifier that is
+    trained on these."""
+    classifier = fit_cnn(_small(data.pixels), data.labels, len(data.names))
+
+    def seen(first: int, end: int) -> Tensor:
+        images = space.images(points[first:end], None if labels is None else labels[first:end])
+        return probabilities(classifier, images, data.labels.dim() == 2)
+
+    return _in_batches(seen, len(points), "generating samples")
+
+
+def probabilities(classifier: Classifier, images: Tensor, attributes: bool) -> Tensor:
+    """The probability of each label [n, K] of images [n, C, H, W] in [-1, 1]."""
+    logits = classifier.logits(_small(to_uint8(images)))
+    return logits.sigmoid() if attributes else logits.softmax(1)
+
+
+def _small(pixels: Tensor) -> Tensor:
+    """uint8 [N, C, H, W] with at most 64 px on a side, which is what CPUs can train a classifier on."""
+    if pixels.shape[-1] <= _SIDE:
+        return pixels
+    return torch.cat([F.adaptive_avg_pool2d(part.float(), _SIDE).round().byte() for part in pixels.split(_AT_ONCE)])
+
+
+@torch.no_grad()
+def _in_batches(work: Callable[[int, int], Tensor], count: int, what: str) -> Tensor:
+    """`work(first, end)` for all of `count` samples, with a progress bar."""
+    parts = []
+    with Bar(what, count) as bar:
+        for first in range(0, count, _AT_ONCE):
+            end = min(first + _AT_ONCE, count)
+            parts.append(work(first, end))
+            bar.advance(end - first)
+    return torch.cat(parts)

@@ -1,0 +1,110 @@
+"""The space in which samples of a generator are moved: w of style-based generators, z of all others."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from scalegan.averages.label_summary import drawn
+from scalegan.data.spec import Spec
+from scalegan.games.sampling import is_styled, latents, most_at_once, style_of
+from scalegan.randomness import Draws
+
+_BATCH = 32
+_DRAWN_AT_ONCE = 1024
+
+
+class Space:
+    """Points are rows [n, dim]; all methods work on the generator's device.
+
+    Args:
+        generator: in eval mode.
+        psi: truncation of the points, if the model supports it.
+
+    Attributes:
+        name: "w" for style-based generators, else "z".
+        gaussian: how many of the first coordinates are standard normal.
+    """
+
+    def __init__(self, generator: nn.Module, psi: float = 1.0) -> None:
+        self.generator, self.psi, self.styled = generator, psi, is_styled(generator)
+        self.name = "w" if self.styled else "z"
+        self.device = next(generator.parameters()).device
+        whole = generator.latent_dim if generator.latent == "normal" else 0
+        self.gaussian = 0 if self.styled else getattr(generator.latent, "gaussian", whole)
+        self.dim = generator.synthesis.w_dim if self.styled else generator.latent_dim
+
+    @torch.no_grad()
+    def points(self, draws: Draws, labels: Tensor | None = None) -> Tensor:
+        """The points [n, dim] of samples with these draws and labels.
+
+        Raises:
+            ValueError: if the model has no such truncation.
+        """
+        z = latents(self.generator, draws.to(self.device))
+        if self.styled:
+            return self.generator.mapping(z, self._on_device(labels), self.psi)[:, 0]
+        # Truncating z after it was moved would throw it back.
+        return self.generator.truncated(z, self.psi) if self._truncates() else z
+
+    def of_seeds(self, seeds: Sequence[int], labels: Tensor | None = None) -> Tensor:
+        """The points of the samples that `scalegan sample` draws for these seeds."""
+        return self.points(Draws(0, 0, "sample", torch.tensor(seeds)), labels)
+
+    def drawn(self, count: int, purpose: str) -> tuple[Tensor, Tensor | None]:
+        """`count` random points, and the labels that they were drawn with, distributed like the data's."""
+        about = self.generator.about
+        parts = []
+        for first in range(0, count, _DRAWN_AT_ONCE):
+            draws = Draws(0, 0, purpose, torch.arange(first, min(first + _DRAWN_AT_ONCE, count)))
+            labels = drawn(about.get("labels"), Spec.of(about["spec"]), draws)
+            parts.append((self.points(draws, labels), labels))
+        points, labels = zip(*parts)
+        return torch.cat(points), None if labels[0] is None else torch.cat(labels)
+
+    @torch.no_grad()
+    def images(self, points: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images [n, C, H, W] of points, on the CPU; those of style-based generators with their constant noise.
+
+        Args:
+            labels: of each point, classes [n] or attributes [n, K].
+        """
+        size, made = min(_BATCH, most_at_once(self.generator)), []
+        for first in range(0, len(points), size):
+            part = slice(first, first + size)
+            given = None if labels is None else labels[part]
+            made.append(self._made(points[part].to(self.device), self._on_device(given)).cpu())
+        return torch.cat(made)
+
+    def between(self, a: Tensor, b: Tensor, share: float) -> Tensor:
+        """The point a share of the way from a to b, [dim] each: along a great circle where coordinates are normal
+        (White, 2016), along a straight line for others."""
+        k = self.gaussian
+        if not k:
+            return torch.lerp(a, b, share)
+        return torch.cat([slerp(a[:k], b[:k], share), torch.lerp(a[k:], b[k:], share)])
+
+    def _made(self, points: Tensor, labels: Tensor | None) -> Tensor:
+        if self.styled:
+            return self.generator.synthesis(points[:, None].expand(-1, self.generator.num_ws, -1), "const")
+        return self.generator(points, labels, **self._truncation())
+
+    def _truncation(self) -> dict[str, Any]:
+        return {} if self._truncates() else style_of(self.generator, self.psi)
+
+    def _truncates(self) -> bool:
+        return hasattr(self.generator, "truncated")
+
+    def _on_device(self, labels: Tensor | None) -> Tensor | None:
+        return None if labels is None else labels.to(self.device)
+
+
+def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
+    """Interpolates from a to b, vectors of equal length, along a great circle, which preserves that length (Shoemake,
+    1985)."""
+    cosine = (a @ b) / (a.norm() * b.norm())
+    angle = cosine.clamp(-1, 1).acos()
+    if angle.sin() < 1e-6:
+        return a.lerp(b, share)
+    return (((1 - share) * angle).sin() * a + (share * angle).sin() * b) / angle.sin()
