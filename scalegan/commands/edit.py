@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     if options.arithmetic and (options.seeds or options.directions):
         raise UsageError("--arithmetic names its own seeds, and needs no directions; leave out --seeds and "
                          "--directions")
-    amounts = _amounts(options.direction)
+    moves = amounts(options.direction)
 
     import torch
 
@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
         if options.arithmetic:
             _arithmetic(options, space)
         else:
-            _strip(options, space, amounts)
+            _strip(options, space, moves)
     except ValueError as error:     # the model has no truncation
         raise UsageError(str(error)) from error
     print(options.out.resolve())
@@ -77,24 +77,27 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _amounts(asked: list[str]) -> dict[str, float]:
-    """How far to move along each direction: 'Smiling=+2' is {"Smiling": 2.0}."""
+def amounts(asked: list[str]) -> dict[str, float]:
+    """How far to move along each direction: ['Smiling=+2'] is {"Smiling": 2.0}.
+
+    Raises:
+        UsageError: for what is not of that form.
+    """
     found: dict[str, float] = {}
     for text in asked:
         name, _, amount = text.rpartition("=")
-        try:
-            found_amount = finite(amount)
-        except argparse.ArgumentTypeError:
-            found_amount = 0.0
-        if not name or not found_amount:
-            raise UsageError(f"--direction {text}: write a name and how far to move, such as Smiling=+2")
         if name in found:
             raise UsageError(f"--direction {name} is given twice; give one amount")
-        found[name] = found_amount
+        try:
+            found[name] = finite(amount)
+        except argparse.ArgumentTypeError:
+            found[name] = 0.0
+        if not name or not found[name]:
+            raise UsageError(f"--direction {text}: write a name and how far to move, such as Smiling=+2")
     return found
 
 
-def _strip(options: argparse.Namespace, space: "Space", amounts: Mapping[str, float]) -> None:
+def _strip(options: argparse.Namespace, space: "Space", moves: Mapping[str, float]) -> None:
     from scalegan.latents.directions import named
     from scalegan.latents.edit import STEPS, moved, shares
     from scalegan.pictures.grids import save_columns
@@ -104,18 +107,18 @@ def _strip(options: argparse.Namespace, space: "Space", amounts: Mapping[str, fl
         raise UsageError(f"--seeds asks for {len(chosen):,} rows; at most {_MOST_IMAGES // STEPS:,} fit")
     _, labels_of = labels_by_place(space.generator, options.run, chosen, options.classes)
     files = _directions(options, space)
-    step = sum(named(name, files).step(name, amount) for name, amount in amounts.items())
+    step = sum(named(name, files).step(name, amount) for name, amount in moves.items())
     labels = labels_of(range(len(chosen)))
     images = moved(space, space.of_seeds(chosen, labels), labels, step)
-    save_columns(options.out, dict(zip((_caption(amounts, share) for share in shares()), images)))
+    save_columns(options.out, dict(zip((_caption(moves, share) for share in shares()), images)))
 
 
-def _caption(amounts: Mapping[str, float], share: float) -> str:
+def _caption(moves: Mapping[str, float], share: float) -> str:
     """What stands above a step: how far it goes along the direction, or of the way along several."""
     if not share:
         return "0"
-    amount = share * next(iter(amounts.values()))
-    return f"{amount:+.3g}" if len(amounts) == 1 else f"{share:+.0%}"
+    amount = share * next(iter(moves.values()))
+    return f"{amount:+.3g}" if len(moves) == 1 else f"{share:+.0%}"
 
 
 def _directions(options: argparse.Namespace, space: "Space") -> "dict[Path, Directions]":

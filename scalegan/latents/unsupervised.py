@@ -17,10 +17,7 @@ def sefa(space: Space) -> dict[str, Tensor]:
     Raises:
         UserError: if the generator does not say what its A is.
     """
-    if not hasattr(space.generator, "latent_weights"):
-        raise UserError(f"network '{space.generator.about['network']}' does not say by which weights its latents "
-                        "enter, which SeFa needs; use --unsupervised ganspace, or --data with labelled images")
-    weights = space.generator.latent_weights().double()
+    weights = _weights(space)
     return _numbered(_principal(weights.T @ weights))
 
 
@@ -30,15 +27,25 @@ def ganspace(space: Space, points: Tensor) -> dict[str, Tensor]:
 
     Args:
         points: of many samples [n, dim].
+
+    Raises:
+        UserError: as `sefa`, for other than style-based generators.
     """
     centred = points.double() - points.double().mean(0)
-    if space.styled or not hasattr(space.generator, "latent_weights"):
+    if space.styled:
         return _numbered(_principal(centred.T @ centred))
     # Activations are A z. With A = QR, those of R z have the same coordinates along their principal components.
-    triangle = torch.linalg.qr(space.generator.latent_weights().double(), mode="r").R
-    activations = centred @ triangle.T
+    activations = centred @ torch.linalg.qr(_weights(space), mode="r").R.T
     coordinates = activations @ _principal(activations.T @ activations)[:, :_MOST]
     return _numbered(torch.linalg.lstsq(coordinates, centred).solution.T)
+
+
+def _weights(space: Space) -> Tensor:
+    """A, float64 [features, dim]."""
+    if not hasattr(space.generator, "latent_weights"):
+        raise UserError(f"network '{space.generator.about['network']}' does not say by which weights its latents enter "
+                        "(`latent_weights`), which --unsupervised needs; use --data with labelled images")
+    return space.generator.latent_weights().double()
 
 
 def _principal(square: Tensor) -> Tensor:

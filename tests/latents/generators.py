@@ -48,7 +48,7 @@ GENERATORS: dict[str, tuple[dict[str, Any], int, int, str]] = {
 
 
 def networks(name: str) -> dict[str, nn.Module]:
-    """All networks of a game, by name, the default one first."""
+    """A game's generator, and its encoder if it has one, by name."""
     keys, side, classes, _ = GENERATORS[name]
     data = {"path": "-", "resolution": side, **keys.get("data", {})}
     recipe = loading.parse({"run_dir": "-", "total_images": 1, "batch_size": 16, "micro_batch_size": 4, "lanes": 4,
@@ -63,10 +63,10 @@ def networks(name: str) -> dict[str, nn.Module]:
             parameter.data += 0.3 * torch.randn(parameter.shape)
     about = exports.described(asdict(recipe), specs, game, images=0, seed=0)
     made = {}
-    for export in [game.default, *(one for one in game.exports if one != game.default)]:
-        players = {player: game.players[player].eval() for player in game.exports[export].players}
-        network = game.compose(game.exports[export], list(players.values()))
-        made[export] = exports.attach(network.eval().requires_grad_(False), players, about, export)
+    for export in [game.default, *(["encode"] if "encode" in game.exports else [])]:
+        parts = {player: game.players[player].eval() for player in game.exports[export].players}
+        network = game.compose(game.exports[export], list(parts.values())).eval().requires_grad_(False)
+        made[export] = exports.attach(network, parts, about, export)
     return made
 
 
