@@ -24,8 +24,8 @@ from scalegan.commands.edit import amounts
 from scalegan.data.pixels import to_uint8
 from scalegan.data.spec import Spec
 from scalegan.latents import directions
+from scalegan.latents.concepts import labelled_images
 from scalegan.latents.edit import moved
-from scalegan.latents.labelled import labelled_images
 from scalegan.latents.space import Space
 from scalegan.probing.classifier import fit_cnn
 
@@ -48,7 +48,7 @@ def main() -> int:
     path = options.directions or directions.default_path(options.run, "labels")
     found = directions.read(path)
     directions.check_fit(found, path, space, options.run)
-    data = labelled_images(options.data, Spec.of(space.generator.about["spec"]), options.run)
+    data = labelled_images(options.data, Spec.of(space.generator.about["spec"]))
     classifier = fit_cnn(data.pixels, data.labels, seed=_SEED)
     points = space.of_seeds(range(options.seeds))
     describe = descriptors(options.faces) if options.faces else None

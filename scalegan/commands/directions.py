@@ -73,13 +73,12 @@ def _by_labels(options: argparse.Namespace, space: "Space", points: "Tensor", la
     from scalegan.checkpoints.exports import load
     from scalegan.data.spec import Spec
     from scalegan.latents import concepts
-    from scalegan.latents.labelled import labelled_images
 
-    data = labelled_images(options.data, Spec.of(space.generator.about["spec"]), options.run)
+    data = concepts.labelled_images(options.data, Spec.of(space.generator.about["spec"]))
     if "encode" in space.generator.about["networks"]:
         encoder = load(options.run, "encode").to(space.device)
         points, shares = concepts.encoded(encoder, data, space.dim), data.shares
-        made_from = f"{len(data):,} images of {options.data} through the encoder"
+        made_from = f"{len(data.pixels):,} images of {options.data} through the encoder"
     else:
         shares = concepts.of_samples(space, points, labels, data)
         made_from = f"{len(points):,} samples, classified as the images of {options.data} are"

@@ -6,21 +6,59 @@ attribute depends on the side of a hyperplane on which it lies, the vector is pa
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scalegan.data.pixels import to_uint8
-from scalegan.latents.labelled import LabelledImages
+from scalegan.data.pixels import from_uint8, to_uint8
+from scalegan.data.spec import Spec
 from scalegan.latents.space import Space
 from scalegan.probing.classifier import Classifier, fit_cnn
+from scalegan.probing.labelled import open_labelled
 from scalegan.support.progress import Bar
 
+_MOST = 10_000      # images that are taken
 _LEAST = 10         # samples with, and without, an attribute
 TOO_FEW = f"fewer than {_LEAST} samples have it, or lack it"
 _AT_ONCE = 100
 _SIDE = 64          # pixels at most that the classifier sees
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images and their labels.
+
+    Args:
+        pixels: uint8 [N, C, H, W].
+        labels: classes int64 [N], or attributes, 0 or 1, [N, K].
+        names: of the classes or attributes.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    names: tuple[str, ...]
+
+    @property
+    def shares(self) -> Tensor:
+        """Whether each image has each label, [N, K]."""
+        return self.labels if self.labels.dim() == 2 else F.one_hot(self.labels, len(self.names))
+
+
+def labelled_images(path: str, spec: Spec) -> LabelledImages:
+    """The images of a labelled set, or 10,000 random ones of them.
+
+    Args:
+        spec: what the run's samples are.
+
+    Raises:
+        UserError: if they have no labels, or another shape than the run's samples.
+    """
+    found = open_labelled(path, spec)[:_MOST]
+    labels = found.labels
+    names = tuple(found.names) or tuple(str(number) for number in range(int(labels.max()) + 1))
+    return LabelledImages(found.read("reading images"), labels, names)
 
 
 def concept_vectors(points: Tensor, shares: Tensor, names: Sequence[str]) -> tuple[dict[str, Tensor], list[str]]:
@@ -47,9 +85,9 @@ def encoded(encoder: nn.Module, data: LabelledImages, dim: int) -> Tensor:
     device = next(encoder.parameters()).device
 
     def encode(first: int, end: int) -> Tensor:
-        return encoder(data.images(first, end).to(device)).cpu()
+        return encoder(from_uint8(data.pixels[first:end].to(device))).cpu()
 
-    codes = _in_batches(encode, len(data), "encoding images")
+    codes = _in_batches(encode, len(data.pixels), "encoding images")
     return F.pad(codes, (0, dim - codes.shape[1]))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from scalegan.errors import UserError
 from scalegan.latents import concepts, directions, unsupervised
-from scalegan.latents.labelled import LabelledImages
+from scalegan.latents.concepts import LabelledImages
 from scalegan.latents.space import Space
 from scalegan.probing import classifier
 
