@@ -29,7 +29,7 @@ from scalegan.latents.edit import moved
 from scalegan.latents.space import Space
 from scalegan.probing.classifier import fit_cnn
 
-_SEED = 1                       # of the classifier
+_PARAMETERS, _SEED = 100_000, 1     # of the classifier, unlike those of `scalegan directions`
 _CHIP = 150                     # pixels of a face that dlib's network reads
 _BOX = 0.194, 0.323, 0.813, 0.942   # of such a face in CelebA's aligned images, cropped to the middle square
 
@@ -49,7 +49,7 @@ def main() -> int:
     found = directions.read(path)
     directions.check_fit(found, path, space, options.run)
     data = labelled_images(options.data, Spec.of(space.generator.about["spec"]))
-    classifier = fit_cnn(data.pixels, data.labels, seed=_SEED)
+    classifier = fit_cnn(data.pixels, data.labels, parameters=_PARAMETERS, seed=_SEED)
     points = space.of_seeds(range(options.seeds))
     describe = descriptors(options.faces) if options.faces else None
     for name, amount in amounts(options.direction).items():

@@ -20,10 +20,9 @@ from scalegan.support.arguments import file_named, finite, names, seeds, verb_pa
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from scalegan.latents.directions import Directions
     from scalegan.latents.space import Space
 
-_MOST_IMAGES = 5000     # of one picture
+_MOST_IMAGES, _MOST_PIXELS = 5000, 500_000_000      # of a picture that is made in memory
 
 
 def main(arguments: list[str]) -> int:
@@ -98,18 +97,15 @@ def amounts(asked: list[str]) -> dict[str, float]:
 
 
 def _strip(options: argparse.Namespace, space: "Space", moves: Mapping[str, float]) -> None:
-    from scalegan.latents.directions import named
     from scalegan.latents.edit import STEPS, moved, shares
     from scalegan.pictures.grids import save_columns
 
     chosen = options.seeds or list(range(8))
-    if len(chosen) * STEPS > _MOST_IMAGES:
-        raise UsageError(f"--seeds asks for {len(chosen):,} rows; at most {_MOST_IMAGES // STEPS:,} fit")
+    if len(chosen) * STEPS > (most := _most_images(space)):
+        raise UsageError(f"--seeds asks for {len(chosen):,} rows; at most {most // STEPS:,} fit")
     _, labels_of = labels_by_place(space.generator, options.run, chosen, options.classes)
-    files = _directions(options, space)
-    step = sum(named(name, files).step(name, amount) for name, amount in moves.items())
     labels = labels_of(range(len(chosen)))
-    images = moved(space, space.of_seeds(chosen, labels), labels, step)
+    images = moved(space, space.of_seeds(chosen, labels), labels, _step(options, space, moves))
     save_columns(options.out, dict(zip((_caption(moves, share) for share in shares()), images)))
 
 
@@ -121,8 +117,8 @@ def _caption(moves: Mapping[str, float], share: float) -> str:
     return f"{amount:+.3g}" if len(moves) == 1 else f"{share:+.0%}"
 
 
-def _directions(options: argparse.Namespace, space: "Space") -> "dict[Path, Directions]":
-    """The directions of the file that the user names, or of those that lie beside the run."""
+def _step(options: argparse.Namespace, space: "Space", moves: Mapping[str, float]) -> "Tensor":
+    """The sum of all moves [dim], by the directions of the file that the user names, or of those beside the run."""
     from scalegan.latents import directions
 
     files = [options.directions] if options.directions else directions.beside(options.run)
@@ -130,9 +126,15 @@ def _directions(options: argparse.Namespace, space: "Space") -> "dict[Path, Dire
         raise UserError(f"{options.run} has no directions yet; find some with `scalegan directions {options.run} "
                         "--data PATH`, or without labels by --unsupervised sefa")
     found = {path: directions.read(path) for path in files}
-    for path, one in found.items():
-        directions.check_fit(one, path, space, options.run)
-    return found
+    chosen = {name: directions.named(name, found) for name in moves}
+    for path in set(chosen.values()):
+        directions.check_fit(found[path], path, space, options.run)
+    return sum(found[path].step(name, moves[name]) for name, path in chosen.items())
+
+
+def _most_images(space: "Space") -> int:
+    """How many images one picture takes."""
+    return min(_MOST_IMAGES, _MOST_PIXELS // space.generator.about["spec"]["shape"][-1] ** 2)
 
 
 def _arithmetic(options: argparse.Namespace, space: "Space") -> None:
@@ -141,8 +143,8 @@ def _arithmetic(options: argparse.Namespace, space: "Space") -> None:
 
     terms = parsed(options.arithmetic)
     everyone = [seed for term in terms for seed in term.seeds]
-    if len(everyone) > _MOST_IMAGES:
-        raise UsageError(f"--arithmetic asks for {len(everyone):,} samples; at most {_MOST_IMAGES:,} fit")
+    if len(everyone) > (most := _most_images(space)):
+        raise UsageError(f"--arithmetic asks for {len(everyone):,} samples; at most {most:,} fit")
     made = arithmetic(space, terms, _one_label(options, space, everyone))
     heads = [("" if place == 0 else "- " if term.sign < 0 else "+ ") + ",".join(map(str, term.seeds))
              for place, term in enumerate(terms)]

@@ -116,8 +116,8 @@ def read(path: Path) -> Directions:
     return Directions(header, vectors, deviations)
 
 
-def check_fit(directions: Directions, path: Path, space: Space, run: object) -> None:
-    """Raises a UserError if the directions are not those of this generator."""
+def check_fit(directions: Directions, path: Path, space: Space, run: Path) -> None:
+    """Raises a UserError if the directions are not those of this run's generator."""
     header, about = directions.header, space.generator.about
     fits = (header.space, directions.vectors.shape[1]) == (space.name, space.dim)
     if fits and header.digest == digest_of(space.generator):
@@ -140,13 +140,13 @@ def beside(run: Path) -> list[Path]:
     return [path for kind in KINDS if (path := default_path(run, kind)).exists()]
 
 
-def named(name: str, files: Mapping[Path, Directions]) -> Directions:
-    """The directions, among those of several files, that have one of this name.
+def named(name: str, files: Mapping[Path, Directions]) -> Path:
+    """The file, among several, that has a direction of this name.
 
     Raises:
         UsageError: if none has, or more than one.
     """
-    found = {path: one for path, one in files.items() if name in one.header.names}
+    found = [path for path, one in files.items() if name in one.header.names]
     if len(found) > 1:
         raise UsageError(f"--direction {name}: {' and '.join(map(str, found))} both have it; choose one with "
                          "--directions")
@@ -154,7 +154,7 @@ def named(name: str, files: Mapping[Path, Directions]) -> Directions:
         known = [known for one in files.values() for known in one.header.names]
         raise UsageError(f"--direction {name}: there is no such direction{did_you_mean(name, known)}; "
                          f"{' and '.join(map(str, files))} {'has' if len(files) == 1 else 'have'} {shortened(known)}")
-    return next(iter(found.values()))
+    return found[0]
 
 
 def _line(error: BaseException) -> str:

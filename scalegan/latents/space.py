@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scalegan.averages.label_summary import drawn
+from scalegan.averages.label_summary import drawn, with_attributes
 from scalegan.data.spec import Spec
 from scalegan.games.sampling import is_styled, latents, most_at_once, style_of
 from scalegan.randomness import Draws
@@ -24,7 +24,7 @@ class Space:
 
     Attributes:
         name: "w" for style-based generators, else "z".
-        gaussian: how many of the first coordinates are standard normal.
+        gaussian: how many of the first coordinates are normally distributed around 0.
     """
 
     def __init__(self, generator: nn.Module, psi: float = 1.0) -> None:
@@ -54,11 +54,11 @@ class Space:
 
     def drawn(self, count: int, purpose: str) -> tuple[Tensor, Tensor | None]:
         """`count` random points, and the labels that they were drawn with, distributed like the data's."""
-        about = self.generator.about
-        parts = []
+        stored, spec, parts = self.generator.about.get("labels"), Spec.of(self.generator.about["spec"]), []
         for first in range(0, count, _DRAWN_AT_ONCE):
-            draws = Draws(0, 0, purpose, torch.arange(first, min(first + _DRAWN_AT_ONCE, count)))
-            labels = drawn(about.get("labels"), Spec.of(about["spec"]), draws)
+            places = range(first, min(first + _DRAWN_AT_ONCE, count))
+            draws = Draws(0, 0, purpose, torch.tensor(places))
+            labels = with_attributes(stored, spec, places, []) if spec.multilabel else drawn(stored, spec, draws)
             parts.append((self.points(draws, labels), labels))
         points, labels = zip(*parts)
         return torch.cat(points), None if labels[0] is None else torch.cat(labels)

@@ -13,6 +13,7 @@ import scalegan
 from scalegan.checkpoints import exports
 from scalegan.commands import directions, edit, export
 from scalegan.errors import UsageError, UserError
+from scalegan.latents import directions as files
 from scalegan.latents.edit import Term, arithmetic, parsed
 from scalegan.latents.space import Space
 from scalegan.pictures import grids
@@ -81,9 +82,7 @@ def test_directions_by_labels_lie_beside_an_export_and_move_together(tiny_set: P
 
 
 def directions_of(path: Path) -> tuple[str, ...]:
-    from scalegan.latents import directions
-
-    return directions.read(path).header.names
+    return files.read(path).header.names
 
 
 @pytest.mark.slow
@@ -196,3 +195,15 @@ def test_a_name_in_two_files_is_asked_for(places: dict[str, str], tmp_path: Path
     with pytest.raises(UsageError, match="both have it; choose one with --directions"):
         edit.main([str(run), "--direction", "0=+1", "--out", str(tmp_path / "x.png")])
     assert not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.slow
+def test_a_stale_file_does_not_matter_where_another_has_the_name(tmp_path: Path) -> None:
+    run = saved("DCGAN", tmp_path / "run.safetensors")
+    directions.main([str(run), "--unsupervised", "sefa"])
+    other = Space(generator("DCGAN with classes"))
+    stale = files.of(other, "test", {"x": torch.ones(12)}, other.drawn(64, "test")[0])
+    stale.save(tmp_path / "run.directions.safetensors")
+    picture(run, tmp_path / "x.png", "--direction", "9=+1")
+    with pytest.raises(UserError, match="directions of other weights"):
+        edit.main([str(run), "--direction", "x=+1", "--out", str(tmp_path / "y.png")])
