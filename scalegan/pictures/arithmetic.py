@@ -36,7 +36,7 @@ def save_arithmetic(path: Path, samples: Sequence[Tensor], heads: Sequence[str],
         picture.paste(Image.fromarray(np.broadcast_to(image, (*image.shape[:2], 3))), (x + _GAP, y + _GAP))
 
     for number, (column, head) in enumerate(zip(columns, heads)):
-        draw.text((number * width + _GAP, 0), head[: width // _LETTER], fill="black")
+        draw.text((number * width + _GAP, 0), _fitted(head, width), fill="black")
         for row, image in enumerate(column):
             put(image, number * width, _HEAD + row * height)
         put(below[number], number * width, second)
@@ -47,3 +47,9 @@ def save_arithmetic(path: Path, samples: Sequence[Tensor], heads: Sequence[str],
     for place, image in enumerate(around):
         put(image, left + place % _SIDE * width, _HEAD + place // _SIDE * height)
     save_picture(picture, path)
+
+
+def _fitted(head: str, width: int) -> str:
+    """As many of a head's seeds as there is room for."""
+    most = width // _LETTER
+    return head if len(head) <= most else f"{head[: most - 2].rpartition(',')[0]},..."
