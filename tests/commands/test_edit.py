@@ -1,13 +1,13 @@
 """`scalegan directions` and `scalegan edit`: of runs and exports, pictures, and one line for what does not fit."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from harness import ROOT, make_set
+from harness import make_set
 from PIL import Image
+from small_generators import generator, saved
 
 import scalegan
 from scalegan.checkpoints import exports
@@ -18,10 +18,6 @@ from scalegan.latents.edit import Term, arithmetic, parsed
 from scalegan.latents.space import Space
 from scalegan.pictures import grids
 from scalegan.probing import classifier
-
-sys.path.append(str(ROOT / "tests" / "latents"))
-
-from generators import generator, saved
 
 
 @pytest.fixture(scope="module")

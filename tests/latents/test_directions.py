@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from generators import GENERATORS, generator
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from small_generators import GENERATORS, generator
 from torch import Tensor, nn
 
 from scalegan.errors import UserError

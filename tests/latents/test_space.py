@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from generators import GENERATORS, generator
+from small_generators import GENERATORS, generator
 from torch import Tensor
 
 from scalegan.checkpoints import exports
