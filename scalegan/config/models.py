@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from scalegan.config.schema import Beta, typed
+from scalegan.config.schema import Beta, Share, typed
 
 
 @typed
@@ -131,4 +131,44 @@ class R3GAN:
     """Distribution of z."""
 
 
-Model = Annotated[DCGAN | MLP | BigGAN | StyleGAN2 | R3GAN, Field(discriminator="name")]
+@typed
+class _ImageToImage:
+    """Keys that generators from image to image share, and those of their discriminator of patches."""
+
+    width: PositiveInt = 64
+    """Channels of the generator at the highest resolution (ngf)."""
+    norm: Literal["instance", "batch", "none"] = "instance"
+    """instance: over each image, without gains, the same in training and afterwards; batch: BatchNorm; none."""
+    norm_group: PositiveInt | Literal["batch"] = 1
+    """Consecutive samples that share BatchNorm statistics, or batch for all; the papers' batches have one sample."""
+    d_width: PositiveInt = 64
+    """Channels of the discriminator's first layer (ndf)."""
+    d_layers: Annotated[int, Field(ge=0, le=6)] = 3
+    """Strided layers of the discriminator: 1 to 6 judge patches of 16, 34, 70, 142, 286, 574 px, 0 single pixels."""
+    d_scales: Annotated[int, Field(ge=1, le=4)] = 1
+    """Discriminators, each further one at half the size of the one before (Wang et al., 2018)."""
+
+
+@typed
+class UNet(_ImageToImage):
+    """U-Net of pix2pix (Isola et al., 2017), from image to image; it has as many levels as data.resolution allows, from
+    5 at 32 px to 8 from 256 px on."""
+
+    name: Literal["unet"] = "unet"
+    dropout: Share = 0.5
+    """Dropout in the innermost layers of the decoder, in training."""
+
+
+@typed
+class ResNet(_ImageToImage):
+    """Residual generator of CycleGAN (Zhu et al., 2017), from image to image."""
+
+    name: Literal["resnet_i2i"] = "resnet_i2i"
+    blocks: PositiveInt = 9
+    """Residual blocks: 6 for 128 px and 9 from 256 px on in the paper."""
+    dropout: Share = 0.0
+    """Dropout in the residual blocks, in training."""
+
+
+Model = Annotated[DCGAN | MLP | BigGAN | StyleGAN2 | R3GAN | UNet | ResNet, Field(discriminator="name")]
+IMAGE_TO_IMAGE = ("unet", "resnet_i2i")

@@ -17,6 +17,8 @@ GAMES = (
     "acgan",
     "bigan",
     "ali",
+    "pix2pix",
+    "colorization",
 )
 
 

@@ -1,0 +1,63 @@
+"""Inputs that are made from the images they belong to, for pairs that need no second set.
+
+Each is a pure function of images [N, 3 or 1, H, W] in [-1, 1], the same in training, in evaluation and for a user's
+photo.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scalegan.data.colour import rgb_to_lab
+
+_LUMA = (0.299, 0.587, 0.114)       # Rec. 601
+_SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
+
+
+class Derived(NamedTuple):
+    """A kind of input: the function that makes it, and its channels."""
+
+    make: Callable[[Tensor], Tensor]
+    channels: int
+
+
+def grey(images: Tensor) -> Tensor:
+    """Luma [N, 1, H, W]."""
+    if images.shape[1] == 1:
+        return images
+    return sum(weight * images[:, channel : channel + 1] for channel, weight in enumerate(_LUMA))
+
+
+def lightness(images: Tensor) -> Tensor:
+    """CIE L* as [N, 1, H, W] in [-1, 1]: L* / 50 - 1."""
+    return rgb_to_lab(images.expand(-1, 3, -1, -1) / 2 + 0.5)[:, :1] / 50 - 1
+
+
+def edges(images: Tensor) -> Tensor:
+    """Edges, dark on white, [N, 1, H, W]: one minus twice Sobel's gradient of the luma, where an edge from black to
+    white is black. (pix2pix took its edges from a network, HED.)"""
+    kernel = torch.tensor(_SOBEL, dtype=images.dtype, device=images.device) / 4
+    padded = F.pad(grey(images) / 2, (1, 1, 1, 1), mode="replicate")
+    across, down = F.conv2d(padded, kernel[None, None]), F.conv2d(padded, kernel.T[None, None])
+    return 1 - 2 * (across.square() + down.square()).sqrt().clamp(max=1)
+
+
+def low_resolution(factor: int) -> Callable[[Tensor], Tensor]:
+    """Images of 1 / `factor` of the size, by torch's antialiased bicubic filter, enlarged again by its bicubic one."""
+    def make(images: Tensor) -> Tensor:
+        size = images.shape[2:]
+        small = F.interpolate(images, [max(1, round(side / factor)) for side in size], mode="bicubic", antialias=True)
+        return F.interpolate(small, size, mode="bicubic").clamp(-1, 1)
+    return make
+
+
+DERIVED = {
+    "grey": Derived(grey, 1),
+    "lightness": Derived(lightness, 1),
+    "edges": Derived(edges, 1),
+    "low2": Derived(low_resolution(2), 3),
+    "low4": Derived(low_resolution(4), 3),
+}

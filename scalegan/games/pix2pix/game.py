@@ -1,0 +1,176 @@
+"""pix2pix (Isola et al., 2017): G turns an image into another, D judges the pair."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss, mse_loss
+
+from scalegan import losses, penalties
+from scalegan.data.derived import DERIVED
+from scalegan.data.spec import Spec
+from scalegan.errors import RecipeError
+from scalegan.games.base import Batch, Export, Game, Phase, Preview, Sample
+from scalegan.games.pix2pix.lab import Colourised, chroma
+from scalegan.games.pix2pix.settings import INPUT, PAIRED, TARGET
+from scalegan.losses import AdversarialLoss, Terms
+from scalegan.models import autoencoder, image_to_image
+from scalegan.models.layers.dropout import drawn_from
+
+if TYPE_CHECKING:
+    from scalegan.config import Recipe
+
+LIGHTNESS = "lightness"
+_DISTANCES = {"l1": l1_loss, "l2": mse_loss}
+_BASES = {"wasserstein_clip": "wasserstein", "wgan_gp": "wasserstein"}
+_CLIP = 0.01        # Arjovsky et al. (2017), algorithm 1
+
+
+class Pix2Pix(Game):
+    """G* = arg min_G max_D L_cGAN(G, D) + weight * |y - G(x)|   (eq. 4).
+
+    D's loss is halved, as in the paper; G's adversarial loss is that of `loss`. Both phases see the same batch and the
+    same answers: dropout is G's only noise (section 3.1).
+
+    Args:
+        generator: input [N, C, H, W] -> answer.
+        discriminator: input and answer, joined, -> logits by scale [N, 1, h, w]; or, as an energy, answer -> [N].
+        source: a name in `DERIVED`, or "paired".
+        loss: adversarial loss; `distance`: between answer and target, times `weight`; None for none.
+        matching: weight of feature matching.
+        penalty: weight of the gradient penalty; 0 for none.
+        clip: bound of D's weights, or None.
+    """
+
+    target = TARGET
+
+    def __init__(self, generator: nn.Module, discriminator: nn.Module, source: str, loss: AdversarialLoss,
+                 distance: Callable[[Tensor, Tensor], Tensor] | None = l1_loss, weight: float = 100.0,
+                 matching: float = 0.0, penalty: float = 0.0, clip: float | None = None,
+                 updates: Mapping[str, int] | None = None) -> None:
+        super().__init__()
+        self.G, self.D, self.source, self.loss = generator, discriminator, source, loss
+        self.distance, self.weight, self.matching, self.penalty = distance, weight, matching, penalty
+        self.energy = isinstance(discriminator, autoencoder.AutoEncoder)
+        self.players = {"G": self.G, "D": self.D}
+        self.compiled = dict(self.players)
+        self.bounds = {"D": clip} if clip else {}
+        updates = {"G": 1, "D": 1, **(updates or {})}
+        self.phases = [Phase("D", ("D",), self.discriminator_loss, updates["D"]),
+                       Phase("G", ("G",), self.generator_loss, updates["G"], fresh_batch=False, draws="D")]
+        self.exports = {"G": Export(("G",), ("image" if source == PAIRED else source,))}
+
+    @classmethod
+    def make(cls, recipe: "Recipe", specs: Mapping[str, Spec]) -> "Pix2Pix":
+        settings, model, spec = recipe.game, recipe.model, specs[TARGET]
+        inputs, outputs = _channels(settings.input, specs)
+        resolution = spec.shape[1]
+        if settings.loss == "ebgan":
+            discriminator = autoencoder.convolutional(resolution, outputs, model.d_width, model.norm_group)
+        else:
+            discriminator = image_to_image.discriminator(model, inputs + outputs)
+        return cls(image_to_image.generator(model, inputs, outputs, resolution), discriminator, settings.input,
+                   _loss(settings), _DISTANCES.get(settings.pixel), settings.pixel_weight, settings.feature_matching,
+                   settings.gradient_penalty if settings.loss == "wgan_gp" else 0.0,
+                   settings.clip or (_CLIP if settings.loss == "wasserstein_clip" else None), settings.updates)
+
+    @classmethod
+    def compose(cls, export: Export, parts: Sequence[nn.Module]) -> nn.Module:
+        return Colourised(*parts) if export.inputs[0] == LIGHTNESS else parts[0]
+
+    def pair(self, streams: Mapping[str, Sample]) -> tuple[Tensor, Tensor]:
+        """G's input and what it should answer."""
+        images = streams[TARGET].data
+        if self.source == PAIRED:
+            return streams[INPUT].data, images
+        return DERIVED[self.source].make(images), chroma(images) if self.source == LIGHTNESS else images
+
+    def answer(self, x: Tensor, batch: Batch) -> Tensor:
+        with drawn_from(batch.draws, self.G):
+            return self.compiled["G"](x)
+
+    def logits(self, x: Tensor, y: Tensor) -> list[Tensor]:
+        """D's logits by scale."""
+        return [self.compiled["D"](y)] if self.energy else self.compiled["D"](torch.cat([x, y], 1))
+
+    def discriminator_loss(self, batch: Batch) -> Terms:
+        x, y = self.pair(batch.streams)
+        with torch.no_grad():
+            answer = self.answer(x, batch)
+        real, fake = self.logits(x, y), self.logits(x, answer)
+        batch.figures.update(real_logit=_mean(real), fake_logit=_mean(fake))
+        terms = _sum(self.loss.discriminator(*pair) for pair in zip(real, fake))
+        if self.penalty:
+            points = penalties.between(y, answer, batch.draws.uniform("between"))
+            each = torch.stack([logits.flatten(1).mean(1) for logits in self.D(torch.cat([x, points], 1))]).sum(0)
+            terms["gradient_penalty"] = penalties.gradient_penalty(each, points, self.penalty)
+        return {name: term / 2 for name, term in terms.items()}
+
+    def generator_loss(self, batch: Batch) -> Terms:
+        x, y = self.pair(batch.streams)
+        answer = self.answer(x, batch)
+        if self.matching:
+            of_fake, of_real = (self.D.features(torch.cat([x, z], 1)) for z in (answer, y))
+            fake, real = [found[-1] for found in of_fake], [found[-1] for found in of_real]
+        else:
+            fake = self.logits(x, answer)
+            real = self.logits(x, y) if self.loss.needs_reals else [None] * len(fake)
+        terms = _sum(self.loss.generator(*pair) for pair in zip(fake, real))
+        if self.distance is not None:
+            terms["pixel"] = self.weight * self.distance(answer, y)
+        if self.matching:
+            terms["feature_matching"] = self.matching * _matching(of_fake, of_real)
+        return terms
+
+    @torch.no_grad()
+    def draw(self, networks: Mapping[str, nn.Module], preview: Preview) -> Mapping[str, Tensor]:
+        """Inputs, answers and targets."""
+        target = preview.samples[TARGET].data
+        x = self.pair(preview.samples)[0]
+        answer = preview.in_parts(partial(self.fakes, networks))
+        return {"input": x.expand_as(target) if x.shape[1] == 1 else x, "answer": answer, "target": target}
+
+    @torch.no_grad()
+    def fakes(self, networks: Mapping[str, nn.Module], preview: Preview) -> Tensor:
+        return networks["G"](self.pair(preview.samples)[0])
+
+
+def _channels(source: str, specs: Mapping[str, Spec]) -> tuple[int, int]:
+    """Channels of G's input and answer."""
+    channels, *size = specs[TARGET].shape
+    if source == PAIRED:
+        if specs[INPUT].shape[1:] != tuple(size):
+            raise RecipeError(f"streams.input has images of {specs[INPUT].shape[1]} px, and data of {size[0]} px; "
+                              "prepare both at one size")
+        return specs[INPUT].shape[0], channels
+    if source in ("grey", LIGHTNESS) and channels != 3:
+        raise RecipeError(f"game.input={source} takes the colour out of images, but those of data.path are grey; use "
+                          "another set or another game.input")
+    return channels if source.startswith("low") else DERIVED[source].channels, 2 if source == LIGHTNESS else channels
+
+
+def _loss(settings: Any) -> AdversarialLoss:
+    if settings.loss == "ebgan":
+        return losses.energy_based(settings.margin)
+    return losses.LOSSES[_BASES.get(settings.loss, settings.loss)]
+
+
+def _mean(by_scale: Sequence[Tensor]) -> Tensor:
+    return torch.stack([logits.mean() for logits in by_scale]).mean()
+
+
+def _sum(of_scales: Any) -> Terms:
+    """Terms summed over the scales."""
+    total: Terms = {}
+    for terms in of_scales:
+        for name, term in terms.items():
+            total[name] = total[name] + term if name in total else term
+    return total
+
+
+def _matching(of_fake: list[list[Tensor]], of_real: list[list[Tensor]]) -> Tensor:
+    """Mean absolute difference of features, averaged over layers and summed over scales (Wang et al., 2018, eq. 4)."""
+    return torch.stack([torch.stack([l1_loss(fake, real.detach()) for fake, real in zip(fakes[:-1], reals[:-1])]).mean()
+                        for fakes, reals in zip(of_fake, of_real)]).sum()

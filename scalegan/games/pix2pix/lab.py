@@ -1,0 +1,26 @@
+"""Colour as G of a colorization game sees it, and the network that puts it back into a photo."""
+
+import torch
+from torch import Tensor, nn
+
+from scalegan.data.colour import in_gamut, rgb_to_lab
+
+_AB = 110.0         # |a*| and |b*| within sRGB are below it
+
+
+def chroma(images: Tensor) -> Tensor:
+    """a* / 110 and b* / 110, [N, 2, H, W], of images [N, 3, H, W] in [-1, 1]."""
+    return rgb_to_lab(images / 2 + 0.5)[:, 1:] / _AB
+
+
+class Colourised(nn.Module):
+    """Lightness L* / 50 - 1, [N, 1, H, W] -> images [N, 3, H, W] in [-1, 1] of that lightness; colours out of gamut
+    lose chroma, not lightness."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, lightness: Tensor) -> Tensor:
+        ab = self.generator(lightness).float() * _AB
+        return in_gamut(torch.cat([(lightness + 1) * 50, ab], 1)) * 2 - 1

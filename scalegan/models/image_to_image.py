@@ -1,0 +1,28 @@
+"""Builds the networks of games that turn images into images from the recipe's `model`."""
+
+from torch import nn
+
+from scalegan import config
+from scalegan.errors import RecipeError
+from scalegan.models import patch, resnet_i2i, unet
+
+
+def generator(model: config.Model, inputs: int, outputs: int, resolution: int) -> nn.Module:
+    """A network from images with `inputs` channels to images with `outputs` channels.
+
+    Raises:
+        RecipeError: for a resolution that the network does not support.
+    """
+    both = {"width": model.width, "norm": model.norm, "norm_group": model.norm_group, "dropout": model.dropout}
+    try:
+        if model.name == "unet":
+            return unet.Generator(inputs, outputs, unet.levels_of(resolution), **both)
+        return resnet_i2i.Generator(inputs, outputs, model.blocks, **both)
+    except ValueError as error:
+        raise RecipeError(f"model.name={model.name}: {error}") from error
+
+
+def discriminator(model: config.Model, inputs: int) -> nn.Module:
+    """PatchGAN on images with `inputs` channels, at one scale or several."""
+    return patch.Discriminator(inputs, model.d_scales, layers=model.d_layers, width=model.d_width, norm=model.norm,
+                               norm_group=model.norm_group)

@@ -1,0 +1,29 @@
+"""Padding whose gradient is deterministic on GPUs too, unlike that of torch's own operators."""
+
+import torch
+from torch import Tensor, nn
+
+
+class ReflectionPad(nn.Module):
+    """Reflects `size` pixels at each edge of [N, C, H, W] without repeating the edge, as `nn.ReflectionPad2d`."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        p = self.size
+        for axis in (2, 3):
+            side = x.shape[axis]
+            x = torch.cat([x.narrow(axis, 1, p).flip(axis), x, x.narrow(axis, side - 1 - p, p).flip(axis)], axis)
+        return x
+
+
+def repeat_edges(x: Tensor, multiple: int) -> Tensor:
+    """Repeats the right and lower edge of [N, C, H, W] until `multiple` divides both sides."""
+    for axis in (2, 3):
+        missing = -x.shape[axis] % multiple
+        if missing:
+            edge = x.narrow(axis, x.shape[axis] - 1, 1)
+            x = torch.cat([x, edge.repeat_interleave(missing, axis)], axis)
+    return x
