@@ -14,6 +14,7 @@ from scalegan.support.files import replacing
 
 MOST_PIXELS = 100_000_000   # of a picture that is made in memory
 _MOST_IMAGES = 1024         # of a grid that somebody looks at
+_GAP = 12                   # between blocks of columns
 
 
 def pixels_of(images: Tensor) -> np.ndarray:
@@ -61,19 +62,34 @@ def _sheet(pixels: np.ndarray, columns: int) -> Image.Image:
 
 
 def save_columns(path: Path, columns: Mapping[str, Tensor]) -> None:
-    """Saves a PNG with one named column for each set of [N, C, H, W] images in [-1, 1]; row i shows sample i. Grey and
-    coloured images can be mixed; all are enlarged to the size of the largest."""
+    """Saves a PNG with one named column for each set of [N, C, H, W] images in [-1, 1]; a row shows a sample. Rows
+    beyond the eighth continue beside the first ones, until the picture is about square. Grey and coloured images can be
+    mixed; all are enlarged to the size of the largest."""
     channels, *size = (max(images.shape[axis] for images in columns.values()) for axis in (1, 2, 3))
-    rows = zip(*(F.interpolate(images, size, mode="nearest").expand(-1, channels, -1, -1)
-                 for images in columns.values()))
-    sheet = _sheet(pixels_of(torch.stack([image for row in rows for image in row])), len(columns))
-    head = 12
-    picture = Image.new("RGB", (sheet.width, sheet.height + head), "white")
-    picture.paste(sheet.convert("RGB"), (0, head))
+    samples = torch.stack([F.interpolate(images, size, mode="nearest").expand(-1, channels, -1, -1)
+                           for images in columns.values()], 1)     # [N, columns, C, H, W]
+    blocks = _blocks(len(samples), len(columns))
+    rows = -(-len(samples) // blocks)
+    sheets = [_sheet(pixels_of(block.flatten(0, 1)), len(columns)).convert("RGB") for block in samples.split(rows)]
+    head, width = 12, sheets[0].width + _GAP
+    picture = Image.new("RGB", (width * len(sheets) - _GAP, sheets[0].height + head), "white")
     draw = ImageDraw.Draw(picture)
-    for number, name in enumerate(columns):
-        draw.text((2 + number * (sheet.width - 2) // len(columns), 0), name, fill="black")
+    for block, sheet in enumerate(sheets):
+        picture.paste(sheet, (block * width, head))
+        cell = (sheet.width - 2) // len(columns)
+        for number, name in enumerate(columns):
+            draw.text((block * width + 2 + number * cell, 0), _fitted(draw, name, cell), fill="black")
     save_picture(picture, path)
+
+
+def _blocks(samples: int, columns: int) -> int:
+    """How many blocks of rows stand side by side."""
+    return 1 if samples <= 8 else next(n for n in range(1, samples + 1) if n * columns >= -(-samples // n))
+
+
+def _fitted(draw: ImageDraw.ImageDraw, name: str, width: int) -> str:
+    """The name, or as much of its beginning as fits."""
+    return next((name[:length] for length in range(len(name), 0, -1) if draw.textlength(name[:length]) < width), "")
 
 
 def save_image(path: Path, image: Tensor) -> None:

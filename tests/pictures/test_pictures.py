@@ -29,6 +29,21 @@ def test_grid_holds_every_image_in_its_place(channels: int, tmp_path: Path) -> N
     assert [p.name for p in tmp_path.iterdir()] == ["grid.png"]
 
 
+@pytest.mark.parametrize("samples, rows, blocks", [(3, 3, 1), (8, 8, 1), (9, 3, 3), (24, 6, 4)])
+def test_columns_stand_in_blocks_beside_each_other(samples: int, rows: int, blocks: int, tmp_path: Path) -> None:
+    """Every sample's row is where the reader looks for it, with all its columns."""
+    grey = torch.linspace(-1, 0.5, samples)[:, None, None, None].expand(-1, 1, 64, 64)
+    columns = {"x": grey, "a name that is too long for it": -grey.expand(-1, 3, 64, 64)}
+    grids.save_columns(tmp_path / "columns.png", columns)
+    found = np.array(Image.open(tmp_path / "columns.png"))
+    assert found.shape == (12 + rows * 66 + 2, blocks * 134 + (blocks - 1) * 12, 3)
+    for i in range(samples):
+        top, left = 14 + i % rows * 66, i // rows * 146 + 2
+        assert (found[top : top + 64, left : left + 64] == grids.pixels_of(grey)[i, 0, 0, 0]).all()
+        assert (found[top : top + 64, left + 66 : left + 130] == grids.pixels_of(-grey)[i, 0, 0, 0]).all()
+    assert (found[:12, 132 : 134] == 255).all()     # the long name ends before the next column
+
+
 def test_small_images_are_enlarged(tmp_path: Path) -> None:
     grids.save_grid(tmp_path / "grid.png", torch.zeros(4, 3, 16, 16), columns=2)
     assert Image.open(tmp_path / "grid.png").size == (4 * (2 * 18 + 2),) * 2
