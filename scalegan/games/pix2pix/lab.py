@@ -22,5 +22,8 @@ class Colourised(nn.Module):
         self.generator = generator
 
     def forward(self, lightness: Tensor) -> Tensor:
-        ab = self.generator(lightness).float() * _AB
-        return in_gamut(torch.cat([(lightness + 1) * 50, ab], 1)) * 2 - 1
+        return in_gamut(torch.cat([(lightness + 1) * 50, self.chroma(lightness)], 1)) * 2 - 1
+
+    def chroma(self, lightness: Tensor) -> Tensor:
+        """a* and b*, [N, 2, H, W]."""
+        return self.generator(lightness).float() * _AB
