@@ -18,9 +18,9 @@ _LONGEST = 8                    # times `side`: the longer side that the network
 def colourise(network: nn.Module, pixels: np.ndarray, side: int) -> np.ndarray:
     """A photo in the network's colours, with its own lightness, uint8 [H, W, 3].
 
-    The network sees the photo's lightness with the shorter side at `side` pixels, or fewer for a panorama; its a* and b* are enlarged to the
-    photo's size by bilinear interpolation, as in Zhang et al.'s demonstration (2016). Colours that sRGB lacks at that
-    lightness lose chroma.
+    The network sees the photo's lightness with the shorter side at `side` pixels, or fewer for a panorama; its a* and
+    b* are enlarged to the photo's size by bilinear interpolation, as in Zhang et al.'s demonstration (2016). Colours
+    that sRGB lacks at that lightness lose chroma.
 
     Args:
         network: `Colourised`, whose generator answers with a* / 110 and b* / 110.
