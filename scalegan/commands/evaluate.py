@@ -6,7 +6,9 @@ Nothing is downloaded: without Inception's weights, features come from Efficient
 called `fd`, since it is not an FID.
 
 metrics: fid; kid; is (inception score); prc (precision and recall, k = 3); prdc (precision, recall, density and
-coverage, k = 5); ms_ssim (diversity); ppl (perceptual path length); class_fid (mean of the FIDs per class).
+coverage, k = 5); ms_ssim (diversity); ppl (perceptual path length); class_fid (mean of the FIDs per class); and of
+networks from image to image, beside the images that their answers should be: psnr; ssim; ab_l1, colourfulness and
+ab_histogram (of colours in CIE-LAB).
 """
 
 import argparse
@@ -152,7 +154,8 @@ def _samples(options: argparse.Namespace, count: int, ranks, warnings: list[str]
     reals = _images(options.data, size, ranks) if options.data else _own_images(options.source, ranks, target)
     inputs, export = {}, generator.about["export"]
     if export["inputs"][0] != "z" and export["output"] == "image":
-        inputs = _inputs(options.source, ranks)
+        single = reals is not None and len(generator.about["specs"]) == 1
+        inputs = {target: reals} if single else _inputs(options.source, ranks)
     samples, remarks = ranks.run_collectively(lambda: samples_of(
         generator, count, reals, options.psi, options.source, inputs=inputs))
     warnings += remarks + (remarks_on_statistics(generator) if options.standing_statistics != 0 else [])

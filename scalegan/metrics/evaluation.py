@@ -12,7 +12,7 @@ from torch import Tensor
 from scalegan.data.preparing.sources.survey import shortened
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import UsageError, UserError
-from scalegan.metrics import cache, figures, kernel, labels, manifold, neighbours, path_length, ssim
+from scalegan.metrics import cache, figures, kernel, labels, manifold, neighbours, pairs, path_length, ssim
 from scalegan.metrics.extractors.base import Extractor
 from scalegan.metrics.features import SetFeatures, chosen, collect
 from scalegan.metrics.gaussian import Moments
@@ -22,7 +22,7 @@ from scalegan.metrics.samples import Samples
 from scalegan.support.keys import key_of
 from scalegan.support.progress import Bar
 
-METRICS = ("fid", "kid", "is", "prc", "prdc", "ms_ssim", "ppl", "class_fid")
+METRICS = ("fid", "kid", "is", "prc", "prdc", "ms_ssim", "ppl", "class_fid", *pairs.METRICS)
 WITHOUT_REALS = ("is", "ms_ssim", "ppl")
 MS_SSIM_PAIRS = 1000
 _ALIASES = {"fd": "fid", "class_fd": "class_fid", "isc": "is"}
@@ -61,7 +61,11 @@ class Settings:
 
     @property
     def need_reals(self) -> bool:
-        return bool(set(self.metrics) - set(WITHOUT_REALS) or self.nearest)
+        return bool(set(self.metrics) - {*WITHOUT_REALS, *pairs.METRICS} or self.nearest)
+
+    @property
+    def need_features(self) -> bool:
+        return bool(set(self.metrics) - set(pairs.METRICS) or self.nearest)
 
 
 def parse(names: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -91,14 +95,22 @@ def evaluate(fakes: Images | Samples, reals: Images | None, extractor: Extractor
         check_same_shape(fakes, reals)
     _check(fakes, reals, len(numbers), settings)
     of_reals = real_features(reals, extractor, settings, ranks, show) if settings.need_reals else None
-    with _bar("samples", len(numbers), ranks, show) as bar:
-        of_fakes = collect(fakes, numbers, extractor, ranks, settings.batch_size, settings.keep, bar)
-    result = ranks.on_main(lambda: _result(fakes, of_fakes, reals, of_reals, extractor, settings))
-    numbers = np.setdiff1d(numbers, np.array(list(of_fakes.unreadable), np.int64))
+    if settings.need_features:
+        with _bar("samples", len(numbers), ranks, show) as bar:
+            of_fakes = collect(fakes, numbers, extractor, ranks, settings.batch_size, settings.keep, bar)
+        result = ranks.on_main(lambda: _result(fakes, of_fakes, reals, of_reals, extractor, settings))
+        numbers = np.setdiff1d(numbers, np.array(list(of_fakes.unreadable), np.int64))
+    else:
+        result = _empty(fakes, reals, len(numbers), extractor)
+    if set(pairs.METRICS) & set(settings.metrics):
+        of_answers, result["of_inputs"], result["of_targets"] = pairs.of_pairs(settings.metrics, fakes, numbers,
+                                                                               settings.batch_size, ranks)
+        result["metrics"] |= of_answers
+        result["constants"] |= {name: pairs.CONSTANTS[name] for name in of_answers if name in pairs.CONSTANTS}
     if "ms_ssim" in settings.metrics:
         result["metrics"]["ms_ssim"] = _ms_ssim(fakes, numbers, settings, ranks)
-        pairs = min(MS_SSIM_PAIRS, len(numbers) // 2)
-        result["constants"]["ms_ssim"] = f"{ssim.scales_of(min(fakes.shape[1:]))} scales, {pairs:,} pairs at most"
+        most = min(MS_SSIM_PAIRS, len(numbers) // 2)
+        result["constants"]["ms_ssim"] = f"{ssim.scales_of(min(fakes.shape[1:]))} scales, {most:,} pairs at most"
     if "ppl" in settings.metrics:
         key = "ppl" if settings.perceptual else "pl"
         result["metrics"][key] = _path_length(fakes, numbers, extractor, settings, ranks)
@@ -122,6 +134,7 @@ def real_features(reals: Images, extractor: Extractor, settings: Settings, ranks
 
 def _check(fakes: Images | Samples, reals: Images | None, count: int, settings: Settings) -> None:
     asked = set(settings.metrics)
+    pairs.check(asked, fakes, fakes.shape)
     if reals is None and settings.need_reals:
         raise UsageError(f"{', '.join(sorted(asked - set(WITHOUT_REALS)) or ['--nearest'])} needs real images; "
                         "pass them with --data")
@@ -175,6 +188,13 @@ def _result(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images | None
     return result
 
 
+def _empty(fakes: Images | Samples, reals: Images | None, count: int, extractor: Extractor) -> dict[str, Any]:
+    """A result to which figures are added that no features determine."""
+    return {"metrics": {}, "extractor": extractor.identity, "resize": extractor.resize, "num_samples": count,
+            "warnings": [], "constants": {}, "samples": fakes.name,
+            "data": reals and {"path": reals.name, "content": reals.content, "num_images": min(count, len(reals))}}
+
+
 def _moved(one: SetFeatures, device: torch.device) -> SetFeatures:
     return SetFeatures(one.moments, None if one.vectors is None else one.vectors.to(device),
                        None if one.logits is None else one.logits.to(device))
@@ -212,15 +232,15 @@ def _ms_ssim(source: Images | Samples, numbers: np.ndarray, settings: Settings, 
     if classes is not None:
         order = np.argsort(classes, kind="stable")
         shuffled, classes = shuffled[order], classes[order]
-    pairs = shuffled[: len(shuffled) // 2 * 2].reshape(-1, 2)
+    couples = shuffled[: len(shuffled) // 2 * 2].reshape(-1, 2)
     if classes is not None:
-        alike = classes[: pairs.size].reshape(-1, 2)
-        pairs = pairs[alike[:, 0] == alike[:, 1]]
+        alike = classes[: couples.size].reshape(-1, 2)
+        couples = couples[alike[:, 0] == alike[:, 1]]
 
     def of_pairs(rows: np.ndarray) -> Tensor:
-        return ssim.ms_ssim(*(_images(source, pairs[rows, side]).float() for side in (0, 1)))
+        return ssim.ms_ssim(*(_images(source, couples[rows, side]).float() for side in (0, 1)))
 
-    return float(spread(len(pairs), of_pairs, settings.batch_size, ranks).mean())
+    return float(spread(len(couples), of_pairs, settings.batch_size, ranks).mean())
 
 
 def _path_length(samples: Samples, numbers: np.ndarray, extractor: Extractor, settings: Settings,

@@ -55,12 +55,12 @@ class Samples:
         draws = self._draws(numbers)
         labels = self.labels(draws)
         if self.fakes:
-            preview = Preview(draws, {self.stream: labels}, real=lambda: self._inputs(numbers), psi=self.psi,
+            preview = Preview(draws, {self.stream: labels}, real=lambda: self.images_of(numbers), psi=self.psi,
                               noise="random")
             return to_uint8(self.fakes(preview))
         return to_uint8(generate(self.generator, draws, labels, self.psi, "random"))
 
-    def _inputs(self, numbers: np.ndarray) -> dict[str, Sample]:
+    def images_of(self, numbers: np.ndarray) -> dict[str, Sample]:
         """The images with those numbers, modulo the size of the set, of every stream."""
         found = {}
         for name, images in self.inputs.items():

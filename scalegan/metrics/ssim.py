@@ -37,6 +37,13 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
     return product.mean(1)
 
 
+def ssim(x: Tensor, y: Tensor) -> Tensor:
+    """SSIM [N] of pairs x, y [N, C, H, W] in 0 ... 255, of 11 px or more: the mean over channels and pixels (Wang et
+    al., 2004)."""
+    luminance, contrast = _similarity(x.double(), y.double())
+    return (luminance * contrast).mean((1, 2, 3))
+
+
 def _similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Maps of the luminance term, and of contrast and structure together."""
     mean_x, mean_y = _blurred(x), _blurred(y)

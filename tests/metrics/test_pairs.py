@@ -1,0 +1,101 @@
+"""Figures of answers beside their targets, each against its definition."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from harness import spawn
+
+from scalegan.data.colour import rgb_to_lab
+from scalegan.engines.ranks import Ranks
+from scalegan.errors import UsageError
+from scalegan.metrics import pairs, ssim
+from scalegan.metrics.evaluation import METRICS
+from scalegan.metrics.pairs import _Totals
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
+
+
+def of(images: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
+    total = _Totals(images.shape[1] == 3)
+    for part in zip(images.split(2), targets.split(2)):
+        total.add(*part)
+    return total.figures(pairs.METRICS, ALONE)
+
+
+def random(count: int = 5, size: int = 16, seed: int = 0) -> torch.Tensor:
+    drawn = torch.randint(0, 256, (count, 3, size, size), generator=torch.Generator().manual_seed(seed))
+    return (drawn - 128).float() / 127.5
+
+
+def bytes_of(images: torch.Tensor) -> np.ndarray:
+    return (images * 127.5 + 128).round().clamp(0, 255).numpy()
+
+
+def test_psnr_is_the_mean_over_images() -> None:
+    target, image = torch.zeros(2, 3, 16, 16), torch.zeros(2, 3, 16, 16)
+    image[0] += 10 / 127.5
+    image[1] += 20 / 127.5
+    expected = np.mean([10 * math.log10(255**2 / 100), 10 * math.log10(255**2 / 400)])
+    assert of(image, target)["psnr"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_ssim_is_one_for_equal_images_and_scikit_images_otherwise() -> None:
+    """skimage.metrics.structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
+    data_range=255) of scikit-image 0.26.0."""
+    y, x = np.mgrid[0:24, 0:24].astype(np.float64)
+    first, second = 128 + 100 * np.sin(x / 3 + y / 5), 120 + 90 * np.sin(x / 3 + y / 4)
+    pair = [torch.from_numpy(one)[None, None] for one in (first, second)]
+    assert ssim.ssim(*pair).item() == pytest.approx(0.718529878238022, abs=1e-6)
+    assert ssim.ssim(pair[0], pair[0]).item() == pytest.approx(1.0)
+
+
+def test_ab_l1_and_colourfulness_by_hand() -> None:
+    image, target = random(), random(seed=1)
+    labs = [rgb_to_lab(torch.from_numpy(bytes_of(one)).double() / 255)[:, 1:] for one in (image, target)]
+    found = of(image, target)
+    assert found["ab_l1"] == pytest.approx((labs[0] - labs[1]).abs().mean().item(), rel=1e-6)
+    each = []
+    for red, green, blue in bytes_of(image).astype(np.float64):
+        rg, yb = red - green, (red + green) / 2 - blue
+        each.append(math.sqrt(rg.std()**2 + yb.std()**2) + 0.3 * math.sqrt(rg.mean()**2 + yb.mean()**2))
+    assert found["colourfulness"] == pytest.approx(np.mean(each), rel=1e-6)
+
+
+def test_grey_images_are_not_colourful_and_equal_colours_overlap_wholly() -> None:
+    grey = random()[:, :1].expand(-1, 3, -1, -1)
+    assert of(grey, random())["colourfulness"] == 0
+    assert of(random(), random())["ab_histogram"] == pytest.approx(1.0)
+    shuffled = random().flatten(2)[:, :, torch.randperm(256)].view(5, 3, 16, 16)
+    assert of(shuffled, random())["ab_histogram"] == pytest.approx(1.0)     # wherever the colours are
+    green, red = torch.full((2, 3, 16, 16), -1.0), torch.full((2, 3, 16, 16), -1.0)
+    green[:, 1], red[:, 0] = 1, 1
+    assert of(green, red)["ab_histogram"] == 0
+
+
+@pytest.mark.parametrize("asked, shape, said", [
+    ({"psnr"}, (3, 32, 32), "does not turn images into images"),
+])
+def test_they_are_refused_where_there_are_no_pairs(asked: set, shape: tuple, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        pairs.check(asked, object(), shape)
+    pairs.check({"fid"}, object(), shape)
+
+
+def _two_halves(ranks: Ranks) -> dict[str, float]:
+    total = _Totals(True)
+    part = slice(0, 2) if ranks.rank == 0 else slice(2, 5)
+    total.add(random()[part], random(seed=1)[part])
+    return total.figures(pairs.METRICS, ranks)
+
+
+@pytest.mark.slow
+def test_two_ranks_find_what_one_finds() -> None:
+    whole = of(random(), random(seed=1))
+    for found in spawn(2, _two_halves):
+        assert found == pytest.approx(whole, rel=1e-9)
+
+
+def test_evaluate_knows_them() -> None:
+    assert set(pairs.METRICS) <= set(METRICS)
