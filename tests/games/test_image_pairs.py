@@ -3,13 +3,18 @@
 import copy
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
+import harness
 import pytest
 import torch
+from PIL import Image
 from small_games import SAMPLES, Witness, batch_for
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, softplus
 
+import scalegan
+from scalegan.checkpoints import exports
 from scalegan.config import loading
 from scalegan.config.game import streams_of
 from scalegan.data.colour import rgb_to_lab
@@ -226,6 +231,50 @@ def test_the_true_colours_give_the_photo_back() -> None:
 
     lightness = rgb_to_lab((images + 1) / 2)[:, :1] / 50 - 1
     torch.testing.assert_close(Colourised(Truth())(lightness), images, atol=2e-3, rtol=0)
+
+
+# --- runs -----------------------------------------------------------------------------------------------------------
+
+RUN = """# From image to image, in small
+data: {{path: "{data}/a", resolution: 32, labels: none, workers: 0, block_records: 8, window_blocks: 4}}
+model: {{name: unet, width: 2, d_width: 2, d_layers: 2, norm: {norm}}}
+game: {game}
+""" + harness.SHORT_RUN
+RUNS = {
+    "paired": ("batch", "{name: pix2pix}\nstreams: "
+               '{input: {path: "DATA/b", resolution: 32, block_records: 8, window_blocks: 4}}'),
+    "colorization by a critic": ("instance", "{name: colorization, loss: wasserstein_clip, updates: {D: 2}}"),
+}
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sets with the same keys."""
+    folder = tmp_path_factory.mktemp("pairs")
+    for name in "ab":
+        harness.make_set(folder / name, (24, 24, 16), "png", 32)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNS)
+def test_four_ranks_and_a_restart_change_no_bit(name: str, sets: Path, tmp_path: Path) -> None:
+    norm, game = RUNS[name]
+    recipe = tmp_path / "pairs.yaml"
+    recipe.write_text(RUN.format(data=sets, norm=norm, game=game.replace("DATA", str(sets))))
+    harness.launch(1, f"recipe={recipe}", f"run_dir={tmp_path / 'straight'}")
+    harness.launch(4, f"recipe={recipe}", f"run_dir={tmp_path / 'moved'}", "total_images=160")
+    harness.launch(2, f"recipe={recipe}", f"run_dir={tmp_path / 'moved'}")
+    assert harness.digest(tmp_path / "moved") == harness.digest(tmp_path / "straight")
+    assert harness.reports(tmp_path / "moved")[-1] == harness.reports(tmp_path / "straight")[-1]
+
+    network, x = scalegan.load(tmp_path / "straight"), torch.rand(3, 3 if name == "paired" else 1, 40, 50) * 2 - 1
+    exports.save(exports.load_all(tmp_path / "straight"), tmp_path / "g.safetensors")
+    answer = network(x)
+    assert answer.shape == (3, 3, 40, 50) and torch.equal(answer, scalegan.load(tmp_path / "g.safetensors")(x))
+    torch.testing.assert_close(network(x[1:2]), answer[1:2], atol=1e-5, rtol=1e-4)
+    picture = Image.open(tmp_path / "straight" / "samples" / "000000000320.png")
+    assert picture.size == (2 * (3 * 34 + 2), 12 + 2 * (6 * 34 + 2))     # six rows of input, answer and target
 
 
 # --- what they refuse -----------------------------------------------------------------------------------------------
