@@ -16,6 +16,8 @@ CONFIGURATIONS = {
     "infogan": [*OTHERS["infogan"], "model.width=4", "data.path=none"],
     "bigan": [*OTHERS["bigan"], "game.hidden=8", "data.path=none"],
     "ali": ["recipe=ali_cifar10", "game.width=2", "data.path=none"],
+    "pix2pix": ["recipe=pix2pix_edges", "model.width=2", "model.d_width=2", "data.path=none"],
+    "colorization": ["recipe=colorization_celeba", "model.width=2", "model.d_width=2", "data.path=none"],
     "points": OTHERS["points"],
     "activations computed again": [*OTHERS["recomputed"], *NARROW["stylegan2"], "data.path=none"],
     "gradients summed in a tree": [*OTHERS["tree"], "model.width=4", "data.path=none"],
