@@ -1,10 +1,17 @@
-"""Compares objectives on 2-D toys: modes covered, share of good samples, reverse KL, and a picture of all samples.
+"""Compares objectives: `study toy` on 2-D points, `study colorization` on photos. Each writes table.json, table.md and
+picture.png.
 
-Several seeds are trained as one batched model, one process per core. The same seeds give the same table, whatever else
-is requested.
+toy: modes covered, share of good samples, reverse KL. Several seeds are trained as one batched model, one process per
+core. The same seeds give the same table, whatever else is requested.
+
+colorization: from lightness to colour under GAN, LSGAN, EBGAN, WGAN and WGAN-GP, each with L1 and L2, and under L1 and
+L2 alone, on equal images: error and overlap of colours, colourfulness, PSNR and FD on held-out photos. An interrupted
+call goes on when it is repeated.
 """
 
 import os
+from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 
 from scalegan.errors import UsageError
@@ -12,37 +19,62 @@ from scalegan.study.settings import OBJECTIVES, SETTINGS
 from scalegan.support.arguments import folder, positive, seeds, verb_parser
 from scalegan.support.names import did_you_mean
 
+COLORIZATION, TOY = "colorization", "toy"
+
 
 def main(arguments: list[str]) -> int:
     parser = verb_parser("study", __doc__,
                          "study toy --out toy",
-                         "study toy --objectives wgan_gp,hinge --data ring8 --seeds 0-4")
-    parser.add_argument("name", metavar="STUDY", choices=["toy"], help="which study: toy")
-    parser.add_argument("--objectives", default=",".join(OBJECTIVES), help="some of (default: all) %(default)s")
-    parser.add_argument("--data", default=",".join(SETTINGS), help="some of (default: all) %(default)s")
-    parser.add_argument("--seeds", type=seeds, default=seeds("0-4"), help="such as 0-4 or 1,5 (default 0-4)")
-    parser.add_argument("--out", type=folder, default=Path("studies/toy"), help="folder to write into")
+                         "study toy --objectives wgan_gp,hinge --data ring8 --seeds 0-4",
+                         "study colorization --data data/celeba_64 --test data/celeba_64_test --images 40000")
+    parser.add_argument("name", metavar="STUDY", choices=[TOY, COLORIZATION], help="which study: toy or colorization")
+    parser.add_argument("--objectives", metavar="A,B", help="some of the study's objectives, such as hinge, or "
+                        "'GAN + L1' (default: all)")
+    parser.add_argument("--data", metavar="PATH_OR_A,B", help="colorization: prepared photos for training; toy: some "
+                        f"of {', '.join(SETTINGS)} (default: all)")
+    parser.add_argument("--test", type=Path, metavar="PATH", help="colorization: prepared photos that no training sees")
+    parser.add_argument("--seeds", type=seeds, help="such as 0-4 or 1,5 (default 0-4; colorization: 0)")
+    parser.add_argument("--out", type=folder, help="folder to write into (default studies/STUDY)")
     parser.add_argument("--workers", type=positive, default=os.cpu_count() or 1,
-                        help="processes (default: one per core)")
+                        help="toy: processes (default: one per core)")
     parser.add_argument("--updates", type=positive,
-                        help="updates of G, instead of each dataset's own, for a quick look")
+                        help="toy: updates of G, instead of each dataset's own, for a quick look")
+    parser.add_argument("--images", type=positive, default=40_000,
+                        help="colorization: images of each training (default 40000)")
+    parser.add_argument("--samples", type=positive, default=1_000,
+                        help="colorization: test photos that figures are over (default 1000)")
     options = parser.parse_args(arguments)
-    objectives = _chosen("--objectives", options.objectives, OBJECTIVES)
-    data = _chosen("--data", options.data, SETTINGS)
-
-    from scalegan.study import report
-    from scalegan.study.toy import study
-
-    options.out.mkdir(parents=True, exist_ok=True)
-    rows, samples = study(objectives, data, list(dict.fromkeys(options.seeds)), options.workers, options.updates)
-    report.write(options.out, rows, samples)
-    print((options.out / "table.md").read_text())
-    print((options.out / "picture.png").resolve())
+    out = options.out or Path("studies") / options.name
+    out.mkdir(parents=True, exist_ok=True)
+    (_toy if options.name == TOY else _colorization)(options, out)
+    print((out / "table.md").read_text())
+    print((out / "picture.png").resolve())
     return 0
 
 
-def _chosen(option: str, text: str, known: dict) -> list[str]:
-    names = text.split(",")
+def _toy(options: Namespace, out: Path) -> None:
+    objectives = _chosen("--objectives", options.objectives, OBJECTIVES)
+    data = _chosen("--data", options.data, SETTINGS)
+    from scalegan.study import report
+    from scalegan.study.toy import study
+
+    of_seeds = list(dict.fromkeys(options.seeds or seeds("0-4")))
+    report.write(out, *study(objectives, data, of_seeds, options.workers, options.updates))
+
+
+def _colorization(options: Namespace, out: Path) -> None:
+    if not options.data or options.test is None:
+        raise UsageError("study colorization needs prepared photos for training and others to test with; give --data "
+                         "PATH --test PATH")
+    from scalegan.study.colorization import VARIANTS, study
+
+    variants = _chosen("--objectives", options.objectives, VARIANTS)
+    study(variants, Path(options.data), options.test, list(dict.fromkeys(options.seeds or [0])), options.images,
+          options.samples, out)
+
+
+def _chosen(option: str, text: str | None, known: Mapping) -> list[str]:
+    names = [name.strip() for name in text.split(",")] if text else list(known)
     for name in names:
         if name not in known:
             raise UsageError(f"{option}: there is no '{name}'"

@@ -50,7 +50,7 @@ def of_pairs(asked: tuple[str, ...], samples: Samples, numbers: np.ndarray, batc
              ranks: Ranks) -> tuple[Figures, Figures, Figures]:
     """Figures of the answers; of the inputs, shown as images, in their place; and the targets' colourfulness."""
     batches = [numbers[first : first + batch_size] for first in range(0, len(numbers), batch_size)]
-    totals = [_Totals(samples.shape[0] == 3) for _ in range(3)]
+    totals = [Totals(samples.shape[0] == 3) for _ in range(3)]
 
     def share() -> None:
         for batch in batches[ranks.rank :: ranks.world_size]:
@@ -75,7 +75,7 @@ def _shown(samples: Samples, streams: Mapping[str, Sample]) -> Tensor:
     return made.expand_as(target)
 
 
-class _Totals:
+class Totals:
     """Sums over images and histograms over their pixels, of one rank."""
 
     def __init__(self, colour: bool) -> None:

@@ -40,6 +40,7 @@ GAMES: dict[str, tuple[dict, dict]] = {
                                          {**UNET, "name": "resnet_i2i", "blocks": 1}),
     "LSGAN in LAB": ({"name": "colorization"}, UNET),
     "EBGAN in LAB": ({"name": "colorization", "loss": "ebgan", "margin": 0.195}, UNET),
+    "regression in LAB": ({"name": "colorization", "adversarial_weight": 0, "pixel": "l2", "pixel_weight": 2.0}, UNET),
     "WGAN-GP in LAB": ({"name": "colorization", "loss": "wgan_gp"}, UNET),
 }
 
@@ -142,6 +143,9 @@ class Published:
     def g_energy(self) -> Terms:
         return {"fake": self.energy(self.answer()).mean(), "pixel": self.pixels(100.0)}
 
+    def g_regression(self) -> Terms:
+        return {"pixel": self.pixels(2.0, 2)}
+
     def d_wasserstein(self) -> Terms:
         answer = self.answer().detach()
         (real,), (fake,) = self.judged(self.y), self.judged(answer)
@@ -164,6 +168,7 @@ FORMULAS: dict[tuple[str, str], Callable[[Published], Terms]] = {
     ("LSGAN in LAB", "D"): partial(Published.d_squares, scales=1),
     ("LSGAN in LAB", "G"): partial(Published.g_squares, scales=1, weight=100.0, power=1),
     ("EBGAN in LAB", "D"): Published.d_energy, ("EBGAN in LAB", "G"): Published.g_energy,
+    ("regression in LAB", "G"): Published.g_regression,
     ("WGAN-GP in LAB", "D"): Published.d_wasserstein, ("WGAN-GP in LAB", "G"): Published.g_wasserstein,
 }
 
@@ -289,6 +294,7 @@ RECIPE = {"run_dir": "-", "total_images": 1, "data": {"path": "-", "resolution":
     ({"augment": {"name": "ada"}}, "set augment.name=none"),
     ({"game": {"name": "colorization", "clip": 0.1}}, "game.loss=wasserstein_clip"),
     ({"game": {"name": "pix2pix", "loss": "ebgan", "feature_matching": 10, "input": "grey"}}, "leave it out"),
+    ({"game": {"name": "colorization", "adversarial_weight": 0, "pixel": "none"}}, "nothing to learn from"),
     ({"game": {"name": "pix2pix"}}, "streams.input"),
     ({"game": {"name": "gan"}}, "use game.name=pix2pix, or another model.name"),
     ({"model": {**UNET, "norm": "batch", "norm_group": 3}, "batch_size": 8, "micro_batch_size": 4},

@@ -12,13 +12,13 @@ from scalegan.engines.ranks import Ranks
 from scalegan.errors import UsageError
 from scalegan.metrics import pairs, ssim
 from scalegan.metrics.evaluation import METRICS
-from scalegan.metrics.pairs import _Totals
+from scalegan.metrics.pairs import Totals
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
 def of(images: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
-    total = _Totals(images.shape[1] == 3)
+    total = Totals(images.shape[1] == 3)
     for part in zip(images.split(2), targets.split(2)):
         total.add(*part)
     return total.figures(pairs.METRICS, ALONE)
@@ -84,7 +84,7 @@ def test_they_are_refused_where_there_are_no_pairs(asked: set, shape: tuple, sai
 
 
 def _two_halves(ranks: Ranks) -> dict[str, float]:
-    total = _Totals(True)
+    total = Totals(True)
     part = slice(0, 2) if ranks.rank == 0 else slice(2, 5)
     total.add(random()[part], random(seed=1)[part])
     return total.figures(pairs.METRICS, ranks)

@@ -1,6 +1,7 @@
 """pix2pix (Isola et al., 2017): G turns an image into another, D judges the pair."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,8 @@ class Pix2Pix(Game):
         generator: input [N, C, H, W] -> answer.
         discriminator: input and answer, joined, -> logits by scale [N, 1, h, w]; or, as an energy, answer -> [N].
         source: a name in `DERIVED`, or "paired".
-        loss: adversarial loss; `distance`: between answer and target, times `weight`; None for none.
+        loss: adversarial loss; `adversarial`: its weight in G's loss, 0 to leave D alone.
+        distance: between answer and target, times `weight`; None for none.
         matching: weight of feature matching.
         penalty: weight of the gradient penalty; 0 for none.
         clip: bound of D's weights, or None.
@@ -47,19 +49,22 @@ class Pix2Pix(Game):
     target = TARGET
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, source: str, loss: AdversarialLoss,
-                 distance: Callable[[Tensor, Tensor], Tensor] | None = l1_loss, weight: float = 100.0,
-                 matching: float = 0.0, penalty: float = 0.0, clip: float | None = None,
+                 adversarial: float = 1.0, distance: Callable[[Tensor, Tensor], Tensor] | None = l1_loss,
+                 weight: float = 100.0, matching: float = 0.0, penalty: float = 0.0, clip: float | None = None,
                  updates: Mapping[str, int] | None = None) -> None:
         super().__init__()
         self.G, self.D, self.source, self.loss = generator, discriminator, source, loss
-        self.distance, self.weight, self.matching, self.penalty = distance, weight, matching, penalty
+        self.adversarial, self.distance, self.weight = adversarial, distance, weight
+        self.matching, self.penalty = matching, penalty
         self.energy = isinstance(discriminator, autoencoder.AutoEncoder)
         self.players = {"G": self.G, "D": self.D}
         self.compiled = dict(self.players)
         self.bounds = {"D": clip} if clip else {}
         updates = {"G": 1, "D": 1, **(updates or {})}
-        self.phases = [Phase("D", ("D",), self.discriminator_loss, updates["D"]),
-                       Phase("G", ("G",), self.generator_loss, updates["G"], fresh_batch=False, draws="D")]
+        self.phases = [Phase("G", ("G",), self.generator_loss, updates["G"])]
+        if adversarial or matching:
+            self.phases = [Phase("D", ("D",), self.discriminator_loss, updates["D"]),
+                           replace(self.phases[0], fresh_batch=False, draws="D")]
         self.exports = {"G": Export(("G",), ("image" if source == PAIRED else source,))}
 
     @classmethod
@@ -72,8 +77,8 @@ class Pix2Pix(Game):
         else:
             discriminator = image_to_image.discriminator(model, inputs + outputs)
         return cls(image_to_image.generator(model, inputs, outputs, resolution), discriminator, settings.input,
-                   _loss(settings), _DISTANCES.get(settings.pixel), settings.pixel_weight, settings.feature_matching,
-                   settings.gradient_penalty if settings.loss == "wgan_gp" else 0.0,
+                   _loss(settings), settings.adversarial_weight, _DISTANCES.get(settings.pixel), settings.pixel_weight,
+                   settings.feature_matching, settings.gradient_penalty if settings.loss == "wgan_gp" else 0.0,
                    settings.clip or (_CLIP if settings.loss == "wasserstein_clip" else None), settings.updates)
 
     @classmethod
@@ -111,6 +116,13 @@ class Pix2Pix(Game):
     def generator_loss(self, batch: Batch) -> Terms:
         x, y = self.pair(batch.streams)
         answer = self.answer(x, batch)
+        terms = self.judgement(x, y, answer) if self.adversarial or self.matching else {}
+        if self.distance is not None:
+            terms["pixel"] = self.weight * self.distance(answer, y)
+        return terms
+
+    def judgement(self, x: Tensor, y: Tensor, answer: Tensor) -> Terms:
+        """G's terms from D."""
         if self.matching:
             of_fake, of_real = (self.D.features(torch.cat([x, z], 1)) for z in (answer, y))
             fake, real = [found[-1] for found in of_fake], [found[-1] for found in of_real]
@@ -118,8 +130,7 @@ class Pix2Pix(Game):
             fake = self.logits(x, answer)
             real = self.logits(x, y) if self.loss.needs_reals else [None] * len(fake)
         terms = _sum(self.loss.generator(*pair) for pair in zip(fake, real))
-        if self.distance is not None:
-            terms["pixel"] = self.weight * self.distance(answer, y)
+        terms = {name: self.adversarial * term for name, term in terms.items()}
         if self.matching:
             terms["feature_matching"] = self.matching * _matching(of_fake, of_real)
         return terms

@@ -20,6 +20,8 @@ PAIRED, TARGET, INPUT = "paired", "target", "input"
 class ImagePairs:
     """Keys of games that turn an image into another by a loss on pairs."""
 
+    adversarial_weight: NonNegativeFloat = 1.0
+    """Weight of the adversarial term in G's loss; 0 trains G by the distance alone, and leaves D as it is."""
     pixel: Literal["l1", "l2", "none"] = "l1"
     """Distance between answer and target in G's loss: mean absolute or mean squared difference, or none."""
     pixel_weight: NonNegativeFloat = 100.0
@@ -53,6 +55,8 @@ class ImagePairs:
         if recipe.augment.name != "none":
             yield (f"game.name={self.name} has no use for augmentation: D sees input and answer together; set "
                    "augment.name=none")
+        if self.pixel == "none" and not (self.adversarial_weight or self.feature_matching):
+            yield "game.adversarial_weight=0 and game.pixel=none leave G nothing to learn from; set one of them"
         if self.feature_matching and self.loss.startswith("ebgan"):
             yield "game.feature_matching compares features of patches, and D of ebgan has none; leave it out"
         if self.clip is not None and self.loss != "wasserstein_clip":

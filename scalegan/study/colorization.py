@@ -1,0 +1,147 @@
+"""Colorization under several losses, with the same networks, data and number of images (after Fabbri, 2017)."""
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scalegan.checkpoints.exports import load
+from scalegan.data.colour import in_gamut, rgb_to_lab
+from scalegan.data.derived import DERIVED
+from scalegan.data.pixels import from_uint8
+from scalegan.engines.ranks import Ranks
+from scalegan.errors import UserError
+from scalegan.metrics.images import Images, open_images
+from scalegan.metrics.pairs import Totals
+from scalegan.pictures.grids import save_columns
+
+# The study's settings: Adam 1e-4 with torch's betas; for WGAN RMSProp 5e-5 and weights clipped at 0.005; the margin of
+# EBGAN is the mean squared error that its 80 is at four images of 256 px.
+_ADAM, _RMSPROP = "{name: adam, lr: 1e-4, betas: [0.9, 0.999]}", "{name: rmsprop, lr: 5e-5}"
+_LOSSES = {
+    "GAN": ["game.loss=non_saturating"],
+    "LSGAN": ["game.loss=least_squares"],
+    "EBGAN": ["game.loss=ebgan", "game.margin=0.195"],
+    "WGAN": ["game.loss=wasserstein_clip", "game.clip=0.005", "game.updates={D: 5}", f"optimizer.default={_RMSPROP}"],
+    "WGAN-GP": ["game.loss=wgan_gp", "game.updates={D: 5}"],
+}
+_DISTANCES = {"L1": ["game.pixel=l1"], "L2": ["game.pixel=l2"]}
+VARIANTS: Mapping[str, list[str]] = {
+    **{distance: ["game.adversarial_weight=0", *keys] for distance, keys in _DISTANCES.items()},
+    **{f"{loss} + {distance}": [*of_loss, *of_distance] for distance, of_distance in _DISTANCES.items()
+       for loss, of_loss in _LOSSES.items()},
+}
+METRICS = ("ab_l1", "colourfulness", "ab_histogram", "psnr", "fd")
+SHOWN = 8       # photos in the picture
+_HEADS = {"ab_l1": "ab-L1", "colourfulness": "colourfulness", "ab_histogram": "overlap of colours", "psnr": "PSNR",
+          "fd": "FD-EffLite0", "minutes": "minutes"}
+_DIGITS = {"ab_l1": 2, "colourfulness": 1, "ab_histogram": 3, "psnr": 2, "fd": 1, "minutes": 1}
+
+Figures = dict[str, float]
+
+
+def study(variants: Sequence[str], train: Path, test: Path, seeds: Sequence[int], images: int, samples: int, out: Path,
+          keys: Sequence[str] = ()) -> None:
+    """Trains every variant with every seed, or goes on where an earlier call stopped, and writes table.json, table.md
+    and picture.png.
+
+    Args:
+        train, test: prepared sets of colour images of one size.
+        images: that each training takes from `train`; a critic's updates take most of them.
+        samples: photos of `test` that figures are over.
+        keys: further recipe keys of all trainings.
+    """
+    held_out = open_images(str(test))
+    rows: dict[str, list[Figures]] = {"grey": [], "mean colour": [_of_mean_colour(train, held_out, samples)]}
+    for seed in seeds:
+        for variant in variants:
+            run = _run(out, variant, seed)
+            _train(run, [*VARIANTS[variant], *keys, f"data.path={train}", f"data.resolution={held_out.shape[1]}",
+                         f"seed={seed}", f"total_images={images}"])
+            figures, grey = _evaluated(run, test, samples)
+            rows.setdefault(variant, []).append({**figures, "minutes": _minutes(run)})
+            rows["grey"] = rows["grey"] or [grey]
+    rows["truth"] = [{"colourfulness": _truth(held_out, samples)}]
+    (out / "table.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (out / "table.md").write_text(as_markdown(rows))
+    _picture(out, variants, seeds[0], held_out)
+
+
+def as_markdown(rows: Mapping[str, Sequence[Figures]]) -> str:
+    """A row for each variant with the medians over the seeds."""
+    lines = ["| | " + " | ".join(_HEADS.values()) + " |", "| --- " * (len(_HEADS) + 1) + "|"]
+    for name, of_seeds in rows.items():
+        cells = [f"{statistics.median(one[key] for one in of_seeds):.{_DIGITS[key]}f}" if key in of_seeds[0] else ""
+                 for key in _HEADS]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _run(out: Path, variant: str, seed: int) -> Path:
+    return out / "runs" / f"{variant}_{seed}".replace(" + ", "_").lower()
+
+
+def _train(run: Path, keys: Iterable[str]) -> None:
+    command = [sys.executable, "-m", "scalegan", "train", "recipe=colorization_celeba", f"optimizer.default={_ADAM}",
+               *keys, f"run_dir={run}"]
+    if subprocess.run(command).returncode:
+        raise UserError(f"the training of {run} ended with the error above; mend it and repeat the command, which "
+                        "keeps what is finished")
+
+
+def _evaluated(run: Path, test: Path, samples: int) -> tuple[Figures, Figures]:
+    """Figures of the answers, and of the grey photos."""
+    file = run / f"study_{samples}.json"
+    if not file.exists():
+        command = [sys.executable, "-m", "scalegan", "evaluate", str(run), "--data", str(test), "--metrics",
+                   ",".join(METRICS), "--num-samples", str(samples)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            raise UserError(f"the evaluation of {run} ended with the error above")
+        file.write_text(done.stdout)
+    found = json.loads(file.read_text())
+    return {key: found["metrics"][key] for key in METRICS}, found["of_inputs"]
+
+
+def _minutes(run: Path) -> float:
+    return json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["seconds"] / 60
+
+
+def _photos(images: Images, count: int) -> Tensor:
+    """The first ones, [n, 3, H, W] in [-1, 1]."""
+    return from_uint8(torch.from_numpy(np.stack([images.read(number) for number in range(min(count, len(images)))]))
+                      .permute(0, 3, 1, 2))
+
+
+def _of_mean_colour(train: Path, held_out: Images, samples: int) -> Figures:
+    """Figures of photos that all have the mean a* and b* of training images."""
+    mean = rgb_to_lab(_photos(open_images(str(train)), samples) / 2 + 0.5)[:, 1:].mean((0, 2, 3))
+    total = Totals(colour=True)
+    for photos in _photos(held_out, samples).split(64):
+        lightness = rgb_to_lab(photos / 2 + 0.5)[:, :1]
+        ab = mean[None, :, None, None].expand(len(photos), -1, *photos.shape[2:])
+        total.add(in_gamut(torch.cat([lightness, ab], 1)) * 2 - 1, photos)
+    return total.figures(METRICS, Ranks(0, 1, torch.device("cpu")))
+
+
+def _truth(held_out: Images, samples: int) -> float:
+    photos, total = _photos(held_out, samples), Totals(colour=True)
+    total.add(photos, photos)
+    return total.figures(("colourfulness",), Ranks(0, 1, torch.device("cpu")))["colourfulness"]
+
+
+@torch.no_grad()
+def _picture(out: Path, variants: Sequence[str], seed: int, held_out: Images) -> None:
+    """Grey photos, each variant's answers, and the truth."""
+    photos = _photos(held_out, SHOWN)
+    lightness = DERIVED["lightness"].make(photos)
+    columns = {"grey": lightness}
+    for variant in variants:
+        columns[variant] = load(_run(out, variant, seed))(lightness)
+    save_columns(out / "picture.png", {**columns, "truth": photos})
