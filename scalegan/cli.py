@@ -31,6 +31,7 @@ VERBS = {
     "interpolate": ("scalegan.commands.interpolate", "interpolate between samples: an image strip or a GIF"),
     "directions": ("scalegan.commands.directions", "find directions in latents: attributes, SeFa, GANSpace"),
     "edit": ("scalegan.commands.edit", "move samples along directions, or add and subtract their latents"),
+    "apply": ("scalegan.commands.apply", "turn photos into images with a pix2pix run or export"),
     "colorize": ("scalegan.commands.colorize", "colour photos with a colorization run or export"),
     "compare": ("scalegan.commands.compare", "compare runs side by side on one HTML page"),
     "study": ("scalegan.commands.study", "compare objectives on 2-D toys"),

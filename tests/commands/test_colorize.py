@@ -13,6 +13,8 @@ from harness import launch
 from PIL import Image
 
 from scalegan import cli
+from scalegan.commands import apply
+from scalegan.commands import colorize as command_colorize
 from scalegan.data.colour import rgb_to_lab
 from scalegan.pictures import photos
 
@@ -93,9 +95,7 @@ def colorize(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Ca
     def command(*inputs: object, run: Path = run, **options: object) -> tuple[int, str]:
         more = [f"--{name}={value}" for name, value in options.items()]
         arguments = [str(run), *map(str, inputs), f"--out={tmp_path / 'out'}", *more]
-        from scalegan.commands import colorize
-
-        code = cli.run_verb(colorize.main, arguments)
+        code = cli.run_verb(command_colorize.main, arguments)
         return code, "\n".join(line for line in capfd.readouterr().err.splitlines() if "error:" in line)
 
     return command
@@ -192,3 +192,15 @@ def test_a_run_of_another_game_is_refused(colorize, tmp_path: Path, run: Path) -
            "game.name=pix2pix", "game.input=grey", f"run_dir={other}")
     code, errors = colorize(tmp_path / "a.png", run=other)
     assert code == 2 and "takes grey, not lightness" in errors and len(errors.splitlines()) == 1
+    picture(50, 70, "L").save(tmp_path / "grey.png")
+    for name, shape in (("a.png", (40, 24)), ("grey.png", (70, 50))):
+        assert apply.main([str(other), str(tmp_path / name), "--out", str(tmp_path / "applied")]) == 0
+        image = Image.open(tmp_path / "applied" / name)
+        assert (image.mode, image.size) == ("RGB", shape)
+
+
+def test_apply_gives_a_network_for_colours_what_colorize_does(colorize, tmp_path: Path, run: Path) -> None:
+    picture().save(tmp_path / "a.png")
+    colorize(tmp_path / "a.png")
+    assert apply.main([str(run), str(tmp_path / "a.png"), "--out", str(tmp_path / "applied")]) == 0
+    assert (tmp_path / "applied" / "a.png").read_bytes() == (tmp_path / "out" / "a.png").read_bytes()

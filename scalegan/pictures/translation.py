@@ -1,4 +1,4 @@
-"""Colours for a photo of any size from a network that has learned them at its own."""
+"""Answers to photos of any size from networks that were trained at one."""
 
 import math
 from collections.abc import Iterator
@@ -9,9 +9,46 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalegan.data.colour import in_gamut, rgb_to_lab
+from scalegan.data.derived import DERIVED
+from scalegan.data.pixels import from_uint8, to_uint8
 
 _PIXELS_AT_ONCE = 1 << 20       # of a photo whose colours are converted: some 200 MB
-_LONGEST = 8                    # times `side`: the longer side that the network sees at most
+_LONGEST = 8                    # times `side`: the longer side that a network for colours sees at most
+_LONGEST_PIXELS = 2048          # the same for other networks, which see photos at their own size
+
+
+def translate(network: nn.Module, pixels: np.ndarray) -> np.ndarray:
+    """A network's answer to a photo, uint8 [H, W, 3 or 1], from what it was trained to see, made from the photo.
+
+    Args:
+        network: as `scalegan.load` returns it, from images of any size to images.
+        pixels: uint8 [H, W, 3 or 1].
+    """
+    kind = network.about["export"]["inputs"][0]
+    if kind == "lightness":
+        return colourise(network, pixels, network.about["spec"]["shape"][-1])
+    return _at_its_own_size(network, pixels, kind)
+
+
+@torch.inference_mode()
+def _at_its_own_size(network: nn.Module, pixels: np.ndarray, kind: str) -> np.ndarray:
+    device, size = next(network.parameters()).device, pixels.shape[:2]
+    photo = from_uint8(torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None])
+    if max(size) > _LONGEST_PIXELS:
+        scale = _LONGEST_PIXELS / max(size)
+        photo = F.interpolate(photo, [max(1, round(side * scale)) for side in size], mode="bicubic", antialias=True)
+    specs = network.about["specs"]
+    channels = specs["input" if "input" in specs else "target"]["shape"][0]
+    if kind in ("grey", "edges"):
+        seen = DERIVED[kind].make(photo)
+    elif channels == 1:
+        seen = DERIVED["grey"].make(photo)
+    else:
+        seen = photo.expand(-1, channels, -1, -1)
+    answer = network(seen.to(device)).cpu()
+    if answer.shape[2:] != size:
+        answer = F.interpolate(answer, size, mode="bicubic")
+    return to_uint8(answer)[0].permute(1, 2, 0).numpy()
 
 
 @torch.inference_mode()
