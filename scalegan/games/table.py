@@ -19,6 +19,7 @@ GAMES = (
     "ali",
     "pix2pix",
     "colorization",
+    "cyclegan",
 )
 
 

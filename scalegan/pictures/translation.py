@@ -37,8 +37,7 @@ def _at_its_own_size(network: nn.Module, pixels: np.ndarray, kind: str) -> np.nd
     if max(size) > _LONGEST_PIXELS:
         scale = _LONGEST_PIXELS / max(size)
         photo = F.interpolate(photo, [max(1, round(side * scale)) for side in size], mode="bicubic", antialias=True)
-    specs = network.about["specs"]
-    channels = specs["input" if "input" in specs else "target"]["shape"][0]
+    channels = next(layer.in_channels for layer in network.modules() if isinstance(layer, nn.Conv2d))
     if kind in ("grey", "edges"):
         seen = DERIVED[kind].make(photo)
     elif channels == 1:

@@ -18,6 +18,7 @@ CONFIGURATIONS = {
     "ali": ["recipe=ali_cifar10", "game.width=2", "data.path=none"],
     "pix2pix": ["recipe=pix2pix_edges", "model.width=2", "model.d_width=2", "data.path=none"],
     "colorization": ["recipe=colorization_celeba", "model.width=2", "model.d_width=2", "data.path=none"],
+    "cyclegan": ["recipe=cyclegan_faces", "model.width=2", "model.d_width=2", "data.path=none", "streams.B.path=none"],
     "points": OTHERS["points"],
     "activations computed again": [*OTHERS["recomputed"], *NARROW["stylegan2"], "data.path=none"],
     "gradients summed in a tree": [*OTHERS["tree"], "model.width=4", "data.path=none"],
