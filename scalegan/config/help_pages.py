@@ -22,7 +22,8 @@ def overview() -> str:
         names = list(_choices(field))
         groups += _entry(field.name, meanings[field.name])
         if len(names) > 1:
-            groups.append(f"  {'':<24} {field.name}.name: {', '.join(names)}")
+            groups += wrap(f"{field.name}.name: {', '.join(names)}", 119, initial_indent=" " * 27,
+                           subsequent_indent=" " * (29 + len(f"{field.name}.name")))
     return "\n".join(["Keys of every recipe:", *alone, "", "Groups of keys:", *groups, "",
                       "More: --help GROUP (`scalegan train --help data`), GROUP=NAME (`--help model=stylegan2`),"
                       "\n--help schedule (values that change during training), --help all (every key)."])
