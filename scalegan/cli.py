@@ -34,7 +34,7 @@ VERBS = {
     "apply": ("scalegan.commands.apply", "turn photos into images with a pix2pix run or export"),
     "colorize": ("scalegan.commands.colorize", "colour photos with a colorization run or export"),
     "compare": ("scalegan.commands.compare", "compare runs side by side on one HTML page"),
-    "study": ("scalegan.commands.study", "compare objectives on 2-D toys"),
+    "study": ("scalegan.commands.study", "compare objectives, on 2-D toys or by colouring photos"),
     "inspect": ("scalegan.commands.inspection", "print what a checkpoint holds, with digests"),
 }
 
