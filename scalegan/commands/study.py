@@ -45,7 +45,6 @@ def main(arguments: list[str]) -> int:
                         help="colorization: test photos that figures are over (default 1000)")
     options = parser.parse_args(arguments)
     out = options.out or Path("studies") / options.name
-    out.mkdir(parents=True, exist_ok=True)
     (_toy if options.name == TOY else _colorization)(options, out)
     print((out / "table.md").read_text())
     print((out / "picture.png").resolve())
@@ -58,6 +57,7 @@ def _toy(options: Namespace, out: Path) -> None:
     from scalegan.study import report
     from scalegan.study.toy import study
 
+    out.mkdir(parents=True, exist_ok=True)
     of_seeds = list(dict.fromkeys(options.seeds or seeds("0-4")))
     report.write(out, *study(objectives, data, of_seeds, options.workers, options.updates))
 
@@ -69,6 +69,7 @@ def _colorization(options: Namespace, out: Path) -> None:
     from scalegan.study.colorization import VARIANTS, study
 
     variants = _chosen("--objectives", options.objectives, VARIANTS)
+    out.mkdir(parents=True, exist_ok=True)
     study(variants, Path(options.data), options.test, list(dict.fromkeys(options.seeds or [0])), options.images,
           options.samples, out)
 

@@ -18,10 +18,10 @@ _SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 
 
 class Derived(NamedTuple):
-    """A kind of input: the function that makes it, and its channels."""
+    """A kind of input: the function that makes it, and its channels, or None for those of the image."""
 
     make: Callable[[Tensor], Tensor]
-    channels: int
+    channels: int | None
 
 
 def grey(images: Tensor) -> Tensor:
@@ -58,6 +58,6 @@ DERIVED = {
     "grey": Derived(grey, 1),
     "lightness": Derived(lightness, 1),
     "edges": Derived(edges, 1),
-    "low2": Derived(low_resolution(2), 3),
-    "low4": Derived(low_resolution(4), 3),
+    "low2": Derived(low_resolution(2), None),
+    "low4": Derived(low_resolution(4), None),
 }

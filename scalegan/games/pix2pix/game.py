@@ -159,7 +159,7 @@ def _channels(source: str, specs: Mapping[str, Spec]) -> tuple[int, int]:
     if source in ("grey", LIGHTNESS) and channels != 3:
         raise RecipeError(f"game.input={source} takes the colour out of images, but those of data.path are grey; use "
                           "another set or another game.input")
-    return channels if source.startswith("low") else DERIVED[source].channels, 2 if source == LIGHTNESS else channels
+    return DERIVED[source].channels or channels, 2 if source == LIGHTNESS else channels
 
 
 def _loss(settings: Any) -> AdversarialLoss:
