@@ -132,10 +132,33 @@ CONDITIONAL: dict[str, tuple[dict, dict[str, Spec]]] = {
                             {"real": Spec("image", (3, 32, 32), classes=CLASSES)}),
 }
 
+# Games of several levels or domains, in the same form.
+_MNIST_SIZE = {"resolution": 28}
+COUPLED: dict[str, tuple[dict, dict[str, Spec]]] = {
+    "LAPGAN": ({"game": {"name": "lapgan", "levels": 2, "width": 4, "base_hidden": 20}, "data": {}},
+               {"real": Spec("image", (3, 16, 16))}),
+    "CoGAN": ({"game": {"name": "cogan", "width": 16, "norm_group": 4, "second": "negative"}, "data": _MNIST_SIZE,
+               "streams": {"second": {"path": "-", **_MNIST_SIZE}}},
+              dict.fromkeys(("first", "second"), Spec("image", (1, 28, 28)))),
+    "CoGAN that adapts": ({"game": {"name": "cogan", "width": 16, "norm_group": 4, "adaptation": True,
+                                    "half_loss": True}, "data": {**_MNIST_SIZE, "labels": "class"},
+                           "streams": {"second": {"path": "-", **_MNIST_SIZE}}},
+                          {"first": Spec("image", (1, 28, 28), classes=CLASSES),
+                           "second": Spec("image", (3, 28, 28))}),
+}
+
 
 def conditional(name: str) -> tuple[Game, dict[str, Spec]]:
-    """One of these games, and the specs of its streams."""
-    keys, specs = CONDITIONAL[name]
+    """One of the games with labels, and the specs of its streams."""
+    return _made(*CONDITIONAL[name])
+
+
+def coupled(name: str) -> tuple[Game, dict[str, Spec]]:
+    """One of the games of several levels or domains, and the specs of its streams."""
+    return _made(*COUPLED[name])
+
+
+def _made(keys: dict, specs: dict[str, Spec]) -> tuple[Game, dict[str, Spec]]:
     data = {"path": "-", "resolution": 16, **keys["data"]}
     recipe = loading.parse({"run_dir": "-", "total_images": 1, "batch_size": 2 * SAMPLES, "micro_batch_size": 4,
                             "lanes": 4, **keys, "data": data}, "test")

@@ -236,11 +236,14 @@ def described(recipe: Mapping[str, Any], specs: Mapping[str, Spec], game: type[G
 
 
 def attach(network: nn.Module, parts: Mapping[str, nn.Module], about: Mapping[str, Any], name: str) -> nn.Module:
-    """Sets the network's `about`, and its `parts`: the players it is made of, by the names that files use."""
+    """Sets the network's `about`, and its `parts`: the players it is made of, by the names that files use. A generator
+    without condition has samples without labels, even if its game's data has labels."""
     specs = {stream: dict(spec) for stream, spec in about["specs"].items()}
-    network.parts = dict(parts)
-    network.about = {**about, "network": name, "export": about["networks"][name], "model": about["recipe"]["model"],
-                     "spec": specs[about["target"] or next(iter(specs))]}
+    network.parts, export = dict(parts), about["networks"][name]
+    spec = specs[about["target"] or next(iter(specs))]
+    if "z" in export["inputs"] and "condition" not in export["inputs"]:
+        spec |= {"classes": 0, "attributes": 0, "label_names": ()}
+    network.about = {**about, "network": name, "export": export, "model": about["recipe"]["model"], "spec": spec}
     return network
 
 

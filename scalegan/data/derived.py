@@ -45,6 +45,16 @@ def edges(images: Tensor) -> Tensor:
     return 1 - 2 * (across.square() + down.square()).sqrt().clamp(max=1)
 
 
+def outline(images: Tensor) -> Tensor:
+    """The images' dilation by 3 x 3 pixels less themselves, [N, C, H, W] in [-1, 1] (Liu & Tuzel, 2016, section 4)."""
+    return F.max_pool2d(images, 3, 1, 1) - images - 1       # pixels in [0, 1], scaled back to [-1, 1]
+
+
+def negative(images: Tensor) -> Tensor:
+    """Bright for dark, [N, C, H, W] in [-1, 1]."""
+    return -images
+
+
 def low_resolution(factor: int) -> Callable[[Tensor], Tensor]:
     """Images of 1 / `factor` of the size, by torch's antialiased bicubic filter, enlarged again by its bicubic one."""
     def make(images: Tensor) -> Tensor:
@@ -61,3 +71,4 @@ DERIVED = {
     "low2": Derived(low_resolution(2), None),
     "low4": Derived(low_resolution(4), None),
 }
+DOMAINS = {"edges": outline, "negative": negative}      # second domains of coupled GANs

@@ -20,6 +20,8 @@ GAMES = (
     "pix2pix",
     "colorization",
     "cyclegan",
+    "lapgan",
+    "cogan",
 )
 
 

@@ -34,11 +34,13 @@ NARROW = {
     "pix2pix": ["model.width=2", "model.d_width=2"],
     "colorization": ["model.width=2", "model.d_width=2"],
     "cyclegan": ["model.width=2", "model.d_width=2"],
+    "lapgan": ["game.width=4", "game.base_hidden=20"],
+    "cogan": ["game.width=16", "game.norm_group=4"],
 }
 # For a CPU; all others are for GPUs.
 SMALL = ("quickstart", "toy_lecture", "dcgan_mnist", "mlp_gan_mnist", "infogan_mnist", "aae_mnist",
          "aae_semi_mnist", "avb_mnist", "acgan_mnist", "bigan_mnist", "ali_cifar10",
-         "pix2pix_edges", "colorization_celeba", "cyclegan_faces")
+         "pix2pix_edges", "colorization_celeba", "cyclegan_faces", "lapgan_cifar10", "cogan_mnist", "cogan_digits")
 OBJECTIVES = ("lsgan_lsun_church", "ebgan_pt_celeba", "wgan_celeba")
 FULL_CORPORA = [name for name in catalogue.available() if name not in SMALL and "_small" not in name]
 

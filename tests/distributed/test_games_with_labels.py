@@ -1,11 +1,11 @@
-"""Games with labels: the same bits on 1, 2 and 4 ranks with tree reduction; ZeRO-1 and larger micro-batches agree."""
+"""Games with labels, and of several levels or domains: the same bits on 1, 2 and 4 ranks with tree reduction; ZeRO-1 and larger micro-batches agree."""
 
 import importlib.util
 
 import pytest
 import torch
 from harness import spawn
-from small_games import CONDITIONAL, SAMPLES, batch_for, conditional
+from small_games import CONDITIONAL, COUPLED, SAMPLES, batch_for, conditional, coupled
 from torch import Tensor
 
 from scalegan import config
@@ -18,14 +18,15 @@ pytestmark = pytest.mark.slow
 TREE, FAST = config.Engine(reduction="tree"), config.Engine()
 ZERO = config.Engine(name="deepspeed", zero_stage=1)
 BATCH, ITERATIONS = 2 * SAMPLES, 2
+GAMES = (*CONDITIONAL, *COUPLED)
 Weights = dict[str, dict[str, Tensor]]
 
 
 def trained(ranks: Ranks, engine: config.Engine, micro_batch: int = 4) -> Weights:
     """Each game's parameters and buffers after two iterations."""
     found = {}
-    for name in CONDITIONAL:
-        game, specs = conditional(name)
+    for name in GAMES:
+        game, specs = coupled(name) if name in COUPLED else conditional(name)
         for player, network in game.players.items():
             network.initialise(parameter_generators(0, player))
         plain = dict.fromkeys(game.players, config.Optimizer(name="sgd", lr=0.01))   # Adam would enlarge differences
@@ -59,12 +60,12 @@ def otherwise(request: pytest.FixtureRequest) -> Weights:
     return spawn(2, trained, ZERO)[-1]
 
 
-@pytest.mark.parametrize("name", CONDITIONAL)
+@pytest.mark.parametrize("name", GAMES)
 def test_more_ranks_give_the_same_bits(name: str, spread: Weights, alone: Weights) -> None:
     assert all(value.equal(alone[name][key]) for key, value in spread[name].items())
 
 
-@pytest.mark.parametrize("name", CONDITIONAL)
+@pytest.mark.parametrize("name", GAMES)
 def test_another_order_of_sums_gives_nearly_the_same(name: str, otherwise: Weights, alone: Weights) -> None:
     for key, value in otherwise[name].items():
         assert torch.allclose(value, alone[name][key], rtol=1e-3, atol=1e-4), key

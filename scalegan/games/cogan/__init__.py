@@ -1,0 +1,1 @@
+"""Coupled generative adversarial networks (Liu & Tuzel, 2016)."""
