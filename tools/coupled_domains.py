@@ -43,8 +43,8 @@ def main() -> int:
         size, images = recipe.data.resolution, scalegan.load(options.run).about["images"]
         first, second = labelled(recipe.data.path, size), labelled(options.data, size)
         alone = trained(*first, images // recipe.batch_size, recipe.batch_size, recipe.optimizer["D_shared"])
-        found |= {name: accuracy(network, *second) for name, network in {
-            "C2": scalegan.load(options.run, "C2"), "C1": scalegan.load(options.run, "C1"), "first_alone": alone}.items()}
+        classifiers = {name: scalegan.load(options.run, name) for name in ("C2", "C1")} | {"first_alone": alone}
+        found |= {name: accuracy(network, *second) for name, network in classifiers.items()}
     print(json.dumps(found))
     return 0
 

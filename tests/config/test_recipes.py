@@ -34,7 +34,7 @@ NARROW = {
     "pix2pix": ["model.width=2", "model.d_width=2"],
     "colorization": ["model.width=2", "model.d_width=2"],
     "cyclegan": ["model.width=2", "model.d_width=2"],
-    "lapgan": ["game.width=4", "game.base_hidden=20"],
+    "lapgan": ["game.width=4", "game.base_hidden=200"],
     "cogan": ["game.width=16", "game.norm_group=4"],
 }
 # For a CPU; all others are for GPUs.

@@ -1,4 +1,5 @@
-"""Games with labels, and of several levels or domains: the same bits on 1, 2 and 4 ranks with tree reduction; ZeRO-1 and larger micro-batches agree."""
+"""Games with labels, of several levels, or of two domains: the same bits on 1, 2 and 4 ranks with tree reduction;
+ZeRO-1 and larger micro-batches agree."""
 
 import importlib.util
 

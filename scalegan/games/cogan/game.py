@@ -22,12 +22,12 @@ DOMAINS = ("1", "2")
 
 
 class CoGAN(Game):
-    """max_{g1, g2} min_{f1, f2} of the sum of both domains' GAN values (eq. 5), where g1 and g2 share their first layers
-    and make their images from the same z, and f1 and f2 share their last ones. The layers that they share are players
-    of their own, G_shared and D_shared, which both domains' gradients reach.
+    """A GAN for each of two domains. Their losses are summed (section 2 of the paper), the generators share their first
+    layers and make their images from the same z, and the discriminators share their last layers. Shared layers are
+    players of their own, G_shared and D_shared, which the gradients of both domains reach.
 
-    With `class_weight`, the shared layers also learn the classes of the first domain, and fakes of the same z to have
-    the same last features (section 4.3 and published code): for domain adaptation.
+    For domain adaptation, `class_weight` adds the classes of the first domain to what D's shared layers learn, and D's
+    last features are drawn together for fakes of the same z (published code).
 
     Args:
         generators: the shared layers, and the last one of either domain.

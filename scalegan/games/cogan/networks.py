@@ -31,7 +31,7 @@ class Network(nn.Module):
 
 
 class SharedGenerator(Network):
-    """z [N, latent_dim] -> features [N, width / 8, 25, 25], the first layers of both generators: 1 - 4 - 7 - 13 - 25."""
+    """The first layers of both generators: z [N, latent_dim] -> features [N, width / 8, 25, 25], by 4, 7 and 13 px."""
 
     def __init__(self, width: int = 1024, latent_dim: int = 100, latent: str = "normal", norm_group: int = 16) -> None:
         super().__init__()
