@@ -1,7 +1,7 @@
 """What a coupled GAN learnt about its two domains: `python tools/coupled_domains.py RUN [--data PATH]`.
 
-Where the second domain is made from the first (`game.second=edges`), prints how well pairs agree: the correlation, over
-all pixels of 1,000 samples, of what G1's image gives with G2's image of the same z; and of another z.
+Prints how well pairs agree: the correlation, over all pixels of 1,000 samples, of G2's images with G1's, of the same z
+and of another; where the second domain is made from the first (`game.second=edges`), also with what that makes of G1's.
 
 Where the run adapts (`game.adaptation=true`), prints the shares of PATH, a labelled set of the second domain, that are
 classified rightly: by the run's classifier C2, by C1, and by the same network trained on the first domain's classes
@@ -12,20 +12,14 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
-import scalegan
-from scalegan.config import loading
-from scalegan.data.derived import DOMAINS
-from scalegan.games.cogan.networks import Classifier, DiscriminatorStem, SharedDiscriminator
-from scalegan.games.sampling import generate
-from scalegan.randomness import Draws
-from tools.asked_and_seen import accuracy, labelled
+    from scalegan.config import Recipe
 
 SAMPLES = 1000
 
@@ -35,43 +29,65 @@ def main() -> int:
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("--data", default="embedded:digits_test")
     options = parser.parse_args()
+
+    import torch
+
+    from scalegan.config import loading
+
     torch.set_num_threads(1)
-    recipe, found = loading.load([f"recipe={options.run / 'config.yaml'}"]), {}
-    if recipe.game.second in DOMAINS:
-        found |= agreement(options.run, recipe.game.second)
+    recipe = loading.load([f"recipe={options.run / 'config.yaml'}"])
+    found = {"agreement": agreement(options.run, recipe.game.second)}
     if recipe.game.adaptation:
-        size, images = recipe.data.resolution, scalegan.load(options.run).about["images"]
-        first, second = labelled(recipe.data.path, size), labelled(options.data, size)
-        alone = trained(*first, images // recipe.batch_size, recipe.batch_size, recipe.optimizer["D_shared"])
-        classifiers = {name: scalegan.load(options.run, name) for name in ("C2", "C1")} | {"first_alone": alone}
-        found |= {name: accuracy(network, *second) for name, network in classifiers.items()}
+        found["accuracy"] = accuracies(options.run, recipe, options.data)
     print(json.dumps(found))
     return 0
 
 
-@torch.no_grad()
-def agreement(run: Path, second: str) -> dict[str, float]:
-    """Correlations of the second domain's images with what the first's give, for one z and for two."""
+def agreement(run: Path, second: str) -> dict[str, dict[str, float]]:
+    """Correlations of G2's images with G1's and with what the second domain makes of these, for the same z and for
+    another."""
+    import torch
+
+    import scalegan
+    from scalegan.data.derived import DOMAINS
+    from scalegan.games.sampling import one_batch_at_a_time
+    from scalegan.randomness import Draws
+
     draws = Draws(0, 0, "agreement", torch.arange(SAMPLES))
-    made, other = (torch.cat([generate(scalegan.load(run, name), draws[first : first + 100], None)
-                              for first in range(0, SAMPLES, 100)]) for name in ("G1", "G2"))
-    made = DOMAINS[second](made)
-    return {"agreement": correlation(made, other), "agreement_of_others": correlation(made, other.roll(1, 0))}
+    with torch.no_grad():
+        first, other = (one_batch_at_a_time(scalegan.load(run, name), draws, None, 1.0, 100) for name in ("G1", "G2"))
+        compared = {"images": first} | ({second: DOMAINS[second](first)} if second in DOMAINS else {})
+    return {name: {which: round(torch.corrcoef(torch.stack([made.flatten(), one.flatten()]))[0, 1].item(), 4)
+                   for which, one in (("same_z", other), ("other_z", other.roll(1, 0)))}
+            for name, made in compared.items()}
 
 
-def correlation(a: Tensor, b: Tensor) -> float:
-    return round(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1].item(), 4)
+def accuracies(run: Path, recipe: "Recipe", path: str) -> dict[str, float]:
+    """Shares of a set that the run's classifiers, and one of the first domain alone, classify rightly."""
+    import scalegan
+    from tools.asked_and_seen import accuracy, labelled
+
+    size, classifiers = recipe.data.resolution, {name: scalegan.load(run, name) for name in ("C2", "C1")}
+    updates = classifiers["C2"].about["images"] // recipe.batch_size
+    classifiers["first_alone"] = trained(*labelled(recipe.data.path, size), updates, recipe)
+    return {name: accuracy(network, *labelled(path, size)) for name, network in classifiers.items()}
 
 
-def trained(images: Tensor, labels: Tensor, updates: int, batch: int, settings: object) -> nn.Module:
+def trained(images: "Tensor", labels: "Tensor", updates: int, recipe: "Recipe") -> "nn.Module":
     """The discriminator's layers and classifier, trained on one domain alone."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from scalegan.games.cogan.networks import Classifier, DiscriminatorStem, SharedDiscriminator
+
     torch.manual_seed(0)
     network = Classifier(DiscriminatorStem(images.shape[1]), SharedDiscriminator(int(labels.max()) + 1))
-    optimizer = torch.optim.Adam(network.parameters(), settings.lr, settings.betas, weight_decay=settings.weight_decay)
+    keys = recipe.optimizer["D_shared"]
+    optimizer = torch.optim.Adam(network.parameters(), keys.lr, keys.betas, weight_decay=keys.weight_decay)
     for _ in range(updates):
-        chosen = torch.randint(len(images), (batch,))
+        chosen = torch.randint(len(images), (recipe.batch_size,))
         optimizer.zero_grad()
-        F.cross_entropy(network(images[chosen]), labels[chosen]).backward()
+        cross_entropy(network(images[chosen]), labels[chosen]).backward()
         optimizer.step()
     return network.eval()
 

@@ -58,13 +58,12 @@ class Known(nn.Module):
 @pytest.mark.parametrize("side, levels", [(32, 2), (32, 3), (64, 5), (24, 4)])
 def test_an_image_is_its_coarsest_level_and_what_the_others_add(side: int, levels: int) -> None:
     images = torch.rand(2, 3, side, side) * 2 - 1
-    residuals, coarsest = pyramid.build(images, levels)
-    assert coarsest.shape[-1] == side >> (levels - 1) and len(residuals) == levels - 1
-    torch.testing.assert_close(pyramid.rebuild(residuals, coarsest), images, rtol=0, atol=1e-6)
-    generators = [Known(part) for part in (*residuals, coarsest)]       # perfect ones
-    stages = Pyramid(generators).stages(torch.zeros(2, levels))
+    levels_of = [pyramid.at_level(images, level) for level in range(levels)]
+    perfect = [Known(pyramid.split(one)[0]) for one in levels_of[:-1]] + [Known(levels_of[-1])]
+    stages = Pyramid(perfect).stages(torch.zeros(2, levels))
+    assert [one.shape[-1] for one in stages] == [side >> level for level in reversed(range(levels))]
     for level, image in enumerate(reversed(stages)):
-        torch.testing.assert_close(image, pyramid.at_level(images, level), rtol=0, atol=1e-6)
+        torch.testing.assert_close(image, levels_of[level], rtol=0, atol=1e-6)
 
 
 def test_a_plain_image_has_no_details() -> None:

@@ -1,7 +1,5 @@
 """The Laplacian pyramid (Burt & Adelson, 1983): an image is a small image and what each doubling of its size misses."""
 
-from collections.abc import Sequence
-
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -27,19 +25,3 @@ def split(images: Tensor) -> tuple[Tensor, Tensor]:
     """(h, l): the low-pass image l = up(down(I)), and the high-pass h = I - l, each of the shape of I."""
     low = up(down(images))
     return images - low, low
-
-
-def build(images: Tensor, levels: int) -> tuple[list[Tensor], Tensor]:
-    """The pyramid of images: h_0, h_1, ... of all levels but the coarsest, and the coarsest image."""
-    residuals = []
-    for _ in range(levels - 1):
-        residuals.append(split(images)[0])
-        images = down(images)
-    return residuals, images
-
-
-def rebuild(residuals: Sequence[Tensor], coarsest: Tensor) -> Tensor:
-    """The images of a pyramid: I_k = up(I_{k+1}) + h_k, from the coarsest level to level 0."""
-    for residual in reversed(residuals):
-        coarsest = up(coarsest) + residual
-    return coarsest
