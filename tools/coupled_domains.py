@@ -49,14 +49,14 @@ def agreement(run: Path, second: str) -> dict[str, dict[str, float]]:
     import torch
 
     import scalegan
-    from scalegan.data.derived import DOMAINS
+    from scalegan.data.derived import COUNTERPARTS
     from scalegan.games.sampling import one_batch_at_a_time
     from scalegan.randomness import Draws
 
     draws = Draws(0, 0, "agreement", torch.arange(SAMPLES))
     with torch.no_grad():
         first, other = (one_batch_at_a_time(scalegan.load(run, name), draws, None, 1.0, 100) for name in ("G1", "G2"))
-        compared = {"images": first} | ({second: DOMAINS[second](first)} if second in DOMAINS else {})
+        compared = {"images": first} | ({second: COUNTERPARTS[second](first)} if second in COUNTERPARTS else {})
     return {name: {which: round(torch.corrcoef(torch.stack([made.flatten(), one.flatten()]))[0, 1].item(), 4)
                    for which, one in (("same_z", other), ("other_z", other.roll(1, 0)))}
             for name, made in compared.items()}

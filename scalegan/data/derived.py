@@ -71,4 +71,4 @@ DERIVED = {
     "low2": Derived(low_resolution(2), None),
     "low4": Derived(low_resolution(4), None),
 }
-DOMAINS = {"edges": outline, "negative": negative}      # second domains of coupled GANs
+COUNTERPARTS = {"edges": outline, "negative": negative}      # second domains of coupled GANs

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scalegan.data.derived import DOMAINS
+from scalegan.data.derived import COUNTERPARTS
 from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError
 from scalegan.games.base import Batch, Export, Game, Phase, Preview
@@ -67,7 +67,7 @@ class CoGAN(Game):
         return cls([shared, *(networks.GeneratorHead(count, width) for count in channels)],
                    [networks.SharedDiscriminator(first.classes if settings.adaptation else 0),
                     *(networks.DiscriminatorStem(count) for count in channels)],
-                   DOMAINS.get(settings.second), 0.5 if settings.half_loss else 1.0,
+                   COUNTERPARTS.get(settings.second), 0.5 if settings.half_loss else 1.0,
                    *((settings.class_weight, settings.feature_weight) if settings.adaptation else ()))
 
     @classmethod
