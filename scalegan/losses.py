@@ -98,6 +98,21 @@ def f_gan(divergence: Divergence) -> AdversarialLoss:
     return AdversarialLoss(discriminator, generator)
 
 
+def ratio_matching(divergence: Divergence, estimate: Callable[[Tensor], Tensor]) -> AdversarialLoss:
+    """b-GAN (Uehara et al., 2016; Mohamed & Lakshminarayanan, 2016, eq. 20 to 24): D matches the ratio r = p / q by the
+    Bregman divergence E_Q [r f'(r) - f(r)] - E_P f'(r), which is f-GAN's loss of D; G minimises E_Q f(r), the
+    divergence as r estimates it.
+
+    Args:
+        estimate: f(r) of logits. Adding c (r - 1) to f does not change the divergence, but does change this loss; only
+            with f'(1) = 0 is it smallest where r = 1.
+    """
+    def generator(fake: Tensor, real: Tensor | None = None) -> Terms:
+        return {"fake": estimate(fake).mean()}
+
+    return AdversarialLoss(f_gan(divergence).discriminator, generator)
+
+
 def smoothed(loss: AdversarialLoss, target: float = 0.9) -> AdversarialLoss:
     """One-sided label smoothing (Salimans et al., 2016, section 3.4) for any loss: D treats a real as real only with
     probability `target`. With cross-entropy and least squares, `target` thereby becomes the label of reals.
@@ -123,4 +138,7 @@ LOSSES = {
     "relativistic": AdversarialLoss(_relativistic_d, _relativistic_g, needs_reals=True, paired=True),
     "ebgan": energy_based(),
     **{f"f_{name}": f_gan(divergence) for name, divergence in DIVERGENCES.items()},
+    # f(r) = r ln r - r + 1, where r = exp(v - 1) is the conjugate itself; f(r) = (r - 1)^2, where r = 1 + v / 2.
+    "b_kl": ratio_matching(DIVERGENCES["kl"], lambda v: (v - 2) * DIVERGENCES["kl"].conjugate(v) + 1),
+    "b_pearson": ratio_matching(DIVERGENCES["pearson"], lambda v: v.square() / 4),
 }

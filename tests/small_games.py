@@ -147,10 +147,22 @@ COUPLED: dict[str, tuple[dict, dict[str, Spec]]] = {
                            "second": Spec("image", (3, 28, 28))}),
 }
 
+_IMAGES = {"real": Spec("image", (3, 16, 16))}
+# Games against collapse, in the same form.
+AGAINST_COLLAPSE: dict[str, tuple[dict, dict[str, Spec]]] = {
+    "DeLiGAN": ({"game": {"tricks": {"latent_mixture": {"components": 5, "weight": 0.7}}}, "model": _DCGAN,
+                 "data": {}}, _IMAGES),
+    "MAD-GAN": ({"game": {"name": "madgan", "generators": 3}, "model": _DCGAN, "data": {}}, _IMAGES),
+    "MAD-GAN as printed": ({"game": {"name": "madgan", "generators": 3, "loss": "minimax"}, "model": _DCGAN,
+                            "data": {}}, _IMAGES),
+    "consensus": ({"game": {"name": "consensus", "gamma": 0.1}, "model": _DCGAN, "data": {"labels": "class"}},
+                  {"real": Spec("image", (3, 16, 16), classes=CLASSES)}),
+}
+
 
 def conditional(name: str) -> tuple[Game, dict[str, Spec]]:
-    """One of the games with labels, and the specs of its streams."""
-    return _made(*CONDITIONAL[name])
+    """One of the games with labels or against collapse, and the specs of its streams."""
+    return _made(*(CONDITIONAL | AGAINST_COLLAPSE)[name])
 
 
 def coupled(name: str) -> tuple[Game, dict[str, Spec]]:

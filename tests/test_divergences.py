@@ -103,3 +103,30 @@ def test_training_the_bound_finds_the_divergence(name: str) -> None:
     ratio = P / Q
     expected = ratio * BY_HAND[name][0](ratio) - DIVERGENCES[name].f(ratio)
     assert torch.allclose(DIVERGENCES[name].conjugate(v.detach()), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["kl", "pearson"])
+def test_ratio_matching_finds_the_ratio_and_its_divergence(name: str) -> None:
+    """Mohamed & Lakshminarayanan (2016), eq. 19 and 23: D's loss is the Bregman divergence of r from p / q, up to the
+    constant -D_f, and G's is the divergence itself once r is p / q."""
+    divergence, slope_of_f = DIVERGENCES[name], BY_HAND[name][0]
+    reals, fakes = torch.tensor([0] * 5 + [1] * 3 + [2] * 2), torch.tensor([0] * 2 + [1] * 2 + [2] * 6)
+
+    def losses(ratio: Tensor) -> tuple[float, float]:
+        v = divergence.optimum(ratio)
+        of_d = sum(LOSSES[f"b_{name}"].discriminator(v[reals], v[fakes]).values())
+        return of_d.item(), LOSSES[f"b_{name}"].generator(v[fakes], None)["fake"].item()
+
+    for ratio in (P / Q, torch.tensor([0.4, 1.0, 3.0], dtype=torch.float64)):
+        bregman = Q * (divergence.f(P / Q) - divergence.f(ratio) - slope_of_f(ratio) * (P / Q - ratio))
+        assert losses(ratio)[0] == pytest.approx(bregman.sum().item() - CLOSED_FORMS[name], abs=1e-12)
+    assert losses(P / Q)[1] == pytest.approx(CLOSED_FORMS[name], rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["kl", "pearson"])
+def test_ratio_matchings_generator_wants_a_ratio_of_one(name: str) -> None:
+    ratio = torch.tensor([0.5, 0.9, 1.0, 1.1, 2.0], dtype=torch.float64)
+    v = DIVERGENCES[name].optimum(ratio).requires_grad_()
+    value = LOSSES[f"b_{name}"].generator(v, None)["fake"]
+    slope, = torch.autograd.grad(value, v)
+    assert slope.sign().tolist() == [-1, -1, 0, 1, 1]

@@ -49,6 +49,19 @@ class AdaptiveUpdates:
 
 
 @typed
+class LatentMixture:
+    """DeLiGAN: z = mu_k + sigma_k eps from a mixture that G learns, with a term weight (1 - sigma)^2 (Gurumurthy et
+    al., 2017)."""
+
+    components: PositiveInt = 50
+    """Components of the mixture, drawn with equal probability."""
+    deviation: PositiveFloat = 0.2
+    """Initial sigma."""
+    weight: NonNegativeFloat = 0.3
+    """Weight of the term of G that draws sigma towards 1; 1/3 on MNIST and 0.1 on 2-D points in the published code."""
+
+
+@typed
 class Tricks:
     feature_matching: FeatureMatching | None = None
     """A term of G, or null."""
@@ -60,5 +73,7 @@ class Tricks:
     """D's target probability for reals; 0.9 gives one-sided label smoothing."""
     instance_noise: NonNegativeFloat | Schedule = 0.0
     """Standard deviation of Gaussian noise on reals and fakes before D, such as {start: 0.1, end: 0, images: ...}."""
+    latent_mixture: LatentMixture | None = None
+    """A learned mixture as the distribution of latents, or null. eps has the distribution `model.latent`."""
     adaptive_updates: AdaptiveUpdates | None = None
     """Adaptive numbers of updates, or null."""

@@ -22,6 +22,8 @@ GAMES = (
     "cyclegan",
     "lapgan",
     "cogan",
+    "madgan",
+    "consensus",
 )
 
 

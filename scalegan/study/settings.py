@@ -45,6 +45,10 @@ class Objective:
         minibatch: kernels of minibatch discrimination.
         energy: D is an auto-encoder.
         pull_away: weight of the pull-away term.
+        mixture: components of the latents' mixture, whose deviations start at `deviation` and are drawn towards 1
+            with `mixture_weight` (DeLiGAN).
+        generators: generators that share all layers but the last, told apart by D (MAD-GAN).
+        consensus: gamma of consensus optimisation, with which both players step together.
     """
 
     loss: str
@@ -57,6 +61,11 @@ class Objective:
     minibatch: int = 0
     energy: bool = False
     pull_away: float = 0.0
+    mixture: int = 0
+    deviation: float = 0.02
+    mixture_weight: float = 0.1
+    generators: int = 0
+    consensus: float = 0.0
 
 
 SETTINGS = {
@@ -74,7 +83,11 @@ OBJECTIVES = {
     "ebgan": Objective("ebgan", energy=True),
     "ebgan_pt": Objective("ebgan", energy=True, pull_away=0.1),
     "relativistic": Objective("relativistic"),
-    **{name: Objective(name) for name in ("f_kl", "f_reverse_kl", "f_js", "f_hellinger", "f_pearson")},
+    **{name: Objective(name) for name in ("f_kl", "f_reverse_kl", "f_js", "f_hellinger", "f_pearson",
+                                         "b_kl", "b_pearson")},
     "unrolled": Objective("minimax", unroll=5, unroll_lr=0.003),
     "minibatch_discrimination": Objective("non_saturating", minibatch=3),
+    "deligan": Objective("non_saturating", mixture=50),
+    "madgan": Objective("non_saturating", generators=8),
+    "consensus": Objective("non_saturating", consensus=0.1),
 }

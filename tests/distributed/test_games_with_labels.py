@@ -6,7 +6,7 @@ import importlib.util
 import pytest
 import torch
 from harness import spawn
-from small_games import CONDITIONAL, COUPLED, SAMPLES, batch_for, conditional, coupled
+from small_games import AGAINST_COLLAPSE, CONDITIONAL, COUPLED, SAMPLES, batch_for, conditional, coupled
 from torch import Tensor
 
 from scalegan import config
@@ -19,7 +19,8 @@ pytestmark = pytest.mark.slow
 TREE, FAST = config.Engine(reduction="tree"), config.Engine()
 ZERO = config.Engine(name="deepspeed", zero_stage=1)
 BATCH, ITERATIONS = 2 * SAMPLES, 2
-GAMES = (*CONDITIONAL, *COUPLED)
+GAMES = (*CONDITIONAL, *COUPLED, *AGAINST_COLLAPSE)
+OF_MICRO_BATCHES = {"consensus"}     # some term is defined over the samples of a micro-batch
 Weights = dict[str, dict[str, Tensor]]
 
 
@@ -67,6 +68,10 @@ def test_more_ranks_give_the_same_bits(name: str, spread: Weights, alone: Weight
 
 
 @pytest.mark.parametrize("name", GAMES)
-def test_another_order_of_sums_gives_nearly_the_same(name: str, otherwise: Weights, alone: Weights) -> None:
+def test_another_order_of_sums_gives_nearly_the_same(name: str, otherwise: Weights, alone: Weights,
+                                                     request: pytest.FixtureRequest) -> None:
+    if name in OF_MICRO_BATCHES and "micro-batches" in request.node.name:
+        assert not all(torch.allclose(value, alone[name][key], rtol=1e-3) for key, value in otherwise[name].items())
+        return
     for key, value in otherwise[name].items():
         assert torch.allclose(value, alone[name][key], rtol=1e-3, atol=1e-4), key

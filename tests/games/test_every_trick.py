@@ -38,6 +38,7 @@ TRICKS: dict[str, tuple[dict[str, Any], str]] = {
     "label_smoothing": (0.9, ""),
     "instance_noise": ({"start": 0.5, "end": 0.0, "images": 100}, ""),
     "adaptive_updates": ({"ratio": 0.5, "updates": 2}, ""),
+    "latent_mixture": ({"components": 3}, "G/deviations"),
 }
 PENALTIES: dict[str, tuple[dict[str, Any], str]] = {
     "r1": ({"gamma": 1.0}, "D/r1"), "r1, lazy": ({"gamma": 1.0, "every": 2}, "D.r1/r1"), "r2": ({"gamma": 1.0}, "D/r2"),
@@ -62,6 +63,7 @@ REFUSED = {
     **{(family, "ebgan"): "has no auto-encoder" for family in ("biggan", "stylegan2", "r3gan")},
     **{(family, "path_length"): "needs a style-based generator" for family in FAMILIES if family != "stylegan2"},
     ("mlp of points", "bcr"): "2-D points",
+    ("stylegan2", "latent_mixture"): "use another family",
 }
 BATCH, SAMPLES = 8, 4
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from harness import cli
 
 from scalegan.study.scores import MODES, score
@@ -60,8 +61,34 @@ def test_weights_are_clipped_and_unrolling_looks_ahead() -> None:
     assert torch.equal(train(plain, SMALL, "ring8", [0]), train(OBJECTIVES["minimax"], SMALL, "ring8", [0]))
 
 
+def test_components_and_generators_take_turns() -> None:
+    """Sample i is from component i mod K of the mixture, or from generator i mod K, whose last layer is its own."""
+    mixed, several = (Study(OBJECTIVES[name], SMALL, "ring8", [0, 1]) for name in ("deligan", "madgan"))
+    z = torch.randn(2, 120, SMALL.latent_dim)
+    mean, deviation = mixed.mixture(mixed.g)[1, 103 % 50].chunk(2)
+    placed = (mean + deviation * z[1, 103])[None, None]
+    expected = mixed.G(mixed.g[1:, : mixed.G.size], placed)[0, 0]
+    assert torch.allclose(mixed.fakes(mixed.g, z)[1, 103], expected, atol=1e-5)
+    of_all = several.G(several.g, z).unflatten(2, (8, 2))
+    assert several.fakes(several.g, z)[1, 103].equal(of_all[1, 103, 103 % 8])
+
+
+def test_consensus_without_its_regulariser_is_simultaneous_gradient_descent() -> None:
+    study = Study(replace(OBJECTIVES["consensus"], consensus=0.0), SMALL, "ring8", [0, 1])
+    found = study.joint_gradients()
+    again = Study(OBJECTIVES["consensus"], SMALL, "ring8", [0, 1])
+    reals, fakes = next(again.reals), again.fakes(again.g, next(again.latents["G"]))
+    real, fake = again.logits(again.d, reals), again.logits(again.d, fakes)
+    of_d = (F.softplus(-real) + F.softplus(fake)).mean(1).sum()
+    expected = [torch.autograd.grad(of_d, again.d, retain_graph=True)[0],
+                torch.autograd.grad(F.softplus(-fake).mean(1).sum(), again.g)[0]]
+    for one, other in zip(found, expected):
+        assert torch.allclose(one, other, atol=1e-6) and other.norm() > 1e-2
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("objective, updates", [("unrolled", 2500), ("minibatch_discrimination", 3000)])
+@pytest.mark.parametrize("objective, updates", [("deligan", 2500), ("unrolled", 2500),
+                                                ("minibatch_discrimination", 3000)])
 def test_objectives_against_mode_collapse_cover_the_ring(objective: str, updates: int) -> None:
     """All eight modes, so that no plain game can cover more; one seed, in fewer updates than the study."""
     samples, = train(OBJECTIVES[objective], replace(SETTINGS["ring8"], updates=updates), "ring8", [0])

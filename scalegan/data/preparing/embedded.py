@@ -25,7 +25,8 @@ PREFIX = "embedded:"
 _SHARD_RECORDS = 1250
 # The digits of each set, by their number among the 500 of their class.
 _SETS = {"mnist": lambda number: True, "mnist_train": lambda number: number % 5 < 4,
-         "mnist_test": lambda number: number % 5 == 4, "mnist_100": lambda number: number % 50 == 0,
+         "mnist_test": lambda number: number % 5 == 4, "mnist_500": lambda number: number % 10 == 0,
+         "mnist_100": lambda number: number % 50 == 0,
          "mnist_half": lambda number: number % 2 == 0, "mnist_other_half": lambda number: number % 2 == 1,
          "digits": lambda number: True, "digits_train": lambda number: number % 5 < 4,
          "digits_test": lambda number: number % 5 == 4}

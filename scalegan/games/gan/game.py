@@ -71,6 +71,7 @@ class GAN(Game):
     def make(cls, recipe: "Recipe", specs: Mapping[str, Spec]) -> "GAN":
         spec, settings = next(iter(specs.values())), recipe.game
         generator, discriminator = families.build(recipe.model, spec)
+        generator = objectives.generator(settings, generator)
         discriminator = objectives.discriminator(recipe, spec, discriminator)
         adaptive = settings.tricks.adaptive_updates
         return cls(generator, discriminator, objectives.loss(settings),
@@ -89,7 +90,7 @@ class GAN(Game):
     def player(cls, recipe: "Recipe", specs: Mapping[str, Spec], name: str) -> nn.Module:
         """Builds a generator without its discriminator, which a family may not have at every size."""
         if name == "G":
-            return families.generator(recipe.model, next(iter(specs.values())))
+            return objectives.generator(recipe.game, families.generator(recipe.model, next(iter(specs.values()))))
         return super().player(recipe, specs, name)
 
     def discriminator_loss(self, batch: Batch) -> Terms:

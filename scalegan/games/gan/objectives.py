@@ -6,6 +6,7 @@ from scalegan import config, losses
 from scalegan.config.game import groups_of
 from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError
+from scalegan.games.gan.mixture import Deviations, LatentMixture
 from scalegan.games.penalties import Penalty
 from scalegan.games.penalties.consistency import Consistency
 from scalegan.games.penalties.feature_matching import FeatureMatching
@@ -37,6 +38,12 @@ def loss(game: config.Game) -> AdversarialLoss:
 def clip(game: config.Game) -> float | None:
     """Clipping bound of D's weights, or None."""
     return game.clip or (_CLIP if game.loss == "wasserstein_clip" else None)
+
+
+def generator(game: config.Game, plain: nn.Module) -> nn.Module:
+    """The family's generator as the game needs it: with latents from a learned mixture, or `plain`."""
+    mixture = game.tricks.latent_mixture
+    return LatentMixture(plain, mixture.components, mixture.deviation) if mixture else plain
 
 
 def discriminator(recipe: config.Recipe, spec: Spec, plain: nn.Module) -> nn.Module:
@@ -80,6 +87,8 @@ def penalties(game: config.Game, generator: nn.Module, discriminator: nn.Module)
     if tricks.historical_averaging:
         weight = tricks.historical_averaging.weight
         found["historical_averaging"] = HistoricalAveraging(generator, discriminator, weight)
+    if tricks.latent_mixture:
+        found["latent_mixture"] = Deviations(tricks.latent_mixture.weight)
     if keys.orthogonal and keys.orthogonal.weight:
         found["orthogonal"] = Orthogonal(keys.orthogonal.weight)
     return found

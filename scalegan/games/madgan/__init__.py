@@ -1,0 +1,1 @@
+"""MAD-GAN (Ghosh et al., 2018)."""
