@@ -33,6 +33,8 @@ def at(value: float | Moving, images: int | Followed) -> Any:
     if value.kind == "step":
         return next((value.steps[since] for since in sorted(value.steps, reverse=True) if images >= since), value.start)
     done = min(max(images - value.after, 0) / value.images, 1.0)
+    if value.kind == "exponential":
+        return value.start * (value.end / value.start) ** done
     if value.kind == "cosine":
         done = (1 - math.cos(math.pi * done)) / 2
     return value.start + (value.end - value.start) * done

@@ -130,6 +130,24 @@ CONDITIONAL: dict[str, tuple[dict, dict[str, Spec]]] = {
     "AC-GAN of the paper": ({"game": {"name": "acgan", "networks": "paper"}, "model": _DCGAN,
                              "data": {"labels": "class", "resolution": 32}},
                             {"real": Spec("image", (3, 32, 32), classes=CLASSES)}),
+    "CGAN": ({"game": {"name": "cgan"}, "data": {"labels": "class"}},
+             {"real": Spec("image", (1, 16, 16), classes=CLASSES)}),
+    "CGAN with attributes and R1": (
+        {"game": {"name": "cgan", "loss": "minimax", "penalties": {"r1": {"gamma": 0.1, "every": 2}}},
+         "data": {"labels": "attributes"}}, {"real": Spec("image", (1, 16, 16), attributes=5)}),
+    "semi-supervised": ({"game": {"name": "ssgan", "group": 4}, "model": _DCGAN, "data": {"labels": "class"},
+                         "streams": {"labelled": {"path": "-", "labels": "class"}}},
+                        dict.fromkeys(("real", "labelled"), Spec("image", (3, 16, 16), classes=CLASSES))),
+    "semi-supervised, of the published code": (
+        {"game": {"name": "ssgan", "networks": "dense", "unlabelled_weight": 0.5, "group": 2}, "data": {"labels": "none"},
+         "streams": {"labelled": {"path": "-", "labels": "class"}}},
+        {"real": Spec("image", (1, 8, 8)), "labelled": Spec("image", (1, 8, 8), classes=CLASSES)}),
+    "InfoGAN": ({"game": {"name": "infogan", "categories": [5, 3], "continuous": 1, "hidden": 6}, "model": _DCGAN,
+                 "data": {}}, {"real": Spec("image", (3, 16, 16))}),
+    "InfoGAN, Q learning with D": (
+        {"game": {"name": "infogan", "categories": [5], "continuous": 2, "hidden": 6, "weight": 0.5,
+                  "fixed_deviation": True, "learns_with": "D"}, "model": _DCGAN, "data": {}},
+        {"real": Spec("image", (3, 16, 16))}),
 }
 
 # Games of several levels or domains, in the same form.

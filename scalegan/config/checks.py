@@ -101,8 +101,9 @@ def _check_schedules(recipe: Recipe, need: Callable[[bool, str], None]) -> None:
     for player, optimizer in recipe.optimizer.items():
         need(not isinstance(optimizer.lr, Schedule) or max(_values(optimizer.lr)) > 0,
              f"optimizer.{player}.lr is 0 throughout")
-        for beta in optimizer.betas:
-            need(max(_values(beta)) < 1, f"optimizer.{player}.betas: {max(_values(beta))} is not below 1")
+        for key, rate in (("betas", optimizer.betas[0]), ("betas", optimizer.betas[1]),
+                          ("momentum", optimizer.momentum)):
+            need(max(_values(rate)) < 1, f"optimizer.{player}.{key}: {max(_values(rate))} is not below 1")
     if recipe.power_ema:
         need(recipe.power_ema.sigma_rel[0] != recipe.power_ema.sigma_rel[1], "power_ema.sigma_rel needs two different "
              "lengths")

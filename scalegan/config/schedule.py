@@ -12,8 +12,9 @@ from scalegan.config.schema import typed
 class Schedule:
     """A value that changes with the images seen, independently of total_images."""
 
-    kind: Literal["cosine", "linear", "step"] = "cosine"
-    """Half a cosine from start to end, a straight line, or steps. (Use a plain number for a constant.)"""
+    kind: Literal["cosine", "linear", "exponential", "step"] = "cosine"
+    """Half a cosine from start to end, a straight line, the same factor per image, or steps. (Use a plain number for a
+    constant.)"""
     start: NonNegativeFloat
     """Value at 0 images."""
     end: NonNegativeFloat | None = None
@@ -31,4 +32,6 @@ class Schedule:
             raise ValueError("a schedule of kind=step has start and steps")
         if self.kind != "step" and (self.steps or self.end is None or self.images is None):
             raise ValueError(f"a schedule of kind={self.kind} has start, end and images")
+        if self.kind == "exponential" and not (self.start and self.end):
+            raise ValueError("a schedule of kind=exponential has a start and an end above 0")
         return self

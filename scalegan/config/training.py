@@ -20,6 +20,8 @@ class Optimizer:
     """Adam's epsilon."""
     weight_decay: NonNegativeFloat = 0.0
     """Multiple of the weights that is added to their gradients: an L2 penalty."""
+    momentum: Beta | Schedule = 0.0
+    """SGD's momentum."""
 
 
 @typed

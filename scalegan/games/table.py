@@ -17,6 +17,9 @@ GAMES = (
     "acgan",
     "bigan",
     "ali",
+    "cgan",
+    "ssgan",
+
     "pix2pix",
     "colorization",
     "cyclegan",

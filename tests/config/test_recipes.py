@@ -30,6 +30,7 @@ NARROW = {
     "r3gan": ["model.width=32", "model.cardinality=8", "model.blocks=1"],
     "mlp": [],
     "ali": ["game.width=2", "game.norm_group=4"],
+    "cgan": [],
     "bigan": ["game.hidden=8", "game.latent_dim=4", "game.norm_group=4"],
     "pix2pix": ["model.width=2", "model.d_width=2"],
     "colorization": ["model.width=2", "model.d_width=2"],
@@ -41,7 +42,8 @@ NARROW = {
 SMALL = ("quickstart", "toy_lecture", "dcgan_mnist", "mlp_gan_mnist", "infogan_mnist", "aae_mnist",
          "aae_semi_mnist", "avb_mnist", "acgan_mnist", "bigan_mnist", "ali_cifar10",
          "pix2pix_edges", "colorization_celeba", "cyclegan_faces", "lapgan_cifar10", "cogan_mnist", "cogan_digits",
-         "deligan_mnist", "madgan_mnist", "consensus_mnist")
+         "deligan_mnist", "madgan_mnist", "consensus_mnist",
+         "cgan_mnist")
 OBJECTIVES = ("lsgan_lsun_church", "ebgan_pt_celeba", "wgan_celeba")
 FULL_CORPORA = [name for name in catalogue.available() if name not in SMALL and "_small" not in name]
 

@@ -1,4 +1,4 @@
-"""Games with labels: one update against the published formulas, their closed forms, sizes, and what they refuse."""
+"""Games with labels or codes: one update against the published formulas, their closed forms, sizes, and what they refuse."""
 
 import copy
 import itertools
@@ -14,14 +14,17 @@ from small_games import CONDITIONAL, SAMPLES, Witness, batch_for, conditional
 from torch import Tensor, nn
 
 from scalegan.config import loading
+from scalegan.engines import optimizers
 from scalegan.engines.ddp import DDPEngine
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import RecipeError
 from scalegan.games.acgan import networks as of_acgan
 from scalegan.games.acgan.game import ACGAN
 from scalegan.games.base import Batch, Game
+from scalegan.games.cgan import networks as of_cgan
 from scalegan.models.layers.dropout import KeyedDropout, drawn_from
 from scalegan.randomness import Draws, parameter_generators
+from scalegan.schedules import at
 
 Terms = dict[str, Tensor]
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -66,6 +69,7 @@ class Published:
     def __init__(self, game: Game, batch: Batch) -> None:
         self.G, self.D, self.batch = game.players["G"], game.players["D"], batch
         self.x, self.y, self.c = batch.reals, batch.labels, batch.given.get("real")
+        self.Q = game.players.get("Q")
 
     def fake(self) -> Tensor:
         return self.G(self.batch.draws.normal("z", self.G.latent_dim), self.c)
@@ -89,6 +93,82 @@ class Published:
         return {"fake": log_chance(-fake) if minimax else -log_chance(fake),
                 "class": -weight * log_likelihood(of_fake, self.c)}
 
+    def masked(self, reals: bool) -> tuple[Tensor, Tensor]:
+        """D's logits for reals and fakes of CGAN, with the masks that the game draws for them."""
+        with drawn_from(self.batch.draws, self.G, self.D):
+            fake = self.G(self.batch.draws.uniform("z", 100), self.c)      # in the unit hypercube
+            real = self.D(self.x, self.y) if reals else fake[:, 0, 0, 0]
+            return real, self.D(fake.detach() if reals else fake, self.c)
+
+    def cgan_d(self) -> Terms:
+        """Mirza & Osindero (2014), eq. 2: D ascends E log D(x | y) + E log(1 - D(G(z | y) | y))."""
+        real, fake = self.masked(reals=True)
+        return {"real": -log_chance(real), "fake": -log_chance(-fake)}
+
+    def cgan_g(self, minimax: bool = False) -> Terms:
+        _, fake = self.masked(reals=False)
+        return {"fake": log_chance(-fake) if minimax else -log_chance(fake)}
+
+    def cgan_r1(self) -> Terms:
+        """Mescheder et al. (2018): gamma / 2 |grad D(x | y)|^2, twice because it is computed in every other update."""
+        x = self.x.clone().requires_grad_()
+        with drawn_from(self.batch.draws, self.G, self.D):
+            slope, = torch.autograd.grad(self.D(x, self.y).sum(), x, create_graph=True)
+        return {"r1": 2 * 0.1 / 2 * slope.square().sum((1, 2, 3)).mean()}
+
+    def classes(self, images: Tensor, side: str) -> Tensor:
+        """Semi-supervised D's K logits, with the noise that the game draws."""
+        with drawn_from(self.batch.draws.of(side), self.D):
+            return self.D(images)
+
+    def unlabelled_fake(self, z: str) -> Tensor:
+        return self.G(getattr(self.batch.draws, z)("z", self.G.latent_dim))
+
+    def ssgan_d(self, z: str = "normal", weight: float = 1.0) -> Terms:
+        """Salimans et al. (2016), section 5: L_supervised + L_unsupervised of K + 1 classes, whose last logit is 0."""
+        def last(logits: Tensor) -> Tensor:
+            e = torch.exp(torch.cat([logits, torch.zeros(len(logits), 1)], 1))
+            return e[:, -1] / e.sum(1)
+
+        labelled = self.batch.streams["labelled"]
+        fake = last(self.classes(self.unlabelled_fake(z).detach(), "fake"))
+        return {"label": -log_likelihood(self.classes(labelled.data, "labelled"), labelled.condition),
+                "real": -weight * torch.log(1 - last(self.classes(self.x, "real"))).mean(),
+                "fake": -weight * torch.log(fake).mean()}
+
+    def ssgan_g(self, z: str = "normal", group: int = 4) -> Terms:
+        """Section 3.1: the squared distance of mean features, per group and averaged over features."""
+        means = []
+        for images, side in ((self.x, "real"), (self.unlabelled_fake(z), "fake")):
+            with drawn_from(self.batch.draws.of(side), self.D):
+                means.append(torch.stack([part.mean(0) for part in self.D.features(images).split(group)]))
+        return {"feature_matching": (means[0] - means[1]).square().mean()}
+
+    def codes(self, categories: list[int], continuous: int) -> tuple[Tensor, list[Tensor], Tensor]:
+        """InfoGAN's latent, of eight noises before the codes, and these."""
+        draws = self.batch.draws
+        classes = [draws.integers(f"code{i}", count) for i, count in enumerate(categories)]
+        values = 2 * draws.uniform("continuous", continuous) - 1
+        one_hot = [torch.eye(count)[code] for count, code in zip(categories, classes)]
+        return torch.cat([draws.normal("z", 8), *one_hot, values], 1), classes, values
+
+    def surprise(self, features: Tensor, categories: list[int], continuous: int, weight: float, fixed: bool) -> Terms:
+        """Chen et al. (2016), eq. 5 without H(c): -E log Q(c | x), a softmax for each category, and a Gaussian."""
+        _, classes, values = self.codes(categories, continuous)
+        *logits, mean, log_deviation = self.Q(features).split([*categories, continuous, continuous], 1)
+        deviation = torch.ones_like(mean) if fixed else torch.exp(log_deviation)
+        density = torch.exp(-((values - mean) / deviation) ** 2 / 2) / (deviation * math.sqrt(2 * math.pi))
+        return {"categories": -weight * sum(log_likelihood(own, code) for own, code in zip(logits, classes)),
+                "continuous": -0.1 * torch.log(density).sum(1).mean()}
+
+    def infogan_d(self, keys: tuple = ([5, 3], 1, 1.0, False), informed: bool = False) -> Terms:
+        features = self.D.encode(self.G(self.codes(*keys[:2])[0]).detach())
+        terms = {"real": -log_chance(self.D(self.x)), "fake": -log_chance(-self.D.classify(features))}
+        return terms | (self.surprise(features, *keys) if informed else {})
+
+    def infogan_g(self, keys: tuple = ([5, 3], 1, 1.0, False)) -> Terms:
+        features = self.D.encode(self.G(self.codes(*keys[:2])[0]))
+        return {"fake": -log_chance(self.D.classify(features))} | self.surprise(features, *keys)
 
 
 FORMULAS: dict[tuple[str, str], Callable[[Published], Terms]] = {
@@ -96,6 +176,16 @@ FORMULAS: dict[tuple[str, str], Callable[[Published], Terms]] = {
     ("AC-GAN of attributes", "D"): partial(Published.acgan_d, weight=0.5),
     ("AC-GAN of attributes", "G"): partial(Published.acgan_g, weight=0.5, minimax=True),
     ("AC-GAN of the paper", "D"): Published.acgan_d, ("AC-GAN of the paper", "G"): Published.acgan_g,
+    ("CGAN", "D"): Published.cgan_d, ("CGAN", "G"): Published.cgan_g,
+    ("CGAN with attributes and R1", "D"): Published.cgan_d,
+    ("CGAN with attributes and R1", "D.r1"): Published.cgan_r1,
+    ("CGAN with attributes and R1", "G"): partial(Published.cgan_g, minimax=True),
+    ("semi-supervised", "D"): Published.ssgan_d, ("semi-supervised", "G"): Published.ssgan_g,
+    ("semi-supervised, of the published code", "D"): partial(Published.ssgan_d, z="uniform", weight=0.5),
+    ("semi-supervised, of the published code", "G"): partial(Published.ssgan_g, z="uniform", group=2),
+    ("InfoGAN", "D"): Published.infogan_d, ("InfoGAN", "GQ"): Published.infogan_g,
+    ("InfoGAN, Q learning with D", "D"): partial(Published.infogan_d, keys=([5], 2, 0.5, True), informed=True),
+    ("InfoGAN, Q learning with D", "G"): partial(Published.infogan_g, keys=([5], 2, 0.5, True)),
 }
 
 
@@ -108,18 +198,19 @@ def test_an_update_is_the_published_formulas(name: str, phase: str) -> None:
     figures = DDPEngine(game, witnesses, ALONE, SAMPLES).update(move, batch)
 
     expected = FORMULAS[name, phase](published)
-    mover = getattr(published, phase[0])
-    gradients = torch.autograd.grad(sum(expected.values()), list(mover.parameters()), allow_unused=True)
     for term, value in expected.items():
         assert figures[term].item() == pytest.approx(value.item(), rel=1e-5, abs=1e-6), term
-    assert {term for term in figures if not term.startswith(("grad_norm", "real_logit", "fake_logit", "augment"))} \
-        == set(expected)
-    found = witnesses[phase[0]].found
-    whole = torch.cat([g.flatten() for g in found]).norm()
-    assert whole > 1e-4
-    for (parameter, _), one, other in zip(mover.named_parameters(), found, gradients):
-        other = torch.zeros_like(one) if other is None else other
-        assert (one - other).norm() <= 1e-4 * other.norm() + 1e-6 * whole, parameter
+    watched = ("grad_norm", "real_logit", "fake_logit", "augment", "error", "information")
+    assert {term for term in figures if not term.startswith(watched)} == set(expected)
+    assert {player for player, witness in witnesses.items() if hasattr(witness, "found")} == set(move.players)
+    for player in move.players:
+        found, network = witnesses[player].found, getattr(published, player)
+        gradients = torch.autograd.grad(sum(expected.values()), list(network.parameters()), retain_graph=True,
+                                        materialize_grads=True, allow_unused=True)
+        whole = torch.cat([g.flatten() for g in found]).norm()
+        assert whole > 1e-4
+        for (parameter, _), one, other in zip(network.named_parameters(), found, gradients):
+            assert (one - other).norm() <= 1e-4 * other.norm() + 1e-6 * whole, parameter
 
 
 @pytest.mark.parametrize("name", CONDITIONAL)
@@ -212,6 +303,51 @@ def test_the_networks_of_acgans_appendix() -> None:
     assert [output.shape for output in discriminator(torch.zeros(2, 3, 32, 32))] == [(2,), (2, 10)]
 
 
+def test_the_networks_of_the_cgan_paper() -> None:
+    generator, discriminator = of_cgan.Generator((1, 28, 28), 10), of_cgan.Discriminator((1, 28, 28), 10)
+    assert (count(generator), count(discriminator)) == (2_413_984, 1_224_351)
+    z = generator.latent(Draws(0, 0, "G", torch.arange(100)))
+    assert z.shape == (100, 100) and 0 <= z.min() < 0.01 and 0.99 < z.max() < 1
+    x = generator(z, torch.arange(100) % 10)
+    assert x.abs().max() < 1 and x.shape == (100, 1, 28, 28)
+    both = torch.eye(10)[3] + torch.eye(10)[5]
+    rows = of_cgan.Conditions(10)
+    assert rows(both[None], z[:1]).equal(both[None]) and rows(torch.tensor([3]), z[:1]).equal(torch.eye(10)[3:4])
+
+
+def test_a_cgan_that_knows_nothing_is_the_unconditional_game_at_its_start() -> None:
+    game, specs = conditional("CGAN")
+    for parameter in game.D.parameters():
+        parameter.data.zero_()
+    batch = batch_for(specs, Draws(0, 0, "D", torch.arange(SAMPLES)))
+    assert sum(game.phases[0].loss(batch).values()).item() == pytest.approx(2 * math.log(2))
+    assert sum(game.phases[1].loss(batch).values()).item() == pytest.approx(math.log(2))
+
+
+def test_both_of_cgans_players_use_the_labels() -> None:
+    game, specs = conditional("CGAN")
+    batch = batch_for(specs, Draws(0, 0, "D", torch.arange(SAMPLES)))
+    labels = batch.labels
+    with torch.no_grad():
+        assert (game.eval().D(batch.reals, labels) != game.D(batch.reals, (labels + 1) % 3)).all()
+        z = game.G.latent(batch.draws)
+        assert (game.G(z, labels) - game.G(z, (labels + 1) % 3)).abs().amax((1, 2, 3)).min() > 1e-3
+
+
+def test_the_learning_rate_of_the_cgan_paper() -> None:
+    recipe = loading.load(["recipe=cgan_mnist"])
+    for updates in (0, 1, 1000, 250_000, 400_000):
+        expected = max(0.1 / 1.00004**updates, 1e-6)
+        assert at(recipe.optimizer["G"].lr, 100 * updates) == pytest.approx(expected, rel=1e-4)
+    weight = nn.Linear(1, 1)
+    weight.players, weight.phases, weight.bounds = {"G": weight}, [], {}
+    settings = {"G": recipe.optimizer["G"]}
+    of_players = optimizers.make(settings, weight)
+    assert of_players["G"].param_groups[0]["momentum"] == 0.5
+    optimizers.schedule(of_players, settings, weight, 625_000)
+    assert of_players["G"].param_groups[0]["momentum"] == pytest.approx(0.6)
+
+
 # --- what a recipe may not say --------------------------------------------------------------------------------------
 
 WRONG = {
@@ -221,6 +357,13 @@ WRONG = {
     "AC-GAN with a reference batch": (["recipe=acgan_mnist", "model.virtual_batch=8"], "leave it out"),
     "the paper's networks at another size": (["recipe=acgan_cifar10", "data.resolution=64"], "game.networks=family"),
     "the paper's networks with attributes": (["recipe=acgan_cifar10", "data.labels=attributes"], "=paper needs"),
+    "CGAN without labels": (["recipe=cgan_mnist", "data.labels=none"], "game.name=cgan needs labels; set data.labels"),
+    "CGAN with another family's keys": (["recipe=cgan_mnist", "model={name: dcgan, width: 16}"],
+                                        "leave out the keys of model"),
+    "CGAN, compiled": (["recipe=cgan_mnist", "engine.compile=true"], "set engine.compile=false"),
+    "momentum of one": (["recipe=cgan_mnist", "optimizer.G.momentum={start: 0.5, end: 1, images: 9}"], "not below 1"),
+    "a geometric schedule from zero": (["recipe=cgan_mnist", "optimizer.G.lr={kind: exponential, start: 0, end: 1, "
+                                        "images: 9}"], "has a start and an end above 0"),
     "the paper's networks, compiled": (["recipe=acgan_cifar10", "engine.compile=true"], "set engine.compile=false"),
 }
 

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalegan.data.spec import Spec
-from scalegan.errors import RecipeError
 from scalegan.games.aae.networks import ClassDecoder, Classify, Encode, Encoder, Latent, Reconstruct
 from scalegan.games.aae.priors import Prior
 from scalegan.games.base import Batch, Export, Game, Phase, Preview
+from scalegan.games.labelled import classes_of, watch_error
 from scalegan.games.reconstructions import beside_samples
 from scalegan.losses import LOSSES, Terms
 from scalegan.models import families, mlp
@@ -63,7 +63,7 @@ class AAE(Game):
     @classmethod
     def make(cls, recipe: "Recipe", specs: Mapping[str, Spec]) -> "AAE":
         settings, spec, dim = recipe.game, next(iter(specs.values())), recipe.model.latent_dim
-        classes = _classes(specs) if settings.semi_supervised else 0
+        classes = classes_of(specs) if settings.semi_supervised else 0
         decoder, trunk = families.build(replace(recipe.model, latent_dim=dim + classes), replace(spec, classes=0))
         latent = Latent(Prior(settings.prior, dim, settings.prior_scale, settings.components), classes)
         if classes:
@@ -91,8 +91,8 @@ class AAE(Game):
     def reconstruction_loss(self, batch: Batch) -> Terms:
         """E and Dec minimise the mean squared error per pixel."""
         z, logits = self.encoded(batch.reals, batch)
-        if self.D_y is not None and batch.labels is not None:   # only to be measured
-            batch.figures["error"] = (logits.argmax(1) != batch.labels).float().mean()
+        if self.D_y is not None:
+            watch_error(batch, logits)
         again = self.compiled["Dec"](torch.cat([z, logits.softmax(1)], 1))
         return {"reconstruction": self.weight * F.mse_loss(again, batch.reals)}
 
@@ -128,15 +128,3 @@ class AAE(Game):
 
 def _of_class(terms: Terms) -> Terms:
     return {f"{name}_y": term for name, term in terms.items()}
-
-
-def _classes(specs: Mapping[str, Spec]) -> int:
-    """The number of classes of the labelled stream. Raises RecipeError if the streams do not fit each other."""
-    real, labelled = specs["real"], specs["labelled"]
-    if real.shape != labelled.shape:
-        raise RecipeError(f"images of data have the shape {list(real.shape)}, those of streams.labelled "
-                          f"{list(labelled.shape)}; prepare both with the same resolution and colours")
-    if real.classes and (real.classes, real.label_names) != (labelled.classes, labelled.label_names):
-        raise RecipeError(f"data has {real.classes} classes, streams.labelled {labelled.classes}, or their names "
-                          "differ; set data.labels=none")
-    return labelled.classes

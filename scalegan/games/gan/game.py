@@ -70,7 +70,7 @@ class GAN(Game):
     @classmethod
     def make(cls, recipe: "Recipe", specs: Mapping[str, Spec]) -> "GAN":
         spec, settings = next(iter(specs.values())), recipe.game
-        generator, discriminator = families.build(recipe.model, spec)
+        generator, discriminator = cls.networks(recipe, spec)
         generator = objectives.generator(settings, generator)
         discriminator = objectives.discriminator(recipe, spec, discriminator)
         adaptive = settings.tricks.adaptive_updates
@@ -80,6 +80,11 @@ class GAN(Game):
                    settings.order, settings.fresh_batch, settings.updates,
                    AdaptiveUpdates(adaptive.ratio, adaptive.updates) if adaptive else None, objectives.clip(settings),
                    **cls.further(settings))
+
+    @classmethod
+    def networks(cls, recipe: "Recipe", spec: Spec) -> tuple[nn.Module, nn.Module]:
+        """Generator and discriminator for these samples; by default, those of `model`."""
+        return families.build(recipe.model, spec)
 
     @classmethod
     def further(cls, settings: Any) -> dict[str, Any]:

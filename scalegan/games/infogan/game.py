@@ -25,8 +25,8 @@ _SWEEP = 2.0        # the paper varies continuous codes from -2 to 2, beyond the
 class InfoGAN(Game):
     """min_{G, Q} max_D V(D, G) - lambda L_I(G, Q), L_I = E log Q(c | G(z, c)) + H(c)   (eq. 6).
 
-    Q is a separate head on D's last features, which only D's phase trains, so that it is the phase of the plain game.
-    The phase of G and Q reuses the latents, codes and batch of D's update before it, as the published code does.
+    Q is a separate head on D's last features. By default, only D's phase trains these, so that it is the phase of the
+    plain game. The phase of G reuses the latents, codes and batch of D's update before it, as the published code does.
 
     Args:
         generator: noise and codes to images, with a `Codes` as its latent.
@@ -35,19 +35,23 @@ class InfoGAN(Game):
         codes: draws the latents.
         weights: lambda for categorical and for continuous codes.
         augment: applied to images before D and Q see them.
+        learns_with: the player with which Q moves, "G" or "D"; with D, the features learn from L_I as well.
     """
 
     exports = {"G": Export(("G",), ("z",)), "Q": Export(("D", "Q"), ("image",), "vector", averaged=False)}
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, reader: Reader, codes: Codes,
-                 weights: tuple[float, float] = (1.0, 0.1), augment: Augment | None = None) -> None:
+                 weights: tuple[float, float] = (1.0, 0.1), augment: Augment | None = None,
+                 learns_with: str = "G") -> None:
         super().__init__()
         self.G, self.D, self.Q, self.codes = generator, discriminator, reader, codes
         self.weights, self.augment, self.loss = weights, augment or Augment(), LOSSES["non_saturating"]
         self.players = {"G": self.G, "D": self.D, "Q": self.Q}
         self.compiled = dict(self.players)
-        self.phases = [Phase("D", ("D",), self.discriminator_loss),
-                       Phase("GQ", ("G", "Q"), self.information_loss, fresh_batch=False, draws="D")]
+        self.learns_with = learns_with
+        movers = {"G": (("D",), ("G", "Q")), "D": (("D", "Q"), ("G",))}[learns_with]
+        self.phases = [Phase("D", movers[0], self.discriminator_loss),
+                       Phase("".join(movers[1]), movers[1], self.information_loss, fresh_batch=False, draws="D")]
 
     @classmethod
     def make(cls, recipe: "Recipe", specs: Mapping[str, Spec]) -> "InfoGAN":
@@ -58,30 +62,38 @@ class InfoGAN(Game):
         reader = Reader(discriminator.encoding_size, settings.hidden, settings.categories, settings.continuous,
                         getattr(recipe.model, "norm_group", None), settings.fixed_deviation)
         return cls(generator, discriminator, reader, codes, (settings.weight, settings.continuous_weight),
-                   augment_of(recipe))
+                   augment_of(recipe), settings.learns_with)
 
     @classmethod
     def compose(cls, export: Export, parts: Sequence[nn.Module]) -> nn.Module:
         return CodeReader(*parts) if len(parts) == 2 else parts[0]
 
     def discriminator_loss(self, batch: Batch) -> Terms:
+        """D's loss of the plain game, minus L_I if Q learns with D."""
         with torch.no_grad():
-            fakes = self.compiled["G"](self.codes(batch.draws))
-        real = self.D(self.augmented(batch.reals, batch, "real"))
-        fake = self.D(self.augmented(fakes, batch, "fake"))
+            z = self.codes(batch.draws)
+            fakes = self.compiled["G"](z)
+        real, features = self.D(self.augmented(batch.reals, batch, "real")), self.encoded(fakes, batch)
+        fake = self.D.classify(features)
         batch.figures.update(real_logit=real.mean(), fake_logit=fake.mean(), **self.augment.watch(real, batch.images))
-        return self.loss.discriminator(real, fake)
+        terms = self.loss.discriminator(real, fake)
+        return terms | self.surprise(features, z, batch) if self.learns_with == "D" else terms
 
     def information_loss(self, batch: Batch) -> Terms:
-        """G's adversarial loss minus L_I. The constant H(c) enters only the figure `information`."""
+        """G's adversarial loss minus L_I."""
         z = self.codes(batch.draws)
-        fakes = self.augmented(self.compiled["G"](z), batch, "fake")
-        features = self.D.encode(fakes)
-        terms = self.loss.generator(self.D.classify(features))
+        features = self.encoded(self.compiled["G"](z), batch)
+        return self.loss.generator(self.D.classify(features)) | self.surprise(features, z, batch)
+
+    def encoded(self, fakes: Tensor, batch: Batch) -> Tensor:
+        return self.D.encode(self.augmented(fakes, batch, "fake"))
+
+    def surprise(self, features: Tensor, z: Tensor, batch: Batch) -> Terms:
+        """-L_I for fakes with these features, times lambda. The constant H(c) enters only the figure `information`."""
         surprise = self.Q.surprise(self.Q(features), *self.codes.of(z))
         batch.figures["information"] = self.codes.entropy - sum(surprise.values())
         weights = {"categories": self.weights[0], "continuous": self.weights[1]}
-        return terms | {name: weights[name] * value for name, value in surprise.items()}
+        return {name: weights[name] * value for name, value in surprise.items()}
 
     def augmented(self, images: Tensor, batch: Batch, side: str) -> Tensor:
         return self.augment(images, batch.draws.of(f"augment/{side}"), batch.images)

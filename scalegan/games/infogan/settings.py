@@ -27,6 +27,10 @@ class InfoGAN:
     """Weight of the mutual information with continuous codes."""
     fixed_deviation: bool = False
     """Fix the standard deviation of continuous codes at 1, as the published code does; the paper learns it."""
+    learns_with: Literal["G", "D"] = "G"
+    """Player with which Q learns. G: as in the paper, on the features that D learns for itself. D: as in the published
+    code, where D minimises -lambda L_I as well, so that the features learn to show the codes, and where Q does not move
+    with G."""
     hidden: PositiveInt = 128
     """Units of Q's own hidden layer, after the features that it shares with D."""
 

@@ -1,4 +1,4 @@
-"""Dropout from keyed draws (Srivastava et al., 2014)."""
+"""Layers that draw at random in training, from keyed draws: dropout (Srivastava et al., 2014)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,31 +11,41 @@ if TYPE_CHECKING:
     from scalegan.randomness import Draws
 
 
-class KeyedDropout(nn.Module):
-    """In training, sets each value to 0 with probability `p` and divides the others by 1 - p.
+class Keyed(nn.Module):
+    """A layer that is random in training. Within `drawn_from`, what it draws is a function of the sample's position and
+    of how often the network has been called, so that a run has the same bits on any number of ranks; elsewhere it draws
+    from torch's global generator."""
 
-    Within `drawn_from`, which values is a function of the sample's position and of how often the network has been
-    called, so that a run has the same bits on any number of ranks; elsewhere it is torch's own dropout.
-    """
+    def __init__(self) -> None:
+        super().__init__()
+        self.draws: Draws | None = None
+        self.passes = 0
+
+    def next_pass(self) -> str:
+        """The name of this call's draws."""
+        self.passes += 1
+        return f"pass {self.passes - 1}"
+
+
+class KeyedDropout(Keyed):
+    """In training, sets each value to 0 with probability `p` and divides the others by 1 - p; see `Keyed`."""
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
-        self.p, self.passes = p, 0
-        self.draws: Draws | None = None
+        self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.draws is None or not self.p:
             return F.dropout(x, self.p, self.training)
-        kept = self.draws.uniform(f"pass {self.passes}", *x.shape[1:]) >= self.p
-        self.passes += 1
+        kept = self.draws.uniform(self.next_pass(), *x.shape[1:]) >= self.p
         return x * kept.to(x.dtype) / (1 - self.p)
 
 
 @contextmanager
 def drawn_from(draws: "Draws", *networks: nn.Module) -> Iterator[None]:
-    """Lets the networks' dropout take its masks from the draws of a loss, each layer and each call its own."""
+    """Lets the networks' random layers draw from the draws of a loss, each layer and each call its own."""
     layers = [(f"dropout/{number}/{name}", layer) for number, network in enumerate(networks)
-              for name, layer in network.named_modules() if isinstance(layer, KeyedDropout)]
+              for name, layer in network.named_modules() if isinstance(layer, Keyed)]
     for name, layer in layers:
         layer.draws, layer.passes = draws.of(name), 0
     try:

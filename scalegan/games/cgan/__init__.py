@@ -1,0 +1,1 @@
+"""CGAN (Mirza & Osindero, 2014): the two-player game with labels, on its own networks."""

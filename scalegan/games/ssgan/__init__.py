@@ -1,0 +1,1 @@
+"""Semi-supervised learning with a GAN (Salimans et al., 2016, section 5)."""
