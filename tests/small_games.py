@@ -139,8 +139,8 @@ CONDITIONAL: dict[str, tuple[dict, dict[str, Spec]]] = {
                          "streams": {"labelled": {"path": "-", "labels": "class"}}},
                         dict.fromkeys(("real", "labelled"), Spec("image", (3, 16, 16), classes=CLASSES))),
     "semi-supervised, of the published code": (
-        {"game": {"name": "ssgan", "networks": "dense", "unlabelled_weight": 0.5, "group": 2}, "data": {"labels": "none"},
-         "streams": {"labelled": {"path": "-", "labels": "class"}}},
+        {"game": {"name": "ssgan", "networks": "dense", "unlabelled_weight": 0.5, "group": 2},
+         "data": {"labels": "none"}, "streams": {"labelled": {"path": "-", "labels": "class"}}},
         {"real": Spec("image", (1, 8, 8)), "labelled": Spec("image", (1, 8, 8), classes=CLASSES)}),
     "InfoGAN": ({"game": {"name": "infogan", "categories": [5, 3], "continuous": 1, "hidden": 6}, "model": _DCGAN,
                  "data": {}}, {"real": Spec("image", (3, 16, 16))}),

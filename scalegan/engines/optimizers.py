@@ -34,7 +34,7 @@ def schedule(optimizers: Optimizers, settings: Mapping[str, config.Optimizer], g
         c = every / (every + 1) if every > 1 else 1.0
         group = optimizer.param_groups[0]
         group["lr"] = at(settings[name].lr, images) * c * lr_factor
-        if settings[name].name == "sgd" and settings[name].momentum != 0:
+        if settings[name].momentum:
             group["momentum"] = at(settings[name].momentum, images)
         if "betas" in group:
             group["betas"] = tuple(float(at(beta, images)) ** c for beta in settings[name].betas)
@@ -55,9 +55,8 @@ def _make(settings: config.Optimizer, player: nn.Module) -> torch.optim.Optimize
     elif settings.name == "rmsprop":
         optimizer = torch.optim.RMSprop(parameters, weight_decay=settings.weight_decay, foreach=True)
     else:
-        moving = settings.momentum != 0     # without it, SGD keeps no state; `schedule` sets the value
-        optimizer = torch.optim.SGD(parameters, momentum=0.5 if moving else 0.0,
-                                    weight_decay=settings.weight_decay, foreach=True)
+        momentum = 0.5 if settings.momentum else 0.0    # any but 0 makes SGD keep state; `schedule` sets the value
+        optimizer = torch.optim.SGD(parameters, momentum=momentum, weight_decay=settings.weight_decay, foreach=True)
     materialise(optimizer)
     return optimizer
 

@@ -31,6 +31,7 @@ NARROW = {
     "mlp": [],
     "ali": ["game.width=2", "game.norm_group=4"],
     "cgan": [],
+    "ssgan": ["game.group=4"],
     "bigan": ["game.hidden=8", "game.latent_dim=4", "game.norm_group=4"],
     "pix2pix": ["model.width=2", "model.d_width=2"],
     "colorization": ["model.width=2", "model.d_width=2"],
@@ -40,10 +41,9 @@ NARROW = {
 }
 # For a CPU; all others are for GPUs.
 SMALL = ("quickstart", "toy_lecture", "dcgan_mnist", "mlp_gan_mnist", "infogan_mnist", "aae_mnist",
-         "aae_semi_mnist", "avb_mnist", "acgan_mnist", "bigan_mnist", "ali_cifar10",
-         "pix2pix_edges", "colorization_celeba", "cyclegan_faces", "lapgan_cifar10", "cogan_mnist", "cogan_digits",
-         "deligan_mnist", "madgan_mnist", "consensus_mnist",
-         "cgan_mnist")
+         "aae_semi_mnist", "avb_mnist", "acgan_mnist", "bigan_mnist", "ali_cifar10", "pix2pix_edges",
+         "colorization_celeba", "cyclegan_faces", "lapgan_cifar10", "cogan_mnist", "cogan_digits", "deligan_mnist",
+         "madgan_mnist", "consensus_mnist", "cgan_mnist", "ssgan_mnist")
 OBJECTIVES = ("lsgan_lsun_church", "ebgan_pt_celeba", "wgan_celeba")
 FULL_CORPORA = [name for name in catalogue.available() if name not in SMALL and "_small" not in name]
 

@@ -1,4 +1,4 @@
-"""Games with labels or codes: one update against the published formulas, their closed forms, sizes, and what they refuse."""
+"""Games with labels or codes: one update against the published formulas, AC-GAN, and what recipes may not say."""
 
 import copy
 import itertools
@@ -14,17 +14,14 @@ from small_games import CONDITIONAL, SAMPLES, Witness, batch_for, conditional
 from torch import Tensor, nn
 
 from scalegan.config import loading
-from scalegan.engines import optimizers
 from scalegan.engines.ddp import DDPEngine
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import RecipeError
 from scalegan.games.acgan import networks as of_acgan
 from scalegan.games.acgan.game import ACGAN
 from scalegan.games.base import Batch, Game
-from scalegan.games.cgan import networks as of_cgan
 from scalegan.models.layers.dropout import KeyedDropout, drawn_from
 from scalegan.randomness import Draws, parameter_generators
-from scalegan.schedules import at
 
 Terms = dict[str, Tensor]
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -303,51 +300,6 @@ def test_the_networks_of_acgans_appendix() -> None:
     assert [output.shape for output in discriminator(torch.zeros(2, 3, 32, 32))] == [(2,), (2, 10)]
 
 
-def test_the_networks_of_the_cgan_paper() -> None:
-    generator, discriminator = of_cgan.Generator((1, 28, 28), 10), of_cgan.Discriminator((1, 28, 28), 10)
-    assert (count(generator), count(discriminator)) == (2_413_984, 1_224_351)
-    z = generator.latent(Draws(0, 0, "G", torch.arange(100)))
-    assert z.shape == (100, 100) and 0 <= z.min() < 0.01 and 0.99 < z.max() < 1
-    x = generator(z, torch.arange(100) % 10)
-    assert x.abs().max() < 1 and x.shape == (100, 1, 28, 28)
-    both = torch.eye(10)[3] + torch.eye(10)[5]
-    rows = of_cgan.Conditions(10)
-    assert rows(both[None], z[:1]).equal(both[None]) and rows(torch.tensor([3]), z[:1]).equal(torch.eye(10)[3:4])
-
-
-def test_a_cgan_that_knows_nothing_is_the_unconditional_game_at_its_start() -> None:
-    game, specs = conditional("CGAN")
-    for parameter in game.D.parameters():
-        parameter.data.zero_()
-    batch = batch_for(specs, Draws(0, 0, "D", torch.arange(SAMPLES)))
-    assert sum(game.phases[0].loss(batch).values()).item() == pytest.approx(2 * math.log(2))
-    assert sum(game.phases[1].loss(batch).values()).item() == pytest.approx(math.log(2))
-
-
-def test_both_of_cgans_players_use_the_labels() -> None:
-    game, specs = conditional("CGAN")
-    batch = batch_for(specs, Draws(0, 0, "D", torch.arange(SAMPLES)))
-    labels = batch.labels
-    with torch.no_grad():
-        assert (game.eval().D(batch.reals, labels) != game.D(batch.reals, (labels + 1) % 3)).all()
-        z = game.G.latent(batch.draws)
-        assert (game.G(z, labels) - game.G(z, (labels + 1) % 3)).abs().amax((1, 2, 3)).min() > 1e-3
-
-
-def test_the_learning_rate_of_the_cgan_paper() -> None:
-    recipe = loading.load(["recipe=cgan_mnist"])
-    for updates in (0, 1, 1000, 250_000, 400_000):
-        expected = max(0.1 / 1.00004**updates, 1e-6)
-        assert at(recipe.optimizer["G"].lr, 100 * updates) == pytest.approx(expected, rel=1e-4)
-    weight = nn.Linear(1, 1)
-    weight.players, weight.phases, weight.bounds = {"G": weight}, [], {}
-    settings = {"G": recipe.optimizer["G"]}
-    of_players = optimizers.make(settings, weight)
-    assert of_players["G"].param_groups[0]["momentum"] == 0.5
-    optimizers.schedule(of_players, settings, weight, 625_000)
-    assert of_players["G"].param_groups[0]["momentum"] == pytest.approx(0.6)
-
-
 # --- what a recipe may not say --------------------------------------------------------------------------------------
 
 WRONG = {
@@ -361,7 +313,17 @@ WRONG = {
     "CGAN with another family's keys": (["recipe=cgan_mnist", "model={name: dcgan, width: 16}"],
                                         "leave out the keys of model"),
     "CGAN, compiled": (["recipe=cgan_mnist", "engine.compile=true"], "set engine.compile=false"),
-    "momentum of one": (["recipe=cgan_mnist", "optimizer.G.momentum={start: 0.5, end: 1, images: 9}"], "not below 1"),
+    "semi-supervised attributes": (["recipe=ssgan_mnist", "data.labels=attributes"], "set data.labels=class or none"),
+    "semi-supervised without labels": (["recipe=ssgan_mnist", "streams.labelled.labels=none"],
+                                       "set streams.labelled.labels=class"),
+    "semi-supervised with another family's keys": (["recipe=ssgan_mnist", "model={name: mlp}"],
+                                                   "leave them out, or set game.networks=family"),
+    "semi-supervised, compiled": (["recipe=ssgan_mnist", "engine.compile=true"], "set engine.compile=false"),
+    "semi-supervised of a family without features": (
+        ["recipe=ssgan_mnist", "game.networks=family", "model={name: biggan}"], "does not expose; use dcgan or mlp"),
+    "momentum of one": (["recipe=cgan_mnist", "optimizer.G={name: sgd, momentum: {start: 0.5, end: 1, images: 9}}"],
+                        "not below 1"),
+    "Adam with momentum": (["recipe=cgan_mnist", "optimizer.G.momentum=0.9"], "applies only to name=sgd, not adam"),
     "a geometric schedule from zero": (["recipe=cgan_mnist", "optimizer.G.lr={kind: exponential, start: 0, end: 1, "
                                         "images: 9}"], "has a start and an end above 0"),
     "the paper's networks, compiled": (["recipe=acgan_cifar10", "engine.compile=true"], "set engine.compile=false"),

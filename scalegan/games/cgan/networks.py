@@ -1,7 +1,7 @@
 """The networks of Mirza & Osindero (2014), section 4.1: both inputs have hidden units of their own, then they join."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,9 @@ class Generator(nn.Module):
         return 2 * self.layers(joined).unflatten(1, self.shape) - 1
 
     def initialise(self, generator: Generators) -> None:
-        _initialise(self, generator)
+        """z's variance is 1/12, so its weights are larger: otherwise labels crowd it out, and each class collapses to one
+        image."""
+        _initialise(self, generator, {"noise": _NOISE / 12})
 
 
 class Maxout(nn.Module):
@@ -104,17 +106,19 @@ class Discriminator(nn.Module):
         return self.head(features).flatten()
 
     def initialise(self, generator: Generators) -> None:
-        _initialise(self, generator)
+        """A class is one input, so that labels count as much as pixels."""
+        _initialise(self, generator, {"labels": 1})
 
 
 @torch.no_grad()
-def _initialise(module: nn.Module, generator: Generators) -> None:
-    """Uniform weights in [-0.05, 0.05] and zero biases, as the maxout networks that the paper starts from; it gives
-    none itself."""
+def _initialise(module: nn.Module, generator: Generators, inputs: Mapping[str, float]) -> None:
+    """Weights N(0, 2 / inputs) and zero biases, `inputs` those of the layer where they are not given. The paper says
+    nothing of them."""
     for name, parameter in module.named_parameters():
         if parameter.is_meta:
             continue
         if parameter.dim() == 1:
             parameter.zero_()
         else:
-            parameter.uniform_(-0.05, 0.05, generator=generator(name))
+            count = inputs.get(name.partition(".")[0], parameter.shape[1])
+            parameter.normal_(0.0, math.sqrt(2 / count), generator=generator(name))
