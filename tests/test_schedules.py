@@ -19,6 +19,7 @@ from scalegan.training.costs import specs_of
 
 COSINE = Schedule(start=2.0, end=1.0, images=1000)
 LINEAR = Schedule(kind="linear", start=0.0, end=4.0, images=1000)
+EXPONENTIAL = Schedule(kind="exponential", start=8.0, end=0.5, images=1000)
 STEP = Schedule(kind="step", start=3.0, steps={500: 2.0, 1500: 0.5})
 
 
@@ -26,8 +27,9 @@ STEP = Schedule(kind="step", start=3.0, steps={500: 2.0, 1500: 0.5})
     (0.7, [0.7, 0.7, 0.7, 0.7, 0.7]),
     (COSINE, [2.0, 1.853553, 1.5, 1.0, 1.0]),
     (LINEAR, [0.0, 1.0, 2.0, 4.0, 4.0]),
+    (EXPONENTIAL, [8.0, 4.0, 2.0, 0.5, 0.5]),
     (STEP, [3.0, 3.0, 2.0, 2.0, 0.5]),
-], ids=["constant", "cosine", "linear", "step"])
+], ids=["constant", "cosine", "linear", "exponential", "step"])
 def test_values(value: float | Schedule, expected: list[float]) -> None:
     assert [at(value, images) for images in (0, 250, 500, 1000, 2000)] == pytest.approx(expected)
 
@@ -87,7 +89,7 @@ def test_r1_follows_its_schedule_which_does_not_depend_on_where_the_run_ends(tin
     ("optimizer.G.lr={kind: step, start: 1e-3}", "kind=step has start and steps"),
     ("optimizer.G.lr={start: 1e-3}", "start, end and images"),
     ("optimizer.G.lr={kind: linear, start: 1, end: 2, images: 5, steps: {3: 1}}", "start, end and images"),
-    ("optimizer.G.lr={kind: stairs, start: 1e-3}", "should be 'cosine', 'linear' or 'step'"),
+    ("optimizer.G.lr={kind: stairs, start: 1e-3}", "should be 'cosine', 'linear', 'exponential' or 'step'"),
     ("optimizer.G.lr={start: 1e-3, end: 0, image: 100}", "optimizer.G.lr.image"),
     ("optimizer.G.betas=[{kind: step, start: 0.5, steps: {10: 1.0}}, 0.9]", "1.0 is not below 1"),
 ])
