@@ -62,8 +62,7 @@ class Generator(nn.Module):
         return 2 * self.layers(joined).unflatten(1, self.shape) - 1
 
     def initialise(self, generator: Generators) -> None:
-        """z's variance is 1/12, so its weights are larger: otherwise labels crowd it out, and each class collapses to one
-        image."""
+        """The variance of z is 1/12, so its weights are larger, lest labels crowd it out."""
         _initialise(self, generator, {"noise": _NOISE / 12})
 
 
