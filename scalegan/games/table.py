@@ -19,7 +19,6 @@ GAMES = (
     "ali",
     "cgan",
     "ssgan",
-
     "pix2pix",
     "colorization",
     "cyclegan",
