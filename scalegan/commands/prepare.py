@@ -6,6 +6,8 @@ SOURCE may be
   cifar10   cifar-10-python.tar.gz, cifar-10-batches-py (the pickles are read, never executed), or train/<class>/
   folder    a folder or zip of images: one sub-folder per class, or all together without labels
   zip       StyleGAN's layout, with labels in dataset.json
+  pairs     two folders of images that are partners if their names are equal, or images that hold both side by side;
+            DEST/A and DEST/B are then sets whose records with equal numbers are partners
 and DEST is a new folder for the shards, or that of an interrupted call, which the same command resumes.
 """
 
@@ -22,6 +24,7 @@ EPILOG = """examples:
   scalegan prepare img_align_celeba.zip data/celeba64 --kind celeba --crop celeba108 --resolution 64 --labels none
   scalegan prepare cifar-10-python.tar.gz data/cifar10 --kind cifar10
   scalegan prepare photos data/photos128 --resolution 128 --validation 0.05
+  scalegan prepare facades data/facades256 --kind pairs --resolution 256
   scalegan prepare data/photos128 --verify
 
 A broken image is skipped and listed in DEST/rejected.jsonl. Exit codes: 0 done; 75 interrupted, run the same
@@ -67,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_source(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--kind", choices=("lsun", "celeba", "cifar10", "folder", "zip"),
+    group.add_argument("--kind", choices=("lsun", "celeba", "cifar10", "folder", "zip", "pairs"),
                        help="what SOURCE is (default: guessed from its files, and printed)")
     group.add_argument("--labels", choices=("auto", "none", "class", "attributes", "identity"), default="auto",
                        help="labels to store (default auto: whatever there is; CelebA's attributes)")

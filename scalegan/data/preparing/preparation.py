@@ -23,7 +23,7 @@ from scalegan.data.preparing.journal import RECORD, Settings
 from scalegan.data.preparing.plan import Plan, Span, cut, shard_records
 from scalegan.data.preparing.shard_job import WORK, Outcome, Progress, Rejected, ShardJob
 from scalegan.data.preparing.shards import finish
-from scalegan.data.preparing.sources import USUAL, guess_kind, open_source
+from scalegan.data.preparing.sources import SIDES, USUAL, guess_kind, open_source
 from scalegan.data.preparing.sources.base import Picture, Source
 from scalegan.data.preparing.sources.survey import shortened
 from scalegan.data.preparing.verify import damage_of_set
@@ -61,7 +61,7 @@ def prepare(options: argparse.Namespace) -> Path | None:
     """
     try:
         with _interruptible():
-            return _prepare(options)
+            return _prepare_pairs(options) if options.kind == "pairs" else _prepare(options)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -69,7 +69,23 @@ def prepare(options: argparse.Namespace) -> Path | None:
                         "resume from the finished shards") from error
 
 
-def _prepare(options: argparse.Namespace) -> Path | None:
+def _prepare_pairs(options: argparse.Namespace) -> None:
+    """Writes DEST/A and DEST/B, whose records with equal numbers are pairs."""
+    made = {side: _prepare(options, side) for side in SIDES}
+    if not all(made.values()):
+        return
+    rejected = [{json.loads(line)["key"] for line in (options.dest / side / REJECTED).read_text().splitlines()}
+                for side in SIDES]
+    if rejected[0] != rejected[1]:
+        raise UserError(f"{options.dest}: only one image of a pair was left out, such as "
+                        f"{sorted(rejected[0] ^ rejected[1])[0]} ({REJECTED} says why); remove these pairs from the "
+                        "source, and prepare it in a new folder")
+    backend = "" if options.format == "webdataset" else f" data.backend={options.format}"
+    print(f"train with data.path={made['B']} streams.input.path={made['A']}{backend}, or the other way round")
+
+
+def _prepare(options: argparse.Namespace, side: str = "") -> Path | None:
+    options = argparse.Namespace(**{**vars(options), "dest": options.dest / side})
     if options.format not in CONVERTERS:
         raise UsageError(f"--format {options.format} is unknown; use {' or '.join(CONVERTERS)}")
     for path in options.source:
@@ -78,7 +94,7 @@ def _prepare(options: argparse.Namespace) -> Path | None:
     if options.format == "ffcv":
         beton_file.require()        # fail now, not after all shards are written
     kind = options.kind or _guess(options.source[0])
-    source = open_source(kind, options.source, options.labels, options.split, options.annotations)
+    source = open_source(kind, options.source, options.labels, options.split, options.annotations, side or SIDES[0])
     if not len(source):
         raise UserError(f"{source.name} holds no images")
     pictures = source.sample(_SAMPLE)

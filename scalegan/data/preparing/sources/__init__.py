@@ -9,6 +9,7 @@ from scalegan.data.preparing.sources.base import Source
 from scalegan.data.preparing.sources.celeba import ATTRIBUTES, open_celeba
 from scalegan.data.preparing.sources.cifar10 import CLASSES, TRAIN, open_cifar10
 from scalegan.data.preparing.sources.folder import open_folder
+from scalegan.data.preparing.sources.pairs import SIDES, open_pairs
 from scalegan.data.preparing.sources.stores import Folder, is_hidden, open_store
 from scalegan.data.preparing.sources.zip import open_zip
 from scalegan.errors import UsageError
@@ -28,12 +29,14 @@ USUAL = {
     "cifar10": Usual(crop="none", encoding="png", resolution=32),   # 32 px are few enough to store losslessly
     "folder": Usual(),
     "zip": Usual(),
+    "pairs": Usual(),
 }
 
 
 def open_source(kind: str, paths: list[Path], labels: str = "auto", split: str | None = None,
-                annotations: Path | None = None) -> Source:
-    """Opens a source. Raises UserError if it is not of that kind, or an option does not apply to it."""
+                annotations: Path | None = None, side: str = SIDES[0]) -> Source:
+    """Opens a source; of pairs, one side. Raises UserError if it is not of that kind, or an option does not apply to
+    it."""
     paths = [Path(os.path.abspath(path)) for path in paths]     # gives `.` a name and parents too
     if split is not None and kind not in ("celeba", "cifar10"):
         raise UsageError(f"--split is for celeba and cifar10, which come with splits; for {kind}, use --validation")
@@ -49,6 +52,8 @@ def open_source(kind: str, paths: list[Path], labels: str = "auto", split: str |
         return open_celeba(paths[0], labels, split or "all", annotations)
     if kind == "cifar10":
         return open_cifar10(paths[0], labels, split or "train")
+    if kind == "pairs":
+        return open_pairs(paths[0], labels, side)
     return {"folder": open_folder, "zip": open_zip}[kind](paths[0], labels)
 
 
