@@ -55,7 +55,7 @@ def _check_family(recipe: Recipe, need: Callable[[bool, str], None]) -> None:
     sizes = RESOLUTIONS.get(model.name, (data.resolution,))
     need(data.resolution in sizes,
          f"data.resolution={data.resolution}: {model.name} supports {', '.join(map(str, sizes))}")
-    if model.name == "dcgan":
+    if model.name == "dcgan" and model.norm != "none":
         group = model.norm_group
         need(group == "batch" or batch % group == 0, f"model.norm_group={group} does not divide batch_size={batch}; "
              "change one of them, or set model.norm_group=batch")

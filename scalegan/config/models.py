@@ -20,6 +20,11 @@ class DCGAN:
     """Distribution of z: N(0, 1), or uniform in [-1, 1] as in the paper."""
     norm_group: PositiveInt | Literal["batch"] = 16
     """Consecutive samples of the global batch that share BatchNorm statistics, or batch for all of them."""
+    norm: Literal["both", "generator", "none"] = "both"
+    """Which players have BatchNorm: both as in the paper, G alone as for WGAN-GP, or none. Weights of a player without
+    it start at N(0, 2 / fan_in), since N(0, 0.02) relies on norms."""
+    activation: Literal["published", "relu", "leaky_relu", "elu", "tanh", "softplus"] = "published"
+    """Nonlinearity of both players; published is ReLU in G and LeakyReLU with slope 0.2 in D."""
     virtual_batch: NonNegativeInt = 0
     """Size of the fixed reference batch for virtual batch normalisation in G (Salimans et al., 2016); 0 uses
     BatchNorm."""

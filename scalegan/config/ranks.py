@@ -28,7 +28,7 @@ def check_world(recipe: Recipe, ranks: int) -> int:
                               f"micro_batch_size that fits each one's share: got {ranks} ranks, "
                               f"micro_batch_size={micro}, share {share}")
     model = recipe.model if of_family(recipe) else None
-    group = getattr(model, "norm_group", None)
+    group = None if getattr(model, "norm", None) == "none" else getattr(model, "norm_group", None)
     group = batch if group == "batch" else group
     if group and micro_batch % group and (micro_batch != share or group % share):
         raise RecipeError(f"model.norm_group={model.norm_group} does not fit a micro-batch of {micro_batch} "

@@ -1,10 +1,12 @@
 """DCGAN (Radford, Metz & Chintala, 2016) for power-of-two resolutions from 16 to 256, with optional labels."""
 
 import itertools
+import math
 
 import torch
 from torch import Tensor, nn
 
+from scalegan.models.layers.activation import ACTIVATIONS
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
 from scalegan.models.layers.initial import Generators, global_generator
 from scalegan.models.layers.labels import LabelEmbedding
@@ -33,28 +35,35 @@ class Generator(nn.Module):
         latent: the distribution z is drawn from in training, "normal" or "uniform".
         virtual: size of the reference batch of virtual batch normalisation, which then replaces BatchNorm in the
             generator; 0 for BatchNorm. The batch consists of fixed latents, saved with the weights.
+        norm: whether there is BatchNorm; convolutions without it have biases.
+        activation: a name in `ACTIVATIONS`.
     """
 
     def __init__(self, resolution: int = 64, channels: int = 3, width: int = 64, latent_dim: int = 100,
                  num_classes: int = 0, multilabel: bool = False, norm_group: int | str = 16,
-                 latent: str = "normal", virtual: int = 0) -> None:
+                 latent: str = "normal", virtual: int = 0, norm: bool = True, activation: str = "relu") -> None:
         super().__init__()
         if virtual and num_classes:
             raise ValueError("virtual batch normalisation has a reference batch without labels; set data.labels=none")
+        if virtual and not norm:
+            raise ValueError("norm=none leaves no norm for a virtual batch; set model.virtual_batch=0")
         stages = _stages(resolution)
         self.latent_dim, self.latent, self.virtual = latent_dim, latent, virtual
         if virtual:
             self.register_buffer("reference", torch.zeros(virtual, latent_dim))
 
-        def norm(width: int) -> nn.Module:
+        def normed(width: int) -> nn.Module:
+            if not norm:
+                return nn.Identity()
             return VirtualBatchNorm(width, virtual) if virtual else GroupedBatchNorm(width, norm_group)
 
         widths = [width * 2**k for k in reversed(range(stages))]  # 64 px: 8w, 4w, 2w, w
-        self.stem = nn.Sequential(nn.ConvTranspose2d(latent_dim, widths[0], 4, 1, 0, bias=False),
-                                  norm(widths[0]))  # [N, widths[0], 4, 4]
-        layers: list[nn.Module] = [nn.ReLU()]
+        self.stem = nn.Sequential(nn.ConvTranspose2d(latent_dim, widths[0], 4, 1, 0, bias=not norm),
+                                  normed(widths[0]))  # [N, widths[0], 4, 4]
+        active = ACTIVATIONS[activation]
+        layers: list[nn.Module] = [active()]
         for wide, narrow in itertools.pairwise(widths):
-            layers += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False), norm(narrow), nn.ReLU()]
+            layers += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=not norm), normed(narrow), active()]
         self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(width, channels, 4, 2, 1, bias=False), nn.Tanh())
         self.embed = LabelEmbedding(num_classes, widths[0] * 16, multilabel) if num_classes else None
         self.initialise(global_generator)
@@ -66,7 +75,8 @@ class Generator(nn.Module):
             z = torch.cat([self.reference.to(z.dtype), z])
         convolution, norm = self.stem
         if torch.compiler.is_compiling():   # from 1 px, Inductor expects its gradient in another layout than cuDNN's
-            h = norm((z @ convolution.weight.flatten(1)).unflatten(1, (-1, 4, 4)))
+            h = (z @ convolution.weight.flatten(1)).unflatten(1, (-1, 4, 4))
+            h = norm(h if convolution.bias is None else h + convolution.bias[:, None, None])
         else:
             h = norm(convolution(z[:, :, None, None]))
         if self.embed is not None:
@@ -93,13 +103,14 @@ class Discriminator(nn.Module):
     """
 
     def __init__(self, resolution: int = 64, channels: int = 3, width: int = 64, num_classes: int = 0,
-                 multilabel: bool = False, norm_group: int | str = 16) -> None:
+                 multilabel: bool = False, norm_group: int | str = 16, norm: bool = True,
+                 activation: str = "leaky_relu") -> None:
         super().__init__()
-        widths = [width * 2**k for k in range(_stages(resolution))]
-        layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)]
+        widths, active = [width * 2**k for k in range(_stages(resolution))], ACTIVATIONS[activation]
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1, bias=False), active()]
         for narrow, wide in itertools.pairwise(widths):
-            layers += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=False), GroupedBatchNorm(wide, norm_group),
-                       nn.LeakyReLU(0.2)]
+            layers += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=not norm),
+                       GroupedBatchNorm(wide, norm_group) if norm else nn.Identity(), active()]
         self.features = nn.Sequential(*layers)  # [N, widths[-1], 4, 4]
         self.encoding_size = widths[-1] * 16
         self.head = nn.Conv2d(widths[-1], 1, 4, 1, 0, bias=False)
@@ -126,8 +137,11 @@ class Discriminator(nn.Module):
 
 @torch.no_grad()
 def _initialise(module: nn.Module, generator: Generators) -> None:
-    """Convolutions N(0, 0.02), BatchNorm gains N(1, 0.02) and zero biases; section 3 of the paper and its code."""
+    """Convolutions N(0, 0.02), BatchNorm gains N(1, 0.02) and zero biases; section 3 of the paper and its code. Without
+    norms to scale their outputs, convolutions start at N(0, 2 / fan_in) (He et al., 2015)."""
     gains = {id(m.weight) for m in module.modules() if isinstance(m, (GroupedBatchNorm, VirtualBatchNorm))}
+    fans = {} if gains else {id(m.weight): _fan_in(m) for m in module.modules()
+                             if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))}
     for name, parameter in module.named_parameters():
         if parameter.is_meta:
             continue
@@ -135,5 +149,16 @@ def _initialise(module: nn.Module, generator: Generators) -> None:
             parameter.zero_()
         elif name.startswith("embed"):
             parameter.normal_(0.0, 1.0, generator=generator(name))
+        elif id(parameter) in fans:
+            parameter.normal_(0.0, math.sqrt(2 / fans[id(parameter)]), generator=generator(name))
         else:
             parameter.normal_(1.0 if id(parameter) in gains else 0.0, 0.02, generator=generator(name))
+
+
+def _fan_in(convolution: nn.Conv2d | nn.ConvTranspose2d) -> float:
+    """Inputs of an output; those of transposed convolutions share the kernel among stride^2 outputs, or, from a single
+    pixel, among all."""
+    height, width = convolution.kernel_size
+    if not isinstance(convolution, nn.ConvTranspose2d):
+        return convolution.in_channels * height * width
+    return convolution.in_channels * (1 if convolution.padding == (0, 0) else height * width / convolution.stride[0]**2)

@@ -38,6 +38,9 @@ def energy(model: config.Model, spec: Spec) -> nn.Module:
             return autoencoder.dense(spec.shape, model.hidden, model.layers, model.latent_dim)
         if model.name == "dcgan":
             channels, resolution, _ = spec.shape
+            if (model.norm, model.activation) != ("both", "published"):
+                raise ValueError("an auto-encoder as D has BatchNorm and LeakyReLU; leave out model.norm and "
+                                 "model.activation")
             return autoencoder.convolutional(resolution, channels, model.width, model.norm_group)
     except ValueError as error:
         raise RecipeError(f"model.name={model.name}: {error}") from error
@@ -63,9 +66,10 @@ def _one(model: config.Model, spec: Spec, player: int) -> nn.Module:
 
 def _dcgan(model: config.DCGAN, spec: Spec) -> tuple[Build, Build]:
     sizes = {**_image(spec), "multilabel": spec.multilabel, "width": model.width, "norm_group": model.norm_group}
+    in_g, in_d = ("relu", "leaky_relu") if model.activation == "published" else [model.activation] * 2
     return (partial(dcgan.Generator, latent_dim=model.latent_dim, latent=model.latent, virtual=model.virtual_batch,
-                    **sizes),
-            partial(dcgan.Discriminator, **sizes))
+                    norm=model.norm != "none", activation=in_g, **sizes),
+            partial(dcgan.Discriminator, norm=model.norm == "both", activation=in_d, **sizes))
 
 
 def _mlp(model: config.MLP, spec: Spec) -> tuple[Build, Build]:

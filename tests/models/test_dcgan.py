@@ -121,3 +121,30 @@ def test_psi_is_refused() -> None:
     generator(torch.randn(2, 8), psi=1.0)
     with pytest.raises(ValueError, match="truncation"):
         generator(torch.randn(2, 8), psi=0.7)
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "elu", "tanh", "softplus"])
+def test_signals_keep_their_size_without_batchnorm(activation: str) -> None:
+    """N(0, 2 / fan_in) at every layer; with N(0, 0.02), images would start at 1e-3."""
+    generator = Generator(64, 3, 16, 64, norm=False, activation=activation)
+    critic = Discriminator(64, 3, 16, norm=False, activation=activation)
+    generator.initialise(parameter_generators(0, "G"))
+    critic.initialise(parameter_generators(0, "D"))
+    images = generator(torch.randn(16, 64, generator=torch.Generator().manual_seed(0)))
+    assert 0.3 < images.std() < 0.95
+    assert 0.1 < critic(torch.randn(16, 3, 64, 64, generator=torch.Generator().manual_seed(1))).std() < 3
+    assert not any(isinstance(module, GroupedBatchNorm) for module in [*generator.modules(), *critic.modules()])
+    assert all(module.bias is not None for module in [*generator.stem, *critic.features[2:]]
+               if isinstance(module, nn.Conv2d | nn.ConvTranspose2d))
+
+
+def test_without_batchnorm_a_sample_does_not_depend_on_its_batch() -> None:
+    z, lone = torch.randn(4, 8), Generator(16, 3, 4, 8, norm=False)
+    torch.testing.assert_close(lone(z)[:1], lone(z[:1]))
+    together = Generator(16, 3, 4, 8, norm_group="batch")
+    assert not torch.allclose(together(z)[:2], together(z[:2]), atol=1e-3)
+
+
+def test_a_virtual_batch_without_a_norm_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"virtual_batch=0"):
+        Generator(16, 3, 4, 8, virtual=4, norm=False)
