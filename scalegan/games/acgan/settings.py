@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import NonNegativeFloat
 
+from scalegan.config import requirements
 from scalegan.config.schema import typed
 
 if TYPE_CHECKING:
@@ -35,9 +36,7 @@ class ACGAN:
         data, model = recipe.data, recipe.model
         if data.labels == "none":
             yield "game.name=acgan needs labels; set data.labels=class or data.labels=attributes"
-        if model.name not in ("dcgan", "mlp"):
-            yield (f"game.name=acgan needs D's last features, which model.name={model.name} does not expose; use dcgan "
-                   "or mlp")
+        yield from requirements.last_features(recipe)
         if model.name == "dcgan" and model.virtual_batch:
             yield "game.name=acgan has labels, and model.virtual_batch has no use for them; leave it out"
         if self.networks == "paper" and (model.name != "dcgan" or data.resolution != 32 or data.labels != "class"):

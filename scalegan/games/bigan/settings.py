@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import NonNegativeFloat, PositiveInt
 
-from scalegan.config.models import DCGAN
+from scalegan.config import requirements
 from scalegan.config.schema import typed
 
 if TYPE_CHECKING:
@@ -45,8 +45,7 @@ class BiGAN:
                    "augment.name=none")
         if self.cycle_distance != "l2" and not self.cycle:
             yield "game.cycle_distance has no effect with game.cycle=0; set game.cycle, or leave it out"
-        if recipe.model != DCGAN():
-            yield f"game.name={self.name} has networks of its own; leave out model, their keys are under game"
+        yield from requirements.own_networks(recipe)
 
     def groups(self, recipe: "Recipe") -> Mapping[str, int]:
         return {"game.norm_group": self.norm_group}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from scalegan.config.models import DCGAN
+from scalegan.config import requirements
 from scalegan.config.schema import typed
 from scalegan.data.spec import Link, Own
 
@@ -63,8 +63,7 @@ class CoGAN:
             yield "game.class_weight and game.feature_weight apply only to game.adaptation=true; leave them out"
         if recipe.augment.name != "none":
             yield "game.name=cogan has no use for augmentation; set augment.name=none"
-        if recipe.model != DCGAN():
-            yield "game.name=cogan has networks of its own; leave out model, their keys are under game"
+        yield from requirements.own_networks(recipe)
 
     def groups(self, recipe: "Recipe") -> Mapping[str, int]:
         return {"game.norm_group": self.norm_group}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt
 
-from scalegan.config.models import IMAGE_TO_IMAGE
+from scalegan.config import requirements
 from scalegan.config.schema import typed
 from scalegan.data.spec import Link, Own
 
@@ -36,16 +36,11 @@ class CycleGAN:
         return {"A": Own(), "B": Own()}
 
     def problems(self, recipe: "Recipe") -> Iterator[str]:
-        if recipe.model.name not in IMAGE_TO_IMAGE:
-            yield (f"game.name={self.name} turns images into images, and model.name={recipe.model.name} makes them "
-                   f"from z; set model.name={' or '.join(IMAGE_TO_IMAGE)}")
-        if recipe.data.backend == "points":
-            yield f"game.name={self.name} needs images, but data.backend=points has 2-D points; set another backend"
+        yield from requirements.image_to_image(recipe)
         if recipe.augment.name != "none":
             yield f"game.name={self.name} has no use for augmentation; set augment.name=none"
         if self.identity and not self.cycle:
             yield "game.identity is relative to game.cycle, which is 0; set game.cycle, or leave game.identity out"
 
     def groups(self, recipe: "Recipe") -> Mapping[str, int]:
-        group = recipe.model.norm_group if getattr(recipe.model, "norm", "") == "batch" else 1
-        return {} if group == "batch" else {"model.norm_group": group}
+        return requirements.norm_groups(recipe)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from scalegan.config import requirements
 from scalegan.config.schema import typed
 
 if TYPE_CHECKING:
@@ -42,6 +43,4 @@ class InfoGAN:
             yield "game.categories and game.continuous are both empty; set one, InfoGAN needs a code"
         if recipe.data.labels != "none":
             yield "game.name=infogan learns its codes without labels; set data.labels=none"
-        if recipe.model.name not in ("dcgan", "mlp"):
-            yield (f"game.name=infogan needs D's last features, which model.name={recipe.model.name} does not expose; "
-                   "use dcgan or mlp")
+        yield from requirements.last_features(recipe)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
-from scalegan.config.models import DCGAN
+from scalegan.config import requirements
 from scalegan.config.schema import typed
 
 if TYPE_CHECKING:
@@ -44,8 +44,7 @@ class LAPGAN:
             yield "game.name=lapgan learns without labels; set data.labels=none"
         if recipe.augment.name != "none":
             yield "game.name=lapgan compares details of unchanged images; set augment.name=none"
-        if recipe.model != DCGAN():
-            yield "game.name=lapgan has networks of its own; leave out model, their keys are under game"
+        yield from requirements.own_networks(recipe)
         if (recipe.micro_batch_size or 0) % 2 or recipe.batch_size // recipe.lanes % 2:
             yield ("game.name=lapgan takes every other image of a micro-batch as real, the rest for fakes; make "
                    "micro_batch_size, and batch_size divided by lanes, even")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from scalegan.config import requirements
 from scalegan.config.schema import typed
 
 if TYPE_CHECKING:
@@ -28,6 +29,4 @@ class MADGAN:
     def problems(self, recipe: "Recipe") -> Iterator[str]:
         if recipe.data.labels != "none":
             yield "game.name=madgan has a generator for each kind of image, and no labels; set data.labels=none"
-        if recipe.model.name not in ("dcgan", "mlp"):
-            yield (f"game.name=madgan needs D's last features, which model.name={recipe.model.name} does not expose; "
-                   "use dcgan or mlp")
+        yield from requirements.last_features(recipe)

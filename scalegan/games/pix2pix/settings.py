@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from scalegan.config.models import IMAGE_TO_IMAGE
+from scalegan.config import requirements
 from scalegan.config.schema import typed
 from scalegan.data.spec import Link, Own, PairedWith
 
@@ -45,11 +45,7 @@ class ImagePairs:
         return {TARGET: Own(), INPUT: PairedWith(TARGET)} if self.input == PAIRED else {TARGET: Own()}
 
     def problems(self, recipe: "Recipe") -> Iterator[str]:
-        if recipe.model.name not in IMAGE_TO_IMAGE:
-            yield (f"game.name={self.name} turns images into images, and model.name={recipe.model.name} makes them "
-                   f"from z; set model.name={' or '.join(IMAGE_TO_IMAGE)}")
-        if recipe.data.backend == "points":
-            yield f"game.name={self.name} needs images, but data.backend=points has 2-D points; set another backend"
+        yield from requirements.image_to_image(recipe)
         if recipe.data.labels != "none":
             yield f"game.name={self.name} learns from pairs without labels; set data.labels=none"
         if recipe.augment.name != "none":
@@ -63,8 +59,7 @@ class ImagePairs:
             yield f"game.clip applies only to game.loss=wasserstein_clip, not {self.loss}; leave it out"
 
     def groups(self, recipe: "Recipe") -> Mapping[str, int]:
-        group = recipe.model.norm_group if getattr(recipe.model, "norm", "") == "batch" else 1
-        return {} if group == "batch" else {"model.norm_group": group}
+        return requirements.norm_groups(recipe)
 
 
 @typed

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import NonNegativeFloat, PositiveInt
 
+from scalegan.config import requirements
 from scalegan.config.models import DCGAN
 from scalegan.config.schema import typed
 from scalegan.data.spec import Link, Own
@@ -53,8 +54,7 @@ class SSGAN:
                 yield "game.networks=dense takes no keys of model; leave them out, or set game.networks=family"
             if recipe.engine.compile:
                 yield "game.networks=dense has keyed noise, which cannot be compiled; set engine.compile=false"
-        elif model.name not in ("dcgan", "mlp"):
-            yield (f"game.name=ssgan needs D's last features, which model.name={model.name} does not expose; use dcgan "
-                   "or mlp")
-        elif model.name == "dcgan" and model.virtual_batch:
-            yield "model.virtual_batch has not been combined with game.name=ssgan; leave it out"
+        else:
+            yield from requirements.last_features(recipe)
+            if model.name == "dcgan" and model.virtual_batch:
+                yield "model.virtual_batch has not been combined with game.name=ssgan; leave it out"
