@@ -149,7 +149,7 @@ class _ImageToImage:
     d_width: PositiveInt = 64
     """Channels of the discriminator's first layer (ndf)."""
     d_layers: Annotated[int, Field(ge=0, le=6)] = 3
-    """Strided layers of the discriminator: 1 to 6 judge patches of 16, 34, 70, 142, 286, 574 px, 0 single pixels."""
+    """Strided layers of the discriminator: 1 to 6 see patches of 16, 34, 70, 142, 286, 574 px, 0 single pixels."""
     d_scales: Annotated[int, Field(ge=1, le=4)] = 1
     """Discriminators, each further one at half the size of the one before (Wang et al., 2018)."""
 

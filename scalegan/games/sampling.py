@@ -34,6 +34,11 @@ def latents(generator: nn.Module, draws: Draws) -> Tensor:
     return draws.normal("z", generator.latent_dim)
 
 
+def unit_cube(size: int, draws: Draws) -> Tensor:
+    """z [n, size], uniform in the unit hypercube: the `latent` of some early fully connected generators."""
+    return draws.uniform("z", size)
+
+
 def is_styled(generator: nn.Module) -> bool:
     """Whether a generator has the halves `mapping` and `synthesis`, and takes noise."""
     return hasattr(generator, "synthesis")

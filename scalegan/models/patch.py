@@ -1,8 +1,10 @@
-"""Discriminators that judge patches: PatchGAN (Isola et al., 2017, appendix 6.1.2), at one scale or several (Wang et
-al., 2018, section 3.2)."""
+"""Discriminators of patches: PatchGAN (Isola et al., 2017, appendix 6.1.2), at one scale or several (Wang et al., 2018,
+section 3.2)."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,11 +20,16 @@ def field(layers: int) -> int:
     return side
 
 
+def mean_logit(by_scale: Sequence[Tensor]) -> Tensor:
+    """The mean [] of the means of each scale's logits [N, 1, h, w]."""
+    return torch.stack([logits.mean() for logits in by_scale]).mean()
+
+
 class Patches(nn.Module):
     """Images [N, inputs, H, W] -> logits [N, 1, h, w], one a patch.
 
     Args:
-        layers: convolutions of stride two; with 0, all are 1x1 and each pixel is judged by itself ("PixelGAN").
+        layers: convolutions of stride two; with 0, all are 1x1, and a logit sees a single pixel ("PixelGAN").
         width: channels after the first, ndf in the published code.
         norm, norm_group: see `spatial_norm`; the first and last convolutions have none.
     """

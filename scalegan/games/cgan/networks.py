@@ -2,21 +2,17 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from scalegan.games.sampling import unit_cube
 from scalegan.models.layers.conditions import check_labels, embed
 from scalegan.models.layers.dropout import KeyedDropout
 from scalegan.models.layers.initial import Generators, global_generator
-from scalegan.randomness import Draws
 
 _NOISE, _FROM_NOISE, _FROM_LABELS, _JOINT = 100, 200, 1000, 1200
-
-
-def _unit_cube(draws: Draws) -> Tensor:
-    """z [n, 100], uniform in the unit hypercube."""
-    return draws.uniform("z", _NOISE)
 
 
 class Conditions(nn.Module):
@@ -47,7 +43,7 @@ class Generator(nn.Module):
 
     def __init__(self, shape: Sequence[int], labels: int, dropout: float = 0.5) -> None:
         super().__init__()
-        self.shape, self.latent = tuple(shape), _unit_cube
+        self.shape, self.latent = tuple(shape), partial(unit_cube, _NOISE)
         self.conditions = Conditions(labels)
         self.noise, self.labels = nn.Linear(_NOISE, _FROM_NOISE), nn.Linear(labels, _FROM_LABELS)
         self.layers = nn.Sequential(

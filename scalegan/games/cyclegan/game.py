@@ -14,6 +14,7 @@ from scalegan.games.pool import Pool
 from scalegan.losses import Terms
 from scalegan.models import image_to_image
 from scalegan.models.layers.dropout import drawn_from
+from scalegan.models.patch import mean_logit
 
 if TYPE_CHECKING:
     from scalegan.config import Recipe
@@ -24,9 +25,9 @@ _LOSSES = {"least_squares": mse_loss, "non_saturating": binary_cross_entropy_wit
 class CycleGAN(Game):
     """L = L_GAN(G_A, D_A) + L_GAN(G_B, D_B) + cycle * (|G_B(G_A(a)) - a| + |G_A(G_B(b)) - b|)   (eq. 3).
 
-    Names are those of the published PyTorch code: G_A translates A to B, and D_A judges images of B. As there, the
-    generators and the discriminators take their gradients from the same translations and weights before any steps;
-    losses of D are halved, and D sees past translations from a pool.
+    Names are those of the published PyTorch code: G_A translates A to B, and D_A tells images of B from translations.
+    As there, the generators and the discriminators take their gradients from the same translations and weights before
+    any steps; losses of D are halved, and D sees past translations from a pool.
 
     Args:
         generators: G_A and G_B; discriminators: D_A and D_B, images -> logits by scale [N, 1, h, w].
@@ -72,8 +73,8 @@ class CycleGAN(Game):
     def generator_loss(self, batch: Batch) -> Terms:
         a, b = (batch.streams[domain].data for domain in "AB")
         to_b, to_a = self.translated(batch)
-        terms = {"G_A": self.judged(self.compiled["D_A"](to_b), 1.0),
-                 "G_B": self.judged(self.compiled["D_B"](to_a), 1.0)}
+        terms = {"G_A": self.adversarial(self.compiled["D_A"](to_b), 1.0),
+                 "G_B": self.adversarial(self.compiled["D_B"](to_a), 1.0)}
         with drawn_from(batch.draws.of("back"), self.G_A, self.G_B):
             again_a, again_b = self.compiled["G_B"](to_b), self.compiled["G_A"](to_a)
         cycles = {"cycle_A": l1_loss(again_a, a), "cycle_B": l1_loss(again_b, b)}
@@ -94,12 +95,13 @@ class CycleGAN(Game):
             seen = pool.exchange(batch, fake, f"pool_{name}")
             discriminator = self.compiled[f"D_{name}"]
             of_real, of_fake = discriminator(batch.streams[real].data), discriminator(seen)
-            batch.figures.update({f"real_logit_{name}": _mean(of_real), f"fake_logit_{name}": _mean(of_fake)})
-            terms |= {f"real_{name}": self.judged(of_real, 1.0) / 2, f"fake_{name}": self.judged(of_fake, 0.0) / 2}
+            batch.figures.update({f"real_logit_{name}": mean_logit(of_real), f"fake_logit_{name}": mean_logit(of_fake)})
+            terms |= {f"real_{name}": self.adversarial(of_real, 1.0) / 2,
+                      f"fake_{name}": self.adversarial(of_fake, 0.0) / 2}
         return terms
 
-    def judged(self, by_scale: Sequence[Tensor], target: float) -> Tensor:
-        """The distance of logits from real (1) or fake (0), summed over the scales."""
+    def adversarial(self, by_scale: Sequence[Tensor], target: float) -> Tensor:
+        """The adversarial loss [] of logits that should be real (1) or fake (0), summed over the scales."""
         return torch.stack([self.loss(logits, torch.full_like(logits, target)) for logits in by_scale]).sum()
 
     @torch.no_grad()
@@ -115,7 +117,3 @@ class CycleGAN(Game):
     @torch.no_grad()
     def fakes(self, networks: Mapping[str, nn.Module], preview: Preview) -> Tensor:
         return networks["A_to_B"](preview.samples["A"].data)
-
-
-def _mean(by_scale: Sequence[Tensor]) -> Tensor:
-    return torch.stack([logits.mean() for logits in by_scale]).mean()

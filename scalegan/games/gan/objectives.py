@@ -27,12 +27,14 @@ _CLIP = 0.01  # Arjovsky et al. (2017), algorithm 1
 
 def loss(game: config.Game) -> AdversarialLoss:
     """D's and G's losses, with the recipe's parameters."""
-    name = _BASES.get(game.loss, game.loss)
-    if name == "least_squares":
-        chosen = losses.least_squares(game.a, game.b, game.c)
-    else:
-        chosen = losses.energy_based(game.margin) if name == "ebgan" else losses.LOSSES[name]
+    chosen = losses.least_squares(game.a, game.b, game.c) if game.loss == "least_squares" else plain_loss(game)
     return losses.smoothed(chosen, game.tricks.label_smoothing) if game.tricks.label_smoothing < 1 else chosen
+
+
+def plain_loss(game: config.Game) -> AdversarialLoss:
+    """The loss by its name alone, with the margin of energies; games beside `gan` use it, too."""
+    name = _BASES.get(game.loss, game.loss)
+    return losses.energy_based(game.margin) if name == "ebgan" else losses.LOSSES[name]
 
 
 def clip(game: config.Game) -> float | None:

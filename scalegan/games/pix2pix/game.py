@@ -1,4 +1,4 @@
-"""pix2pix (Isola et al., 2017): G turns an image into another, D judges the pair."""
+"""pix2pix (Isola et al., 2017): G turns an image into another, and D sees the pair."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -9,24 +9,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
-from scalegan import losses, penalties
+from scalegan import penalties
 from scalegan.data.derived import DERIVED
 from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError
 from scalegan.games.base import Batch, Export, Game, Phase, Preview, Sample
+from scalegan.games.gan import objectives
 from scalegan.games.pix2pix.lab import Colourised, chroma
 from scalegan.games.pix2pix.settings import INPUT, PAIRED, TARGET
 from scalegan.losses import AdversarialLoss, Terms
 from scalegan.models import autoencoder, image_to_image
 from scalegan.models.layers.dropout import drawn_from
+from scalegan.models.patch import mean_logit
 
 if TYPE_CHECKING:
     from scalegan.config import Recipe
 
 LIGHTNESS = "lightness"
 _DISTANCES = {"l1": l1_loss, "l2": mse_loss}
-_BASES = {"wasserstein_clip": "wasserstein", "wgan_gp": "wasserstein"}
-_CLIP = 0.01        # Arjovsky et al. (2017), algorithm 1
 
 
 class Pix2Pix(Game):
@@ -44,6 +44,7 @@ class Pix2Pix(Game):
         matching: weight of feature matching.
         penalty: weight of the gradient penalty; 0 for none.
         clip: bound of D's weights, or None.
+        updates: updates per iteration by player, where not 1.
     """
 
     target = TARGET
@@ -77,9 +78,10 @@ class Pix2Pix(Game):
         else:
             discriminator = image_to_image.discriminator(model, inputs + outputs)
         return cls(image_to_image.generator(model, inputs, outputs, resolution), discriminator, settings.input,
-                   _loss(settings), settings.adversarial_weight, _DISTANCES.get(settings.pixel), settings.pixel_weight,
-                   settings.feature_matching, settings.gradient_penalty if settings.loss == "wgan_gp" else 0.0,
-                   settings.clip or (_CLIP if settings.loss == "wasserstein_clip" else None), settings.updates)
+                   objectives.plain_loss(settings), settings.adversarial_weight, _DISTANCES.get(settings.pixel),
+                   settings.pixel_weight, settings.feature_matching,
+                   settings.gradient_penalty if settings.loss == "wgan_gp" else 0.0, objectives.clip(settings),
+                   settings.updates)
 
     @classmethod
     def compose(cls, export: Export, parts: Sequence[nn.Module]) -> nn.Module:
@@ -105,7 +107,7 @@ class Pix2Pix(Game):
         with torch.no_grad():
             answer = self.answer(x, batch)
         real, fake = self.logits(x, y), self.logits(x, answer)
-        batch.figures.update(real_logit=_mean(real), fake_logit=_mean(fake))
+        batch.figures.update(real_logit=mean_logit(real), fake_logit=mean_logit(fake))
         terms = _sum(self.loss.discriminator(*pair) for pair in zip(real, fake))
         if self.penalty:
             points = penalties.between(y, answer, batch.draws.uniform("between"))
@@ -116,13 +118,13 @@ class Pix2Pix(Game):
     def generator_loss(self, batch: Batch) -> Terms:
         x, y = self.pair(batch.streams)
         answer = self.answer(x, batch)
-        terms = self.judgement(x, y, answer) if self.adversarial or self.matching else {}
+        terms = self.terms_of_d(x, y, answer) if self.adversarial or self.matching else {}
         if self.distance is not None:
             terms["pixel"] = self.weight * self.distance(answer, y)
         return terms
 
-    def judgement(self, x: Tensor, y: Tensor, answer: Tensor) -> Terms:
-        """G's terms from D."""
+    def terms_of_d(self, x: Tensor, y: Tensor, answer: Tensor) -> Terms:
+        """G's adversarial term and its feature matching, as far as their weights ask for them."""
         if self.matching:
             of_fake, of_real = (self.D.features(torch.cat([x, z], 1)) for z in (answer, y))
             fake, real = [found[-1] for found in of_fake], [found[-1] for found in of_real]
@@ -162,16 +164,6 @@ def _channels(source: str, specs: Mapping[str, Spec]) -> tuple[int, int]:
     return DERIVED[source].channels or channels, 2 if source == LIGHTNESS else channels
 
 
-def _loss(settings: Any) -> AdversarialLoss:
-    if settings.loss == "ebgan":
-        return losses.energy_based(settings.margin)
-    return losses.LOSSES[_BASES.get(settings.loss, settings.loss)]
-
-
-def _mean(by_scale: Sequence[Tensor]) -> Tensor:
-    return torch.stack([logits.mean() for logits in by_scale]).mean()
-
-
 def _sum(of_scales: Any) -> Terms:
     """Terms summed over the scales."""
     total: Terms = {}
@@ -182,6 +174,7 @@ def _sum(of_scales: Any) -> Terms:
 
 
 def _matching(of_fake: list[list[Tensor]], of_real: list[list[Tensor]]) -> Tensor:
-    """Mean absolute difference of features, averaged over layers and summed over scales (Wang et al., 2018, eq. 4)."""
+    """Mean absolute difference of features, averaged over layers, which Wang et al. (2018, eq. 4) sum, and summed over
+    scales (eq. 5)."""
     return torch.stack([torch.stack([l1_loss(fake, real.detach()) for fake, real in zip(fakes[:-1], reals[:-1])]).mean()
                         for fakes, reals in zip(of_fake, of_real)]).sum()

@@ -27,8 +27,8 @@ class ImagePairs:
     pixel_weight: NonNegativeFloat = 100.0
     """Weight of that distance."""
     feature_matching: NonNegativeFloat = 0.0
-    """Weight of the mean absolute difference between D's features of answer and target in G's loss (Wang et al., 2018,
-    eq. 4, where it is 10); 0 for none."""
+    """Weight of the mean absolute difference between D's features of answer and target in G's loss, averaged over
+    layers (Wang et al., 2018, eq. 4 and 5, who sum over layers and take 10); 0 for none."""
     margin: PositiveFloat = 1.0
     """ebgan: energy up to which D pushes answers."""
     clip: PositiveFloat | None = None
@@ -64,7 +64,7 @@ class ImagePairs:
 
 @typed
 class Pix2Pix(ImagePairs):
-    """A generator from image to image; D judges patches of input and answer together (Isola et al., 2017)."""
+    """A generator from image to image; D sees patches of input and answer together (Isola et al., 2017)."""
 
     name: Literal["pix2pix"] = "pix2pix"
     input: Literal["paired", "grey", "edges", "lightness", "low2", "low4"] = "paired"

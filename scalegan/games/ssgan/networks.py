@@ -3,16 +3,17 @@
 import itertools
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalegan.games.aae.networks import without_output
+from scalegan.games.sampling import unit_cube
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
 from scalegan.models.layers.initial import Generators, global_generator
 from scalegan.models.layers.noise import KeyedNoise
-from scalegan.randomness import Draws
 
 _NOISE, _G_UNITS = 100, 500
 _D_UNITS = (1000, 500, 250, 250, 250)
@@ -80,11 +81,6 @@ class Normed(nn.Module):
         return self.norm(self.linear(x)) + self.bias
 
 
-def _unit_cube(draws: Draws) -> Tensor:
-    """z [n, 100], uniform in the unit hypercube."""
-    return draws.uniform("z", _NOISE)
-
-
 class Generator(nn.Module):
     """z [N, 100] to images [N, *shape] in [-1, 1]: two layers of 500 softplus units with BatchNorm, then a
     weight-normed one whose sigmoid is scaled to [-1, 1]."""
@@ -93,7 +89,7 @@ class Generator(nn.Module):
 
     def __init__(self, shape: Sequence[int], norm_group: int = 25) -> None:
         super().__init__()
-        self.shape, self.latent = tuple(shape), _unit_cube
+        self.shape, self.latent = tuple(shape), partial(unit_cube, _NOISE)
         self.layers = nn.Sequential(Normed(_NOISE, _G_UNITS, norm_group), nn.Softplus(),
                                     Normed(_G_UNITS, _G_UNITS, norm_group), nn.Softplus(),
                                     WeightNormed(_G_UNITS, math.prod(shape), learnt=True), nn.Sigmoid())
