@@ -54,7 +54,7 @@ def on_photos(options: Namespace, refuse: Callable[[tuple[str, ...]], str | None
     name, inputs = network.about["network"], tuple(network.about["export"]["inputs"])
     if network.about["model"]["name"] not in IMAGE_TO_IMAGE:
         raise UsageError(f"network '{name}' of {options.run} takes {', '.join(inputs)}, and does not turn images of "
-                         "any size into images; use a run of game.name=pix2pix or colorization")
+                         "any size into images; use a run of game.name=pix2pix, colorization or cyclegan")
     if problem := refuse(inputs):
         raise UsageError(f"network '{name}' of {options.run} takes {', '.join(inputs)}, {problem}")
     network.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))

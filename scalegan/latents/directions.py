@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scalegan.checkpoints import store
+from scalegan.checkpoints.players import last_line
 from scalegan.data.preparing.sources.survey import shortened
 from scalegan.errors import UsageError, UserError
 from scalegan.latents.space import Space
@@ -112,7 +113,7 @@ def read(path: Path) -> Directions:
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist") from error
     except (SafetensorError, DamagedFile, KeyError, ValueError, OSError) as error:
-        raise UserError(f"{path} is not a file that `scalegan directions` wrote ({_line(error)})") from error
+        raise UserError(f"{path} is not a file that `scalegan directions` wrote ({last_line(error)})") from error
     return Directions(header, vectors, deviations)
 
 
@@ -155,7 +156,3 @@ def named(name: str, files: Mapping[Path, Directions]) -> Path:
         raise UsageError(f"--direction {name}: there is no such direction{did_you_mean(name, known)}; "
                          f"{' and '.join(map(str, files))} {'has' if len(files) == 1 else 'have'} {shortened(known)}")
     return found[0]
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
