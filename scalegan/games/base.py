@@ -15,6 +15,7 @@ from scalegan.losses import Terms
 from scalegan.randomness import Draws
 
 if TYPE_CHECKING:
+    from scalegan.augment import Augment
     from scalegan.config import Recipe
 
 _TRIES = 8      # draws in which to find a condition that differs
@@ -239,6 +240,7 @@ class Game(nn.Module):
         target: the stream that `fakes` are compared with; the first if empty.
         fixed: frozen networks that losses use; not in checkpoints, but their digests are part of the run's identity.
         bounds: bound by player: its weights are clipped to [-bound, bound] after each of its updates.
+        augment: what is applied to images before D sees them, for games that call `augmented`.
     """
 
     players: dict[str, nn.Module]
@@ -249,6 +251,7 @@ class Game(nn.Module):
     target: str = ""
     fixed: Mapping[str, nn.Module] = MappingProxyType({})
     bounds: Mapping[str, float] = MappingProxyType({})
+    augment: "Augment"
 
     @classmethod
     def make(cls, recipe: "Recipe", specs: Mapping[str, Spec]) -> "Game":
@@ -268,6 +271,10 @@ class Game(nn.Module):
     def compose(cls, export: Export, parts: Sequence[nn.Module]) -> nn.Module:
         """Composes an export from its players' networks: each takes the output of the one before."""
         return parts[0] if len(parts) == 1 else nn.Sequential(*parts)
+
+    def augmented(self, images: Tensor, batch: Batch, side: str) -> Tensor:
+        """Images [n, C, H, W] as D sees them, with draws of their own for every `side`, such as "real" and "fake"."""
+        return self.augment(images, batch.draws.of(f"augment/{side}"), batch.images)
 
     @property
     def averaged(self) -> tuple[str, ...]:

@@ -95,6 +95,5 @@ class ACGAN(Game):
 
     def seen(self, images: Tensor, batch: Batch, side: str) -> tuple[Tensor, Tensor]:
         """What D says of images after augmentation."""
-        images = self.augment(images, batch.draws.of(f"augment/{side}"), batch.images)
         with drawn_from(batch.draws.of(side), self.D):
-            return self.compiled["D"](images)
+            return self.compiled["D"](self.augmented(images, batch, side))

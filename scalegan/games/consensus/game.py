@@ -61,9 +61,6 @@ class Consensus(Game):
         return {"D": moving(of_d, weights_d, v_d), "G": moving(of_g, weights_g, v_g),
                 "consensus": half_weighted(self.gamma, squares.sum())}
 
-    def augmented(self, images: Tensor, batch: Batch, side: str) -> Tensor:
-        return self.augment(images, batch.draws.of(f"augment/{side}"), batch.images)
-
 
 def moving(value: Tensor, weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
     """`value` [], with these gradients with respect to the weights, and none with respect to anything else."""

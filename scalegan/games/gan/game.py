@@ -99,7 +99,8 @@ class GAN(Game):
         return super().player(recipe, specs, name)
 
     def discriminator_loss(self, batch: Batch) -> Terms:
-        """D learns to tell reals from fakes; BatchNorm sees them as separate batches."""
+        """D learns to tell reals from fakes; BatchNorm sees them as separate batches. Penalties differentiate with
+        respect to images before augmentation."""
         condition = batch.labels if self.pairs else self.fake_condition(batch)
         with torch.no_grad():
             fakes = self.fakes_of(self.compiled["G"], batch, condition)
@@ -141,10 +142,6 @@ class GAN(Game):
     def fake_condition(self, batch: Batch) -> Tensor | None:
         """Conditions of fakes: drawn from the data's distribution, or the reals' if the loss compares pairs."""
         return batch.labels if self.loss.paired else batch.condition()
-
-    def augmented(self, images: Tensor, batch: Batch, side: str) -> Tensor:
-        """Images as D sees them; R1 and R2 differentiate with respect to the images before augmentation."""
-        return self.augment(images, batch.draws.of(f"augment/{side}"), batch.images)
 
     def repeats(self, phase: Phase) -> int:
         return self.tricks["adaptive_updates"].repeats(phase) if "adaptive_updates" in self.tricks else phase.updates

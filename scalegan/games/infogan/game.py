@@ -95,9 +95,6 @@ class InfoGAN(Game):
         weights = {"categories": self.weights[0], "continuous": self.weights[1]}
         return {name: weights[name] * value for name, value in surprise.items()}
 
-    def augmented(self, images: Tensor, batch: Batch, side: str) -> Tensor:
-        return self.augment(images, batch.draws.of(f"augment/{side}"), batch.images)
-
     @torch.no_grad()
     def draw(self, networks: Mapping[str, nn.Module], preview: Preview) -> Mapping[str, Tensor]:
         """One value of the first categorical code per column, one latent per row; each of the last rows sweeps a

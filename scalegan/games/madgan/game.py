@@ -68,7 +68,7 @@ class MADGAN(Game):
 
     def seen(self, images: Tensor, batch: Batch, side: str) -> Tensor:
         """D's logits after augmentation."""
-        return self.compiled["D"](self.augment(images, batch.draws.of(f"augment/{side}"), batch.images))
+        return self.compiled["D"](self.augmented(images, batch, side))
 
     @torch.no_grad()
     def draw(self, networks: Mapping[str, nn.Module], preview: Preview) -> Mapping[str, Tensor]:

@@ -1,6 +1,6 @@
 """Semi-supervised learning with a GAN (Salimans et al., 2016, section 5): a classifier that tells real from fake."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -67,13 +67,13 @@ class SSGAN(Game):
         return cls(generator, discriminator, game.unlabelled_weight, game.group, augment_of(recipe), not with_norm)
 
     def discriminator_loss(self, batch: Batch) -> Terms:
-        labelled = batch.streams["labelled"]
+        labelled, discriminator = batch.streams["labelled"], self.compiled["D"]
         with torch.no_grad():
             fakes = plain_fakes(self.compiled["G"], batch, None)
-        logits = self.classified(labelled.data, batch, "labelled")
-        of_reals = self.classified(batch.reals, batch, "real")
+        logits = self.seen(discriminator, labelled.data, batch, "labelled")
+        of_reals = self.seen(discriminator, batch.reals, batch, "real")
         with NothingObserved():     # D's running statistics are those of real images, for `classify`
-            of_fakes = self.classified(fakes, batch, "fake")
+            of_fakes = self.seen(discriminator, fakes, batch, "fake")
         real, fake = networks.realness(of_reals), networks.realness(of_fakes)
         watch_error(batch, of_reals)
         batch.figures.update(real_logit=real.mean(), fake_logit=fake.mean(), **self.augment.watch(real, batch.images))
@@ -82,18 +82,11 @@ class SSGAN(Game):
 
     def generator_loss(self, batch: Batch) -> Terms:
         """|E f(x) - E f(G(z))|^2, a mean over D's last features f."""
-        of_fakes = self.features(plain_fakes(self.compiled["G"], batch, None), batch, "fake")
-        of_reals = self.features(batch.reals, batch, "real").detach()
+        of_fakes = self.seen(self.D.features, plain_fakes(self.compiled["G"], batch, None), batch, "fake")
+        of_reals = self.seen(self.D.features, batch.reals, batch, "real").detach()
         return {"feature_matching": penalties.feature_matching(of_fakes, of_reals, self.group)}
 
-    def classified(self, images: Tensor, batch: Batch, side: str) -> Tensor:
-        """D's logits [n, K] after augmentation, with noise of its own for every side."""
-        images = self.augment(images, batch.draws.of(f"augment/{side}"), batch.images)
+    def seen(self, by: Callable[[Tensor], Tensor], images: Tensor, batch: Batch, side: str) -> Tensor:
+        """What D, or its `features`, makes of images after augmentation, with noise of its own for every side."""
         with drawn_from(batch.draws.of(side), self.D):
-            return self.compiled["D"](images)
-
-    def features(self, images: Tensor, batch: Batch, side: str) -> Tensor:
-        """D's last features [n, features] after augmentation."""
-        images = self.augment(images, batch.draws.of(f"augment/{side}"), batch.images)
-        with drawn_from(batch.draws.of(side), self.D):
-            return self.D.features(images)
+            return by(self.augmented(images, batch, side))
