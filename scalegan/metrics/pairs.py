@@ -1,6 +1,7 @@
 """Figures of answers beside the images that they should be, for games from image to image.
 
-psnr: 10 log10(255^2 / MSE) over the channels together, without cutting a border; the mean over the images.
+psnr: 10 log10(255^2 / MSE) over the channels together, without cutting a border; the mean over the images, of
+    which equal ones count as 88 dB.
 ssim: Wang et al. (2004), an 11 x 11 Gaussian window of sigma 1.5 where it fits, each channel; the mean.
 ab_l1: mean |a* - a*'| and |b* - b*'| in units of CIE-LAB.
 colourfulness: Hasler & Suesstrunk (2003): sqrt(var rg + var yb) + 0.3 sqrt(mean rg^2 + mean yb^2); the mean.

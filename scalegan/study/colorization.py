@@ -20,6 +20,7 @@ from scalegan.errors import UserError
 from scalegan.metrics.images import Images, open_images
 from scalegan.metrics.pairs import Totals
 from scalegan.pictures.grids import save_columns
+from scalegan.support.files import write_whole
 
 # The study's settings: Adam 1e-4 with torch's betas; for WGAN RMSProp 5e-5 and weights clipped at 0.005; the margin of
 # EBGAN is the mean squared error that its 80 is at four images of 256 px.
@@ -68,8 +69,8 @@ def study(variants: Sequence[str], train: Path, test: Path, seeds: Sequence[int]
             rows.setdefault(variant, []).append({**figures, "minutes": _minutes(run)})
             rows["grey"] = rows["grey"] or [grey]
     rows["truth"] = [{"colourfulness": _truth(held_out, samples)}]
-    (out / "table.json").write_text(json.dumps(rows, indent=1) + "\n")
-    (out / "table.md").write_text(as_markdown(rows))
+    write_whole(out / "table.json", json.dumps(rows, indent=1) + "\n")
+    write_whole(out / "table.md", as_markdown(rows))
     _picture(out, variants, seeds[0], held_out)
 
 
@@ -104,7 +105,7 @@ def _evaluated(run: Path, test: Path, samples: int) -> tuple[Figures, Figures]:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
         if done.returncode:
             raise UserError(f"the evaluation of {run} ended with the error above")
-        file.write_text(done.stdout)
+        write_whole(file, done.stdout)
     found = json.loads(file.read_text())
     return {key: found["metrics"][key] for key in METRICS}, found["of_inputs"]
 
