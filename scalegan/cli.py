@@ -82,7 +82,9 @@ def run_verb(verb: Callable[[list[str]], int], arguments: list[str]) -> int:
         if error.errno is None:
             raise
         where = f"{one_line(str(error.filename))}: " if error.filename else ""
-        print(f"scalegan: error: {where}{os.strerror(error.errno)}", file=sys.stderr, flush=True)
+        remedy = "; it is a file where a folder is needed, so name another" \
+            if isinstance(error, (FileExistsError, NotADirectoryError)) and error.filename else ""
+        print(f"scalegan: error: {where}{os.strerror(error.errno)}{remedy}", file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:
         print("scalegan: interrupted", file=sys.stderr, flush=True)

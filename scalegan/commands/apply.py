@@ -50,6 +50,7 @@ def on_photos(options: Namespace, refuse: Callable[[tuple[str, ...]], str | None
     from scalegan.support.progress import Bar
 
     found = photos.find(options.inputs)
+    photos.check_apart(found, [options.out, *([options.out / "before"] if options.compare else [])])
     network = load(options.run, options.network, options.ema)
     name, inputs = network.about["network"], tuple(network.about["export"]["inputs"])
     if network.about["model"]["name"] not in IMAGE_TO_IMAGE:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from scalegan.latents.space import Space
 
-_SAMPLES = 4096
+_SAMPLES, _MOST_SAMPLES = 4096, 1_000_000     # points are held in memory
 
 
 def main(arguments: list[str]) -> int:
@@ -58,7 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--data", metavar="PATH", help="labelled images: shards, a folder or zip, or embedded:mnist; of "
                       "a larger set, 10,000 are taken")
     what.add_argument("--unsupervised", choices=("sefa", "ganspace"), help="without labels")
-    parser.add_argument("--num-samples", type=whole(64), default=_SAMPLES, metavar="N", help="samples to classify, or "
+    parser.add_argument("--num-samples", type=whole(64, _MOST_SAMPLES), default=_SAMPLES, metavar="N",
+                        help="samples to classify, or "
                         f"latents for ganspace (default {_SAMPLES})")
     parser.add_argument("--network", metavar="NAME", help="one of the game's networks, if several generate samples")
     parser.add_argument("--ema", metavar="NAME", help="one of the run's extra averages (recipe key emas)")

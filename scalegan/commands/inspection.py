@@ -7,6 +7,7 @@ per part (game, ema, optimizer). Every file is checked against its checksum firs
 import json
 from pathlib import Path
 
+from scalegan.errors import UsageError
 from scalegan.support.arguments import verb_parser
 
 
@@ -17,6 +18,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("path", type=Path, metavar="CHECKPOINT_OR_RUN")
     parser.add_argument("--verify", action="store_true", help="no longer needed: the files are always checked")
     options = parser.parse_args(arguments)
+
+    if options.path.suffix == ".safetensors" and options.path.is_file():
+        raise UsageError(f"{options.path} is a file of weights, which has no digests; name a run or a checkpoint")
 
     from scalegan.checkpoints import store
     from scalegan.checkpoints.exports import newest

@@ -6,8 +6,8 @@ SOURCE may be
   cifar10   cifar-10-python.tar.gz, cifar-10-batches-py (the pickles are read, never executed), or train/<class>/
   folder    a folder or zip of images: one sub-folder per class, or all together without labels
   zip       StyleGAN's layout, with labels in dataset.json
-  pairs     two folders of images that are partners if their names are equal, or images that hold both side by side;
-            DEST/A and DEST/B are then sets whose records with equal numbers are partners
+  pairs     a folder or zip of two sub-folders, whose images are partners if their names are equal, or of images that
+            hold both side by side; DEST/A and DEST/B are then sets whose records with equal numbers are partners
 and DEST is a new folder for the shards, or that of an interrupted call, which the same command resumes.
 """
 

@@ -30,6 +30,8 @@ def image_to_image(recipe: "Recipe") -> Iterator[str]:
     if model not in IMAGE_TO_IMAGE:
         yield (f"game.name={game} turns images into images, and model.name={model} makes them from z; set "
                f"model.name={' or '.join(IMAGE_TO_IMAGE)}")
+    if model == "resnet_i2i" and recipe.data.resolution < 16:
+        yield f"data.resolution={recipe.data.resolution} is too small for model.name=resnet_i2i; set 16 or more"
     if recipe.data.backend == "points":
         yield f"game.name={game} needs images, but data.backend=points has 2-D points; set another backend"
 

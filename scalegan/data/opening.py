@@ -169,8 +169,10 @@ def _check_manifest(data: Data, key: str, manifest: Manifest) -> None:
                           f"{manifest.image.size} px; set {key}.resolution={manifest.image.size}, or prepare the data "
                           "again")
     if data.labels not in ("none", manifest.labels.kind):
-        raise RecipeError(f"{key}.labels={data.labels}, but {data.path} has labels of kind "
-                          f"'{manifest.labels.kind}'; set {key}.labels={manifest.labels.kind}")
+        remedy = f"set {key}.labels={manifest.labels.kind}" if manifest.labels.kind != "none" else \
+            f"name a set with labels by {key}.path, or set {key}.labels=none if the game needs none"
+        raise RecipeError(f"{key}.labels={data.labels}, but {data.path} has labels of kind '{manifest.labels.kind}'; "
+                          f"{remedy}")
 
 
 def _check_labels(place: str, labels: Tensor, spec: Spec, records: int) -> None:

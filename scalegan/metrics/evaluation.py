@@ -103,8 +103,9 @@ def evaluate(fakes: Images | Samples, reals: Images | None, extractor: Extractor
     else:
         result = _empty(fakes, reals, len(numbers), extractor)
     if set(pairs.METRICS) & set(settings.metrics):
-        of_answers, result["of_inputs"], result["of_targets"] = pairs.of_pairs(settings.metrics, fakes, numbers,
-                                                                               settings.batch_size, ranks)
+        with _bar("answers", len(numbers), ranks, show) as bar:
+            of_answers, result["of_inputs"], result["of_targets"] = pairs.of_pairs(
+                settings.metrics, fakes, numbers, settings.batch_size, ranks, bar)
         result["metrics"] |= of_answers
         result["constants"] |= {name: pairs.CONSTANTS[name] for name in of_answers if name in pairs.CONSTANTS}
     if "ms_ssim" in settings.metrics:

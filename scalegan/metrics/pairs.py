@@ -9,7 +9,7 @@ ab_histogram: how much the distributions of a* and of b* over all pixels overlap
     (Isola et al., 2017, section 4.2.1).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -38,8 +38,8 @@ def check(asked: set[str], samples: object, shape: tuple[int, int, int]) -> None
     """Raises UsageError if a metric of pairs is asked for where there are none."""
     mine = sorted(asked & set(METRICS))
     if mine and not (isinstance(samples, Samples) and samples.inputs):
-        raise UsageError(f"{', '.join(mine)} compare a network's answers with the images they should be, and "
-                         f"{getattr(samples, 'name', 'this')} does not turn images into images; leave them out")
+        raise UsageError(f"--metrics {','.join(mine)}: {getattr(samples, 'name', 'this')} does not turn images into "
+                         "images, and has no answers to compare with what they should be; use other metrics")
     colour = sorted(asked & set(OF_COLOUR))
     if colour and shape[0] != 3:
         raise UsageError(f"{', '.join(colour)} need images in colour; leave them out")
@@ -48,7 +48,7 @@ def check(asked: set[str], samples: object, shape: tuple[int, int, int]) -> None
 
 
 def of_pairs(asked: tuple[str, ...], samples: Samples, numbers: np.ndarray, batch_size: int,
-             ranks: Ranks) -> tuple[Figures, Figures, Figures]:
+             ranks: Ranks, advance: Callable[[int], None]) -> tuple[Figures, Figures, Figures]:
     """Figures of the answers; of the inputs, shown as images, in their place; and the targets' colourfulness."""
     batches = [numbers[first : first + batch_size] for first in range(0, len(numbers), batch_size)]
     totals = [Totals(samples.shape[0] == 3) for _ in range(3)]
@@ -59,6 +59,7 @@ def of_pairs(asked: tuple[str, ...], samples: Samples, numbers: np.ndarray, batc
             target = streams[samples.stream].data
             for total, images in zip(totals, (from_uint8(samples.draw(batch)), _shown(samples, streams), target)):
                 total.add(images, target)
+            advance(min(ranks.world_size, len(batches)) * len(batch))
 
     ranks.run_collectively(share)
     answers, inputs, targets = (total.figures(asked, ranks) for total in totals)

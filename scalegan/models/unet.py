@@ -38,7 +38,8 @@ class Generator(nn.Module):
                  norm_group: int | str = 1, dropout: float = 0.5) -> None:
         super().__init__()
         if levels < 5:
-            raise ValueError(f"a U-Net has five levels and more, but {2**levels} px allow only {levels}")
+            raise ValueError(f"a U-Net halves images five times or more, but data.resolution allows only {levels}; set "
+                             "data.resolution=32 or more")
         self.levels, bias = levels, norm != "batch"
         widths = [width * min(2**level, 8) for level in range(levels)]
         self.down, self.up = nn.ModuleList(), nn.ModuleList()

@@ -13,7 +13,7 @@ from scalegan.data.colour_profiles import in_srgb, is_transparent
 from scalegan.data.picture import open_picture
 from scalegan.data.preparing.sources.stores import IMAGE_SUFFIXES, Folder, Store, open_store
 from scalegan.data.preparing.sources.survey import survey
-from scalegan.errors import UserError
+from scalegan.errors import UsageError, UserError
 from scalegan.support.files import replacing
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -63,6 +63,20 @@ def find(inputs: Sequence[Path]) -> list[Found]:
         taken.add(result)
         results.append(one._replace(result=result))
     return results
+
+
+def check_apart(found: Sequence[Found], folders: Sequence[Path]) -> None:
+    """Checks that no result would be written to a folder that holds photos, as it could overwrite one of them.
+
+    Raises:
+        UsageError: if one would.
+    """
+    holding = {Path(one.store.path, one.file).parent.resolve() for one in found if isinstance(one.store, Folder)}
+    for folder in folders:
+        for one in found:
+            if (written := (folder / one.result).parent).resolve() in holding:
+                raise UsageError(f"--out: results would be written to {written}, which holds photos to read, and could "
+                                 "overwrite them; name a folder apart from INPUT")
 
 
 def _found_in(path: Path) -> Iterator[Found]:

@@ -13,10 +13,13 @@ from harness import launch
 from PIL import Image
 
 from scalegan import cli
+from scalegan.checkpoints import exports
 from scalegan.commands import apply
 from scalegan.commands import colorize as command_colorize
 from scalegan.data.colour import rgb_to_lab
+from scalegan.errors import UserError
 from scalegan.pictures import photos
+from scalegan.probing.features import network_of
 
 pytestmark = pytest.mark.slow
 
@@ -184,6 +187,17 @@ def test_inputs_without_photos_are_named(colorize, tmp_path: Path, inputs: tuple
     assert code == 1 and said in errors and len(errors.splitlines()) == 1
 
 
+@pytest.mark.parametrize("photo", ["photos", "photos/a.png", "photos/sub/../a.png"])
+def test_photos_are_never_overwritten(colorize, tmp_path: Path, photo: str) -> None:
+    (tmp_path / "photos" / "sub").mkdir(parents=True)
+    picture().save(tmp_path / "photos" / "a.png")
+    (tmp_path / "out").symlink_to(tmp_path / "photos")
+    before = (tmp_path / "photos" / "a.png").read_bytes()
+    code, errors = colorize(tmp_path / photo)
+    assert code == 2 and "name a folder apart from INPUT" in errors and len(errors.splitlines()) == 1
+    assert (tmp_path / "photos" / "a.png").read_bytes() == before
+
+
 def test_a_run_of_another_game_is_refused(colorize, tmp_path: Path, run: Path) -> None:
     picture().save(tmp_path / "a.png")
     other = tmp_path / "grey"
@@ -192,6 +206,10 @@ def test_a_run_of_another_game_is_refused(colorize, tmp_path: Path, run: Path) -
            "game.name=pix2pix", "game.input=grey", f"run_dir={other}")
     code, errors = colorize(tmp_path / "a.png", run=other)
     assert code == 2 and "takes grey, not lightness" in errors and len(errors.splitlines()) == 1
+    with pytest.raises(UserError, match="whose D sees more than an image"):
+        network_of(other)
+    with pytest.raises(UserError, match="takes grey, not seeds; `scalegan apply` gives it photos"):
+        exports.load_generator(other)
     picture(50, 70, "L").save(tmp_path / "grey.png")
     for name, shape in (("a.png", (40, 24)), ("grey.png", (70, 50))):
         assert apply.main([str(other), str(tmp_path / name), "--out", str(tmp_path / "applied")]) == 0

@@ -75,7 +75,7 @@ def test_grey_images_are_not_colourful_and_equal_colours_overlap_wholly() -> Non
 
 
 @pytest.mark.parametrize("asked, shape, said", [
-    ({"psnr"}, (3, 32, 32), "does not turn images into images"),
+    ({"psnr"}, (3, 32, 32), "--metrics psnr: this does not turn images into images"),
 ])
 def test_they_are_refused_where_there_are_no_pairs(asked: set, shape: tuple, said: str) -> None:
     with pytest.raises(UsageError, match=said):

@@ -47,7 +47,9 @@ def open_source(kind: str, paths: list[Path], labels: str = "auto", split: str |
 
         return Lsun(paths, labels)
     if len(paths) > 1:
-        raise UsageError(f"--kind {kind} takes one SOURCE; only lsun takes several, one per category")
+        remedy = "name a folder with two sub-folders, A and B" if kind == "pairs" else \
+            "only lsun takes several, one per category"
+        raise UsageError(f"--kind {kind} takes one SOURCE; {remedy}")
     if kind == "celeba":
         return open_celeba(paths[0], labels, split or "all", annotations)
     if kind == "cifar10":
