@@ -61,7 +61,7 @@ def study(variants: Sequence[str], train: Path, test: Path, seeds: Sequence[int]
     held_out = open_images(str(test))
     for path in (train, test):
         if (channels := open_images(str(path)).shape[0]) != 3:
-            raise UserError(f"{path} has {channels} channel, but this study colours photos; give prepared colour images")
+            raise UserError(f"{path} has {channels} channel, but this study needs colour; prepare colour photos")
     rows: dict[str, list[Figures]] = {"grey": [], "mean colour": [_of_mean_colour(train, held_out, samples)]}
     for seed in seeds:
         for variant in variants:
