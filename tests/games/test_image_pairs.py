@@ -310,7 +310,7 @@ def test_what_cannot_work_is_refused_in_a_line(keys: dict, said: str) -> None:
 
 @pytest.mark.parametrize("keys, specs, said", [
     ({}, {"target": (1, 32, 32)}, "grey"),
-    ({}, {"target": (3, 16, 16)}, "16 px"),
+    ({}, {"target": (3, 16, 16)}, "data.resolution=32 or more"),
     ({"game": {"name": "pix2pix"}, "streams": {"input": {"path": "-"}}},
      {"target": (3, 32, 32), "input": (3, 64, 64)}, "prepare both at one size"),
 ])
