@@ -30,11 +30,14 @@ def samples_of(generator: nn.Module, count: int, reals: Images | None, psi: floa
     Args:
         generator: with its description in `about`.
         fakes: the game's sampling function, if samples do not come from the generator alone.
-        inputs: the input images by stream, if the game translates images.
+        inputs: the input images by stream, if the game translates images; there are as many samples as of these at
+            most, since an input has one answer.
 
     Raises:
         UserError: if it does not make images, or its labels do not match the data's.
     """
+    if inputs:
+        count = min(count, *map(len, inputs.values()))
     spec, output = Spec.of(generator.about["spec"]), generator.about["export"]["output"]
     if output not in ("image", "points"):
         raise UserError(f"network '{generator.about['network']}' of {name} outputs {output}; only images can be "

@@ -8,10 +8,12 @@ import torch
 from harness import spawn
 
 from scalegan.data.colour import rgb_to_lab
+from scalegan.data.spec import Spec
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import UsageError
 from scalegan.metrics import pairs, ssim
 from scalegan.metrics.evaluation import METRICS
+from scalegan.metrics.generators import samples_of
 from scalegan.metrics.pairs import Totals
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -99,3 +101,22 @@ def test_two_ranks_find_what_one_finds() -> None:
 
 def test_evaluate_knows_them() -> None:
     assert set(pairs.METRICS) <= set(METRICS)
+
+
+class _Five:
+    """Five images, as far as `samples_of` asks."""
+
+    labels = None
+
+    def __len__(self) -> int:
+        return 5
+
+
+def test_there_are_no_more_samples_than_images_to_answer() -> None:
+    generator = torch.nn.Conv2d(3, 3, 1)
+    spec = vars(Spec("image", (3, 16, 16)))
+    generator.about = {"spec": spec, "specs": {"target": spec}, "target": "target", "network": "G",
+                       "model": {"name": "unet"}, "export": {"inputs": ("image",), "output": "image"}}
+    assert len(samples_of(generator, 100, None, inputs={"target": _Five()})[0]) == 5
+    assert len(samples_of(generator, 3, None, inputs={"target": _Five()})[0]) == 3
+    assert len(samples_of(generator, 100, None)[0]) == 100
