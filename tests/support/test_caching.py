@@ -12,10 +12,8 @@ import torch
 from isal.isal_zlib import crc32
 
 from scalegan.config import Data
-from scalegan.data.codec import encode
-from scalegan.data.manifest import ImageFormat, Manifest
+from scalegan.data.manifest import Manifest
 from scalegan.data.preparing import embedded
-from scalegan.data.preparing.shards import Record
 from scalegan.data.reading import cache as shards
 from scalegan.data.reading.cache import Remote
 from scalegan.data.reading.webdataset import WebDatasetReader
@@ -104,8 +102,8 @@ def make_and_look() -> Path:
 
 @pytest.fixture
 def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
-    records = [Record(encode(np.full((16, 16, 1), i, np.uint8), ImageFormat(16, 1, "png")), i % 10) for i in range(20)]
-    monkeypatch.setattr(embedded, "_mnist", lambda size, image: records)
+    digits = np.stack([np.full((28, 28), number, np.uint8) for number in range(20)]), np.arange(20) % 10
+    monkeypatch.setitem(embedded._SOURCES, "mnist", (lambda: digits, *embedded._SOURCES["mnist"][1:]))
 
 
 @UNUSABLE
