@@ -17,6 +17,7 @@ def test_no_module_of_the_package_can_change_the_machine() -> None:
     assert [path for path, text in texts.items() if wrong.search(text)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", DOORS)
 def test_every_door_opens_from_any_folder(door: str, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, ROOT / "tools" / door, "--help"], cwd=tmp_path, capture_output=True,

@@ -345,6 +345,7 @@ def test_pickles_of_arrays_are_read_in_every_protocol(protocol: int) -> None:
     assert (names["data"] == tree["data"]).all() and names["labels"] == [1, 2, 3] and names["label"] == b"x\xff"
 
 
+@pytest.mark.slow
 def test_real_cifar10_folders_are_read_in_place() -> None:
     path = made.real_data("cifar10.zip")
     assert guess_kind(path) == "cifar10"
