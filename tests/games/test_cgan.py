@@ -23,7 +23,7 @@ def test_the_networks_of_the_cgan_paper() -> None:
     assert (count(generator), count(discriminator)) == (2_413_984, 1_224_351)
     z = generator.latent(Draws(0, 0, "G", torch.arange(100)))
     assert z.shape == (100, 100) and 0 <= z.min() < 0.01 and 0.99 < z.max() < 1
-    x = generator(z, torch.arange(100) % 10)
+    x = generator.eval()(z, torch.arange(100) % 10)
     assert x.abs().max() < 1 and x.shape == (100, 1, 28, 28)
     both = torch.eye(10)[3] + torch.eye(10)[5]
     rows = of_cgan.Conditions(10)

@@ -80,7 +80,10 @@ def test_the_published_networks_for_digits() -> None:
         if isinstance(layer, networks.WeightNormed):
             layer.weight.data *= 7
     torch.testing.assert_close(discriminator(x), before, rtol=1e-4, atol=1e-5)
-    assert discriminator.train()(x).sub(before).abs().max() > 0.01
+    with drawn_from(Draws(0, 0, "D", torch.arange(50)), discriminator.train()):
+        assert discriminator(x).sub(before).abs().max() > 0.01
+    with pytest.raises(RuntimeError, match="drawn_from"):       # a draw that no run could repeat
+        discriminator(x)
 
 
 def test_activations_of_digits_start_at_a_deviation_near_one() -> None:
@@ -92,7 +95,8 @@ def test_activations_of_digits_start_at_a_deviation_near_one() -> None:
     for layer in discriminator.modules():
         if isinstance(layer, networks.WeightNormed) and layer.gain is None:
             layer.register_forward_hook(lambda layer, x, out: found.append(out.std().item()))
-    discriminator(x)
+    with drawn_from(Draws(0, 0, "D", torch.arange(500)), discriminator):
+        discriminator(x)
     assert len(found) == 5 and all(0.5 < deviation < 2 for deviation in found)
 
 

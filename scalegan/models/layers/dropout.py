@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -13,18 +12,20 @@ if TYPE_CHECKING:
 
 class Keyed(nn.Module):
     """A layer that is random in training. Within `drawn_from`, what it draws is a function of the sample's position and
-    of how often the network has been called, so that a run has the same bits on any number of ranks; elsewhere it draws
-    from torch's global generator."""
+    of how often the network has been called, so that a run has the same bits on any number of ranks; elsewhere, in
+    training, it is refused, since a run would no longer be reproducible."""
 
     def __init__(self) -> None:
         super().__init__()
         self.draws: Draws | None = None
         self.passes = 0
 
-    def next_pass(self) -> str:
-        """The name of this call's draws."""
+    def next_draws(self) -> tuple["Draws", str]:
+        """The draws, and the name of this call's. Raises RuntimeError outside `drawn_from`."""
+        if self.draws is None:
+            raise RuntimeError(f"{type(self).__name__} has no draws; call the network in drawn_from(), or in eval mode")
         self.passes += 1
-        return f"pass {self.passes - 1}"
+        return self.draws, f"pass {self.passes - 1}"
 
 
 class KeyedDropout(Keyed):
@@ -35,9 +36,10 @@ class KeyedDropout(Keyed):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.draws is None or not self.p:
-            return F.dropout(x, self.p, self.training)
-        kept = self.draws.uniform(self.next_pass(), *x.shape[1:]) >= self.p
+        if not self.training or not self.p:
+            return x
+        draws, name = self.next_draws()
+        kept = draws.uniform(name, *x.shape[1:]) >= self.p
         return x * kept.to(x.dtype) / (1 - self.p)
 
 

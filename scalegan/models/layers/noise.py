@@ -1,6 +1,5 @@
 """Gaussian noise on activations, from keyed draws."""
 
-import torch
 from torch import Tensor
 
 from scalegan.models.layers.dropout import Keyed
@@ -16,6 +15,5 @@ class KeyedNoise(Keyed):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or not self.sigma:
             return x
-        if self.draws is None:
-            return x + self.sigma * torch.randn_like(x)
-        return x + self.sigma * self.draws.normal(self.next_pass(), *x.shape[1:]).to(x.dtype)
+        draws, name = self.next_draws()
+        return x + self.sigma * draws.normal(name, *x.shape[1:]).to(x.dtype)
