@@ -20,7 +20,6 @@ from scalegan.engines.ranks import Ranks
 from scalegan.errors import RecipeError
 from scalegan.games.base import Batch, Sample
 from scalegan.games.cyclegan.game import CycleGAN
-from scalegan.games.pool import Pool
 from scalegan.models.layers.dropout import drawn_from
 from scalegan.randomness import Draws, parameter_generators
 from scalegan.training import build
@@ -105,17 +104,20 @@ def test_generators_that_undo_each_other_have_no_cycle_loss_but_an_identity_loss
 
 
 def test_each_discriminator_sees_past_translations_of_its_own_domain() -> None:
-    game, _ = made(1, 3, pool=4)
-    assert isinstance(game.pool_A, Pool) and game.pool_A.fakes.shape == (4, 3, 16, 16)
-    assert game.pool_B.fakes.shape == (4, 1, 16, 16)
-    engine = DDPEngine(game, {name: Witness(network) for name, network in game.players.items()}, ALONE, SAMPLES)
-    move = game.phases[1]
-    for start in range(0, 3 * SAMPLES, SAMPLES):
-        draws = Draws(3, 0, "G", torch.arange(start, start + SAMPLES))
-        streams = {name: Sample(draws.normal(name, of, 16, 16).clamp(-1, 1)) for name, of in (("A", 1), ("B", 3))}
-        figures = engine.update(move, Batch(streams, draws))
-    assert game.pool_A.filled == game.pool_B.filled == 4
-    assert game.pool_A.fakes.abs().amax((1, 2, 3)).min() > 0 and figures["fake_A"] > 0
+    """From the second update on, when the pool is full; D's loss on fakes is then another than without a pool."""
+    losses = {}
+    for size in (SAMPLES, 0):
+        game, _ = made(1, 3, pool=size)
+        assert game.pool_A.fakes.shape == (size, 3, 16, 16) and game.pool_B.fakes.shape == (size, 1, 16, 16)
+        engine = DDPEngine(game, {name: Witness(network) for name, network in game.players.items()}, ALONE, SAMPLES)
+        for start in range(0, 3 * SAMPLES, SAMPLES):
+            draws = Draws(3, 0, "G", torch.arange(start, start + SAMPLES))
+            streams = {name: Sample(draws.normal(name, of, 16, 16).clamp(-1, 1)) for name, of in (("A", 1), ("B", 3))}
+            figures = engine.update(game.phases[1], Batch(streams, draws))
+            losses.setdefault(size, []).append(torch.stack([figures["fake_A"], figures["fake_B"]]))
+        assert game.pool_A.filled == game.pool_B.filled == size
+    assert torch.equal(losses[SAMPLES][0], losses[0][0])
+    assert all((one != other).all() for one, other in zip(losses[SAMPLES][1:], losses[0][1:]))
 
 
 RUN = """# CycleGAN in small
