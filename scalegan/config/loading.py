@@ -74,13 +74,23 @@ def parse(tree: dict[str, Any], origin: str) -> Recipe:
 
 def _parse(tree: dict[str, Any], origin: Origin) -> Recipe:
     try:
-        recipe = _ADAPTER.validate_python(tree)
+        recipe = _ADAPTER.validate_python(_with_one_resolution(tree))
     except ValidationError as error:
         key, message = explain(error, tree)
         raise RecipeError(f"{origin.of_key(key)}: {message}") from error
     recipe = _with_optimizers(recipe)
     check(recipe, origin)
     return recipe
+
+
+def _with_one_resolution(tree: dict[str, Any]) -> dict[str, Any]:
+    """Gives `streams` the resolution of `data` where they have none of their own."""
+    data, streams = tree.get("data"), tree.get("streams")
+    if not (isinstance(data, dict) and "resolution" in data and isinstance(streams, dict)):
+        return tree
+    own = {name: {"resolution": data["resolution"], **stream} if isinstance(stream, dict) else stream
+           for name, stream in streams.items()}
+    return {**tree, "streams": own}
 
 
 def _with_optimizers(recipe: Recipe) -> Recipe:

@@ -41,7 +41,8 @@ class Recipe:
     game: Game = field(default_factory=GAN)
     """The training objective: players, losses, penalties, tricks."""
     streams: dict[Name, Data] = field(default_factory=dict)
-    """For games with several streams: the datasets besides `data`, by stream name: streams.B.path, ..."""
+    """For games with several streams: the datasets besides `data`, by stream name: streams.B.path, ... Their resolution
+    is that of data.resolution unless they name one."""
     optimizer: dict[str, Optimizer] = field(default_factory=dict)
     """One per player: optimizer.G.lr, optimizer.D.betas, ...; optimizer.default applies to players not named."""
     augment: Augment = field(default_factory=NoAugment)

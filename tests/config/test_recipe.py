@@ -190,6 +190,13 @@ def test_overrides_win_and_are_typed() -> None:
     assert recipe.game.updates == {"D": 5}
 
 
+@pytest.mark.parametrize(("keys", "expected"), [([], 64), (["data.resolution=32"], 32),
+                                                (["data.resolution=32", "streams.B.resolution=16"], 16)])
+def test_streams_have_the_resolution_of_data_unless_they_name_one(keys: list[str], expected: int) -> None:
+    recipe = loading.load(["recipe=cyclegan_faces", "data.path=a", "streams.B.path=b", *keys])
+    assert recipe.streams["B"].resolution == expected
+
+
 def test_scientific_notation_in_a_file_is_a_number(tmp_path: Path) -> None:
     """PyYAML reads 1e-4 as a string."""
     (tmp_path / "mine.yaml").write_text("extends: quickstart\noptimizer: {G: {lr: 1e-4}}\nlanes: 4\n")
