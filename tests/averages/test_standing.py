@@ -122,6 +122,7 @@ def test_pictures_loads_and_exports_are_of_the_same_network(kind: str, request: 
     assert differing == {name for name in own if "running_" in name}
 
 
+@pytest.mark.slow
 def test_sample_draws_with_them(faces: Path, tmp_path: Path) -> None:
     exports.save(exports.load_all(faces), tmp_path / "g.safetensors")
     drawn = {}

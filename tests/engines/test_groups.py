@@ -97,6 +97,7 @@ ending(work)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how, code", [("error", 1), ("interrupt", 130)])
 def test_a_failing_rank_says_so_and_leaves_with_its_code(how: str, code: int) -> None:
     with socket.socket() as probe:

@@ -86,6 +86,7 @@ ENDINGS = {end_well: None, raise_something: "a traceback", say_why: None, say_to
            take_memory: "it took 2,", die: "it ended with -6"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", ENDINGS, ids=lambda function: function.__name__)
 def test_what_counts_as_a_fault(function: object, tmp_path: Path) -> None:
     (tmp_path / "there").write_text("x")

@@ -13,6 +13,7 @@ def test_an_iteration_launches_few_kernels(name: str, bound: int) -> None:
     assert result.ratio > 1.5
 
 
+@pytest.mark.slow
 def test_a_draw_is_one_launch() -> None:
     key, _ = launches._RECIPES["stylegan2_256"]
     by_phase = {phase.name: counts for phase, counts in launches.of_phases(launches.recipe_of(key))}

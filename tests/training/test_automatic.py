@@ -115,6 +115,7 @@ def test_without_labels_any_folders_will_do(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "data" / "manifest.json").is_file()
 
 
+@pytest.mark.slow
 def test_to_look_at_the_recipe_writes_nothing(photos: Path, tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["recipe=auto", f"data.path={photos}"]

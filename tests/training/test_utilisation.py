@@ -102,6 +102,7 @@ def test_compiled_updates_count_what_eager_ones_cost(tiny_recipe: Path, tmp_path
     assert set(run.utilisation.of_phases) == {"D", "D.r1", "G"}
 
 
+@pytest.mark.slow
 def test_a_trace_holds_the_updates_asked_for_and_changes_nothing(tiny_recipe: Path, finished_run: Path,
                                                                  tmp_path: Path) -> None:
     launch(1, f"recipe={tiny_recipe}", f"run_dir={tmp_path / 'run'}", "log.profile_updates=5")
@@ -121,6 +122,7 @@ def test_a_trace_holds_the_updates_asked_for_and_changes_nothing(tiny_recipe: Pa
     assert reports(tmp_path / "run") == reports(finished_run) and samples(tmp_path / "run") == samples(finished_run)
 
 
+@pytest.mark.slow
 def test_a_run_shorter_than_its_trace_writes_what_it_traced(tiny_recipe: Path, tmp_path: Path) -> None:
     launch(1, f"recipe={tiny_recipe}", f"run_dir={tmp_path / 'run'}", "log.profile_updates=1000", "total_images=256")
     assert len(list((tmp_path / "run" / "profile").iterdir())) == 2

@@ -129,6 +129,7 @@ def test_a_pipe_in_place_of_a_file_of_a_set(name: str, read: Callable, plant: Ca
         read(folder)
 
 
+@pytest.mark.slow
 def test_verbs_end_in_a_line(plant: Callable, tmp_path: Path, finished_run: Path) -> None:
     """Each verb that reads a file by name, in one process that is killed if it waits."""
     pipe = tmp_path / "pipe.zip"
