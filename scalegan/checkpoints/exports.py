@@ -20,7 +20,6 @@ from scalegan.checkpoints.state import Header, OldHeader
 from scalegan.checkpoints.stored_weights import LIVE, check_average, from_checkpoint
 from scalegan.config.game import REAL
 from scalegan.config.loading import with_current_defaults
-from scalegan.config.models import IMAGE_TO_IMAGE
 from scalegan.data.spec import Spec
 from scalegan.errors import UsageError, UserError
 from scalegan.games.base import Export, Game, Preview
@@ -65,8 +64,7 @@ def load_generator(path: str | Path, network: str | None = None, ema: str | None
     loaded = load(path, network, ema, None, psi, standing_batches)
     inputs = loaded.about["export"]["inputs"]
     if inputs[0] != "z":
-        remedy = "`scalegan apply` gives it photos" if loaded.about["model"]["name"] in IMAGE_TO_IMAGE else \
-            "name another with --network"
+        remedy = "`scalegan apply` gives it photos" if hasattr(loaded, "scale") else "name another with --network"
         raise UsageError(f"network '{loaded.about['network']}' of {path} takes {', '.join(inputs)}, not seeds; "
                          f"{remedy}")
     return loaded

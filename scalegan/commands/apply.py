@@ -1,26 +1,40 @@
-"""Turns photos into images with a run or an export of a game from image to image, such as pix2pix.
+"""Turns photos into images with a run or an export of a network from image to image, such as pix2pix.
 
 INPUT are photos, folders and zips; what is below a folder keeps its sub-folder in DIR. A result is a PNG of the photo's
-size, turned as its EXIF says, with its transparency. What the network was trained to see (the photo, its grey version,
-its edges) is made from each photo; networks for colours keep the photo's lightness. The network sees a photo at its own
-size, or with its longer side at 2,048 px if that is longer. A photo that cannot be read is named and left out; the exit
-code is then 1.
+size, or of a multiple of it if the network enlarges; it is turned as the photo's EXIF says, and has its transparency.
+What the network was trained to see (the photo, its grey version, its edges) is made from each photo; networks for
+colours keep the photo's lightness. Large photos are seen in tiles, whose results are those of the whole photo; a
+network that normalises over the whole photo sees it with its longer side at 2,048 px instead.
+
+An input that cannot be read is named and left out; the exit code is then 1.
 """
 
+import errno
 from argparse import Namespace
+from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scalegan.errors import UsageError
-from scalegan.support.arguments import Parser, file_named, folder, report, verb_parser
+from scalegan.support.arguments import Parser, file_named, folder, report, verb_parser, warn
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from scalegan.pictures.photos import Found
+
+# Why the result of one photo cannot be written where others can.
+_IN_THE_WAY = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
 
 
 def main(arguments: list[str]) -> int:
-    options = with_arguments(verb_parser("apply", __doc__,
-                                         "apply runs/pix2pix_edges photos/ --out drawn",
-                                         "apply maps.safetensors aerial.tif album.zip --out maps --compare page.html")
-                             ).parse_args(arguments)
-    return on_photos(options, lambda inputs: None)
+    parser = with_arguments(verb_parser(
+        "apply", __doc__,
+        "apply runs/pix2pix_edges photos/ --out drawn",
+        "apply maps.safetensors aerial.tif album.zip --out maps --compare page.html"))
+    return on_photos(with_network(parser).parse_args(arguments), lambda network: None)
 
 
 def with_arguments(parser: Parser) -> Parser:
@@ -30,54 +44,94 @@ def with_arguments(parser: Parser) -> Parser:
     parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="folder to write into")
     parser.add_argument("--compare", type=file_named("--compare", ".html for a page with sliders"), metavar="FILE.html",
                         help="also write a page that shows each photo before and after")
-    parser.add_argument("--network", metavar="NAME", help="one of the game's networks (default: its generator)")
     parser.add_argument("--ema", metavar="NAME", help="one of the run's extra averages (recipe key emas)")
     return parser
 
 
-def on_photos(options: Namespace, refuse: Callable[[tuple[str, ...]], str | None]) -> int:
-    """Applies the network to every photo, and reports those that could not be read.
+def with_network(parser: Parser) -> Parser:
+    """Adds the choice of a network by its name."""
+    parser.add_argument("--network", metavar="NAME", help="one of the game's networks (default: its generator)")
+    return parser
+
+
+def on_photos(options: Namespace, refuse: "Callable[[nn.Module], str | None]") -> int:
+    """Applies the network to every photo, and reports the inputs that could not be read.
 
     Args:
-        refuse: what is wrong with a network of these inputs for the command, or None.
+        refuse: what is wrong with a network for the command, to follow what its inputs are, or None.
     """
-    import torch
-
-    from scalegan.checkpoints.exports import load
-    from scalegan.config.models import IMAGE_TO_IMAGE
+    from scalegan.data.preparing.sources.survey import shortened
     from scalegan.pictures import before_after, photos
-    from scalegan.pictures.translation import translate
     from scalegan.support.progress import Bar
 
     found = photos.find(options.inputs)
-    photos.check_apart(found, [options.out, *([options.out / "before"] if options.compare else [])])
-    network = load(options.run, options.network, options.ema)
-    name, inputs = network.about["network"], tuple(network.about["export"]["inputs"])
-    if network.about["model"]["name"] not in IMAGE_TO_IMAGE:
-        raise UsageError(f"network '{name}' of {options.run} takes {', '.join(inputs)}, and does not turn images of "
-                         "any size into images; use a run of game.name=pix2pix, colorization or cyclegan")
-    if problem := refuse(inputs):
-        raise UsageError(f"network '{name}' of {options.run} takes {', '.join(inputs)}, {problem}")
-    network.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    problems, pairs = [], []
-    with Bar("photos", len(found), unit="photos") as bar:
-        for one in found:
-            try:
-                photo = photos.read(one.read())
-            except (ValueError, OSError) as error:
-                problems.append(f"{one.name}: {error}")
-                continue
-            finally:
+    before = photos.folder_apart(options.out, "before", found.photos) if options.compare else None
+    photos.check_apart(found.photos, [options.out, *([before] if before else [])])
+    problems, remarks, pairs = list(found.problems), defaultdict(list), []
+    if found.photos:
+        network = _network(options, refuse)
+        with Bar("photos", len(found.photos), unit="photos") as bar:
+            for one in found.photos:
+                try:
+                    said = _answer(one, network, options.out, before, partial(bar.advance, 0))
+                    pairs.append(one)
+                    remarks[said].append(one.name)
+                except (ValueError, MemoryError) as error:
+                    reason = str(error)
+                    problems.append(reason if str(one.path) in reason else f"{one.name}: {reason}")
+                except OSError as error:
+                    if error.errno not in _IN_THE_WAY:
+                        raise
+                    problems.append(f"{one.name}: {options.out / one.result} cannot be written: {error.strerror}")
                 bar.advance(1)
-            result = options.out / one.result
-            photos.write(result, translate(network, photo.pixels), photo.alpha)
-            if options.compare:
-                before = options.out / "before" / one.result
-                photos.write(before, photo.pixels, photo.alpha)
-                pairs.append((one.name, before, result))
-    if options.compare:
-        before_after.save(options.compare, f"Photos by {options.run}", pairs)
+    if options.compare and pairs:
+        before_after.save(options.compare, f"Photos by {options.run}",
+                          [(one.name, before / one.result, options.out / one.result) for one in pairs])
         print(options.compare.resolve())
-    if len(problems) < len(found):
+    if pairs:
         print(options.out.resolve())
+    for said in found.remarks:
+        warn(said)
+    for said, names in remarks.items():
+        if said:
+            warn(f"{shortened(names)}: {said}")
     return report(problems)
+
+
+def _network(options: Namespace, refuse: "Callable[[nn.Module], str | None]") -> "nn.Module":
+    import torch
+
+    from scalegan.checkpoints.exports import load
+    from scalegan.pictures.translation import turns_images_into_images
+
+    network = load(options.run, options.network, options.ema)
+    inputs = ", ".join(network.about["export"]["inputs"])
+    problem = refuse(network) if turns_images_into_images(network) else \
+        ("and does not turn images of any size into images; use a run of a game that does, such as "
+         "game.name=pix2pix, colorization or cyclegan")
+    if problem:
+        raise UsageError(f"network '{network.about['network']}' of {options.run} takes {inputs}, {problem}")
+    return network.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _answer(one: "Found", network: "nn.Module", out: Path, before: Path | None,
+            said: Callable[[str], None]) -> str | None:
+    """Writes the result of a photo, and the photo itself if it is to be shown before it. Returns what users should know
+    about the result.
+
+    Raises:
+        ValueError, MemoryError: if it cannot be read, or is too large.
+        OSError: if the result cannot be written.
+    """
+    import torch
+
+    from scalegan.pictures import photos, translation
+
+    try:
+        photo = photos.read(one.read())
+        photos.write(out / one.result, translation.translate(network, photo.pixels, said), photo.alpha)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise MemoryError("there is not enough memory for a photo of its size; reduce it first") from None
+    if before:
+        photos.write(before / one.result, photo.pixels, photo.alpha)
+    return translation.remark(network, *photo.pixels.shape[:2])

@@ -8,6 +8,7 @@ from scalegan.models.layers.padding import ReflectionPad, repeat_edges
 from scalegan.models.layers.spatial_norm import norm as norm_of
 
 MULTIPLE = 4        # two halvings
+SMALLEST = 8        # px: below it, the blocks' maps are too small to be reflected at their edges
 
 
 class Block(nn.Module):
@@ -27,19 +28,26 @@ class Block(nn.Module):
 
 
 class Generator(nn.Module):
-    """Images [N, inputs, H, W] in [-1, 1] -> [N, outputs, H, W] in [-1, 1], of any size from 8 px; sides that
-    four does not divide are padded by repeating the edge, and the answer is cropped.
+    """Images [N, inputs, H, W] in [-1, 1] -> [N, outputs, H, W] in [-1, 1], of any size; sides that four does not
+    divide, or of less than 8 px, are padded by repeating the edge, and the answer is cropped.
 
     Args:
         blocks: residual blocks at a quarter of the size: 6 for 128 px and 9 from 256 px on in the paper.
         width: channels at full size, ngf in the published code.
         norm, norm_group: see `spatial_norm`. Convolutions before BatchNorm have no bias.
         dropout: probability, inside each block.
+
+    Attributes:
+        scale, reach, multiple: as those of `unet.Generator`.
     """
+
+    scale, multiple = 1, MULTIPLE
 
     def __init__(self, inputs: int = 3, outputs: int = 3, blocks: int = 9, width: int = 64, norm: str = "instance",
                  norm_group: int | str = 1, dropout: float = 0.0) -> None:
         super().__init__()
+        # Two pixels of each block at a quarter of the size, and six of the layers at either end.
+        self.reach = None if norm.startswith("instance") else 8 * blocks + 12
         bias = norm != "batch"
         layers: list[nn.Module] = [ReflectionPad(3), nn.Conv2d(inputs, width, 7, bias=bias),
                                    norm_of(norm, width, norm_group), nn.ReLU()]
@@ -54,7 +62,7 @@ class Generator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
-        return self.layers(repeat_edges(x, MULTIPLE))[:, :, :height, :width]
+        return self.layers(repeat_edges(x, MULTIPLE, SMALLEST))[:, :, :height, :width]
 
     def initialise(self, generator: Generators) -> None:
         small_normal(self, generator)

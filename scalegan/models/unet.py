@@ -32,7 +32,15 @@ class Generator(nn.Module):
         width: channels of the outermost features, ngf in the published code; the innermost have eight times as many.
         norm, norm_group: see `spatial_norm`. Convolutions before BatchNorm have no bias.
         dropout: probability.
+
+    Attributes:
+        scale: size of the answer, relative to the image.
+        reach: radius of the receptive field in pixels; None if a norm takes statistics over the image.
+        multiple: a tile of an image has the image's answer, but for `reach` pixels at its cuts, if it is cut at
+            multiples of it.
     """
+
+    scale = 1
 
     def __init__(self, inputs: int = 3, outputs: int = 3, levels: int = 8, width: int = 64, norm: str = "batch",
                  norm_group: int | str = 1, dropout: float = 0.5) -> None:
@@ -41,6 +49,9 @@ class Generator(nn.Module):
             raise ValueError(f"a U-Net halves images five times or more, but data.resolution allows only {levels}; set "
                              "data.resolution=32 or more")
         self.levels, bias = levels, norm != "batch"
+        self.multiple = 2**levels
+        # Three pixels of each level: two of its transposed convolution, one of its convolution.
+        self.reach = None if norm.startswith("instance") else 3 * (2**levels - 1)
         widths = [width * min(2**level, 8) for level in range(levels)]
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for level, channels in enumerate(widths):
@@ -62,7 +73,7 @@ class Generator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
-        x = repeat_edges(x, 2**self.levels)
+        x = repeat_edges(x, self.multiple)
         skips = []
         for layers in self.down:
             x = layers(x)

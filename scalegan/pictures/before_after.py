@@ -10,10 +10,10 @@ from scalegan.support.files import write_whole
 
 _STYLE = """body { font: 14px system-ui, sans-serif; margin: 24px; color: #222; background: #fff; }
 .photos { display: flex; flex-wrap: wrap; gap: 24px; }
-figure { margin: 0; max-width: 480px; }
+figure { margin: 0; max-width: min(100%, 960px); }
 .pair { position: relative; line-height: 0; }
 .pair img { width: 100%; }
-.pair img.after { position: absolute; inset: 0; height: 100%; clip-path: inset(0 0 0 var(--at, 50%)); }
+.pair img.before { position: absolute; inset: 0; height: 100%; clip-path: inset(0 calc(100% - var(--at, 50%)) 0 0); }
 input { width: 100%; margin: 6px 0 0; }
 figcaption { overflow-wrap: anywhere; }"""
 
@@ -27,21 +27,23 @@ def save(path: Path, title: str, pairs: Sequence[tuple[str, Path, Path]]) -> Non
     figures = "\n".join(_figure(name, _address(before, path), _address(after, path)) for name, before, after in pairs)
     write_whole(path, f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style></head>
-<body><h1>{escape(title)}</h1><p>Move the slider: before on its left, after on its right.</p>
-<div class="photos">
+<body><h1>{escape(title)}</h1>
+<p>Move the slider: before on its left, after on its right. A name opens the result at its full size.
+</p><div class="photos">
 {figures}
 </div></body></html>
-""".encode())
+""".encode(errors="replace"))      # names of files need not be text
 
 
 def _figure(name: str, before: str, after: str) -> str:
     label = escape(f"how much of {name} to show before", quote=True)
-    return (f'<figure><div class="pair"><img src="{before}" alt="before" loading="lazy">'
-            f'<img class="after" src="{after}" alt="after" loading="lazy"></div>'
+    # The picture after is the larger one, where a network enlarges; the one before covers it.
+    return (f'<figure><div class="pair"><img src="{after}" alt="after" loading="lazy">'
+            f'<img class="before" src="{before}" alt="before" loading="lazy"></div>'
             f'<input type="range" min="0" max="100" value="50" aria-label="{label}" '
             "oninput=\"this.previousElementSibling.style.setProperty('--at', this.value + '%')\">"
-            f"<figcaption>{escape(name)}</figcaption></figure>")
+            f'<figcaption><a href="{after}">{escape(name)}</a></figcaption></figure>')
 
 
 def _address(picture: Path, page: Path) -> str:
-    return quote(Path(os.path.relpath(picture.resolve(), page.resolve().parent)).as_posix())
+    return quote(os.fsencode(os.path.relpath(picture.resolve(), page.resolve().parent)))

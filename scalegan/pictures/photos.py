@@ -1,7 +1,9 @@
 """A user's photos: found in files, folders and zips, read with all that belongs to them, and written beside each other.
 """
 
-from collections.abc import Iterator, Sequence
+import uuid
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -12,12 +14,13 @@ from PIL import Image, ImageOps
 from scalegan.data.colour_profiles import in_srgb, is_transparent
 from scalegan.data.picture import open_picture
 from scalegan.data.preparing.sources.stores import IMAGE_SUFFIXES, Folder, Store, open_store
-from scalegan.data.preparing.sources.survey import survey
+from scalegan.data.preparing.sources.survey import counted
 from scalegan.errors import UsageError, UserError
 from scalegan.support.files import replacing
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 _SIXTEEN = 257      # steps of 16-bit values per step of 8 bits
+_DEEPEST = 65_535
 
 
 class Found(NamedTuple):
@@ -28,8 +31,16 @@ class Found(NamedTuple):
     file: str
     result: PurePosixPath
 
+    @property
+    def path(self) -> Path:
+        return self.store.path / self.file
+
     def read(self) -> bytes:
-        return self.store.read(self.file)
+        """Raises ValueError if it cannot be read."""
+        try:
+            return self.store.read(self.file)
+        except OSError as error:
+            raise ValueError(error.strerror) from error
 
 
 @dataclass(frozen=True)
@@ -45,18 +56,50 @@ class Photo:
     alpha: np.ndarray | None = None
 
 
-def find(inputs: Sequence[Path]) -> list[Found]:
+class Listing(NamedTuple):
+    """What is found among a user's inputs: photos, a line for each input without any, and a line for each with files
+    that were passed over because their names are not those of images."""
+
+    photos: list[Found]
+    problems: list[str]
+    remarks: list[str]
+
+
+def find(inputs: Sequence[Path]) -> Listing:
     """The photos among files, folders (with everything below them) and zips, in the order given, then in natural order.
     Results keep sub-folders and names, with the suffix .png; where two would have one name, both keep their suffix too.
-
-    Raises:
-        UserError: if an input does not exist, or is a folder or archive without images.
     """
-    found = [one for path in inputs for one in _found_in(path)]
+    found, problems, remarks = [], [], []
+    for path in inputs:
+        try:
+            if path.is_file() and not path.name.lower().endswith(_ARCHIVES):
+                found.append(Found(str(path), Folder(path.parent), path.name, PurePosixPath(path.name)))
+                continue
+            store = open_store(path)
+            survey = counted(store)
+            if not survey.files:
+                raise UserError(f"{path} has no images ({', '.join(sorted(IMAGE_SUFFIXES)[:4])}, ...) in it or below it"
+                                + f"; {survey.passed_over}" * bool(survey.passed_over))
+            found += [Found(f"{path}/{file}", store, file, _inside(file)) for file in survey.files]
+            remarks += [f"{path}: {survey.passed_over}"] * bool(survey.passed_over)
+        except UserError as error:
+            problems.append(str(error))
+        except OSError as error:
+            problems.append(f"{path}: {error.strerror}")
+    return Listing(_named_apart(found), problems, remarks)
+
+
+def _inside(file: str) -> PurePosixPath:
+    """A result's path without the steps out of --out that the names in a zip may have."""
+    return PurePosixPath(*(part for part in PurePosixPath(file).parts if part not in ("/", "..")))
+
+
+def _named_apart(found: Sequence[Found]) -> list[Found]:
     names = [one.result.with_suffix(".png") for one in found]
+    count = Counter(names)
     results, taken = [], set()
     for one, name in zip(found, names):
-        stem = name if names.count(name) == 1 else one.result.with_name(f"{one.result.name}.png")
+        stem = name if count[name] == 1 else one.result.with_name(f"{one.result.name}.png")
         number, result = 2, stem
         while result in taken:      # the same name from several inputs
             number, result = number + 1, stem.with_stem(f"{stem.stem}_{number}")
@@ -71,7 +114,7 @@ def check_apart(found: Sequence[Found], folders: Sequence[Path]) -> None:
     Raises:
         UsageError: if one would.
     """
-    holding = {Path(one.store.path, one.file).parent.resolve() for one in found if isinstance(one.store, Folder)}
+    holding = {one.path.parent.resolve() for one in found if isinstance(one.store, Folder)}
     for folder in folders:
         for one in found:
             if (written := (folder / one.result).parent).resolve() in holding:
@@ -79,18 +122,12 @@ def check_apart(found: Sequence[Found], folders: Sequence[Path]) -> None:
                                  "overwrite them; name a folder apart from INPUT")
 
 
-def _found_in(path: Path) -> Iterator[Found]:
-    if path.is_file() and not path.name.lower().endswith(_ARCHIVES):
-        yield Found(str(path), Folder(path.parent), path.name, PurePosixPath(path.name))
-        return
-    if not path.exists():
-        raise UserError(f"{path} does not exist")
-    store = open_store(path)
-    files = survey(store).files
-    if not files:
-        raise UserError(f"{path} has no images ({', '.join(sorted(IMAGE_SUFFIXES)[:4])}, ...) in it or below it")
-    for file in files:
-        yield Found(f"{path}/{file}", store, file, PurePosixPath(file))
+def folder_apart(out: Path, name: str, found: Sequence[Found]) -> Path:
+    """A folder in `out` for further pictures, called `name` unless results go there."""
+    taken, chosen, number = {one.result.parts[0] for one in found}, name, 2
+    while chosen in taken:
+        chosen, number = f"{name}_{number}", number + 1
+    return out / chosen
 
 
 def read(data: bytes) -> Photo:
@@ -112,9 +149,7 @@ def read(data: bytes) -> Photo:
 def _read(data: bytes) -> Photo:
     picture = ImageOps.exif_transpose(open_picture(data))
     if picture.mode.startswith("I"):
-        values = np.asarray(picture).astype(np.int64)
-        deep = values.max(initial=0) > 255
-        return Photo(np.clip(np.rint(values / _SIXTEEN) if deep else values, 0, 255).astype(np.uint8)[..., None])
+        return _deep(picture)
     if picture.mode == "F":
         raise ValueError("it holds floating-point numbers (mode F), not colours; convert it to 8 or 16 bits first")
     grey = picture.mode in ("1", "L", "LA")
@@ -124,11 +159,30 @@ def _read(data: bytes) -> Photo:
     return Photo(pixels[..., None] if grey else pixels, alpha)
 
 
+def _deep(picture: Image.Image) -> Photo:
+    """A grey picture of more than 8 bits, which Pillow gives as such, or as 32 bits whose depth only values tell."""
+    values = np.asarray(picture).astype(np.int64)
+    if values.max() > _DEEPEST:
+        raise ValueError("it has more than 16 bits per channel; convert it to 8 or 16 bits first")
+    clear = picture.info.get("transparency")
+    alpha = None if clear is None else np.where(values == clear, 0, 255).astype(np.uint8)
+    if picture.mode != "I" or values.max() > 255:
+        values = np.rint(values / _SIXTEEN)
+    return Photo(values.clip(0, 255).astype(np.uint8)[..., None], alpha)
+
+
 def write(path: Path, pixels: np.ndarray, alpha: np.ndarray | None = None) -> None:
-    """Writes uint8 [H, W, 3 or 1], and the photo's alpha, as a PNG; the file appears when it is complete."""
+    """Writes uint8 [H, W, 3 or 1] as a PNG; the file appears when it is complete.
+
+    Args:
+        alpha: the photo's; enlarged by Pillow's bicubic filter if the picture is larger than the photo was.
+    """
     picture = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0])
+    del pixels      # as large as the picture's own copy
     if alpha is not None:
-        picture.putalpha(Image.fromarray(alpha))
+        mask = Image.fromarray(alpha)
+        picture.putalpha(mask if mask.size == picture.size else mask.resize(picture.size, Image.Resampling.BICUBIC))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as unfinished:
+    # A name of its own, as `path` with a further suffix may be too long.
+    with replacing(path, path.with_name(f".{uuid.uuid4().hex}")) as unfinished:
         picture.save(unfinished, format="PNG")

@@ -1,7 +1,7 @@
 """Answers to photos of any size from networks that were trained at one."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -11,43 +11,113 @@ from torch import Tensor, nn
 from scalegan.data.colour import in_gamut, rgb_to_lab
 from scalegan.data.derived import DERIVED
 from scalegan.data.pixels import from_uint8, to_uint8
+from scalegan.pictures import tiles
 
 _PIXELS_AT_ONCE = 1 << 20       # of a photo whose colours are converted: some 200 MB
 _LONGEST = 8                    # times `side`: the longer side that a network for colours sees at most
-_LONGEST_PIXELS = 2048          # the same for other networks, which see photos at their own size
+_LONGEST_PIXELS = 2048          # the same for networks that must see a photo as a whole
+_MOST_PIXELS = 1 << 29          # of an answer, which takes four bytes each while it is written
+_MADE = ("grey", "edges")       # of a photo; for other inputs, it is taken as it is
 
 
-def translate(network: nn.Module, pixels: np.ndarray) -> np.ndarray:
-    """A network's answer to a photo, uint8 [H, W, 3 or 1], from what it was trained to see, made from the photo.
+def turns_images_into_images(network: nn.Module) -> bool:
+    """Whether a network, as `scalegan.load` returns it, answers images of any size with images."""
+    export = network.about["export"]
+    kinds = {"image", *DERIVED}
+    return len(export["inputs"]) == 1 and export["inputs"][0] in kinds and export["output"] == "image" \
+        and hasattr(network, "scale")
+
+
+@torch.inference_mode()
+def translate(network: nn.Module, pixels: np.ndarray, said: Callable[[str], None] = lambda note: None) -> np.ndarray:
+    """A network's answer to a photo, uint8 [scale H, scale W, 3 or 1], from what it was trained to see, made from the
+    photo. Networks that allow it see large photos in tiles, whose answers are those of the whole photo to rounding;
+    others see them reduced, and their answers are enlarged.
 
     Args:
         network: as `scalegan.load` returns it, from images of any size to images.
         pixels: uint8 [H, W, 3 or 1].
+        said: is told which tile is next.
+
+    Raises:
+        ValueError: if the answer would be too large.
     """
+    height, width = (network.scale * side for side in pixels.shape[:2])
+    if height * width > _MOST_PIXELS:
+        raise ValueError(f"the result would have {width:,} x {height:,} pixels, more than the limit of 2^29; reduce "
+                         "the photo first")
     kind = network.about["export"]["inputs"][0]
     if kind == "lightness":
         return colourise(network, pixels, network.about["spec"]["shape"][-1])
-    return _at_its_own_size(network, pixels, kind)
+    if network.reach is None:
+        return _as_a_whole(network, pixels, kind)
+    return _in_tiles(network, pixels, kind, said)
 
 
-@torch.inference_mode()
-def _at_its_own_size(network: nn.Module, pixels: np.ndarray, kind: str) -> np.ndarray:
-    device, size = next(network.parameters()).device, pixels.shape[:2]
-    photo = from_uint8(torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None])
+def remark(network: nn.Module, height: int, width: int) -> str | None:
+    """What users should know about the answer to a photo of that size, or None."""
+    if network.about["export"]["inputs"][0] == "lightness":
+        return None
+    if network.reach is None:
+        return (f"the network normalises over the whole photo, and so saw it with its longer side at "
+                f"{_LONGEST_PIXELS:,} px; its answer was enlarged") if max(height, width) > _LONGEST_PIXELS else None
+    if tiles.are_exact(network) or len(tiles.cuts(network, max(height, width))) == 1:
+        return None
+    return (f"it was answered in tiles that overlap by less than the {network.reach} px that the network looks around; "
+            "there may be faint seams")
+
+
+def _in_tiles(network: nn.Module, pixels: np.ndarray, kind: str, said: Callable[[str], None]) -> np.ndarray:
+    rows, columns = (tiles.cuts(network, side) for side in pixels.shape[:2])
+    if len(rows) == len(columns) == 1:
+        return _bytes_of(_answer(network, _photo(pixels), kind))
+    scale, whole = network.scale, None
+    for number, (row, column) in enumerate((row, column) for row in rows for column in columns):
+        said(f"tile {number + 1} of {len(rows) * len(columns)}")
+        part = _bytes_of(_answer(network, _photo(pixels[row.seen, column.seen]), kind))
+        if whole is None:
+            whole = np.empty((*(scale * side for side in pixels.shape[:2]), part.shape[2]), np.uint8)
+        whole[_times(row.place, scale), _times(column.place, scale)] = \
+            part[_times(row.kept, scale), _times(column.kept, scale)]
+    return whole
+
+
+def _as_a_whole(network: nn.Module, pixels: np.ndarray, kind: str) -> np.ndarray:
+    photo, size = _photo(pixels), pixels.shape[:2]
     if max(size) > _LONGEST_PIXELS:
-        scale = _LONGEST_PIXELS / max(size)
-        photo = F.interpolate(photo, [max(1, round(side * scale)) for side in size], mode="bicubic", antialias=True)
-    channels = next(layer.in_channels for layer in network.modules() if isinstance(layer, nn.Conv2d))
-    if kind in ("grey", "edges"):
-        seen = DERIVED[kind].make(photo)
-    elif channels == 1:
-        seen = DERIVED["grey"].make(photo)
+        share = _LONGEST_PIXELS / max(size)
+        photo = F.interpolate(photo, [max(1, round(side * share)) for side in size], mode="bicubic", antialias=True)
+    answer, size = _answer(network, photo, kind), [network.scale * side for side in size]
+    return _bytes_of(answer if list(answer.shape[2:]) == size else F.interpolate(answer, size, mode="bicubic"))
+
+
+def _answer(network: nn.Module, photo: Tensor, kind: str) -> Tensor:
+    """The network's answer to [1, 3 or 1, H, W], on the CPU."""
+    channels = _channels(network)
+    if kind in _MADE or channels == 1:
+        seen = DERIVED[kind if kind in _MADE else "grey"].make(photo)
     else:
         seen = photo.expand(-1, channels, -1, -1)
-    answer = network(seen.to(device)).cpu()
-    if answer.shape[2:] != size:
-        answer = F.interpolate(answer, size, mode="bicubic")
-    return to_uint8(answer)[0].permute(1, 2, 0).numpy()
+    return network(seen.to(next(network.parameters()).device)).float().cpu()
+
+
+def _channels(network: nn.Module) -> int:
+    """Channels of the images that a network takes. One that first turns squares of pixels into channels has four or
+    sixteen times as many in its first convolution."""
+    first = next(layer.in_channels for layer in network.modules() if isinstance(layer, nn.Conv2d))
+    return 1 if first % 3 else 3
+
+
+def _photo(pixels: np.ndarray) -> Tensor:
+    return from_uint8(torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None])
+
+
+def _bytes_of(images: Tensor) -> np.ndarray:
+    return to_uint8(images)[0].permute(1, 2, 0).numpy()
+
+
+def _times(part: slice, scale: int) -> slice:
+    return slice(scale * part.start, scale * part.stop)
 
 
 @torch.inference_mode()

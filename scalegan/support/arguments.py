@@ -41,6 +41,11 @@ def report(problems: Sequence[str]) -> int:
     return 1 if problems else 0
 
 
+def warn(line: str) -> None:
+    """Prints a line that users should know of, though nothing failed."""
+    print(f"scalegan: warning: {one_line(line)}", file=sys.stderr, flush=True)
+
+
 def whole(least: int = 0, most: int = _SEEDS_END - 1) -> Callable[[str], int]:
     """Type of a whole number within bounds, both included."""
     def parse(text: str) -> int:

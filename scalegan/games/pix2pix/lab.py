@@ -17,6 +17,8 @@ class Colourised(nn.Module):
     """Lightness L* / 50 - 1, [N, 1, H, W] -> images [N, 3, H, W] in [-1, 1] of that lightness; colours out of gamut
     lose chroma, not lightness."""
 
+    scale = 1       # size of the answer, relative to the image
+
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = generator

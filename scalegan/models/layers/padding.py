@@ -19,10 +19,11 @@ class ReflectionPad(nn.Module):
         return x
 
 
-def repeat_edges(x: Tensor, multiple: int) -> Tensor:
-    """Repeats the right and lower edge of [N, C, H, W] until `multiple` divides both sides."""
+def repeat_edges(x: Tensor, multiple: int, smallest: int = 0) -> Tensor:
+    """Repeats the right and lower edge of [N, C, H, W] until both sides are multiples of `multiple`, and at least
+    `smallest`, which is one too."""
     for axis in (2, 3):
-        missing = -x.shape[axis] % multiple
+        missing = max(-x.shape[axis] % multiple, smallest - x.shape[axis])
         if missing:
             edge = x.narrow(axis, x.shape[axis] - 1, 1)
             x = torch.cat([x, edge.repeat_interleave(missing, axis)], axis)

@@ -35,6 +35,15 @@ def survey(store: Store) -> Survey:
     Raises:
         UserError: if most of its files would be passed over: they are hardly there by mistake.
     """
+    return _surveyed(store, strict=True)
+
+
+def counted(store: Store) -> Survey:
+    """The same, however much is passed over, for commands that answer one photo at a time."""
+    return _surveyed(store, strict=False)
+
+
+def _surveyed(store: Store, strict: bool) -> Survey:
     names, folders = store.listing()
     files = images_among(store, names)
     stems, taken = {_stem(file) for file in files}, set(files)
@@ -44,7 +53,7 @@ def survey(store: Store) -> Survey:
     unnamed = {PurePosixPath(name).suffix.lower() for name in others if _stem(name) not in stems}
     unexplained = sum(count for suffix, count in counts.items() if suffix not in _NOTES - unnamed)
     passed = f"passed over {len(others):,} file{'s' * (len(others) > 1)} ({_listed(counts)})" if others else ""
-    if files and unexplained > len(files):
+    if strict and files and unexplained > len(files):
         raise UserError(f"{store.path} has {len(files):,} images, and most of its files would be left out: {passed}; "
                         "convert those that are pictures to JPEG, PNG or WebP, and move the others elsewhere")
     return Survey(files, passed, without_images(folders, files))
