@@ -13,6 +13,7 @@ _STYLE = """body { font: 14px system-ui, sans-serif; margin: 24px; color: #222; 
 figure { margin: 0; max-width: min(100%, 960px); }
 .pair { position: relative; line-height: 0; }
 .pair img { width: 100%; }
+.pair img.after { clip-path: inset(0 0 0 var(--at, 50%)); }
 .pair img.before { position: absolute; inset: 0; height: 100%; clip-path: inset(0 calc(100% - var(--at, 50%)) 0 0); }
 input { width: 100%; margin: 6px 0 0; }
 figcaption { overflow-wrap: anywhere; }"""

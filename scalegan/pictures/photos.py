@@ -75,12 +75,12 @@ def find(inputs: Sequence[Path]) -> Listing:
             if path.is_file() and not path.name.lower().endswith(_ARCHIVES):
                 found.append(Found(str(path), Folder(path.parent), path.name, PurePosixPath(path.name)))
                 continue
-            store = open_store(path)
+            store = Folder(path, lambda error: problems.append(_unlisted(error))) if path.is_dir() else open_store(path)
             survey = counted(store)
             if not survey.files:
                 raise UserError(f"{path} has no images ({', '.join(sorted(IMAGE_SUFFIXES)[:4])}, ...) in it or below it"
                                 + f"; {survey.passed_over}" * bool(survey.passed_over))
-            found += [Found(f"{path}/{file}", store, file, _inside(file)) for file in survey.files]
+            found += [Found(f"{path}/{file}", store, file, PurePosixPath(file)) for file in survey.files]
             remarks += [f"{path}: {survey.passed_over}"] * bool(survey.passed_over)
         except UserError as error:
             problems.append(str(error))
@@ -89,9 +89,8 @@ def find(inputs: Sequence[Path]) -> Listing:
     return Listing(_named_apart(found), problems, remarks)
 
 
-def _inside(file: str) -> PurePosixPath:
-    """A result's path without the steps out of --out that the names in a zip may have."""
-    return PurePosixPath(*(part for part in PurePosixPath(file).parts if part not in ("/", "..")))
+def _unlisted(error: OSError) -> str:
+    return f"cannot list {error.filename}: {error.strerror}"
 
 
 def _named_apart(found: Sequence[Found]) -> list[Found]:

@@ -49,7 +49,7 @@ class Bar:
     def advance(self, count: int, note: str = "") -> None:
         self.done += count
         if self.progress is not None:
-            self.progress.update(self.task, advance=count, note=note, speed=f"{self._rate()} {self.unit}/s")
+            self.progress.update(self.task, advance=count, note=note, speed=self._rate())
         elif time.monotonic() - self.last_line > _LINE_SECONDS:
             self._line(note)
 
@@ -58,11 +58,15 @@ class Bar:
         return (self.done - self.initial) / max(time.monotonic() - self.start, 1e-3)
 
     def _rate(self) -> str:
-        return f"{self.speed:,.0f}" if self.speed >= 10 else f"{self.speed:.2g}"
+        """Such as 120 images/s; empty before the first."""
+        if self.done == self.initial:
+            return ""
+        return f"{self.speed:,.0f} {self.unit}/s" if self.speed >= 10 else f"{self.speed:.2g} {self.unit}/s"
 
     def _line(self, note: str) -> None:
         self.last_line = time.monotonic()
-        left = (self.total - self.done) / max(self.speed, 1e-3)
-        remaining = f", {duration(left)} left" if self.done < self.total else ""
-        print(f"{self.what}: {self.done:,} of {self.total:,}, {self._rate()} {self.unit}/s{remaining}"
-              + (f", {note}" if note else ""), file=sys.stderr, flush=True)
+        rate, remaining = self._rate(), ""
+        if rate and self.done < self.total:
+            remaining = f"{duration((self.total - self.done) / self.speed)} left"
+        print(f"{self.what}: " + ", ".join(filter(None, (f"{self.done:,} of {self.total:,}", rate, remaining, note))),
+              file=sys.stderr, flush=True)

@@ -1,8 +1,5 @@
-"""`scalegan colorize`: odd files, what a result keeps of its photo, and what is refused."""
+"""`scalegan colorize`: lightness, names of results, and what is refused. `test_photo_commands` has odd files."""
 
-import io
-import re
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from harness import launch
+from odd_photos import picture, saved, transparent, zipped
 from PIL import Image
 
 from scalegan import cli
@@ -22,62 +20,6 @@ from scalegan.pictures import photos
 from scalegan.probing.features import network_of
 
 pytestmark = pytest.mark.slow
-
-
-def picture(height: int = 24, width: int = 40, mode: str = "RGB") -> Image.Image:
-    """Smooth colours, the same for the same size."""
-    small = np.random.default_rng(height * width).integers(0, 256, (4, 5, 3), dtype=np.uint8)
-    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).convert(mode)
-
-
-def saved(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, format, **options)
-    return file.getvalue()
-
-
-def turned() -> bytes:
-    exif = Image.Exif()
-    exif[0x0112] = 6        # to be turned by a quarter
-    return saved(picture(), "JPEG", exif=exif)
-
-
-def deep() -> bytes:
-    return saved(Image.fromarray(np.asarray(picture(mode="L")).astype(np.uint16) * 257))
-
-
-def transparent(mode: str) -> Image.Image:
-    image = picture(mode="RGB" if mode == "RGBA" else "L").convert(mode)
-    image.putalpha(Image.linear_gradient("L").resize(image.size))
-    return image
-
-
-def zipped(**files: bytes) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(f"inside/{name}.png", data)
-    return file.getvalue()
-
-
-# File: its bytes, and the mode and size (width, height) of its result; None if it must be named and left out.
-ODD: dict[str, tuple[bytes, tuple[str, tuple[int, int]] | None]] = {
-    "a.png": (saved(picture()), ("RGB", (40, 24))), "UPPER.JPG": (saved(picture(), "JPEG"), ("RGB", (40, 24))),
-    "sub/deeper/b.webp": (saved(picture(), "WEBP"), ("RGB", (40, 24))),
-    "sub/a.png": (saved(picture()), ("RGB", (40, 24))), "grey.png": (saved(picture(mode="L")), ("RGB", (40, 24))),
-    "sixteen.png": (deep(), ("RGB", (40, 24))), "palette.gif": (saved(picture(mode="P"), "GIF"), ("RGB", (40, 24))),
-    "bits.tif": (saved(picture(mode="1"), "TIFF"), ("RGB", (40, 24))),
-    "cmyk.jpg": (saved(picture(mode="CMYK"), "JPEG"), ("RGB", (40, 24))),
-    "turned.jpg": (turned(), ("RGB", (24, 40))), "alpha.png": (saved(transparent("RGBA")), ("RGBA", (40, 24))),
-    "grey alpha.png": (saved(transparent("LA")), ("RGBA", (40, 24))),
-    "one pixel.png": (saved(picture(1, 1)), ("RGB", (1, 1))), "thin.png": (saved(picture(2, 900)), ("RGB", (900, 2))),
-    "tall.png": (saved(picture(300, 3)), ("RGB", (3, 300))), "small.png": (saved(picture(5, 7)), ("RGB", (7, 5))),
-    "umlaut \u00e4 \u732b.png": (saved(picture()), ("RGB", (40, 24))),
-    "broken.png": (saved(picture(200, 200))[:-3000], None), "empty.jpg": (b"", None),
-    "text.png": (b"not an image", None),
-    "svg.png": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", None),
-    "float.tif": (saved(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), None),
-}
 
 
 @pytest.fixture(scope="module")
@@ -102,42 +44,6 @@ def colorize(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Ca
         return code, "\n".join(line for line in capfd.readouterr().err.splitlines() if "error:" in line)
 
     return command
-
-
-def write_odd(folder: Path) -> None:
-    for name, (data, _) in ODD.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-
-
-def test_a_folder_of_odd_files_is_done_but_for_those_that_are_named(colorize, tmp_path: Path) -> None:
-    write_odd(tmp_path / "photos")
-    code, errors = colorize(tmp_path / "photos", compare=tmp_path / "page.html")
-    assert code == 1
-    bad = [name for name, (_, result) in ODD.items() if result is None]
-    assert sorted(re.findall(r"photos/(\S+?): ", errors)) == sorted(bad) and len(errors.splitlines()) == len(bad)
-    for name, (_, expected) in ODD.items():
-        result = (tmp_path / "out" / name).with_suffix(".png")
-        if expected is None:
-            assert not result.exists(), name
-        else:
-            image = Image.open(result)
-            assert (image.mode, image.size) == expected, name
-    page = (tmp_path / "page.html").read_text()
-    shown = re.findall(r'<img[^>]* src="([^"]+)"', page)
-    assert len(shown) == 2 * (len(ODD) - len(bad)) and page.count("<input") == len(ODD) - len(bad)
-    from urllib.parse import unquote
-
-    assert all((tmp_path / unquote(address)).is_file() for address in shown)
-
-
-def test_results_are_the_same_bytes_whatever_else_is_coloured(colorize, tmp_path: Path) -> None:
-    write_odd(tmp_path / "photos")
-    colorize(tmp_path / "photos")
-    before = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.png")}
-    for name in ("alpha.png", "turned.jpg", "grey.png"):
-        assert colorize(tmp_path / "photos" / name)[0] == 0
-        assert (tmp_path / "out" / name).with_suffix(".png").read_bytes() == before[Path(name).stem + ".png"]
 
 
 def test_a_result_has_the_photos_lightness_and_alpha(colorize, tmp_path: Path) -> None:
@@ -165,7 +71,8 @@ def test_the_colours_of_a_photo_are_not_looked_at(colorize, tmp_path: Path) -> N
 
 
 def test_zips_are_read_in_place_and_equal_names_stay_apart(colorize, tmp_path: Path) -> None:
-    (tmp_path / "album.zip").write_bytes(zipped(x=saved(picture()), y=saved(picture(mode="L"))))
+    (tmp_path / "album.zip").write_bytes(zipped({"inside/x.png": saved(picture()),
+                                                     "inside/y.png": saved(picture(mode="L"))}))
     for name in ("x.png", "x.jpg"):
         picture().save(tmp_path / name)
     (tmp_path / "other").mkdir()

@@ -1,5 +1,7 @@
 """Networks from image to image: the published sizes, shapes of any image, and what they see."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -67,6 +69,43 @@ def test_a_logit_sees_its_patch_and_nothing_else(layers: int, side: int) -> None
     middle = logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2]
     seen = torch.autograd.grad(middle, image)[0][0, 0] != 0
     assert seen.any(0).sum() == seen.any(1).sum() == side
+
+
+def smoothing(network: nn.Module) -> nn.Module:
+    """The network with weights under which no pixel's influence vanishes, and no value saturates."""
+    for layer in network.double().eval().modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            inputs = layer.in_channels * layer.kernel_size[0] ** 2
+            layer.weight.data.fill_(1 / inputs)
+            if layer.bias is not None:
+                layer.bias.data.zero_()
+    return network
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network, reach, side", [
+    (lambda norm: unet.Generator(1, 1, 5, 2, norm), 93, 288), (lambda norm: unet.Generator(1, 1, 6, 2, norm), 189, 448),
+    (lambda norm: resnet_i2i.Generator(1, 1, 1, 2, norm), 20, 128),
+    (lambda norm: resnet_i2i.Generator(1, 1, 6, 2, norm), 60, 192)],
+    ids=["U-Net of 5 levels", "U-Net of 6 levels", "ResNet of 1 block", "ResNet of 6 blocks"])
+def test_a_pixel_depends_on_those_within_reach_and_no_others(network: Callable[[str], nn.Module], reach: int,
+                                                            side: int) -> None:
+    made, image = smoothing(network("batch")), torch.full((1, 1, side, side), 0.5, dtype=torch.float64)
+    assert made.reach == reach and network("instance").reach is None
+    image.requires_grad_()
+    answer, middle, farthest = made(image)[0, 0], side // 2 // made.multiple * made.multiple, 0
+    for row in range(middle, middle + made.multiple):       # strided layers treat them differently
+        seen = torch.autograd.grad(answer[row, middle], image, retain_graph=True)[0][0, 0].any(1).nonzero()
+        farthest = max(farthest, row - seen.min().item(), seen.max().item() - row)
+    assert farthest == reach
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("norm", ["instance", "none"])
+@pytest.mark.parametrize("height, width", [(1, 1), (1, 500), (5, 7)])
+def test_the_smallest_images_have_answers(name: str, norm: str, height: int, width: int) -> None:
+    network = SMALL[name](norm=norm).eval()
+    assert network(torch.randn(1, 1, height, width)).shape == (1, 2, height, width)
 
 
 def test_further_scales_see_smaller_images() -> None:

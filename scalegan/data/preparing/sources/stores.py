@@ -7,7 +7,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -38,18 +38,26 @@ class Store(Protocol):
         """Raises ValueError or OSError if the file is damaged or missing."""
 
 
-class Folder:
-    """A folder and everything below it."""
+def _unreadable(error: OSError) -> None:
+    raise UserError(f"cannot list {error.filename}: {error.strerror}; make it readable, or move it") from error
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+
+class Folder:
+    """A folder and everything below it.
+
+    Args:
+        unreadable: called for each folder that cannot be listed; by default it raises UserError.
+    """
+
+    def __init__(self, path: Path, unreadable: Callable[[OSError], None] = _unreadable) -> None:
+        self.path, self.unreadable = path, unreadable
 
     def names(self) -> list[str]:
         return self.listing()[0]
 
     def listing(self) -> tuple[list[str], list[str]]:
         found, seen = [], []
-        for folder, folders, files in os.walk(self.path, onerror=_unreadable, followlinks=True):
+        for folder, folders, files in os.walk(self.path, onerror=self.unreadable, followlinks=True):
             folders[:] = [name for name in folders if not _is_cyclic(Path(folder, name)) and name != "lost+found"]
             inside = Path(folder).relative_to(self.path).as_posix()
             found += files if inside == "." else [f"{inside}/{file}" for file in files]
@@ -61,10 +69,6 @@ class Folder:
             return read_bytes(self.path / name, LARGEST)
         except DamagedFile as error:
             raise ValueError(str(error)) from error
-
-
-def _unreadable(error: OSError) -> None:
-    raise UserError(f"cannot list {error.filename}: {error.strerror}; make it readable, or move it") from error
 
 
 def _is_cyclic(path: Path) -> bool:
