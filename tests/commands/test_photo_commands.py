@@ -21,6 +21,7 @@ from scalegan import cli
 from scalegan.checkpoints import exports
 from scalegan.commands import apply, colorize, translate, upscale
 from scalegan.config import loading
+from scalegan.config.game import streams_of
 from scalegan.data.spec import Spec
 from scalegan.games.lookup import game_of
 from scalegan.pictures import translation
@@ -54,7 +55,7 @@ def save(keys: Mapping[str, Any], path: Path) -> Path:
     """Exports the untrained networks of a recipe."""
     recipe = loading.parse({"run_dir": "-", "total_images": 1, "batch_size": 8, "optimizer": {"default": {}}, **keys,
                             "data": {"path": "-", "resolution": 32}}, "test")
-    specs = {name: Spec("image", (3, 32, 32)) for name in recipe.game.streams(recipe)}
+    specs = {name: Spec("image", (3, 32, 32)) for name in streams_of(recipe)}
     torch.manual_seed(0)
     game = game_of(recipe.game.name).make(recipe, specs)
     about = exports.described(asdict(recipe), specs, game, images=0, seed=0)
