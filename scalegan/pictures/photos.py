@@ -1,7 +1,8 @@
 """A user's photos: found in files, folders and zips, read with all that belongs to them, and written beside each other.
 """
 
-import uuid
+import hashlib
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -182,6 +183,7 @@ def write(path: Path, pixels: np.ndarray, alpha: np.ndarray | None = None) -> No
         mask = Image.fromarray(alpha)
         picture.putalpha(mask if mask.size == picture.size else mask.resize(picture.size, Image.Resampling.BICUBIC))
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A name of its own, as `path` with a further suffix may be too long.
-    with replacing(path, path.with_name(f".{uuid.uuid4().hex}")) as unfinished:
+    # A short name, as `path` with a further suffix may be too long; the same each time, to replace what a kill left.
+    short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    with replacing(path, path.with_name(f".{short}.tmp")) as unfinished:
         picture.save(unfinished, format="PNG")

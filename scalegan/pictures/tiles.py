@@ -12,7 +12,8 @@ _FURTHER = 1        # pixels that edges, as a kind of input, look further than t
 
 
 class Cut(NamedTuple):
-    """Part of a photo's rows or columns: what the network sees, and what is kept of its answer, relative to that."""
+    """Part of a photo's rows or columns: what the network sees; what is kept of its answer, relative to that; and the
+    place of that in the photo."""
 
     seen: slice
     kept: slice
