@@ -4,7 +4,7 @@ INPUT are photos, folders and zips; what is below a folder keeps its sub-folder 
 size, or of a multiple of it if the network enlarges; it is turned as the photo's EXIF says, and has its transparency.
 What the network was trained to see (the photo, its grey version, its edges) is made from each photo; networks for
 colours keep the photo's lightness. Large photos are seen in tiles, whose results are those of the whole photo; a
-network that normalises over the whole photo sees it with its longer side at 2,048 px instead.
+network that normalises over the whole photo sees it reduced to 2,048 px instead.
 
 An input that cannot be read is named and left out; the exit code is then 1.
 """

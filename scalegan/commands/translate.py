@@ -3,8 +3,8 @@ from image to image.
 
 INPUT are photos, folders and zips; what is below a folder keeps its sub-folder in DIR. A result is a PNG of the photo's
 size, turned as its EXIF says, with its transparency. Domain A are the images that the run found in data.path, B those
-in streams.B.path. A network that normalises over the whole photo, as CycleGAN's does, sees it with its longer side at
-2,048 px at most. An input that cannot be read is named and left out; the exit code is then 1.
+in streams.B.path. A network that normalises over the whole photo, as CycleGAN's does, sees large ones reduced to 2,048
+px, and its answers are enlarged. An input that cannot be read is named and left out; the exit code is then 1.
 """
 
 from argparse import ArgumentTypeError

@@ -15,7 +15,8 @@ from scalegan.pictures import tiles
 
 _PIXELS_AT_ONCE = 1 << 20       # of a photo whose colours are converted: some 200 MB
 _LONGEST = 8                    # times `side`: the longer side that a network for colours sees at most
-_LONGEST_PIXELS = 2048          # the same for networks that must see a photo as a whole
+_LONGEST_PIXELS = 2048          # the same for networks that must see a photo as a whole,
+_REDUCED_PIXELS = 3 << 20       # and the pixels of what they then see: 2,048 x 1,536, or 1,773 x 1,773
 _MOST_PIXELS = 1 << 29          # of an answer, which takes four bytes each while it is written
 _MADE = ("grey", "edges")       # of a photo; for other inputs, it is taken as it is
 
@@ -59,7 +60,7 @@ def remark(network: nn.Module, height: int, width: int) -> str | None:
     if network.about["export"]["inputs"][0] == "lightness":
         return None
     if network.reach is None:
-        return (f"the network normalises over the whole photo, and so saw it with its longer side at "
+        return ("the network normalises over the whole photo, and so saw it reduced to at most "
                 f"{_LONGEST_PIXELS:,} px; its answer was enlarged") if max(height, width) > _LONGEST_PIXELS else None
     if tiles.are_exact(network) or len(tiles.cuts(network, max(height, width))) == 1:
         return None
@@ -85,7 +86,7 @@ def _in_tiles(network: nn.Module, pixels: np.ndarray, kind: str, said: Callable[
 def _as_a_whole(network: nn.Module, pixels: np.ndarray, kind: str) -> np.ndarray:
     photo, size = _photo(pixels), pixels.shape[:2]
     if max(size) > _LONGEST_PIXELS:
-        share = _LONGEST_PIXELS / max(size)
+        share = min(_LONGEST_PIXELS / max(size), math.sqrt(_REDUCED_PIXELS / math.prod(size)))
         photo = F.interpolate(photo, [max(1, round(side * share)) for side in size], mode="bicubic", antialias=True)
     answer, size = _answer(network, photo, kind), [network.scale * side for side in size]
     return _bytes_of(answer if list(answer.shape[2:]) == size else F.interpolate(answer, size, mode="bicubic"))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from scalegan.models import resnet_i2i, unet
-from scalegan.pictures import tiles
+from scalegan.pictures import tiles, translation
 from scalegan.pictures.translation import remark, translate
 
 pytestmark = pytest.mark.slow
@@ -89,9 +89,13 @@ def test_no_tile_is_large_and_seams_are_said(reach: int, scale: int, exact: bool
     assert (remark(network, 4000, 6000) is None) == exact and remark(network, 200, 200) is None
 
 
-def test_networks_that_normalise_over_a_photo_see_large_ones_reduced() -> None:
-    network, seen = resnet_i2i.Generator(3, 3, 1, 2).eval(), []
-    network.about = {"export": {"inputs": ["image"], "output": "image"}}
+@pytest.mark.parametrize("size, reduced", [((10, 256), (2, 64)), ((100, 90), (53, 47)), ((64, 64), (64, 64))])
+def test_networks_that_normalise_over_a_photo_see_large_ones_reduced(size: tuple[int, int], reduced: tuple[int, int],
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(translation, "_LONGEST_PIXELS", 64)
+    monkeypatch.setattr(translation, "_REDUCED_PIXELS", 2500)
+    network, seen = made("upscaler"), []
+    network.reach = None
     network.register_forward_pre_hook(lambda module, inputs: seen.append(tuple(inputs[0].shape[2:])))
-    assert translate(network, photo(100, 4096)).shape == (100, 4096, 3) and seen == [(50, 2048)]
-    assert "2,048 px" in remark(network, 100, 4096) and remark(network, 100, 2048) is None
+    assert translate(network, photo(*size)).shape == (2 * size[0], 2 * size[1], 3) and seen == [reduced]
+    assert (remark(network, *size) is None) == (size == reduced)
