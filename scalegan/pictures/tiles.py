@@ -7,7 +7,8 @@ from torch import nn
 
 _STEP = 1024        # side of what a tile adds to the answer, in pixels of the answer
 _FARTHEST = 1024    # the same for the overlap of tiles, up to which they are exact: it bounds the memory
-_NEAR = 64          # the overlap where that would be too much, in pixels of the photo
+_LARGEST = 2048     # side of the tiles, in pixels of the answer, of networks that look further,
+_NEAR = 64          # and their overlap, in pixels of the photo
 _FURTHER = 1        # pixels that edges, as a kind of input, look further than the network
 
 
@@ -28,8 +29,12 @@ def are_exact(network: nn.Module) -> bool:
 def cuts(network: nn.Module, length: int) -> list[Cut]:
     """Cuts one side of a photo into what tiles see. Cuts are at multiples of `network.multiple`, so that strided layers
     fall on the same pixels as in the whole photo; at its own edges the network pads as it does for the whole."""
-    step = _multiple(_STEP // network.scale, network.multiple)
-    overlap = _multiple(network.reach + _FURTHER if are_exact(network) else _NEAR, network.multiple)
+    multiple = network.multiple
+    if are_exact(network):
+        step, overlap = _multiple(_STEP // network.scale, multiple), _multiple(network.reach + _FURTHER, multiple)
+    else:
+        overlap = _multiple(_NEAR, multiple)
+        step = max(multiple, (_LARGEST // network.scale - 2 * overlap) // multiple * multiple)
     if length <= step + 2 * overlap:
         return [Cut(slice(0, length), slice(0, length), slice(0, length))]
     return list(_cut(length, step, overlap))

@@ -86,7 +86,7 @@ def test_no_tile_is_large_and_seams_are_said(reach: int, scale: int, exact: bool
     assert max(cut.seen.stop - cut.seen.start for cut in cuts) * scale <= 2600
     kept = [index for cut in cuts for index in range(cut.place.start, cut.place.stop)]
     assert kept == list(range(6000))
-    assert (remark(network, 4000, 6000) is None) == exact and remark(network, 200, 200) is None
+    assert (remark(network, 4000, 6000) is None) == exact and remark(network, 500, 500) is None
 
 
 @pytest.mark.parametrize("size, reduced", [((10, 256), (2, 64)), ((100, 90), (53, 47)), ((64, 64), (64, 64))])
