@@ -20,7 +20,7 @@ from scalegan.checkpoints.state import Header, OldHeader
 from scalegan.checkpoints.stored_weights import LIVE, check_average, from_checkpoint
 from scalegan.config.game import REAL
 from scalegan.config.loading import with_current_defaults
-from scalegan.config.models import IMAGE_TO_IMAGE
+from scalegan.config.models import CONVERTED, IMAGE_TO_IMAGE
 from scalegan.data.spec import Spec
 from scalegan.errors import UsageError, UserError
 from scalegan.games.base import Export, Game, Preview
@@ -65,8 +65,8 @@ def load_generator(path: str | Path, network: str | None = None, ema: str | None
     loaded = load(path, network, ema, None, psi, standing_batches)
     inputs = loaded.about["export"]["inputs"]
     if inputs[0] != "z":
-        remedy = "`scalegan apply` gives it photos" if loaded.about["model"]["name"] in IMAGE_TO_IMAGE else \
-            "name another with --network"
+        from_images = loaded.about["model"]["name"] in IMAGE_TO_IMAGE + CONVERTED
+        remedy = "`scalegan apply` gives it photos" if from_images else "name another with --network"
         raise UsageError(f"network '{loaded.about['network']}' of {path} takes {', '.join(inputs)}, not seeds; "
                          f"{remedy}")
     return loaded
@@ -296,13 +296,24 @@ def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 # What a recipe needs besides a model, for networks that come without one.
+_GAN = {"name": "gan"}
 _MINIMAL_RECIPE = {"run_dir": "-", "total_images": 1, "data": {"path": "-"}}
 
 
-def of_model(generator: nn.Module, model: Mapping[str, Any], spec: Spec, images: int) -> nn.Module:
-    """Describes a generator that comes without a recipe by its `model` keys, so that it can be saved."""
-    about = described(with_current_defaults({**_MINIMAL_RECIPE, "model": dict(model)}), {REAL: spec}, game_of("gan"),
-                      images=images, seed=0)
+def of_model(generator: nn.Module, model: Mapping[str, Any], specs: Spec | Mapping[str, Spec], images: int,
+             game: Mapping[str, Any] = _GAN, inputs: tuple[str, ...] = Export.inputs) -> nn.Module:
+    """Describes a generator that comes without a recipe, so that it can be saved.
+
+    Args:
+        model: its `model` keys.
+        specs: of the samples; or by stream, if the game has several.
+        game: keys of a game whose generator it could be.
+        inputs: see `Export`.
+    """
+    specs = {REAL: specs} if isinstance(specs, Spec) else specs
+    recipe = with_current_defaults({**_MINIMAL_RECIPE, "model": dict(model), "game": dict(game)})
+    about = described(recipe, specs, game_of(game["name"]), images=images, seed=0)
+    about["networks"] = {"G": asdict(Export(("G",), inputs))}
     return attach(generator, {"G": generator}, about, "G")
 
 
