@@ -64,9 +64,8 @@ class Generator(nn.Module):
         super().__init__()
         self.scale, self.multiple = scale, unshuffle
         doublings = (scale * unshuffle).bit_length() - 1
-        # First, trunk and after it; what follows the enlargements reaches two pixels of their input.
-        radius = 1 + _CONVOLUTIONS * _DENSE * blocks + 1 + 2
-        self.reach = radius * unshuffle + unshuffle - 1
+        # The first convolution, the trunk, the one after it; and two pixels for all from the first enlargement on.
+        self.reach = unshuffle * (1 + _CONVOLUTIONS * _DENSE * blocks + 1 + 2)
         self.first = _conv(inputs * unshuffle**2, width)
         self.trunk = nn.Sequential(*(Block(width, growth) for _ in range(blocks)))
         self.after = _conv(width, width)
