@@ -14,7 +14,7 @@ _FAMILIES = {
     "rrdb": re.compile(r"(body|RRDB_trunk)\.0\.(rdb|RDB)1\.conv1\.weight|model\.1\.sub\.0\.RDB1\.conv1\.0\.weight"),
     "srvgg": re.compile(r"body\.1\.weight"),
 }
-_PATCHES = re.compile(r"(model|net)\.2\.weight")     # of a discriminator; generators have no layer of that number
+_PATCHES = re.compile(r"(model|net)\.0\.weight")     # of a discriminator; generators start with padding
 
 
 def of_class(name: str) -> str:
