@@ -137,6 +137,40 @@ class R3GAN:
 
 
 @typed
+class RRDB:
+    """Residual-in-residual dense blocks of ESRGAN (Wang et al., 2018), which enlarge images; for converted networks."""
+
+    name: Literal["rrdb"] = "rrdb"
+    scale: Literal[1, 2, 4, 8, 16] = 4
+    """Size of the answer, relative to the image."""
+    unshuffle: Literal[1, 2, 4] = 1
+    """Side of the squares of pixels that become channels first, as in Real-ESRGAN's networks for scales 1 and 2."""
+    width: PositiveInt = 64
+    """Channels between blocks (nf)."""
+    blocks: PositiveInt = 23
+    """Residual-in-residual dense blocks."""
+    growth: PositiveInt = 32
+    """Channels that each convolution of a dense block adds (gc)."""
+
+
+@typed
+class SRVGG:
+    """Compact network of Real-ESRGAN (Wang et al., 2021), which enlarges images; for converted networks."""
+
+    name: Literal["srvgg"] = "srvgg"
+    scale: Annotated[int, Field(ge=1, le=16)] = 4
+    """Size of the answer, relative to the image."""
+    width: PositiveInt = 64
+    """Channels."""
+    layers: PositiveInt = 16
+    """Convolutions between the first and the last (num_conv)."""
+
+
+#: Networks from image to image that no recipe trains: `scalegan convert` makes them of published weights.
+CONVERTED = ("rrdb", "srvgg")
+
+
+@typed
 class _ImageToImage:
     """Keys that generators from image to image share, and those of their discriminator of patches."""
 
@@ -177,37 +211,5 @@ class ResNet(_ImageToImage):
     """Dropout in the residual blocks, in training."""
 
 
-@typed
-class RRDB:
-    """Residual-in-residual dense blocks of ESRGAN (Wang et al., 2018), which enlarge images; for converted networks."""
-
-    name: Literal["rrdb"] = "rrdb"
-    scale: Literal[1, 2, 4, 8, 16] = 4
-    """Size of the answer, relative to the image."""
-    unshuffle: Literal[1, 2, 4] = 1
-    """Side of the squares of pixels that become channels first, as in Real-ESRGAN's networks for scales 1 and 2."""
-    width: PositiveInt = 64
-    """Channels between blocks (nf)."""
-    blocks: PositiveInt = 23
-    """Residual-in-residual dense blocks."""
-    growth: PositiveInt = 32
-    """Channels that each convolution of a dense block adds (gc)."""
-
-
-@typed
-class SRVGG:
-    """Compact network of Real-ESRGAN (Wang et al., 2021), which enlarges images; for converted networks."""
-
-    name: Literal["srvgg"] = "srvgg"
-    scale: Annotated[int, Field(ge=1, le=16)] = 4
-    """Size of the answer, relative to the image."""
-    width: PositiveInt = 64
-    """Channels."""
-    layers: PositiveInt = 16
-    """Convolutions between the first and the last (num_conv)."""
-
-
 Model = Annotated[DCGAN | MLP | BigGAN | StyleGAN2 | R3GAN | UNet | ResNet | RRDB | SRVGG, Field(discriminator="name")]
 IMAGE_TO_IMAGE = ("unet", "resnet_i2i")
-CONVERTED = ("rrdb", "srvgg")
-"""Networks from image to image that no recipe trains: `scalegan convert` makes them from published weights."""
