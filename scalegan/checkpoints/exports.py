@@ -296,8 +296,8 @@ def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 # What a recipe needs besides a model, for networks that come without one.
-_GAN = {"name": "gan"}
 _MINIMAL_RECIPE = {"run_dir": "-", "total_images": 1, "data": {"path": "-"}}
+_GAN = {"name": "gan"}
 
 
 def of_model(generator: nn.Module, model: Mapping[str, Any], specs: Spec | Mapping[str, Spec], images: int,

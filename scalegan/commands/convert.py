@@ -1,5 +1,5 @@
 """Converts another implementation's generator to an export, which `scalegan.load` and the commands read: `sample` for
-generators from z, `apply` and `colorize` for networks from image to image.
+generators from z; `apply`, `colorize` and the like for networks from image to image.
 
 FILE is a .safetensors file; a .pt, .pth or .tar file from torch.save that holds only tensors and containers; or
 NVIDIA's .pkl, whose code is not run. Names and shapes must be those of pytorch/examples (dcgan),
@@ -74,4 +74,6 @@ def _settings(family: str, given: list[str]) -> dict[str, Any]:
             found[key] = json.loads(value)
         except ValueError:
             raise UsageError(f"{item}: '{value}' is not a number, true, false or null") from None
+        if (key == "image_statistics") != isinstance(found[key], bool):
+            raise UsageError(f"{item}: {key} is {'true or false' if key == 'image_statistics' else 'a number or null'}")
     return found

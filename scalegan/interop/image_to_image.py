@@ -6,7 +6,6 @@ instance norm are left out: the published code used those of each image, as we d
 
 import re
 
-import torch
 from torch import Tensor
 
 from scalegan.interop.reference import Reference, State, renamed, unwrapped
@@ -32,7 +31,8 @@ def resnet_i2i_generator(state_dict: State, *, image_statistics: bool = False) -
                          f"are {', '.join(str(number + 10) for number in blocks)}")
     width, inputs = reference.shape("model.1.weight", 4)[:2]
     outputs = reference.shape(f"model.{len(blocks) + 17}.weight", 4)[0]
-    dropout = _DROPOUT if len(reference.tensors.get("model.10.conv_block.6.weight", torch.empty(())).shape) == 4 else 0
+    # With dropout, the padding before a block's second convolution has its number.
+    dropout = 0.0 if "model.10.conv_block.5.weight" in reference else _DROPOUT
     norm = _norm(reference, "model.1", "model.2", image_statistics)
 
     def build() -> resnet_i2i.Generator:

@@ -39,6 +39,8 @@ class Reference:
         shape = self.tensors[name].shape
         if len(shape) != axes:
             raise ValueError(f"{self.what}: {name!r} should have {axes} axes, but its shape is {list(shape)}")
+        if 0 in shape:
+            raise ValueError(f"{self.what}: {name!r} is empty, as its shape is {list(shape)}")
         return shape
 
     def indices(self, pattern: str) -> list[int]:

@@ -54,7 +54,7 @@ def srvgg_generator(state_dict: State) -> srvgg.Generator:
     reference = Reference(state_dict, "Real-ESRGAN's SRVGGNetCompact with PReLU")
     width, channels = reference.shape("body.0.weight", 4)[:2]
     reference.shape("body.1.weight", 1)
-    last = max(reference.indices(r"body\.(\d+)\.weight"))
+    last = reference.count(r"body\.(\d+)\.weight") - 1
     enlarged = reference.shape(f"body.{last}.weight", 4)[0]
     scale = round((enlarged / channels) ** 0.5)
     if channels * scale**2 != enlarged:

@@ -212,6 +212,7 @@ def test_no_other_name_is_admitted(name: str, tmp_path: Path) -> None:
     ("stylegan2", dcgan_state(), [], "not a StyleGAN2 generator's"),
     ("r3gan", {**STATES["r3gan"][0], "AggregationLayer.Layer.weight": torch.ones(3, 5, 1, 1)}, [], "should be"),
     ("dcgan", {"epoch": 3}, [], "no known generator key (its keys: epoch)"),
+    ("dcgan", {0: torch.ones(2)}, [], "found tensors with numbers instead of names"),
     ("dcgan", {"G": dcgan_state()}, ["--key", "D"], "no key 'D' (its keys: G)"),
     ("dcgan", dcgan_state(), ["--key", "netG"], "no tensor name starts with 'netG.'"),
     ("dcgan", dcgan_state(), ["--resolution", "32"], "makes images of 64 px"),

@@ -226,6 +226,8 @@ REFUSED = {
     "RRDB with another layer": ("rrdb", RRDB | {"body.0.rdb1.conv1x1.weight": torch.ones(4, 4, 1, 1)},
                                 "'body.0.rdb1.conv1x1.weight' has no counterpart"),
     "RRDB of odd channels": ("rrdb", RRDB | {"conv_first.weight": torch.ones(4, 6, 3, 3)}, "takes 6 channels"),
+    "SRVGG with a gap": ("srvgg", SRVGG | {"body.900000000.weight": torch.ones(48, 4, 3, 3)}, "later one, is missing"),
+    "RRDB without channels": ("rrdb", RRDB | {"conv_last.weight": torch.ones(0, 4, 3, 3)}, "_last.weight' is empty"),
     "SRVGG with ReLU": ("srvgg", without(SRVGG, "body.1.weight"), "with PReLU: 'body.1.weight' is missing"),
 }
 
@@ -239,9 +241,16 @@ def test_what_does_not_fit_is_named_in_a_line(what: str, tmp_path: Path) -> None
     assert not (tmp_path / "ours.safetensors").exists()
 
 
-def test_image_statistics_are_about_batchnorm(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="image_statistics is about BatchNorm, which this network does not have"):
-        converted(narrow(RESNET), "resnet_i2i", tmp_path, "image_statistics=true")
+@pytest.mark.parametrize("setting, says", [
+    ("image_statistics=true", "image_statistics is about BatchNorm, which this network does not have; leave it out"),
+    ("image_statistics=1", "image_statistics is true or false"),
+    ("image_statistics=yes", "'yes' is not a number, true, false or null"),
+    ("bn_eps=1", "resnet_i2i has image_statistics"),
+])
+def test_a_setting_that_does_not_fit_is_named_in_a_line(setting: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        converted(narrow(RESNET), "resnet_i2i", tmp_path, setting)
+    assert says in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_whole_module_is_not_read(tmp_path: Path) -> None:
