@@ -295,12 +295,23 @@ def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 # What a recipe needs besides a model, for networks that come without one.
 _MINIMAL_RECIPE = {"run_dir": "-", "total_images": 1, "data": {"path": "-"}}
+_GAN = {"name": "gan"}
 
 
-def of_model(generator: nn.Module, model: Mapping[str, Any], spec: Spec, images: int) -> nn.Module:
-    """Describes a generator that comes without a recipe by its `model` keys, so that it can be saved."""
-    about = described(with_current_defaults({**_MINIMAL_RECIPE, "model": dict(model)}), {REAL: spec}, game_of("gan"),
-                      images=images, seed=0)
+def of_model(generator: nn.Module, model: Mapping[str, Any], specs: Spec | Mapping[str, Spec], images: int,
+             game: Mapping[str, Any] = _GAN, inputs: tuple[str, ...] = Export.inputs) -> nn.Module:
+    """Describes a generator that comes without a recipe, so that it can be saved.
+
+    Args:
+        model: its `model` keys.
+        specs: of the samples; or by stream, if the game has several.
+        game: keys of a game whose generator it could be.
+        inputs: see `Export`.
+    """
+    specs = {REAL: specs} if isinstance(specs, Spec) else specs
+    recipe = with_current_defaults({**_MINIMAL_RECIPE, "model": dict(model), "game": dict(game)})
+    about = described(recipe, specs, game_of(game["name"]), images=images, seed=0)
+    about["networks"] = {"G": asdict(Export(("G",), inputs))}
     return attach(generator, {"G": generator}, about, "G")
 
 

@@ -1,13 +1,17 @@
-"""Converts another implementation's generator to an export, which `scalegan sample` and `scalegan.load` read.
+"""Converts another implementation's generator to an export, which `scalegan.load` and the commands read: `sample` for
+generators from z; `apply`, `colorize` and the like for networks from image to image.
 
 FILE is a .safetensors file; a .pt, .pth or .tar file from torch.save that holds only tensors and containers; or
 NVIDIA's .pkl, whose code is not run. Names and shapes must be those of pytorch/examples (dcgan),
-ajbrock/BigGAN-PyTorch, NVlabs/stylegan2-ada-pytorch and stylegan3, or brownvc/R3GAN. Settings that cannot be read off
-the tensors are given as KEY=VALUE: bn_eps, sn_eps (biggan); conv_clamp, mapping_lr_multiplier, num_half_res,
-w_avg_beta (stylegan2).
+ajbrock/BigGAN-PyTorch, NVlabs/stylegan2-ada-pytorch and stylegan3, brownvc/R3GAN,
+junyanz/pytorch-CycleGAN-and-pix2pix (resnet_i2i, unet), ESRGAN, BasicSR or Real-ESRGAN (rrdb, srvgg). Settings that
+cannot be read off the tensors are given as KEY=VALUE: bn_eps, sn_eps (biggan); conv_clamp, mapping_lr_multiplier,
+num_half_res, w_avg_beta (stylegan2); image_statistics=true (resnet_i2i and unet with BatchNorm: normalise by each
+image's own statistics, as test.py without --eval does).
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +20,17 @@ from scalegan.support.arguments import file_named, positive, verb_parser, whole
 
 #: Settings of a family that cannot be read off its tensors.
 SETTINGS = {"dcgan": (), "biggan": ("bn_eps", "sn_eps"), "r3gan": (),
-            "stylegan2": ("conv_clamp", "mapping_lr_multiplier", "num_half_res", "w_avg_beta")}
+            "stylegan2": ("conv_clamp", "mapping_lr_multiplier", "num_half_res", "w_avg_beta"),
+            "resnet_i2i": ("image_statistics",), "unet": ("image_statistics",), "rrdb": (), "srvgg": ()}
+_RUNNING = ("note: BatchNorm will use its running statistics, as test.py with --eval does; for the answers of test.py "
+            "without it, add image_statistics=true")
 
 
 def main(arguments: list[str]) -> int:
     parser = verb_parser("convert", __doc__,
                          "convert stylegan2-ffhq-256x256.pkl --family stylegan2 --out ffhq.safetensors",
-                         "convert netG_epoch_24.pth --family dcgan --out dcgan.safetensors")
+                         "convert netG_epoch_24.pth --family dcgan --out dcgan.safetensors",
+                         "convert latest_net_G.pth --family resnet_i2i --out horse2zebra.safetensors")
     parser.add_argument("file", type=Path, metavar="FILE", help="checkpoint to convert")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings not in the tensors")
     parser.add_argument("--family", required=True, choices=SETTINGS, help="architecture")
@@ -30,7 +38,8 @@ def main(arguments: list[str]) -> int:
                         help=".safetensors file to write")
     parser.add_argument("--key", help="key of the network in FILE, such as G_ema or state_dict.netG (default: the "
                         "usual one)")
-    parser.add_argument("--resolution", type=positive, help="refuse a network of another resolution")
+    parser.add_argument("--resolution", type=positive, help="refuse a network of another resolution; for networks "
+                        "that take images of any size, the resolution they were trained at (default 256)")
     parser.add_argument("--images", type=whole(), default=0, help="number of real images it was trained on, if known")
     options = parser.parse_intermixed_args(arguments)
     settings = _settings(options.family, options.settings)
@@ -40,13 +49,15 @@ def main(arguments: list[str]) -> int:
     from scalegan.interop.conversion import convert
 
     tensors = checkpoint_files.state_dict(checkpoint_files.read(options.file), options.key)
-    generator, model, spec = convert(tensors, options.family, settings)
-    size = spec.shape[-1]
-    if options.resolution not in (None, size):
-        raise UsageError(f"--resolution {options.resolution}: {options.file} makes images of {size} px; use "
-                        f"--resolution {size}")
+    made = convert(tensors, options.family, settings, options.resolution)
+    if options.resolution not in (None, made.resolution):
+        raise UsageError(f"--resolution {options.resolution}: {options.file} makes images of {made.resolution} px; use "
+                         f"--resolution {made.resolution}")
+    if made.model.get("norm") == "batch":
+        print(_RUNNING, file=sys.stderr)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    exports.save(exports.of_model(generator, model, spec, options.images), options.out)
+    exports.save(exports.of_model(made.generator, made.model, made.specs, options.images, made.game, made.inputs),
+                 options.out)
     print(options.out.resolve())
     return 0
 
@@ -62,5 +73,7 @@ def _settings(family: str, given: list[str]) -> dict[str, Any]:
         try:
             found[key] = json.loads(value)
         except ValueError:
-            raise UsageError(f"{item}: '{value}' is neither a number nor null") from None
+            raise UsageError(f"{item}: '{value}' is not a number, true, false or null") from None
+        if (key == "image_statistics") != isinstance(found[key], bool):
+            raise UsageError(f"{item}: {key} is {'true or false' if key == 'image_statistics' else 'a number or null'}")
     return found

@@ -208,7 +208,8 @@ def _inputs(source: str, ranks):
 
     recipe = _own_recipe(source, ranks)
     if recipe is None:
-        raise UserError(f"{source} translates images, but an export does not say which; give its run instead")
+        raise UserError(f"{source} translates images, but an export does not say which; give its run, or a "
+                        "folder of its answers")
     return ranks.run_collectively(lambda: inputs_of(recipe))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from scalegan.config import Engine, Recipe, Schedule
 from scalegan.config.game import of_family, players_of, problems_of, streams_of
-from scalegan.config.models import IMAGE_TO_IMAGE
+from scalegan.config.models import CONVERTED, IMAGE_TO_IMAGE
 from scalegan.config.origin import Origin
 from scalegan.errors import RecipeError
 from scalegan.support.names import did_you_mean
@@ -35,6 +35,8 @@ def check(recipe: Recipe, origin: Origin) -> None:
          f"micro_batch_size={micro} does not divide batch_size={batch}; change one of them")
     _check_players(recipe, need)
     _check_streams(recipe, need)
+    need(recipe.model.name not in CONVERTED, f"model.name={recipe.model.name} is what `scalegan convert` makes of "
+         "published weights, and no game trains it; set another model.name")
     for problem in problems_of(recipe):
         need(False, problem)
     _check_schedules(recipe, need)

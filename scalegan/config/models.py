@@ -137,13 +137,48 @@ class R3GAN:
 
 
 @typed
+class RRDB:
+    """Residual-in-residual dense blocks of ESRGAN (Wang et al., 2018), which enlarge images; for converted networks."""
+
+    name: Literal["rrdb"] = "rrdb"
+    scale: Literal[1, 2, 4, 8, 16] = 4
+    """Size of the answer, relative to the image."""
+    unshuffle: Literal[1, 2, 4] = 1
+    """Side of the squares of pixels that become channels first, as in Real-ESRGAN's networks for scales 1 and 2."""
+    width: PositiveInt = 64
+    """Channels between blocks (nf)."""
+    blocks: PositiveInt = 23
+    """Residual-in-residual dense blocks."""
+    growth: PositiveInt = 32
+    """Channels that each convolution of a dense block adds (gc)."""
+
+
+@typed
+class SRVGG:
+    """Compact network of Real-ESRGAN (Wang et al., 2021), which enlarges images; for converted networks."""
+
+    name: Literal["srvgg"] = "srvgg"
+    scale: Annotated[int, Field(ge=1, le=16)] = 4
+    """Size of the answer, relative to the image."""
+    width: PositiveInt = 64
+    """Channels."""
+    layers: PositiveInt = 16
+    """Convolutions between the first and the last (num_conv)."""
+
+
+#: Networks from image to image that no recipe trains: `scalegan convert` makes them of published weights.
+CONVERTED = ("rrdb", "srvgg")
+
+
+@typed
 class _ImageToImage:
     """Keys that generators from image to image share, and those of their discriminator of patches."""
 
     width: PositiveInt = 64
     """Channels of the generator at the highest resolution (ngf)."""
-    norm: Literal["instance", "batch", "none"] = "instance"
-    """instance: over each image, without gains, the same in training and afterwards; batch: BatchNorm; none."""
+    norm: Literal["instance", "instance_affine", "batch", "none"] = "instance"
+    """instance: over each image, without gains, the same in training and afterwards; instance_affine: with gains, as
+    BatchNorm over one image; batch: BatchNorm, whose running statistics are used afterwards; none."""
     norm_group: PositiveInt | Literal["batch"] = 1
     """Consecutive samples that share BatchNorm statistics, or batch for all; the papers' batches have one sample."""
     d_width: PositiveInt = 64
@@ -156,10 +191,11 @@ class _ImageToImage:
 
 @typed
 class UNet(_ImageToImage):
-    """U-Net of pix2pix (Isola et al., 2017), from image to image; it has as many levels as data.resolution allows, from
-    5 at 32 px to 8 from 256 px on."""
+    """U-Net of pix2pix (Isola et al., 2017), from image to image."""
 
     name: Literal["unet"] = "unet"
+    levels: Annotated[int, Field(ge=5, le=16)] | None = None
+    """Halvings of the image; null is as many as data.resolution allows, from 5 at 32 px to 8 from 256 px on."""
     dropout: Share = 0.5
     """Dropout in the innermost layers of the decoder, in training."""
 
@@ -175,5 +211,5 @@ class ResNet(_ImageToImage):
     """Dropout in the residual blocks, in training."""
 
 
-Model = Annotated[DCGAN | MLP | BigGAN | StyleGAN2 | R3GAN | UNet | ResNet, Field(discriminator="name")]
+Model = Annotated[DCGAN | MLP | BigGAN | StyleGAN2 | R3GAN | UNet | ResNet | RRDB | SRVGG, Field(discriminator="name")]
 IMAGE_TO_IMAGE = ("unet", "resnet_i2i")

@@ -182,6 +182,8 @@ def state_dict(content: Any, key: str | None = None) -> dict[str, Tensor]:
         if not isinstance(content, Mapping):
             raise UserError(f"found a {type(content).__name__} instead of a state dict; name another key with --key")
         if any(isinstance(value, Tensor) for value in content.values()):
+            if not all(isinstance(name, str) for name in content):
+                raise UserError("found tensors with numbers instead of names; name another key with --key")
             return _below(dict(content), ".".join(parts))
         known = (name for key in GENERATORS for name in (key, f"{key}_state_dict") if name in content)
         chosen = parts.pop(0) if parts else next(known, None)

@@ -1,6 +1,7 @@
 """Converts another implementation's state dict to a generator that can be exported."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -8,16 +9,46 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from scalegan import config, interop
+from scalegan.config.game import REAL
 from scalegan.data.spec import Spec
 from scalegan.errors import UserError
-from scalegan.interop import remedies
-from scalegan.models import families
-from scalegan.models.biggan import G_CHANNELS
+from scalegan.games.pix2pix.settings import INPUT, PAIRED, TARGET
+from scalegan.interop import descriptions, remedies
+from scalegan.models import families, image_to_image
+
+_LEVELS = 8                 # halvings of the images that networks were trained on, if nothing tells: 256 px
+_LIGHTNESS_TO_AB = (1, 2)   # channels of a network that colours
 
 
-def convert(tensors: dict, family: str,
-            settings: dict[str, Any] | None = None) -> tuple[nn.Module, dict[str, Any], Spec]:
-    """Our generator with a reference's weights, the `model` keys that rebuild it, and the spec of its samples.
+@dataclass(frozen=True)
+class Converted:
+    """A converted generator, described as if a game had trained it.
+
+    Args:
+        model: the `model` keys that rebuild it; `game`: the keys of a game whose generator it could be.
+        specs: what the game's streams hold.
+        inputs: what the generator takes, as in `games.base.Export`.
+    """
+
+    generator: nn.Module
+    model: Mapping[str, Any]
+    specs: Mapping[str, Spec]
+    game: Mapping[str, Any] = field(default_factory=lambda: {"name": "gan"})
+    inputs: tuple[str, ...] = ("z", "condition")
+
+    @property
+    def resolution(self) -> int:
+        """Side of its images."""
+        return self.specs.get(TARGET, next(iter(self.specs.values()))).shape[-1]
+
+
+def convert(tensors: dict, family: str, settings: dict[str, Any] | None = None,
+            resolution: int | None = None) -> Converted:
+    """Our generator with a reference's weights, and its description.
+
+    Args:
+        settings: keyword arguments of the family's function in `scalegan.interop`.
+        resolution: side of the images that a network for any size was trained on.
 
     Raises:
         UserError: if the tensors are not those of the family, or need something that recipes cannot express.
@@ -28,58 +59,41 @@ def convert(tensors: dict, family: str,
         raise UserError(f"{family}: {remedy}")
     try:
         generator = getattr(interop, f"{family}_generator")(tensors, **settings).float()
-        channels, resolution, model = _DESCRIBE[family](generator)
-        spec = Spec("image", (channels, resolution, resolution), getattr(generator, "num_classes", 0))
-        described = {"name": family, **model, **settings}
+        made = _from_images(generator, family, resolution) if family in descriptions.FROM_IMAGES else \
+            _from_latents(generator, family, settings)
+        model = TypeAdapter(config.Model).validate_python(made.model)
         with torch.device("meta"):
-            rebuilt = families.generator(TypeAdapter(config.Model).validate_python(described), spec)
+            rebuilt = _rebuilt(made, model)
         rebuilt.load_state_dict(generator.state_dict(), assign=True)
     except ValidationError as error:
         raise UserError(f"{family}: {error.errors()[0]['loc'][-1]}: {error.errors()[0]['msg']}") from error
     except (ValueError, RuntimeError, TypeError) as error:
-        raise UserError(f"{family}: {str(error).splitlines()[0]}") from error
-    return generator, described, spec
+        raise UserError(f"{family}: {str(error).splitlines()[0]}{remedies.other_family(tensors, family)}") from error
+    return made
 
 
-# Inferred from a generator's shapes: channels and resolution of its images, and its `model` keys.
-Description = tuple[int, int, dict[str, Any]]
+def _from_latents(generator: nn.Module, family: str, settings: Mapping[str, Any]) -> Converted:
+    channels, resolution, model = descriptions.FROM_LATENTS[family](generator)
+    spec = Spec("image", (channels, resolution, resolution), getattr(generator, "num_classes", 0))
+    return Converted(generator, {"name": family, **model, **settings}, {REAL: spec})
 
 
-def _dcgan(generator: Any) -> Description:
-    width, channels = generator.layers[-2].weight.shape[:2]
-    resolution = 4 << sum(hasattr(layer, "stride") for layer in generator.layers)
-    return channels, resolution, {"width": width, "latent_dim": generator.latent_dim}
+def _from_images(generator: Any, family: str, resolution: int | None) -> Converted:
+    """As the generator of pix2pix, or of colorization if it makes two channels of one."""
+    inputs, outputs, model = descriptions.FROM_IMAGES[family](generator)
+    scale, side = model.get("scale", 1), resolution or 2 ** model.get("levels", _LEVELS)
+    model = {"name": family, **model}
+    if (inputs, outputs) == _LIGHTNESS_TO_AB:
+        spec = Spec("image", (3, side, side))
+        return Converted(generator, model, {TARGET: spec}, {"name": "colorization"}, ("lightness",))
+    small = max(side // scale, 1)
+    specs = {TARGET: Spec("image", (outputs, small * scale, small * scale)),
+             INPUT: Spec("image", (inputs, small, small))}
+    return Converted(generator, model, specs, {"name": "pix2pix", "input": PAIRED}, ("image",))
 
 
-def _biggan(generator: Any) -> Description:
-    weights = generator.state_dict()
-    last = generator.norm.weight.shape[0]
-    return generator.to_rgb.bias.shape[0], generator.resolution, {
-        "width": last // G_CHANNELS[generator.resolution][-1], "latent_dim": generator.latent_dim,
-        "shared_dim": 0 if generator.shared is None else weights["shared.normed.weight"].shape[1],
-        "hierarchical": generator.hierarchical, "attention": [8 << int(i) for i in generator.attention],
-        "spectral": any(name.endswith(".u") for name in weights)}
-
-
-def _stylegan2(generator: Any) -> Description:
-    blocks = {int(res): block for res, block in generator.synthesis.blocks.items()}
-    widths = {res: block.conv1.weight.shape[0] for res, block in blocks.items()}
-    return blocks[generator.resolution].torgb.bias.shape[0], generator.resolution, {
-        "latent_dim": generator.latent_dim, "w_dim": generator.synthesis.w_dim,
-        "mapping_layers": len(generator.mapping.network.layers),
-        "channel_base": max(res * width for res, width in widths.items()), "channel_max": max(widths.values())}
-
-
-def _r3gan(generator: Any) -> Description:
-    first = [stage[0] for stage in generator.stages]
-    widths = [block.expand.weight.shape[1] for block in first]
-    embedding = generator.linear.shape[1] - generator.latent_dim
-    return generator.to_rgb.weight.shape[0], 4 << (len(widths) - 1), {
-        "widths": widths, "cardinalities": [block.mix.groups for block in first],
-        "blocks": [len(stage) for stage in generator.stages], "latent_dim": generator.latent_dim,
-        "expansion": first[0].expand.weight.shape[0] // widths[0], "kernel": first[0].mix.weight.shape[2],
-        **({"embedding_dim": embedding} if embedding else {})}
-
-
-_DESCRIBE: dict[str, Callable[[Any], Description]] = {
-    "dcgan": _dcgan, "biggan": _biggan, "stylegan2": _stylegan2, "r3gan": _r3gan}
+def _rebuilt(made: Converted, model: config.Model) -> nn.Module:
+    if REAL in made.specs:
+        return families.generator(model, made.specs[REAL])
+    inputs, outputs = (1, 2) if INPUT not in made.specs else (made.specs[s].shape[0] for s in (INPUT, TARGET))
+    return image_to_image.generator(model, inputs, outputs, made.resolution)

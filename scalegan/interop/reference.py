@@ -7,20 +7,19 @@ import torch
 from torch import Tensor, nn
 
 State = Mapping[str, Tensor]
+#: Prefixes that DataParallel and torch.compile give to all names.
+WRAPPERS = ("module.", "_orig_mod.")
 
 
 class Reference:
     """A state dict that is read by name and keeps track of unused tensors."""
 
-    def __init__(self, state: State, what: str, wrappers: Iterable[str] = ("module.",), ignored: str = "$^") -> None:
-        self.what, self.tensors = what, dict(state)
+    def __init__(self, state: State, what: str, wrappers: Iterable[str] = WRAPPERS, ignored: str = "$^") -> None:
+        self.what, self.tensors = what, unwrapped(state, wrappers)
         for name, value in self.tensors.items():
             if not isinstance(value, Tensor):
                 raise ValueError(f"{what}: {name!r} is a {type(value).__name__}, not a tensor; "
                                  "pass the network's own state dict")
-        for wrapper in wrappers:
-            if self.tensors and all(name.startswith(wrapper) for name in self.tensors):
-                self.tensors = {name.removeprefix(wrapper): value for name, value in self.tensors.items()}
         self.left = {name for name in self.tensors if not re.search(ignored, name)}
 
     def __contains__(self, name: str) -> bool:
@@ -40,6 +39,8 @@ class Reference:
         shape = self.tensors[name].shape
         if len(shape) != axes:
             raise ValueError(f"{self.what}: {name!r} should have {axes} axes, but its shape is {list(shape)}")
+        if 0 in shape:
+            raise ValueError(f"{self.what}: {name!r} is empty, as its shape is {list(shape)}")
         return shape
 
     def indices(self, pattern: str) -> list[int]:
@@ -55,13 +56,16 @@ class Reference:
             raise ValueError(f"this is not a state dict of {self.what}: {first!r}, or a later one, is missing")
         return len(found)
 
-    def fill(self, build: Callable[[], nn.Module], tensor_for: Callable[[str], Tensor]) -> nn.Module:
-        """Builds the model and gives each name of its state dict the reference's tensor; in eval mode."""
+    def fill(self, build: Callable[[], nn.Module], tensor_for: Callable[[str], Tensor | None]) -> nn.Module:
+        """Builds the model and gives each name of its state dict the reference's tensor, or zeros for None; in eval
+        mode."""
         with torch.device("meta"):              # no weights are drawn, and every buffer comes from the reference
             model = build()
         values = {}
         for name, own in model.state_dict().items():
             value = tensor_for(name)
+            if value is None:
+                value = next(iter(self.tensors.values())).new_zeros(own.shape)
             if value.shape != own.shape:
                 raise ValueError(f"{self.what}: the tensor for {name} should be {list(own.shape)}, "
                                  f"but is {list(value.shape)}")
@@ -74,8 +78,16 @@ class Reference:
         return model.eval()
 
 
-def renamed(name: str, rules: Iterable[tuple[str, str]]) -> str:
-    """The reference's name for ours: applies every rule, a pattern and its replacement, in turn."""
+def unwrapped(state: State, wrappers: Iterable[str] = WRAPPERS) -> dict[str, Tensor]:
+    """The state dict without prefixes that all names share."""
+    state = dict(state)
+    while wrapper := next((one for one in wrappers if state and all(name.startswith(one) for name in state)), None):
+        state = {name.removeprefix(wrapper): value for name, value in state.items()}
+    return state
+
+
+def renamed(name: str, rules: Iterable[tuple[str, str | Callable[[re.Match], str]]]) -> str:
+    """Another name for a tensor: applies every rule, a pattern and its replacement, in turn."""
     for pattern, replacement in rules:
         name = re.sub(pattern, replacement, name)
     return name

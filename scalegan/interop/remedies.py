@@ -1,9 +1,20 @@
 """What to do with files that hold the right weights in a form that is not read."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from scalegan.interop.reference import unwrapped
 
 _ROSINALITY = re.compile(r"(convs\.\d+|conv1|to_rgb1)\.conv\.modulation\.weight|input\.input|style\.1\.weight")
+
+#: Names that only this family has, by family.
+_FAMILIES = {
+    "resnet_i2i": re.compile(r"model\.\d+\.conv_block\.1\.weight"),
+    "unet": re.compile(r"model\.model\.0\.weight"),
+    "rrdb": re.compile(r"(body|RRDB_trunk)\.0\.(rdb|RDB)1\.conv1\.weight|model\.1\.sub\.0\.RDB1\.conv1\.0\.weight"),
+    "srvgg": re.compile(r"body\.1\.weight"),
+}
+_PATCHES = re.compile(r"(model|net)\.0\.weight")     # of a discriminator; generators start with padding
 
 
 def of_class(name: str) -> str:
@@ -21,3 +32,14 @@ def of_names(names: Iterable[str]) -> str | None:
         return ("these are the tensors of rosinality/stylegan2-pytorch, whose names and scales are its own; convert "
                 "NVIDIA's .pkl of the network, if it was made from one")
     return None
+
+
+def other_family(tensors: Mapping[str, object], family: str) -> str:
+    """A clause that says what tensors are that are not this family's; empty if that is not known."""
+    names = unwrapped(tensors)
+    found = [other for other, pattern in _FAMILIES.items() if any(pattern.fullmatch(name) for name in names)]
+    if found and family not in found:
+        return f"; use --family {found[0]}, whose names these are"
+    if not found and any(_PATCHES.fullmatch(name) for name in names):
+        return "; these are the names of a discriminator; convert the generator, such as latest_net_G.pth"
+    return ""

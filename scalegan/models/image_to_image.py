@@ -4,7 +4,7 @@ from torch import nn
 
 from scalegan import config
 from scalegan.errors import RecipeError
-from scalegan.models import patch, resnet_i2i, unet
+from scalegan.models import patch, resnet_i2i, rrdb, srvgg, unet
 
 
 def generator(model: config.Model, inputs: int, outputs: int, resolution: int) -> nn.Module:
@@ -13,10 +13,12 @@ def generator(model: config.Model, inputs: int, outputs: int, resolution: int) -
     Raises:
         RecipeError: for a resolution that the network does not support.
     """
+    if model.name in ("rrdb", "srvgg"):
+        return _upscaler(model, inputs, outputs)
     both = {"width": model.width, "norm": model.norm, "norm_group": model.norm_group, "dropout": model.dropout}
     try:
         if model.name == "unet":
-            return unet.Generator(inputs, outputs, unet.levels_of(resolution), **both)
+            return unet.Generator(inputs, outputs, model.levels or unet.levels_of(resolution), **both)
         return resnet_i2i.Generator(inputs, outputs, model.blocks, **both)
     except ValueError as error:
         raise RecipeError(f"model.name={model.name}: {error}") from error
@@ -26,3 +28,9 @@ def discriminator(model: config.Model, inputs: int) -> nn.Module:
     """PatchGAN on images with `inputs` channels, at one scale or several."""
     return patch.Discriminator(inputs, model.d_scales, layers=model.d_layers, width=model.d_width, norm=model.norm,
                                norm_group=model.norm_group)
+
+
+def _upscaler(model: config.Model, inputs: int, outputs: int) -> nn.Module:
+    if model.name == "rrdb":
+        return rrdb.Generator(inputs, outputs, model.scale, model.unshuffle, model.width, model.blocks, model.growth)
+    return srvgg.Generator(inputs, model.scale, model.width, model.layers)

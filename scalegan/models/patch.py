@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalegan.models.layers.initial import Generators, global_generator, small_normal
+from scalegan.models.layers.spatial_norm import has_bias
 from scalegan.models.layers.spatial_norm import norm as norm_of
 
 
@@ -37,7 +38,7 @@ class Patches(nn.Module):
     def __init__(self, inputs: int = 6, layers: int = 3, width: int = 64, norm: str = "batch",
                  norm_group: int | str = 1) -> None:
         super().__init__()
-        bias = norm != "batch"
+        bias = has_bias(norm)
         widths = [width * min(2**number, 8) for number in range(layers + 1)] if layers else [width, 2 * width]
         self.stages = nn.ModuleList()
         for number, channels in enumerate(widths):

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from scalegan.models.layers.dropout import KeyedDropout
 from scalegan.models.layers.initial import Generators, global_generator, small_normal
 from scalegan.models.layers.padding import ReflectionPad, repeat_edges
+from scalegan.models.layers.spatial_norm import has_bias
 from scalegan.models.layers.spatial_norm import norm as norm_of
 
 MULTIPLE = 4        # two halvings
@@ -16,10 +17,10 @@ class Block(nn.Module):
 
     def __init__(self, width: int, norm: str, norm_group: int | str, dropout: float) -> None:
         super().__init__()
-        layers: list[nn.Module] = [ReflectionPad(1), nn.Conv2d(width, width, 3, bias=norm != "batch"),
+        layers: list[nn.Module] = [ReflectionPad(1), nn.Conv2d(width, width, 3, bias=has_bias(norm)),
                                    norm_of(norm, width, norm_group), nn.ReLU()]
         layers += [KeyedDropout(dropout)] if dropout else []
-        layers += [ReflectionPad(1), nn.Conv2d(width, width, 3, bias=norm != "batch"),
+        layers += [ReflectionPad(1), nn.Conv2d(width, width, 3, bias=has_bias(norm)),
                    norm_of(norm, width, norm_group)]
         self.layers = nn.Sequential(*layers)
 
@@ -34,7 +35,7 @@ class Generator(nn.Module):
     Args:
         blocks: residual blocks at a quarter of the size: 6 for 128 px and 9 from 256 px on in the paper.
         width: channels at full size, ngf in the published code.
-        norm, norm_group: see `spatial_norm`. Convolutions before BatchNorm have no bias.
+        norm, norm_group: see `spatial_norm`. Convolutions before a norm with gains have no bias.
         dropout: probability, inside each block.
 
     Attributes:
@@ -48,7 +49,7 @@ class Generator(nn.Module):
         super().__init__()
         # Two pixels of each block at a quarter of the size, and six of the layers at either end.
         self.reach = None if norm.startswith("instance") else 8 * blocks + 12
-        bias = norm != "batch"
+        bias = has_bias(norm)
         layers: list[nn.Module] = [ReflectionPad(3), nn.Conv2d(inputs, width, 7, bias=bias),
                                    norm_of(norm, width, norm_group), nn.ReLU()]
         for wide in (2 * width, 4 * width):

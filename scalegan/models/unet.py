@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from scalegan.models.layers.dropout import KeyedDropout
 from scalegan.models.layers.initial import Generators, global_generator, small_normal
 from scalegan.models.layers.padding import repeat_edges
+from scalegan.models.layers.spatial_norm import has_bias
 from scalegan.models.layers.spatial_norm import norm as norm_of
 
 MAX_LEVELS, WITH_DROPOUT = 8, 3
@@ -30,7 +31,7 @@ class Generator(nn.Module):
     Args:
         levels: at least 5.
         width: channels of the outermost features, ngf in the published code; the innermost have eight times as many.
-        norm, norm_group: see `spatial_norm`. Convolutions before BatchNorm have no bias.
+        norm, norm_group: see `spatial_norm`. Convolutions before a norm with gains have no bias.
         dropout: probability.
 
     Attributes:
@@ -48,7 +49,7 @@ class Generator(nn.Module):
         if levels < 5:
             raise ValueError(f"a U-Net halves images five times or more, but data.resolution allows only {levels}; set "
                              "data.resolution=32 or more")
-        self.levels, bias = levels, norm != "batch"
+        self.levels, bias = levels, has_bias(norm)
         self.multiple = 2**levels
         # Three pixels of each level: two of its transposed convolution, one of its convolution.
         self.reach = None if norm.startswith("instance") else 3 * (2**levels - 1)

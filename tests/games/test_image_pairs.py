@@ -290,6 +290,7 @@ RECIPE = {"run_dir": "-", "total_images": 1, "data": {"path": "-", "resolution":
 
 @pytest.mark.parametrize("keys, said", [
     ({"model": {"name": "dcgan"}}, "set model.name=unet or resnet_i2i"),
+    ({"model": {"name": "rrdb"}}, "is what `scalegan convert` makes of published weights"),
     ({"data": {**RECIPE["data"], "labels": "class"}}, "set data.labels=none"),
     ({"augment": {"name": "ada"}}, "set augment.name=none"),
     ({"game": {"name": "colorization", "clip": 0.1}}, "game.loss=wasserstein_clip"),

@@ -212,11 +212,12 @@ def test_no_other_name_is_admitted(name: str, tmp_path: Path) -> None:
     ("stylegan2", dcgan_state(), [], "not a StyleGAN2 generator's"),
     ("r3gan", {**STATES["r3gan"][0], "AggregationLayer.Layer.weight": torch.ones(3, 5, 1, 1)}, [], "should be"),
     ("dcgan", {"epoch": 3}, [], "no known generator key (its keys: epoch)"),
+    ("dcgan", {0: torch.ones(2)}, [], "found tensors with numbers instead of names"),
     ("dcgan", {"G": dcgan_state()}, ["--key", "D"], "no key 'D' (its keys: G)"),
     ("dcgan", dcgan_state(), ["--key", "netG"], "no tensor name starts with 'netG.'"),
     ("dcgan", dcgan_state(), ["--resolution", "32"], "makes images of 64 px"),
     ("dcgan", dcgan_state(), ["bn_eps=1"], "dcgan has no settings"),
-    ("stylegan2", STATES["stylegan2"][0], ["conv_clamp=much"], "is neither a number nor null"),
+    ("stylegan2", STATES["stylegan2"][0], ["conv_clamp=much"], "is not a number, true, false or null"),
     ("stylegan2", STATES["stylegan2"][0], ["conv_clamp=-1"], "greater than 0"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_what_cannot_be_converted_is_said_in_a_line(family, state, extra, says: str, tmp_path: Path) -> None:

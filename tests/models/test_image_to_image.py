@@ -42,7 +42,7 @@ def test_golden_parameter_counts(kind: type[nn.Module], keys: dict, count: int) 
 
 
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+@pytest.mark.parametrize("norm", ["instance", "instance_affine", "batch", "none"])
 def test_images_of_any_size_have_answers_of_that_size(name: str, norm: str) -> None:
     network = SMALL[name](norm=norm).eval()
     for height, width in ((32, 32), (64, 96), (45, 33), (17, 130)):
@@ -51,9 +51,11 @@ def test_images_of_any_size_have_answers_of_that_size(name: str, norm: str) -> N
 
 
 @pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("norm", ["instance", "instance_affine"])
 @pytest.mark.parametrize("training", [True, False])
-def test_with_instance_norm_an_image_has_its_answer_whatever_else_is_in_the_batch(name: str, training: bool) -> None:
-    network, images = SMALL[name](dropout=0.0).train(training), torch.randn(3, 1, 32, 32)
+def test_with_instance_norm_an_image_has_its_answer_whatever_else_is_in_the_batch(name: str, norm: str, training: bool,
+                                                                                  ) -> None:
+    network, images = SMALL[name](dropout=0.0, norm=norm).train(training), torch.randn(3, 1, 32, 32)
     torch.testing.assert_close(network(images)[1:2], network(images[1:2]), atol=1e-5, rtol=1e-4)
 
 
@@ -143,3 +145,12 @@ def test_initial_weights_are_the_papers(network: nn.Module) -> None:
             n = module.weight.numel()
             assert module.weight.std().item() == pytest.approx(0.02, rel=5 / (2 * n) ** 0.5)
             assert module.bias is None or not module.bias.any()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_instance_norm_with_gains_is_batchnorm_over_a_single_image(name: str) -> None:
+    """With the weights of a network with BatchNorm, in training."""
+    batch, affine = (SMALL[name](dropout=0.0, norm=norm) for norm in ("batch", "instance_affine"))
+    affine.load_state_dict({key: value for key, value in batch.state_dict().items() if "running" not in key})
+    image = torch.randn(1, 1, 64, 64)
+    torch.testing.assert_close(affine.eval()(image), batch.train()(image), atol=1e-5, rtol=1e-4)

@@ -73,6 +73,9 @@ class Pix2Pix(Game):
         settings, model, spec = recipe.game, recipe.model, specs[TARGET]
         inputs, outputs = _channels(settings.input, specs)
         resolution = spec.shape[1]
+        if settings.input == PAIRED and specs[INPUT].shape[1:] != spec.shape[1:]:
+            raise RecipeError(f"streams.input has images of {specs[INPUT].shape[1]} px, and data of {resolution} px; "
+                              "prepare both at one size")
         if settings.loss == "ebgan":
             discriminator = autoencoder.convolutional(resolution, outputs, model.d_width, model.norm_group)
         else:
@@ -82,6 +85,13 @@ class Pix2Pix(Game):
                    settings.pixel_weight, settings.feature_matching,
                    settings.gradient_penalty if settings.loss == "wgan_gp" else 0.0, objectives.clip(settings),
                    settings.updates)
+
+    @classmethod
+    def player(cls, recipe: "Recipe", specs: Mapping[str, Spec], name: str) -> nn.Module:
+        if name != "G":
+            return super().player(recipe, specs, name)
+        # Converted networks have no D, and may enlarge what they get.
+        return image_to_image.generator(recipe.model, *_channels(recipe.game.input, specs), specs[TARGET].shape[1])
 
     @classmethod
     def compose(cls, export: Export, parts: Sequence[nn.Module]) -> nn.Module:
@@ -152,11 +162,8 @@ class Pix2Pix(Game):
 
 def _channels(source: str, specs: Mapping[str, Spec]) -> tuple[int, int]:
     """Channels of G's input and answer."""
-    channels, *size = specs[TARGET].shape
+    channels = specs[TARGET].shape[0]
     if source == PAIRED:
-        if specs[INPUT].shape[1:] != tuple(size):
-            raise RecipeError(f"streams.input has images of {specs[INPUT].shape[1]} px, and data of {size[0]} px; "
-                              "prepare both at one size")
         return specs[INPUT].shape[0], channels
     if source in ("grey", LIGHTNESS) and channels != 3:
         raise RecipeError(f"game.input={source} takes the colour out of images, but those of data.path are grey; use "
