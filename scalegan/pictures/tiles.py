@@ -7,7 +7,7 @@ from torch import nn
 
 _STEP = 1024        # side of what a tile adds to the answer, in pixels of the answer
 _FARTHEST = 1024    # the same for the overlap of tiles, up to which they are exact: it bounds the memory
-_LARGEST = 2048     # side of the tiles, in pixels of the answer, of networks that look further,
+_LARGEST = 1920     # side of the tiles, in pixels of the answer, of networks that look further,
 _NEAR = 64          # and their overlap, in pixels of the photo
 _FURTHER = 1        # pixels that edges, as a kind of input, look further than the network
 
