@@ -35,7 +35,8 @@ class Features(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         network = empty()
-        network.load_state_dict(torch.load(packaged_weights(), map_location="cpu", weights_only=True))
+        if not network._fc.weight.is_meta:      # `scalegan plan` only counts
+            network.load_state_dict(torch.load(packaged_weights(), map_location="cpu", weights_only=True))
         self.stem = nn.Sequential(network._conv_stem, network._bn0, network._swish)
         self.blocks = nn.ModuleList(network._blocks[:_BLOCKS])
 
