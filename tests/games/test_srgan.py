@@ -3,6 +3,7 @@
 import copy
 import json
 import sys
+import warnings
 from pathlib import Path
 
 import harness
@@ -222,6 +223,9 @@ def test_the_perceptual_network_is_frozen_outside_the_checkpoint_and_part_of_the
     features(answer).square().mean().backward()
     assert all(p.grad is not None for p in game.G.parameters())
     assert features(torch.zeros(1, 1, 64, 64)).shape == (1, 112, 4, 4)
+    with torch.device("meta"), warnings.catch_warnings():       # as `scalegan plan` builds it
+        warnings.simplefilter("error")
+        assert made(perceptual_weight=1e-3).fixed["features"](torch.zeros(1, 3, 32, 32)).is_meta
 
 
 def test_without_its_package_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
