@@ -36,7 +36,7 @@ class SRGAN(Game):
         generator: x [N, C, H / s, W / s] -> [N, C, H, W].
         discriminator: [N, C, side, side] -> logits [N]; None for SRResNet.
         kind: the name in `DERIVED` of what makes x.
-        side: of the squares cut from the images, or None for whole images.
+        settings: the keys under `game`.
         features: images -> features of the perceptual term; None if its weight is 0.
     """
 
@@ -51,37 +51,35 @@ class SRGAN(Game):
             self.players["D"] = self.D = discriminator
         self.fixed = {} if features is None else {"features": features}
         self.compiled, self.distance = dict(self.players), _DISTANCES[settings.pixel]
-        self.phases = [Phase("G", ("G",), self.generator_loss)]
-        if discriminator is not None:
-            after, g = (settings.pretraining, None), ("G",)
-            self.phases = [Phase("D", ("D",), self.discriminator_loss, between=after),
-                           Phase("G", g, self.generator_loss, fresh_batch=False, draws="D", between=after)]
-            if settings.pretraining:
-                self.phases.insert(0, Phase("pretraining", g, self.pixel_loss, between=(0, settings.pretraining)))
-        self.exports = {"G": Export(("G",), (kind,))}
+        self.phases, self.exports = self._phases(), {"G": Export(("G",), (kind,))}
 
     @classmethod
     def make(cls, recipe: "Recipe", specs: Mapping[str, Spec]) -> "SRGAN":
-        game, model = recipe.game, recipe.model
-        channels, side, _ = next(iter(specs.values())).shape
-        discriminator = srresnet.Discriminator(game.crop or side, channels, model.d_width, model.norm_group) \
-            if game.adversarial_weight else None
-        return cls(cls.player(recipe, specs, "G"), discriminator, f"small{model.scale}", game,
-                   _features() if game.perceptual_weight else None)
+        game = recipe.game
+        return cls(cls.player(recipe, specs, "G"), cls.player(recipe, specs, "D") if game.adversarial_weight else None,
+                   f"small{recipe.model.scale}", game, _features() if game.perceptual_weight else None)
 
     @classmethod
     def player(cls, recipe: "Recipe", specs: Mapping[str, Spec], name: str) -> nn.Module:
-        if name != "G":
-            return super().player(recipe, specs, name)
-        model, channels = recipe.model, next(iter(specs.values())).shape[0]
+        model, (channels, side, _) = recipe.model, specs[REAL].shape
+        if name == "D":
+            return srresnet.Discriminator(recipe.game.crop or side, channels, model.d_width, model.norm_group)
         return srresnet.Generator(channels, model.scale, model.width, model.blocks, model.norm_group)
+
+    def _phases(self) -> list[Phase]:
+        """The moves; those of a pretraining are over when D begins."""
+        if "D" not in self.players:
+            return [Phase("G", ("G",), self.generator_loss)]
+        start = self.settings.pretraining
+        alone = [Phase("pretraining", ("G",), self.pixel_loss, between=(0, start))] if start else []
+        return [*alone, Phase("D", ("D",), self.discriminator_loss, between=(start, None)),
+                Phase("G", ("G",), self.generator_loss, fresh_batch=False, draws="D", between=(start, None))]
 
     def pair(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """G's input, and the image that it should answer with."""
-        images = batch.reals
-        if self.settings.crop:
-            images = cut(images, self.settings.crop, batch.draws.integers("crop", images.shape[2]
-                                                                          - self.settings.crop + 1, 2))
+        images, side = batch.reals, self.settings.crop
+        if side:
+            images = cut(images, side, batch.draws.integers("crop", images.shape[2] - side + 1, 2))
         return degraded(images, self.kind, self.settings.degrade, batch.draws.of("degrade")), images
 
     def discriminator_loss(self, batch: Batch) -> Terms:
