@@ -165,6 +165,11 @@ COUPLED: dict[str, tuple[dict, dict[str, Spec]]] = {
                            "second": Spec("image", (3, 28, 28))}),
 }
 
+COUPLED["SRGAN"] = (
+    {"game": {"name": "srgan", "pretraining": 16, "crop": 16, "degrade": {"blur": 1, "noise": 5, "jpeg": 50}},
+     "model": {"name": "srresnet", "width": 4, "blocks": 1, "norm_group": 4, "d_width": 2}, "data": {"resolution": 24}},
+    {"real": Spec("image", (3, 24, 24))})
+
 _IMAGES = {"real": Spec("image", (3, 16, 16))}
 # Games against collapse, in the same form.
 AGAINST_COLLAPSE: dict[str, tuple[dict, dict[str, Spec]]] = {

@@ -8,7 +8,7 @@ called `fd`, since it is not an FID.
 metrics: fid; kid; is (inception score); prc (precision and recall, k = 3); prdc (precision, recall, density and
 coverage, k = 5); ms_ssim (diversity); ppl (perceptual path length); class_fid (mean of the FIDs per class); and of
 networks from image to image, beside the images that their answers should be: psnr; ssim; ab_l1, colourfulness and
-ab_histogram (of colours in CIE-LAB).
+ab_histogram (of colours in CIE-LAB); high_frequency (how sharp they are).
 """
 
 import argparse

@@ -211,5 +211,24 @@ class ResNet(_ImageToImage):
     """Dropout in the residual blocks, in training."""
 
 
-Model = Annotated[DCGAN | MLP | BigGAN | StyleGAN2 | R3GAN | UNet | ResNet | RRDB | SRVGG, Field(discriminator="name")]
-IMAGE_TO_IMAGE = ("unet", "resnet_i2i")
+@typed
+class SRResNet:
+    """Ledig et al. (2017): an image of two or four times the size, and SRGAN's discriminator."""
+
+    name: Literal["srresnet"] = "srresnet"
+    scale: Literal[2, 4] = 4
+    """Side of the answer relative to the input's."""
+    width: PositiveInt = 64
+    """Channels of the generator at the input's resolution."""
+    blocks: PositiveInt = 16
+    """Residual blocks."""
+    norm_group: PositiveInt | Literal["batch"] = 16
+    """Consecutive samples of the global batch that share BatchNorm statistics, or batch for all of them."""
+    d_width: PositiveInt = 64
+    """Channels of the discriminator's first layer."""
+
+
+Model = Annotated[DCGAN | MLP | BigGAN | StyleGAN2 | R3GAN | UNet | ResNet | SRResNet | RRDB | SRVGG,
+                  Field(discriminator="name")]
+IMAGE_TO_IMAGE = ("unet", "resnet_i2i")         # of the input's size
+UPSCALERS = ("srresnet",)

@@ -4,7 +4,7 @@ Each is a pure function of images [N, 3 or 1, H, W] in [-1, 1], the same in trai
 photo.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -18,10 +18,12 @@ _SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 
 
 class Derived(NamedTuple):
-    """A kind of input: the function that makes it, and its channels, or None for those of the image."""
+    """A kind of input: the function that makes it; its channels, or None for those of the image; and by which filters
+    it is reduced and, in pictures and evaluations, enlarged again, or nothing."""
 
     make: Callable[[Tensor], Tensor]
     channels: int | None
+    filters: str = ""
 
 
 def grey(images: Tensor) -> Tensor:
@@ -58,17 +60,36 @@ def negative(images: Tensor) -> Tensor:
 def low_resolution(factor: int) -> Callable[[Tensor], Tensor]:
     """Images of 1 / `factor` of the size, by torch's antialiased bicubic filter, enlarged again by its bicubic one."""
     def make(images: Tensor) -> Tensor:
-        size = images.shape[2:]
-        small = F.interpolate(images, [max(1, round(side / factor)) for side in size], mode="bicubic", antialias=True)
-        return F.interpolate(small, size, mode="bicubic").clamp(-1, 1)
+        return F.interpolate(_reduced(images, factor), images.shape[2:], mode="bicubic").clamp(-1, 1)
     return make
 
+
+def small(factor: int) -> Callable[[Tensor], Tensor]:
+    """Images of 1 / `factor` of the size, [N, C, H / factor, W / factor], by the bicubic filter of `resized`."""
+    def make(images: Tensor) -> Tensor:
+        return _reduced(images, factor).clamp(-1, 1)
+    return make
+
+
+def resized(images: Tensor, size: Sequence[int]) -> Tensor:
+    """Images of another (height, width), by the antialiased bicubic filter that Pillow and MATLAB have, a = -0.5."""
+    return F.interpolate(images, tuple(size), mode="bicubic", antialias=True)
+
+
+def _reduced(images: Tensor, factor: int) -> Tensor:
+    return resized(images, [max(1, round(side / factor)) for side in images.shape[2:]])
+
+
+_LOW = "reduced by an antialiased bicubic filter, a = -0.5, and enlarged by a bicubic one, a = -0.75"
+_SMALL = "reduced and enlarged by a bicubic filter, a = -0.5, antialiased"
 
 DERIVED = {
     "grey": Derived(grey, 1),
     "lightness": Derived(lightness, 1),
     "edges": Derived(edges, 1),
-    "low2": Derived(low_resolution(2), None),
-    "low4": Derived(low_resolution(4), None),
+    "low2": Derived(low_resolution(2), None, _LOW),
+    "low4": Derived(low_resolution(4), None, _LOW),
+    "small2": Derived(small(2), None, _SMALL),
+    "small4": Derived(small(4), None, _SMALL),
 }
 COUNTERPARTS = {"edges": outline, "negative": negative}      # second domains of coupled GANs

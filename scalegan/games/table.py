@@ -22,6 +22,7 @@ GAMES = (
     "pix2pix",
     "colorization",
     "cyclegan",
+    "srgan",
     "lapgan",
     "cogan",
     "madgan",

@@ -108,6 +108,7 @@ def evaluate(fakes: Images | Samples, reals: Images | None, extractor: Extractor
                 settings.metrics, fakes, numbers, settings.batch_size, ranks, bar)
         result["metrics"] |= of_answers
         result["constants"] |= {name: pairs.CONSTANTS[name] for name in of_answers if name in pairs.CONSTANTS}
+        result["constants"] |= pairs.filters_of(fakes)
     if "ms_ssim" in settings.metrics:
         result["metrics"]["ms_ssim"] = _ms_ssim(fakes, numbers, settings, ranks)
         most = min(MS_SSIM_PAIRS, len(numbers) // 2)

@@ -5,6 +5,7 @@ psnr: 10 log10(255^2 / MSE) over the channels together, without cutting a border
 ssim: Wang et al. (2004), an 11 x 11 Gaussian window of sigma 1.5 where it fits, each channel; the mean.
 ab_l1: mean |a* - a*'| and |b* - b*'| in units of CIE-LAB.
 colourfulness: Hasler & Suesstrunk (2003): sqrt(var rg + var yb) + 0.3 sqrt(mean rg^2 + mean yb^2); the mean.
+high_frequency: variance of the pixels, 0 to 255, at frequencies above half the Nyquist frequency; the mean.
 ab_histogram: how much the distributions of a* and of b* over all pixels overlap, the mean of both; 1 if they are equal
     (Isola et al., 2017, section 4.2.1).
 """
@@ -16,20 +17,22 @@ import torch
 from torch import Tensor
 
 from scalegan.data.colour import lab_to_rgb, rgb_to_lab
-from scalegan.data.derived import DERIVED
+from scalegan.data.derived import DERIVED, resized
 from scalegan.data.pixels import from_uint8, to_uint8
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import UsageError
 from scalegan.games.base import Sample
-from scalegan.metrics import ssim
+from scalegan.metrics import spectrum, ssim
 from scalegan.metrics.samples import Samples
 
-METRICS = ("psnr", "ssim", "ab_l1", "colourfulness", "ab_histogram")
+METRICS = ("psnr", "ssim", "ab_l1", "colourfulness", "high_frequency", "ab_histogram")
 CONSTANTS = {"psnr": "all channels, no border", "ssim": "11 x 11 Gaussian of 1.5, each channel, no border",
-             "ab_l1": "CIE-LAB, D65", "ab_histogram": "bins of 2 from -110 to 110"}
+             "high_frequency": "above half the Nyquist frequency, mean over channels", "ab_l1": "CIE-LAB, D65",
+             "ab_histogram": "bins of 2 from -110 to 110"}
 OF_COLOUR = ("ab_l1", "colourfulness", "ab_histogram")
 _BINS, _REACH = 110, 110.0
-_SUMS = 4       # of psnr, ssim, ab_l1, colourfulness
+OF_ONE_IMAGE = ("colourfulness", "high_frequency")      # which targets have too
+_SUMS = 5       # of psnr, ssim, ab_l1, colourfulness, high_frequency
 
 Figures = dict[str, float]
 
@@ -49,7 +52,7 @@ def check(asked: set[str], samples: object, shape: tuple[int, int, int]) -> None
 
 def of_pairs(asked: tuple[str, ...], samples: Samples, numbers: np.ndarray, batch_size: int,
              ranks: Ranks, advance: Callable[[int], None]) -> tuple[Figures, Figures, Figures]:
-    """Figures of the answers; of the inputs, shown as images, in their place; and the targets' colourfulness."""
+    """Figures of the answers; of the inputs, shown as images, in their place; and those of the targets alone."""
     batches = [numbers[first : first + batch_size] for first in range(0, len(numbers), batch_size)]
     totals = [Totals(samples.shape[0] == 3) for _ in range(3)]
 
@@ -63,17 +66,25 @@ def of_pairs(asked: tuple[str, ...], samples: Samples, numbers: np.ndarray, batc
 
     ranks.run_collectively(share)
     answers, inputs, targets = (total.figures(asked, ranks) for total in totals)
-    return answers, inputs, {name: value for name, value in targets.items() if name == "colourfulness"}
+    return answers, inputs, {name: value for name, value in targets.items() if name in OF_ONE_IMAGE}
+
+
+def filters_of(samples: Samples) -> dict[str, str]:
+    """By which filters the images of `of_inputs` have lost their resolution, if they have."""
+    kind = samples.generator.about["export"]["inputs"][0]
+    return {"of_inputs": DERIVED[kind].filters} if kind in DERIVED and DERIVED[kind].filters else {}
 
 
 def _shown(samples: Samples, streams: Mapping[str, Sample]) -> Tensor:
-    """The network's input as an image: of lightness alone, the grey of that lightness."""
+    """The network's input as an image of the target's size: of lightness alone, the grey of that lightness."""
     target, kind = streams[samples.stream].data, samples.generator.about["export"]["inputs"][0]
     if kind not in DERIVED:
         return next(sample.data for name, sample in streams.items() if name != samples.stream).expand_as(target)
     made = DERIVED[kind].make(target)
     if kind == "lightness":
         made = lab_to_rgb(torch.cat([(made + 1) * 50, torch.zeros_like(target[:, 1:])], 1)) * 2 - 1
+    if made.shape[2:] != target.shape[2:]:
+        made = resized(made, target.shape[2:])
     return made.expand_as(target)
 
 
@@ -92,6 +103,7 @@ class Totals:
         self.sums[0] += (10 * torch.log10(255**2 / error.clamp(min=1e-4))).sum().cpu()
         if min(images.shape[2:]) >= 11:
             self.sums[1] += ssim.ssim(bytes_of, truth).sum().cpu()
+        self.sums[4] += spectrum.high_frequency_power(bytes_of).sum().cpu()
         if self.colour:
             labs = [rgb_to_lab(one / 255)[:, 1:] for one in (bytes_of, truth)]
             self.sums[2] += (labs[0] - labs[1]).abs().mean((1, 2, 3)).sum().cpu()

@@ -64,8 +64,8 @@ def remark(network: nn.Module, height: int, width: int) -> str | None:
                 f"{_LONGEST_PIXELS:,} px; its answer was enlarged") if max(height, width) > _LONGEST_PIXELS else None
     if tiles.are_exact(network) or len(tiles.cuts(network, max(height, width))) == 1:
         return None
-    return (f"its tiles overlapped by less than the {network.reach} px that the network looks around, so the answer may "
-            "differ slightly from that to the whole photo")
+    return (f"its tiles overlapped by less than the {network.reach} px that the network looks around, so the answer "
+            "may differ slightly from that to the whole photo")
 
 
 def _in_tiles(network: nn.Module, pixels: np.ndarray, kind: str, said: Callable[[str], None]) -> np.ndarray:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from scalegan.checkpoints import exports
 from scalegan.checkpoints.stored_weights import LIVE
-from scalegan.config.models import IMAGE_TO_IMAGE
+from scalegan.config.models import IMAGE_TO_IMAGE, UPSCALERS
 from scalegan.data.pixels import from_uint8
 from scalegan.data.spec import Spec
 from scalegan.errors import UserError
@@ -43,9 +43,9 @@ def network_of(path: str | Path) -> nn.Module:
     network = exports.load(path, "encode", standing_batches=0) if "encode" in networks else \
         exports.load_player(path, "D")
     recipe = network.about["recipe"]
-    if recipe["model"]["name"] in IMAGE_TO_IMAGE:
-        raise UserError(f"{path} is a run of game.name={recipe['game']['name']}, whose D sees more than an image or "
-                        "other colours; a probe needs a run that makes images from z, or one with an encoder")
+    if recipe["model"]["name"] in IMAGE_TO_IMAGE + UPSCALERS:
+        raise UserError(f"{path} is a run of game.name={recipe['game']['name']}, whose D sees answers to images; a "
+                        "probe needs a run that makes images from z, or one with an encoder")
     if spec_of(network).kind != "image":
         raise UserError(f"{path} was trained on data of kind '{spec_of(network).kind}'; a probe needs a run on images")
     return network.to("cuda" if torch.cuda.is_available() else "cpu")

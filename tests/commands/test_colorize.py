@@ -113,7 +113,7 @@ def test_a_run_of_another_game_is_refused(colorize, tmp_path: Path, run: Path) -
            "game.name=pix2pix", "game.input=grey", f"run_dir={other}")
     code, errors = colorize(tmp_path / "a.png", run=other)
     assert code == 2 and "takes grey, not lightness" in errors and len(errors.splitlines()) == 1
-    with pytest.raises(UserError, match="whose D sees more than an image"):
+    with pytest.raises(UserError, match="whose D sees answers to images"):
         network_of(other)
     with pytest.raises(UserError, match="takes grey, not seeds; `scalegan apply` gives it photos"):
         exports.load_generator(other)

