@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from scalegan.models import resnet_i2i, rrdb, srvgg, unet
+from scalegan.models import resnet_i2i, rrdb, srresnet, srvgg, unet
 from scalegan.pictures import tiles, translation
 from scalegan.pictures.translation import remark, translate
 
@@ -34,7 +34,8 @@ NETWORKS: dict[str, tuple[str, Callable[[], nn.Module]]] = {
     "U-Net without norm": ("image", lambda: unet.Generator(3, 3, 5, 4, "none")),
     "ResNet": ("image", lambda: resnet_i2i.Generator(3, 3, 2, 4, "batch")),
     "ResNet of edges": ("edges", lambda: resnet_i2i.Generator(1, 3, 2, 4, "batch")),
-    "upscaler": ("image", Upscaler), "SRVGG": ("image", lambda: srvgg.Generator(3, 4, 8, 6)),
+    "upscaler": ("image", Upscaler), "SRResNet": ("small2", lambda: srresnet.Generator(3, 2, 4, 1)),
+    "SRVGG": ("image", lambda: srvgg.Generator(3, 4, 8, 6)),
     "RRDBNet with unshuffling": ("image", lambda: rrdb.Generator(3, 3, 2, 2, 8, 1, 4)),
 }
 
