@@ -22,6 +22,8 @@ GAMES = (
     "pix2pix",
     "colorization",
     "cyclegan",
+    "simgan",
+    "pixelda",
     "lapgan",
     "cogan",
     "madgan",
