@@ -15,24 +15,26 @@ _Stroke = list[tuple[float, float]]
 def drawn_digits() -> tuple[np.ndarray, np.ndarray]:
     """Digits, uint8 [4000, 28, 28], white on black, and their classes [4000], in turn from 0 to 9.
 
-    A digit's slant, width, height, position and pen depend only on its class and its number within this.
+    A digit's width, height, slant, pen and position depend only on its class and its number within this.
     """
     digits = [draw(digit, number) for number in range(COUNT) for digit in range(10)]
     return np.stack(digits), np.tile(np.arange(10), COUNT)
 
 
 def draw(digit: int, number: int) -> np.ndarray:
-    """One digit, uint8 [28, 28]."""
+    """One digit, uint8 [28, 28], whose centre of mass is within half a pixel of the middle, as that of MNIST is."""
     random = np.random.Generator(np.random.Philox(key=key_of("drawn", digit, number)))
-    width, height, slant, pen = random.uniform((7, 16, -0.1, 0.8), (14, 21, 0.5, 1.6))
-    middle = SIDE / 2 + random.uniform(-2, 2, 2)
+    width, height, slant, pen = random.uniform((8, 15, -0.1, 0.8), (15, 18.5, 0.4, 1.6))
     picture = Image.new("L", (SIDE * _FINER, SIDE * _FINER))
     canvas = ImageDraw.Draw(picture)
     for stroke in STROKES[digit]:
         points = (np.array(stroke) - 0.5) * (width, height)
         points[:, 0] -= slant * points[:, 1]
-        canvas.line([tuple(point) for point in (points + middle) * _FINER], 255, round(pen * _FINER), "curve")
-    return np.array(picture.reduce(_FINER))
+        canvas.line([tuple(point) for point in (points + SIDE / 2) * _FINER], 255, round(pen * _FINER), "curve")
+    pixels = np.array(picture)
+    aim = SIDE / 2 + random.uniform(-0.5, 0.5, 2)
+    moved = np.rint(aim * _FINER - np.argwhere(pixels).mean(0)).astype(int)
+    return np.array(Image.fromarray(np.roll(pixels, moved, (0, 1))).reduce(_FINER))
 
 
 def _arc(x: float, y: float, across: float, down: float, first: float, last: float) -> _Stroke:
@@ -50,7 +52,7 @@ def _strokes() -> Iterator[list[_Stroke]]:
     yield [[(0.4, 0), (0, 0.6), (1, 0.6)], [(0.75, 0.2), (0.75, 1)]]
     yield [[(0.9, 0), (0.2, 0), (0.1, 0.45), *_arc(0.45, 0.68, 0.5, 0.32, 240, 510)]]
     yield [[*_arc(0.9, 0.7, 0.9, 0.7, 260, 180), *_arc(0.47, 0.7, 0.47, 0.3, 180, 540)]]
-    yield [[(0, 0), (1, 0), (0.4, 1)]]
+    yield [[(0.1, 0), (0.9, 0), (0.4, 1)]]
     yield [_arc(0.5, 0.24, 0.4, 0.24, 0, 360), _arc(0.5, 0.74, 0.5, 0.26, 0, 360)]
     yield [[*_arc(0.47, 0.3, 0.47, 0.3, 0, 360), (0.9, 1)]]
 
