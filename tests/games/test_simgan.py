@@ -35,9 +35,13 @@ def test_the_refiner_has_the_published_number_of_parameters(channels: int, of_re
 
 
 def test_the_discriminator_has_the_published_number_of_parameters_and_a_logit_for_each_patch() -> None:
-    network = Discriminator()
+    network, seen = Discriminator(), torch.rand(2, 1, 35, 55, requires_grad=True)       # the paper's eyes
     assert sum(parameter.numel() for parameter in network.parameters()) == 75_906
-    assert network(torch.zeros(2, 1, 35, 55)).shape == (2, 9, 14)       # the paper's eyes
+    logits = network(seen)
+    assert logits.shape == (2, 9, 14)
+    logits[:, 4, 7].sum().backward()
+    rows = seen.grad.abs().sum((0, 1, 3)).nonzero()
+    assert rows.max() - rows.min() + 1 == 23
 
 
 @pytest.mark.parametrize("blocks", [0, 2])

@@ -52,7 +52,7 @@ class Refiner(Network):
 
 
 class Discriminator(Network):
-    """Images [N, channels, H, W] in [-1, 1] -> logits [N, H / 4, W / 4], rounded up, one a patch of 21 px.
+    """Images [N, channels, H, W] in [-1, 1] -> logits [N, H / 4, W / 4], rounded up, one a patch of 23 px.
 
     The last layer has two outputs, for real and fake, as the published one: their difference is the logit.
     """

@@ -23,7 +23,7 @@ class SimGAN:
     width: PositiveInt = 64
     """R's channels."""
     blocks: NonNegativeInt = 4
-    """R's residual blocks; each widens by two pixels what a refined pixel sees of the simulated image."""
+    """R's residual blocks; with each, a refined pixel depends on simulated ones two pixels further away."""
     self_regularisation: NonNegativeFloat = 4.0
     """Weight of the mean absolute difference between an image and its refinement, beside the mean over patches of the
     adversarial loss: for grey images 16 times, for colour 48 times the lambda of sums over both. The paper gives no
