@@ -164,6 +164,14 @@ COUPLED: dict[str, tuple[dict, dict[str, Spec]]] = {
                           {"first": Spec("image", (1, 28, 28), classes=CLASSES),
                            "second": Spec("image", (3, 28, 28))}),
 }
+COUPLED |= {
+    "SimGAN": ({"game": {"name": "simgan", "width": 4, "blocks": 1, "pool": 20, "self_regularisation": 3}, "data": {},
+                "streams": {"real": {"path": "-"}}},
+               dict.fromkeys(("simulated", "real"), Spec("image", (1, 16, 16)))),
+    "PixelDA": ({"game": {"name": "pixelda", "width": 4, "blocks": 1, "noise_dim": 5, "task": 2, "norm_group": 4},
+                 "data": {"labels": "class"}, "streams": {"target": {"path": "-"}}},
+                {"source": Spec("image", (1, 16, 16), classes=CLASSES), "target": Spec("image", (1, 16, 16))}),
+}
 
 COUPLED["SRGAN"] = (
     {"game": {"name": "srgan", "pretraining": 16, "crop": 16, "degrade": {"blur": 1, "noise": 5, "jpeg": 50}},

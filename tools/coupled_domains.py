@@ -64,27 +64,38 @@ def agreement(run: Path, second: str) -> dict[str, dict[str, float]]:
 
 def accuracies(run: Path, recipe: "Recipe", path: str) -> dict[str, float]:
     """Shares of a set that the run's classifiers, and one of the first domain alone, classify rightly."""
+    import torch
+
     import scalegan
-    from tools.asked_and_seen import accuracy, labelled
+    from scalegan.games.cogan.networks import Classifier, DiscriminatorStem, SharedDiscriminator
+    from tools.asked_and_seen import labelled
 
     size, classifiers = recipe.data.resolution, {name: scalegan.load(run, name) for name in ("C2", "C1")}
-    updates = classifiers["C2"].about["images"] // recipe.batch_size
-    classifiers["first_alone"] = trained(*labelled(recipe.data.path, size), updates, recipe)
-    return {name: accuracy(network, *labelled(path, size)) for name, network in classifiers.items()}
+    images, labels, _ = labelled(recipe.data.path, size)
+    torch.manual_seed(0)
+    alone = Classifier(DiscriminatorStem(images.shape[1]), SharedDiscriminator(int(labels.max()) + 1))
+    classifiers["first_alone"] = trained(alone, images, labels, classifiers["C2"].about["images"], recipe, "D_shared")
+    images, labels, _ = labelled(path, size)
+    return {name: accuracy(network, images, labels) for name, network in classifiers.items()}
 
 
-def trained(images: "Tensor", labels: "Tensor", updates: int, recipe: "Recipe") -> "nn.Module":
-    """The discriminator's layers and classifier, trained on one domain alone."""
+def accuracy(network: "nn.Module", images: "Tensor", labels: "Tensor") -> float:
+    """The share of images that a network classifies rightly."""
+    from tools.asked_and_seen import predicted, rounded
+
+    return rounded((predicted(network, images, False) == labels).float().mean())
+
+
+def trained(network: "nn.Module", images: "Tensor", labels: "Tensor", shown: int, recipe: "Recipe",
+            player: str) -> "nn.Module":
+    """A classifier trained on one domain alone, with a player's batches and optimizer, until it has been shown so many
+    images."""
     import torch
     from torch.nn.functional import cross_entropy
 
-    from scalegan.games.cogan.networks import Classifier, DiscriminatorStem, SharedDiscriminator
-
-    torch.manual_seed(0)
-    network = Classifier(DiscriminatorStem(images.shape[1]), SharedDiscriminator(int(labels.max()) + 1))
-    keys = recipe.optimizer["D_shared"]
+    keys = recipe.optimizer[player]
     optimizer = torch.optim.Adam(network.parameters(), keys.lr, keys.betas, weight_decay=keys.weight_decay)
-    for _ in range(updates):
+    for _ in range(shown // recipe.batch_size):
         chosen = torch.randint(len(images), (recipe.batch_size,))
         optimizer.zero_grad()
         cross_entropy(network(images[chosen]), labels[chosen]).backward()

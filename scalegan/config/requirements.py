@@ -36,6 +36,18 @@ def image_to_image(recipe: "Recipe") -> Iterator[str]:
         yield f"game.name={game} needs images, but data.backend=points has 2-D points; set another backend"
 
 
+def two_sets_of_images(recipe: "Recipe", second: str) -> Iterator[str]:
+    """Problems of a game that turns images of data.path into those of another stream, which has no labels."""
+    game = recipe.game.name
+    for key, found in (("data", recipe.data), (f"streams.{second}", recipe.streams[second])):
+        if found.backend == "points":
+            yield f"game.name={game} needs images, but {key}.backend=points has 2-D points; set another backend"
+    if recipe.streams[second].labels != "none":
+        yield f"game.name={game} has no use for labels of {second} images; set streams.{second}.labels=none"
+    if recipe.augment.name != "none":
+        yield f"game.name={game} has no use for augmentation; set augment.name=none"
+
+
 def norm_groups(recipe: "Recipe") -> Mapping[str, int]:
     """The group of samples over which networks from image to image normalise, by key; none if it is the batch."""
     group = recipe.model.norm_group if getattr(recipe.model, "norm", "") == "batch" else 1

@@ -23,6 +23,8 @@ GAMES = (
     "colorization",
     "cyclegan",
     "srgan",
+    "simgan",
+    "pixelda",
     "lapgan",
     "cogan",
     "madgan",

@@ -174,6 +174,7 @@ def measure(game: Game, phase: Phase, batch: Batch, precision: str) -> MicroBatc
         parameter.requires_grad_(True)
     for module in tracked_modules(game):
         module.drain()
+        module.drain_kept()
     held = [sample.data for sample in batch.streams.values()]
     with Meter([*game.parameters(), *game.buffers(), *held]) as meter:
         with autocast(precision, held[0].device):

@@ -184,8 +184,9 @@ def test_the_command_prints_json_without_data(monkeypatch: pytest.MonkeyPatch, c
 
 @pytest.mark.parametrize(("words", "small"), [
     (["recipe=quickstart"], True), (["r3gan_cifar10_small"], True), (["toy_lecture"], True),
-    (["quickstart", "total_images=100_000_000"], False), (["dcgan_cifar10"], False),
-], ids=["a recipe for two cores", "a recipe for one core", "a toy", "a long run", "a recipe for GPUs"])
+    (["quickstart", "total_images=100_000_000"], False), (["dcgan_cifar10"], False), (["simgan_digits"], True),
+], ids=["a recipe for two cores", "a recipe for one core", "a toy", "a long run", "a recipe for GPUs",
+        "a recipe with a pool in two phases"])
 def test_only_recipes_too_small_for_a_gpu_are_planned_on_a_core(words: list[str], small: bool, capsys: Any) -> None:
     assert main([*words, "--gpus", "1"]) == 0
     said = capsys.readouterr().out

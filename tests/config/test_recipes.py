@@ -37,6 +37,8 @@ NARROW = {
     "colorization": ["model.width=2", "model.d_width=2"],
     "cyclegan": ["model.width=2", "model.d_width=2"],
     "srgan": ["model.width=4", "model.blocks=1", "model.d_width=2"],
+    "simgan": ["game.width=4"],
+    "pixelda": ["game.width=4", "game.norm_group=4"],
     "lapgan": ["game.width=4", "game.base_hidden=200"],
     "cogan": ["game.width=16", "game.norm_group=4"],
 }
@@ -44,7 +46,8 @@ NARROW = {
 SMALL = ("quickstart", "toy_lecture", "dcgan_mnist", "mlp_gan_mnist", "infogan_mnist", "aae_mnist",
          "aae_semi_mnist", "avb_mnist", "acgan_mnist", "bigan_mnist", "ali_cifar10", "pix2pix_edges",
          "colorization_celeba", "cyclegan_faces", "lapgan_cifar10", "cogan_mnist", "cogan_digits", "deligan_mnist",
-         "madgan_mnist", "consensus_mnist", "cgan_mnist", "ssgan_mnist", "srgan_photos")
+         "madgan_mnist", "consensus_mnist", "cgan_mnist", "ssgan_mnist", "srgan_photos", "simgan_digits",
+         "pixelda_digits")
 OBJECTIVES = ("lsgan_lsun_church", "ebgan_pt_celeba", "wgan_celeba")
 FULL_CORPORA = [name for name in catalogue.available() if name not in SMALL and "_small" not in name]
 

