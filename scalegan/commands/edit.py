@@ -4,8 +4,9 @@
 deviations: a row for each seed, from as far the other way to as far as asked, with the plain sample in the middle.
 Several directions move together. --arithmetic adds and subtracts means of latents (Radford et al., 2016): the samples
 of each term, their mean, and the result among eight neighbours. --paint finds, near a sample or the projection of a
-photo, an image with the colours that a file of strokes or a picture paints (Zhu et al., 2016); what is not painted
-keeps its pixels. It prints a JSON line for each start, and writes the result alone and its latent beside FILE.png.
+photo, an image with the colours that a file of strokes or a picture paints (Zhu et al., 2016); beside a picture's
+paint, and where a file of strokes says so, pixels are kept. It prints a JSON line for each start, and writes the result
+alone and its latent beside FILE.png.
 
 Seeds and labels are those of `scalegan sample`. A seed gives the same pictures whatever else is in the file.
 """
@@ -153,6 +154,7 @@ def _step(options: argparse.Namespace, space: "Space", moves: Mapping[str, float
 
 
 def _paint(options: argparse.Namespace, space: "Space") -> None:
+    """Paints on each start; prints its figures and writes its result, then the picture of all."""
     import torch
 
     from scalegan.latents.descent import STEPS
@@ -163,7 +165,7 @@ def _paint(options: argparse.Namespace, space: "Space") -> None:
     from scalegan.pictures.grids import save_columns, save_image
     from scalegan.support.progress import Bar
 
-    chosen = [0] if options.photo else options.seeds or [0]
+    chosen = [0] if options.photo else list(dict.fromkeys(options.seeds or [0]))
     if len(chosen) > (most := _most_images(space) // 4):
         raise UsageError(f"--seeds asks for {len(chosen):,} rows; at most {most:,} fit")
     names = ["photo"] if options.photo else [f"seed{seed:06d}" for seed in chosen]

@@ -6,8 +6,8 @@ start elsewhere:
 
     mean((G(z) - colours)^2 m) / (mean(m) + 1e-5) + 5 mean((z - z0)^2) + difference of G(z) and the start outside m
 
-with m = 1 where it is painted. The first two terms and their weights are iGAN's. The result takes from G(z) only what
-is painted, and keeps the start's own pixels elsewhere, by Neural Photo Editor's interpolation.
+with m = 1 where it is painted. The first two terms and their weights are iGAN's. The result takes from G(z) what
+changes and may change, and keeps the start's own pixels elsewhere, by Neural Photo Editor's interpolation.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ from scalegan.support.reading import read_bytes
 RESTARTS = 8        # iGAN's interface has 64, on a GPU
 _NEAR = 5.0         # in iGAN's uniform z, whose variance is 1/3
 _SIGMA = 0.7        # of the mask's blur in pixels, Neural Photo Editor's
-_MUCH = 0.25        # a change that is taken wholly; Neural Photo Editor's mask is the change itself, which fades most
+_MUCH = 0.25        # a change that is taken wholly; Neural Photo Editor takes 1, with which most changes fade
 _LITTLE = 0.1       # of the mask, below which nothing changes
 
 
@@ -145,7 +145,7 @@ def interpolated(image: Tensor, drawn: Tensor, generated: Tensor, mask: Tensor) 
 
 def figures(start: Start, paint: Paint, painted: Painted) -> dict[str, object]:
     """In steps of 0 ... 255: the root mean squared difference from the painted colours, before and after, of the result
-    and of the generated image; and the largest change of a pixel that is not painted (None if all are)."""
+    and of the generated image; and the largest change of a pixel where M = 0 (None if there is none)."""
     def error(images: Tensor) -> float:
         difference = (to_uint8(images).double() - to_uint8(paint.colours))[:, :, paint.area]
         return round(difference.square().mean().sqrt().item(), 2)
