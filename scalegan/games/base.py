@@ -296,7 +296,6 @@ class Game(nn.Module):
         """Samples for evaluation, [count, ...], from the default export."""
         return generate(networks[self.default], preview.draws, preview.condition, preview.psi, preview.noise)
 
-    @torch.no_grad()
     def cycles(self, networks: Mapping[str, nn.Module], preview: Preview) -> Mapping[str, tuple[Tensor, Tensor]]:
         """By stream, images [count, C, H, W] and what they become after both translations, for games that translate
         between two domains and back."""
