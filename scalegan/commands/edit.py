@@ -3,13 +3,17 @@
 --direction moves the samples of --seeds along a direction that `scalegan directions` found, by a number of standard
 deviations: a row for each seed, from as far the other way to as far as asked, with the plain sample in the middle.
 Several directions move together. --arithmetic adds and subtracts means of latents (Radford et al., 2016): the samples
-of each term, their mean, and the result among eight neighbours.
+of each term, their mean, and the result among eight neighbours. --paint finds, near a sample or the projection of a
+photo, an image with the colours that a file of strokes or a picture paints (Zhu et al., 2016); beside a picture's
+paint, and where a file of strokes says so, pixels are kept. It prints a JSON line for each start, and writes the result
+alone and its latent beside FILE.png.
 
 Seeds and labels are those of `scalegan sample`. A seed gives the same pictures whatever else is in the file.
 """
 
 import argparse
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +24,8 @@ from scalegan.support.arguments import file_named, finite, names, seeds, verb_pa
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from scalegan.latents.likeness import Likeness
+    from scalegan.latents.painting import Start
     from scalegan.latents.space import Space
 
 _MOST_IMAGES, _MOST_PIXELS = 5000, 500_000_000      # of a picture that is made in memory
@@ -27,8 +33,14 @@ _MOST_IMAGES, _MOST_PIXELS = 5000, 500_000_000      # of a picture that is made 
 
 def main(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
-    if bool(options.direction) == bool(options.arithmetic):
-        raise UsageError("name what to do: --direction NAME=+2, or --arithmetic '0,1,2 - 3,4,5 + 6,7,8'")
+    if bool(options.direction) + bool(options.arithmetic) + bool(options.paint) != 1:
+        raise UsageError("name what to do: --direction NAME=+2, --arithmetic '0,1,2 - 3,4,5 + 6,7,8', or --paint FILE")
+    if options.photo and not options.paint:
+        raise UsageError("--photo is painted on; name the colours with --paint, or leave it out")
+    if options.paint and options.directions:
+        raise UsageError("--paint needs no directions; leave out --directions")
+    if options.photo and options.seeds:
+        raise UsageError("--photo and --seeds are two things to start from; leave one out")
     if options.arithmetic and (options.seeds or options.directions):
         raise UsageError("--arithmetic names its own seeds, and needs no directions; leave out --seeds and "
                          "--directions")
@@ -45,6 +57,9 @@ def main(arguments: list[str]) -> int:
     space = Space(generator.to(torch.device("cuda" if torch.cuda.is_available() else "cpu")), options.psi)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     try:
+        if options.paint:
+            _paint(options, space)
+            return 0
         if options.arithmetic:
             _arithmetic(options, space)
         else:
@@ -59,12 +74,18 @@ def _parser() -> argparse.ArgumentParser:
     parser = verb_parser("edit", __doc__,
                          "edit runs/faces --direction Smiling=+2 --seeds 0-7 --out strip.png",
                          "edit runs/faces --direction Smiling=+2 --direction Male=-1",
-                         'edit faces.safetensors --arithmetic "0,1,2 - 3,4,5 + 6,7,8" --out sum.png')
+                         'edit faces.safetensors --arithmetic "0,1,2 - 3,4,5 + 6,7,8" --out sum.png',
+                         "edit runs/faces --paint strokes.json --seeds 3 --out painted.png",
+                         "edit runs/faces --paint mask.png --photo me.jpg --out painted.png")
     parser.add_argument("run", type=Path, help="run folder, checkpoint, or exported .safetensors")
     parser.add_argument("--direction", action="append", default=[], metavar="NAME=AMOUNT", help="a direction and how "
                         "many standard deviations to move along it, such as Smiling=+2; may be given several times")
     parser.add_argument("--arithmetic", metavar="SEEDS", help="such as '0,1,2 - 3,4,5 + 6,7,8'")
-    parser.add_argument("--seeds", type=seeds, help="such as 0-7 (the default) or 1,5,9")
+    parser.add_argument("--paint", type=Path, metavar="FILE", help="colours: a .json file with strokes, or a picture "
+                        "that is transparent where nothing is painted")
+    parser.add_argument("--photo", type=Path, metavar="FILE", help="what to paint on in place of samples; its central "
+                        "square is projected")
+    parser.add_argument("--seeds", type=seeds, help="such as 0-7 (the default; 0 with --paint) or 1,5,9")
     parser.add_argument("--directions", type=Path, metavar="FILE", help="file that `scalegan directions` wrote "
                         "(default: those beside the run or export)")
     parser.add_argument("--psi", type=finite, default=1.0, help="truncation, if the model supports it")
@@ -130,6 +151,56 @@ def _step(options: argparse.Namespace, space: "Space", moves: Mapping[str, float
     for path in set(chosen.values()):
         directions.check_fit(found[path], path, space, options.run)
     return sum(found[path].step(name, moves[name]) for name, path in chosen.items())
+
+
+def _paint(options: argparse.Namespace, space: "Space") -> None:
+    """Paints on each start; prints its figures and writes its result, then the picture of all."""
+    import torch
+
+    from scalegan.latents.descent import STEPS
+    from scalegan.latents.likeness import Likeness
+    from scalegan.latents.paint import read
+    from scalegan.latents.painting import RESTARTS, columns, figures, paint_on, save_latent
+    from scalegan.latents.projection import STARTS
+    from scalegan.pictures.grids import save_columns, save_image
+    from scalegan.support.progress import Bar
+
+    chosen = [0] if options.photo else list(dict.fromkeys(options.seeds or [0]))
+    if len(chosen) > (most := _most_images(space) // 4):
+        raise UsageError(f"--seeds asks for {len(chosen):,} rows; at most {most:,} fit")
+    names = ["photo"] if options.photo else [f"seed{seed:06d}" for seed in chosen]
+    alone = {name: options.out.with_name(f"{options.out.stem}_{name}.png") for name in names}
+    _check_apart([options.out, *alone.values()], [options.paint, options.photo])
+    paint, likeness = read(options.paint, space.shape).to(space.device), Likeness(space.device)
+    rows = []
+    steps = (STEPS + 1) * (RESTARTS * len(chosen) + (STARTS if options.photo else 0))
+    with Bar("painting", steps, unit="steps") as bar:
+        for start, (name, path) in zip(_starts(options, space, chosen, likeness, bar.advance), alone.items()):
+            painted = paint_on(space, start, paint, likeness, bar.advance)
+            save_image(path, painted.result[0])
+            save_latent(path.with_suffix(".safetensors"), space, painted.point)
+            rows.append(columns(start, paint, painted))
+            print(json.dumps({"start": name, **figures(start, paint, painted), "alike_in": likeness.name,
+                              "result": str(path.resolve())}), flush=True)
+    save_columns(options.out, {column: torch.cat([row[column].cpu() for row in rows]) for column in rows[0]})
+
+
+def _check_apart(written: Sequence[Path], read: Sequence[Path | None]) -> None:
+    """Raises UsageError if a file to write is one to read."""
+    for path in written:
+        if path.resolve() in [one.resolve() for one in read if one]:
+            raise UsageError(f"--out: {path} would be overwritten, which is to be read; name another file")
+
+
+def _starts(options: argparse.Namespace, space: "Space", chosen: Sequence[int], likeness: "Likeness",
+            advance: Callable[[int], None]) -> "Iterator[Start]":
+    """The samples of the seeds, or the photo."""
+    from scalegan.latents.painting import of_photo, of_seed
+
+    _, labels_of = labels_by_place(space.generator, options.run, chosen, options.classes)
+    for place, seed in enumerate(chosen):
+        label = labels_of(range(place, place + 1))
+        yield of_photo(space, options.photo, label, likeness, advance) if options.photo else of_seed(space, seed, label)
 
 
 def _most_images(space: "Space") -> int:

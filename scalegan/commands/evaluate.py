@@ -8,7 +8,8 @@ called `fd`, since it is not an FID.
 metrics: fid; kid; is (inception score); prc (precision and recall, k = 3); prdc (precision, recall, density and
 coverage, k = 5); ms_ssim (diversity); ppl (perceptual path length); class_fid (mean of the FIDs per class); and of
 networks from image to image, beside the images that their answers should be: psnr; ssim; ab_l1, colourfulness and
-ab_histogram (of colours in CIE-LAB); high_frequency (how sharp they are).
+ab_histogram (of colours in CIE-LAB); high_frequency (how sharp they are); and of networks that translate between two
+domains: cycle_l1, what is lost on the way there and back.
 """
 
 import argparse
@@ -103,7 +104,7 @@ def _evaluate(options: argparse.Namespace, metrics: tuple[str, ...], ranks) -> d
     without_gpu = ranks.device.type == "cpu"
     if trained:
         usual = _SAMPLES_WITHOUT_GPU if without_gpu else _USUAL_SAMPLES
-        fakes, reals = _samples(options, options.num_samples or usual, ranks, warnings)
+        fakes, reals = _samples(options, metrics, options.num_samples or usual, ranks, warnings)
     else:
         fakes, reals = _images(options.source, 28, ranks), _images(data, 28, ranks) if data else None
     settings = evaluation.Settings(metrics, options.num_samples, options.num_reals, options.batch_size,
@@ -141,9 +142,11 @@ def _limited(settings: "Settings", samples: int, reals: int) -> tuple["Settings"
                    num_reals=settings.num_reals or _REALS_WITHOUT_GPU), line
 
 
-def _samples(options: argparse.Namespace, count: int, ranks, warnings: list[str]):
+def _samples(options: argparse.Namespace, metrics: tuple[str, ...], count: int, ranks, warnings: list[str]):
     """`count` samples of the generator, and the real images, whose labels condition it."""
     from scalegan.checkpoints import exports
+    from scalegan.errors import UsageError
+    from scalegan.metrics import evaluation
     from scalegan.metrics.generators import remarks_on_statistics, samples_of
 
     generator = ranks.run_collectively(lambda: exports.load(
@@ -155,11 +158,18 @@ def _samples(options: argparse.Namespace, count: int, ranks, warnings: list[str]
     inputs, export = {}, generator.about["export"]
     if export["inputs"][0] != "z" and export["output"] == "image":
         single = reals is not None and len(generator.about["specs"]) == 1
+        if options.data and not single and set(metrics) & set(evaluation.OF_ANSWERS):
+            raise UsageError(f"--data is one set, but {options.source} has the streams "
+                             f"{', '.join(generator.about['specs'])}; leave it out, to use those of its recipe's eval, "
+                             "or its own")
         inputs = {target: reals} if single else _inputs(options.source, ranks)
     samples, remarks = ranks.run_collectively(lambda: samples_of(
         generator, count, reals, options.psi, options.source, inputs=inputs))
     warnings += remarks + (remarks_on_statistics(generator) if options.standing_statistics != 0 else [])
     samples.fakes = ranks.run_collectively(lambda: exports.fakes_of(options.source, options.ema, samples.generator))
+    if "cycle_l1" in metrics:
+        samples.cycles = ranks.run_collectively(
+            lambda: exports.cycles_of(options.source, options.ema, samples.generator))
     return samples, reals
 
 

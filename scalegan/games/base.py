@@ -296,6 +296,11 @@ class Game(nn.Module):
         """Samples for evaluation, [count, ...], from the default export."""
         return generate(networks[self.default], preview.draws, preview.condition, preview.psi, preview.noise)
 
+    def cycles(self, networks: Mapping[str, nn.Module], preview: Preview) -> Mapping[str, tuple[Tensor, Tensor]]:
+        """By stream, images [count, C, H, W] and what they become after both translations, for games that translate
+        between two domains and back."""
+        raise TypeError(f"{type(self).__name__} does not translate there and back")
+
     def decode(self, images: Tensor) -> Tensor:
         """Decodes what the game generates to images, for games that generate latents."""
         return images

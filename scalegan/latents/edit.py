@@ -82,10 +82,5 @@ def arithmetic(space: Space, terms: Sequence[Term], label: Tensor | None = None)
     means = torch.stack([group.mean(0) for group in groups])
     total = sum(term.sign * mean for term, mean in zip(terms, means))
     noise = Draws(0, 0, "neighbours", torch.arange(NEIGHBOURS, device=space.device)).uniform("noise", space.dim) * 2 - 1
-    around = total + _NOISE * noise * _unit(space)
+    around = total + _NOISE * noise * space.unit()
     return Arithmetic([draw(group) for group in groups], draw(means), draw(torch.cat([total[None], around])))
-
-
-def _unit(space: Space) -> Tensor | float:
-    """What the noise is measured in: z has its own scale, w has that of its coordinates, [dim]."""
-    return space.drawn(1000, "spread")[0].std(0) if space.styled else 1.0

@@ -25,6 +25,8 @@ class Space:
     Attributes:
         name: "w" for style-based generators, else "z".
         gaussian: how many of the first coordinates are normally distributed around 0.
+        shape: of an image, (C, H, W).
+        bounded: whether all coordinates are between -1 and 1.
     """
 
     def __init__(self, generator: nn.Module, psi: float = 1.0) -> None:
@@ -33,6 +35,8 @@ class Space:
         self.device = next(generator.parameters()).device
         whole = generator.latent_dim if generator.latent == "normal" else 0
         self.gaussian = 0 if self.styled else getattr(generator.latent, "gaussian", whole)
+        self.shape = tuple(generator.about["spec"]["shape"]) if hasattr(generator, "about") else None
+        self.bounded = not self.styled and generator.latent == "uniform"
         self.dim = generator.synthesis.w_dim if self.styled else generator.latent_dim
 
     @torch.no_grad()
@@ -74,8 +78,18 @@ class Space:
         for first in range(0, len(points), size):
             part = slice(first, first + size)
             given = None if labels is None else labels[part]
-            made.append(self._made(points[part].to(self.device), self._on_device(given)).cpu())
+            made.append(self.made(points[part].to(self.device), self._on_device(given)).cpu())
         return torch.cat(made)
+
+    def made(self, points: Tensor, labels: Tensor | None) -> Tensor:
+        """The same on the generator's device, all at once and with gradients."""
+        if self.styled:
+            return self.generator.synthesis(points[:, None].expand(-1, self.generator.num_ws, -1), "const")
+        return self.generator(points, labels, **self._truncation())
+
+    def unit(self) -> Tensor:
+        """What steps are measured in, [dim]: 1 in z, which has its own scale; the standard deviations of w."""
+        return self.drawn(1000, "spread")[0].std(0) if self.styled else torch.ones(self.dim, device=self.device)
 
     def between(self, a: Tensor, b: Tensor, share: float) -> Tensor:
         """The point a share of the way from a to b, [dim] each: along a great circle where coordinates are normal
@@ -84,11 +98,6 @@ class Space:
         if not k:
             return torch.lerp(a, b, share)
         return torch.cat([slerp(a[:k], b[:k], share), torch.lerp(a[k:], b[k:], share)])
-
-    def _made(self, points: Tensor, labels: Tensor | None) -> Tensor:
-        if self.styled:
-            return self.generator.synthesis(points[:, None].expand(-1, self.generator.num_ws, -1), "const")
-        return self.generator(points, labels, **self._truncation())
 
     def _truncation(self) -> dict[str, Any]:
         return {} if self._truncates() else style_of(self.generator, self.psi)

@@ -12,7 +12,7 @@ from torch import Tensor
 from scalegan.data.preparing.sources.survey import shortened
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import UsageError, UserError
-from scalegan.metrics import cache, figures, kernel, labels, manifold, neighbours, pairs, path_length, ssim
+from scalegan.metrics import cache, cycles, figures, kernel, labels, manifold, neighbours, pairs, path_length, ssim
 from scalegan.metrics.extractors.base import Extractor
 from scalegan.metrics.features import SetFeatures, chosen, collect
 from scalegan.metrics.gaussian import Moments
@@ -22,7 +22,8 @@ from scalegan.metrics.samples import Samples
 from scalegan.support.keys import key_of
 from scalegan.support.progress import Bar
 
-METRICS = ("fid", "kid", "is", "prc", "prdc", "ms_ssim", "ppl", "class_fid", *pairs.METRICS)
+OF_ANSWERS = (*pairs.METRICS, *cycles.METRICS)     # of networks from image to image
+METRICS = ("fid", "kid", "is", "prc", "prdc", "ms_ssim", "ppl", "class_fid", *OF_ANSWERS)
 WITHOUT_REALS = ("is", "ms_ssim", "ppl")
 MS_SSIM_PAIRS = 1000
 _ALIASES = {"fd": "fid", "class_fd": "class_fid", "isc": "is"}
@@ -61,11 +62,11 @@ class Settings:
 
     @property
     def need_reals(self) -> bool:
-        return bool(set(self.metrics) - {*WITHOUT_REALS, *pairs.METRICS} or self.nearest)
+        return bool(set(self.metrics) - {*WITHOUT_REALS, *OF_ANSWERS} or self.nearest)
 
     @property
     def need_features(self) -> bool:
-        return bool(set(self.metrics) - set(pairs.METRICS) or self.nearest)
+        return bool(set(self.metrics) - set(OF_ANSWERS) or self.nearest)
 
 
 def parse(names: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -109,6 +110,11 @@ def evaluate(fakes: Images | Samples, reals: Images | None, extractor: Extractor
         result["metrics"] |= of_answers
         result["constants"] |= {name: pairs.CONSTANTS[name] for name in of_answers if name in pairs.CONSTANTS}
         result["constants"] |= pairs.filters_of(fakes)
+    if set(cycles.METRICS) & set(settings.metrics):
+        with _bar("there and back", len(numbers), ranks, show) as bar:
+            result["metrics"] |= cycles.of_cycles(fakes, numbers, settings.batch_size, ranks, bar)
+        result["constants"] |= cycles.CONSTANTS
+        result["inputs"] = {stream: images.name for stream, images in fakes.inputs.items()}
     if "ms_ssim" in settings.metrics:
         result["metrics"]["ms_ssim"] = _ms_ssim(fakes, numbers, settings, ranks)
         most = min(MS_SSIM_PAIRS, len(numbers) // 2)
@@ -137,6 +143,7 @@ def real_features(reals: Images, extractor: Extractor, settings: Settings, ranks
 def _check(fakes: Images | Samples, reals: Images | None, count: int, settings: Settings) -> None:
     asked = set(settings.metrics)
     pairs.check(asked, fakes, fakes.shape)
+    cycles.check(asked, fakes)
     if reals is None and settings.need_reals:
         raise UsageError(f"{', '.join(sorted(asked - set(WITHOUT_REALS)) or ['--nearest'])} needs real images; "
                         "pass them with --data")

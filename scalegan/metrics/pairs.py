@@ -23,6 +23,7 @@ from scalegan.engines.ranks import Ranks
 from scalegan.errors import UsageError
 from scalegan.games.base import Sample
 from scalegan.metrics import spectrum, ssim
+from scalegan.metrics.images import Reordered
 from scalegan.metrics.samples import Samples
 
 METRICS = ("psnr", "ssim", "ab_l1", "colourfulness", "high_frequency", "ab_histogram")
@@ -43,6 +44,10 @@ def check(asked: set[str], samples: object, shape: tuple[int, int, int]) -> None
     if mine and not (isinstance(samples, Samples) and samples.inputs):
         raise UsageError(f"--metrics {','.join(mine)}: {getattr(samples, 'name', 'this')} does not turn images into "
                          "images, and has no answers to compare with what they should be; use other metrics")
+    compared = sorted(set(mine) - {"colourfulness"})
+    if compared and len(samples.inputs) > 1 and not any(isinstance(one, Reordered) for one in samples.inputs.values()):
+        raise UsageError(f"--metrics {','.join(compared)}: nothing pairs the images of {samples.name}, so its answers "
+                         "have no true images to compare with; use other metrics, such as kid or cycle_l1")
     colour = sorted(asked & set(OF_COLOUR))
     if colour and shape[0] != 3:
         raise UsageError(f"{', '.join(colour)} need images in colour; leave them out")

@@ -29,6 +29,7 @@ class Samples:
         name: its name in error messages.
         fakes: the game's sampling function, if samples do not come from the generator alone.
         inputs: the input images by stream, if the game translates images.
+        cycles: the game's `cycles`, if it translates there and back.
         stream: the stream that the labels belong to.
         classes: names of the classes or attributes in the generator's order; empty if unknown.
     """
@@ -38,9 +39,10 @@ class Samples:
     def __init__(self, generator: nn.Module, count: int, shape: tuple[int, int, int], labels: Tensor | None = None,
                  num_classes: int = 0, psi: float = 1.0, name: str = "the generator",
                  fakes: Callable[[Preview], Tensor] | None = None, inputs: Mapping[str, Images] | None = None,
-                 stream: str = REAL, classes: tuple[str, ...] = ()) -> None:
+                 stream: str = REAL, classes: tuple[str, ...] = (),
+                 cycles: Callable[[Preview], Mapping[str, tuple[Tensor, Tensor]]] | None = None) -> None:
         self.classes = classes
-        self.fakes, self.inputs, self.stream = fakes, inputs or {}, stream
+        self.fakes, self.cycles, self.inputs, self.stream = fakes, cycles, inputs or {}, stream
         self.generator, self.count, self.shape, self.name = generator, count, shape, name
         self.device = next(generator.parameters()).device
         self.label_table = labels.to(self.device) if labels is not None and num_classes else None
@@ -55,10 +57,16 @@ class Samples:
         draws = self._draws(numbers)
         labels = self.labels(draws)
         if self.fakes:
-            preview = Preview(draws, {self.stream: labels}, real=lambda: self.images_of(numbers), psi=self.psi,
-                              noise="random")
-            return to_uint8(self.fakes(preview))
+            return to_uint8(self.fakes(self._preview(numbers, draws, labels)))
         return to_uint8(generate(self.generator, draws, labels, self.psi, "random"))
+
+    @torch.inference_mode()
+    def there_and_back(self, numbers: np.ndarray) -> Mapping[str, tuple[Tensor, Tensor]]:
+        """The images of each domain with those numbers, and what both translations make of them, in [-1, 1]."""
+        return self.cycles(self._preview(numbers, self._draws(numbers), None))
+
+    def _preview(self, numbers: np.ndarray, draws: Draws, labels: Tensor | None) -> Preview:
+        return Preview(draws, {self.stream: labels}, real=lambda: self.images_of(numbers), psi=self.psi, noise="random")
 
     def images_of(self, numbers: np.ndarray) -> dict[str, Sample]:
         """The images with those numbers, modulo the size of the set, of every stream."""

@@ -49,7 +49,7 @@ ROWS: list[tuple[str, str]] = [
     ("interpolate RUN --class e", "(a, b, c, d)"),
     ("edit RUN --direction 0=1 --out strip.jpg", "--out strip.jpg: use .png"),
     ("edit RUN --direction x", "such as Smiling=+2"),
-    ("edit RUN", "name what to do: --direction NAME=+2, or --arithmetic"),
+    ("edit RUN", "name what to do: --direction NAME=+2, --arithmetic '0,1,2 - 3,4,5 + 6,7,8', or --paint FILE"),
     ("directions RUN --unsupervised pca", "invalid choice: 'pca'"),
     ("directions RUN", "one of the arguments --data --unsupervised is required"),
     ("directions RUN --unsupervised sefa --out x.json", "--out x.json: use .safetensors"),

@@ -1,6 +1,7 @@
 """CycleGAN: one update against the paper's formulas, its pools, its closed forms, and runs."""
 
 import copy
+import json
 from pathlib import Path
 
 import harness
@@ -147,6 +148,15 @@ def test_four_ranks_and_a_restart_change_no_bit(tmp_path: Path) -> None:
     Image.new("RGB", (50, 30), "red").save(tmp_path / "red.png")
     arguments = [str(straight), str(tmp_path / "red.png"), "--out", str(tmp_path / "out"), "--network", "B_to_A"]
     assert apply.main(arguments) == 0 and Image.open(tmp_path / "out" / "red.png").size == (50, 30)
+
+    evaluated = harness.cli("evaluate", moved, "--metrics", "cycle_l1")
+    result = json.loads(evaluated.stdout)
+    assert result["num_samples"] == 48 and "[-1, 1]" in result["constants"]["cycle_l1"], evaluated.stderr
+    assert result["inputs"] == {"A": str(tmp_path / "a"), "B": str(tmp_path / "b")}
+    found = result["metrics"]
+    assert found["cycle_l1"] == pytest.approx((found["cycle_l1_A"] + found["cycle_l1_B"]) / 2) and found["cycle_l1"] > 0
+    refused = harness.cli("evaluate", moved, "--metrics", "cycle_l1", "--data", tmp_path / "a")
+    assert refused.returncode == 2 and "--data is one set, but" in refused.stderr
 
 
 @pytest.mark.parametrize("keys, said", [

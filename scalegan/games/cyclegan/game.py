@@ -114,6 +114,10 @@ class CycleGAN(Game):
             found |= {domain: images, there.replace("_", " "): other, f"back to {domain}": networks[back](other)}
         return found
 
+    def cycles(self, networks: Mapping[str, nn.Module], preview: Preview) -> Mapping[str, tuple[Tensor, Tensor]]:
+        drawn = self.draw(networks, preview)
+        return {domain: (drawn[domain], drawn[f"back to {domain}"]) for domain in "AB"}
+
     @torch.no_grad()
     def fakes(self, networks: Mapping[str, nn.Module], preview: Preview) -> Tensor:
         return networks["A_to_B"](preview.samples["A"].data)
