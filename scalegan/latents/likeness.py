@@ -3,10 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from scalegan.errors import UserError
-from scalegan.metrics import extractors
+from scalegan.models import efflite0
 
-_BLOCKS = 11        # of EfficientNet-Lite0: features at a sixteenth of the size, about as deep as AlexNet's conv4
 _FEATURES = 0.02    # weight of their relative squared error
 
 
@@ -27,14 +25,13 @@ class Likeness:
         pixels = (images - target).square().mean((1, 2, 3))
         if self.features is None:
             return pixels
-        found, wanted = (self.features((one.expand(-1, 3, -1, -1) * 127.5 + 0.5) / 128) for one in (images, target))
+        found, wanted = self.features(images), self.features(target)
         return pixels + _FEATURES * (found - wanted).square().mean((1, 2, 3)) / wanted.square().mean()
 
 
 def _features(device: torch.device) -> nn.Module | None:
-    """The first blocks of the bundled network; None if it is not installed."""
+    """The bundled network; None if it is not installed."""
     try:
-        network = extractors.load("efflite0", None, None, device).net.network
-    except UserError:
+        return efflite0.Features().to(device).eval().requires_grad_(False)
+    except ImportError:
         return None
-    return nn.Sequential(network._conv_stem, network._bn0, network._swish, *network._blocks[:_BLOCKS])

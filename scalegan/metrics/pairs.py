@@ -44,7 +44,7 @@ def check(asked: set[str], samples: object, shape: tuple[int, int, int]) -> None
     if mine and not (isinstance(samples, Samples) and samples.inputs):
         raise UsageError(f"--metrics {','.join(mine)}: {getattr(samples, 'name', 'this')} does not turn images into "
                          "images, and has no answers to compare with what they should be; use other metrics")
-    compared = sorted(set(mine) - {"colourfulness"})
+    compared = sorted(set(mine) - set(OF_ONE_IMAGE))
     if compared and len(samples.inputs) > 1 and not any(isinstance(one, Reordered) for one in samples.inputs.values()):
         raise UsageError(f"--metrics {','.join(compared)}: nothing pairs the images of {samples.name}, so its answers "
                          "have no true images to compare with; use other metrics, such as kid or cycle_l1")
