@@ -139,7 +139,7 @@ def test_a_run_trains_r_then_d_then_both_and_what_it_refines_keeps_its_class(tmp
     assert prepare.main([str(tmp_path / "refined"), str(tmp_path / "again"), "--labels", "class", "--resolution",
                          "16"]) == 0
     manifest, index = load_set(tmp_path / "again")
-    assert manifest.labels.classes == ("eye", "hand") and index.labels.tolist() == [0, 0, 1]
+    assert manifest.labels.names == ("eye", "hand") and index.labels.tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize("keys, said", [

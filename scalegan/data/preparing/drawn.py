@@ -9,14 +9,13 @@ from scalegan.support.keys import key_of
 
 COUNT, SIDE = 400, 28           # digits of each class; pixels a side
 _FINER = 4                      # drawn this much larger, then averaged
-_BENT = 0.045                   # how far points are moved by the waves that bend a digit, as a share of its size
 _Stroke = list[tuple[float, float]]
 
 
 def drawn_digits() -> tuple[np.ndarray, np.ndarray]:
     """Digits, uint8 [4000, 28, 28], white on black, and their classes [4000], in turn from 0 to 9.
 
-    A digit's width, height, slant, bends, pen and position depend only on its class and its number within this.
+    A digit's width, height, slant, pen and position depend only on its class and its number within this.
     """
     digits = [draw(digit, number) for number in range(COUNT) for digit in range(10)]
     return np.stack(digits), np.tile(np.arange(10), COUNT)
@@ -25,28 +24,17 @@ def drawn_digits() -> tuple[np.ndarray, np.ndarray]:
 def draw(digit: int, number: int) -> np.ndarray:
     """One digit, uint8 [28, 28], whose centre of mass is within half a pixel of the middle, as that of MNIST is."""
     random = np.random.Generator(np.random.Philox(key=key_of("drawn", digit, number)))
-    width, height, slant, pen = random.uniform((8, 15, -0.1, 0.8), (15, 17.5, 0.4, 1.6))
+    width, height, slant, pen = random.uniform((8, 15, -0.1, 0.8), (15, 18.5, 0.4, 1.6))
     picture = Image.new("L", (SIDE * _FINER, SIDE * _FINER))
     canvas = ImageDraw.Draw(picture)
-    phases = random.uniform(0, 2 * np.pi, (2, 2))
     for stroke in STROKES[digit]:
-        points = _bent(np.array(stroke), phases) * (width, height)
+        points = (np.array(stroke) - 0.5) * (width, height)
         points[:, 0] -= slant * points[:, 1]
         canvas.line([tuple(point) for point in (points + SIDE / 2) * _FINER], 255, round(pen * _FINER), "curve")
     pixels = np.array(picture)
     aim = SIDE / 2 + random.uniform(-0.5, 0.5, 2)
     moved = np.rint(aim * _FINER - np.argwhere(pixels).mean(0)).astype(int)
     return np.array(Image.fromarray(np.roll(pixels, moved, (0, 1))).reduce(_FINER))
-
-
-def _bent(stroke: np.ndarray, phases: np.ndarray) -> np.ndarray:
-    """The points of a stroke, [n, 2], around (0, 0) instead of (0.5, 0.5), with further ones between them, and moved by
-    a half and a whole wave along either axis, as no hand draws straight."""
-    steps = np.arange(0, len(stroke) - 1 + 1e-9, 1 / 8)
-    points = np.stack([np.interp(steps, np.arange(len(stroke)), axis) for axis in stroke.T], 1) - 0.5
-    for waves, phase in zip((0.5, 1), phases):
-        points = points + _BENT / waves * np.sin(2 * np.pi * waves * points[:, ::-1] + phase)
-    return points
 
 
 def _arc(x: float, y: float, across: float, down: float, first: float, last: float) -> _Stroke:
