@@ -152,13 +152,15 @@ DEGRADATIONS = {"blur": Degrade(blur=2.0), "noise": Degrade(noise=20.0), "jpeg":
 
 
 @pytest.mark.parametrize("name", DEGRADATIONS)
-def test_a_degraded_input_depends_on_its_position_alone(name: str) -> None:
+def test_a_degraded_input_depends_on_its_position_alone_in_any_precision(name: str) -> None:
     degrade, images = DEGRADATIONS[name], batch().reals.clamp(-0.9, 0.9)
     draws = Draws(3, 0, "D/degrade", torch.arange(SAMPLES))
     whole = degraded(images, "small4", degrade, draws)
     for part in (slice(0, 1), slice(3, 7)):
         assert torch.equal(degraded(images[part], "small4", degrade, draws[part]), whole[part])
     assert whole.abs().max() <= 1 and not torch.equal(whole, degraded(images, "small4", Degrade(), draws))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(degraded(images, "small4", degrade, draws), whole)
     elsewhere = Draws(3, 0, "D/degrade", torch.arange(SAMPLES) + 5)
     assert not torch.equal(degraded(images, "small4", degrade, elsewhere), whole)
 

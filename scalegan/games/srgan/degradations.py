@@ -40,8 +40,9 @@ def blurred(images: Tensor, deviations: Tensor, radius: int) -> Tensor:
     kernels = torch.exp(-0.5 * (offsets / deviations.clamp(min=1e-3)[:, None]).square())    # [N, 2 radius + 1]
     kernels = (kernels / kernels.sum(1, keepdim=True)).repeat_interleave(images.shape[1], 0)[:, None, None]
     flat = F.pad(images, (radius,) * 4, mode="replicate").flatten(0, 1)[None]              # [1, N C, H, W]
-    across = F.conv2d(flat, kernels, groups=len(kernels))
-    return F.conv2d(across, kernels.mT, groups=len(kernels))[0].unflatten(0, images.shape[:2])
+    with torch.autocast(images.device.type, enabled=False):     # bf16 would round images to 8 bits
+        across = F.conv2d(flat, kernels, groups=len(kernels))
+        return F.conv2d(across, kernels.mT, groups=len(kernels))[0].unflatten(0, images.shape[:2])
 
 
 def compressed(images: Tensor, qualities: Tensor) -> Tensor:
