@@ -146,12 +146,18 @@ def _photos(images: Images, count: int) -> Tensor:
 
 
 def _squares(path: Path, side: int) -> Tensor:
-    """The central squares of the first photos, [n, 3, side, side] in [-1, 1]. Raises UserError if one is broken."""
-    squares = []
-    for one in find([path])[:SHOWN]:
+    """The central squares of the first photos, [n, 3, side, side] in [-1, 1].
+
+    Raises:
+        UserError: if there are none, or one is broken.
+    """
+    found, squares = find([path]), []
+    for problem in found.problems:
+        raise UserError(f"--photos: {problem}")
+    for one in found.photos[:SHOWN]:
         try:
             pixels = read(one.read()).pixels
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             raise UserError(f"{one.name}: {error}; leave it out of --photos") from error
         squares.append(resize(crop(pixels, "center"), side, 3, "lanczos"))
     return from_uint8(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2))
@@ -178,4 +184,5 @@ def _truth(held_out: Images, samples: int) -> float:
 def _picture(path: Path, runs: Mapping[str, Path], photos: Tensor, further: Mapping[str, Tensor]) -> None:
     """The photos without their colours, each variant's answers, and further columns."""
     lightness = DERIVED["lightness"].make(photos)
-    save_columns(path, {"grey": lightness, **{name: load(run)(lightness) for name, run in runs.items()}, **further})
+    answers = {name.replace(" + ", " "): load(run)(lightness) for name, run in runs.items()}    # to fit over a column
+    save_columns(path, {"grey": lightness, **answers, **further})
