@@ -5,8 +5,9 @@ toy: modes covered, share of good samples, reverse KL. Several seeds are trained
 core. The same seeds give the same table, whatever else is requested.
 
 colorization: from lightness to colour under GAN, LSGAN, EBGAN, WGAN and WGAN-GP, each with L1 and L2, and under L1 and
-L2 alone, on equal images: error and overlap of colours, colourfulness, PSNR and FD on held-out photos. An interrupted
-call goes on when it is repeated.
+L2 alone, on equal images: error and overlap of colours, colourfulness, PSNR and FD on held-out photos, in a table for
+each --test. Figures are medians over the seeds, with the least and the greatest. --photos adds photos.png: photos that
+have no colour, such as old ones, in the colours of each training. An interrupted call goes on when it is repeated.
 """
 
 import os
@@ -26,13 +27,17 @@ def main(arguments: list[str]) -> int:
     parser = verb_parser("study", __doc__,
                          "study toy --out toy",
                          "study toy --objectives wgan_gp,hinge --data ring8 --seeds 0-4",
-                         "study colorization --data data/celeba_64 --test data/celeba_64_test --images 40000")
+                         "study colorization --data data/celeba_64 --test data/celeba_64_test --images 40000",
+                         "study colorization --data data/celeba_64 --test data/held_out --test data/lfw --photos old/")
     parser.add_argument("name", metavar="STUDY", choices=[TOY, COLORIZATION], help="which study: toy or colorization")
     parser.add_argument("--objectives", metavar="A,B", help="some of the study's objectives, such as hinge, or "
                         "'GAN + L1' (default: all)")
     parser.add_argument("--data", metavar="PATH_OR_A,B", help="colorization: prepared photos for training; toy: some "
                         f"of {', '.join(SETTINGS)} (default: all)")
-    parser.add_argument("--test", type=Path, metavar="PATH", help="colorization: prepared photos that no training sees")
+    parser.add_argument("--test", action="append", default=[], type=Path, metavar="PATH", help="colorization: prepared "
+                        "photos that no training sees; again for further sets, with a table each")
+    parser.add_argument("--photos", type=Path, metavar="PATH", help="colorization: photos without colour, a file, "
+                        "folder or zip, the first eight of which are coloured")
     parser.add_argument("--seeds", type=seeds, help="such as 0-4 or 1,5 (default 0-4; colorization: 0)")
     parser.add_argument("--out", type=folder, help="folder to write into (default studies/STUDY)")
     parser.add_argument("--workers", type=positive, default=os.cpu_count() or 1,
@@ -63,15 +68,15 @@ def _toy(options: Namespace, out: Path) -> None:
 
 
 def _colorization(options: Namespace, out: Path) -> None:
-    if not options.data or options.test is None:
+    if not options.data or not options.test:
         raise UsageError("study colorization needs prepared photos for training and others to test with; give --data "
                          "PATH --test PATH")
     from scalegan.study.colorization import VARIANTS, study
 
     variants = _chosen("--objectives", options.objectives, VARIANTS)
     out.mkdir(parents=True, exist_ok=True)
-    study(variants, Path(options.data), options.test, list(dict.fromkeys(options.seeds or [0])), options.images,
-          options.samples, out)
+    study(variants, Path(options.data), list(dict.fromkeys(options.test)), list(dict.fromkeys(options.seeds or [0])),
+          options.images, options.samples, out, options.photos)
 
 
 def _chosen(option: str, text: str | None, known: Mapping) -> list[str]:

@@ -212,6 +212,22 @@ class ResNet(_ImageToImage):
 
 
 @typed
+class Fabbri(_ImageToImage):
+    """U-Net of Fabbri's comparative study of colorization (2017), with BatchNorm everywhere; it has as many levels as
+    data.resolution allows, from 5 at 32 px to 8 from 256 px on."""
+
+    name: Literal["fabbri"] = "fabbri"
+    norm: Literal["batch"] = "batch"
+    """BatchNorm, also of the innermost features, which have one pixel per image."""
+    norm_group: Annotated[int, Field(ge=2)] = 4
+    """Consecutive samples that share BatchNorm statistics; the study's batches have four."""
+    upsampling: Literal["resize", "transposed"] = "resize"
+    """Decoder: nearest neighbours, then 3x3 convolutions, or transposed 4x4 convolutions; the study's code has both."""
+    dropout: Share = 0.5
+    """Dropout in the innermost layer of the decoder, in training."""
+
+
+@typed
 class SRResNet:
     """Ledig et al. (2017): an image of two or four times the size, and SRGAN's discriminator."""
 
@@ -228,7 +244,7 @@ class SRResNet:
     """Channels of the discriminator's first layer."""
 
 
-Model = Annotated[DCGAN | MLP | BigGAN | StyleGAN2 | R3GAN | UNet | ResNet | SRResNet | RRDB | SRVGG,
+Model = Annotated[DCGAN | MLP | BigGAN | StyleGAN2 | R3GAN | UNet | ResNet | Fabbri | SRResNet | RRDB | SRVGG,
                   Field(discriminator="name")]
-IMAGE_TO_IMAGE = ("unet", "resnet_i2i")         # of the input's size
+IMAGE_TO_IMAGE = ("unet", "resnet_i2i", "fabbri")       # of the input's size
 UPSCALERS = ("srresnet",)

@@ -44,15 +44,16 @@ class AutoEncoder(nn.Module):
                 parameter.normal_(0.0, deviation, generator=generator(name))
 
 
-def convolutional(resolution: int, channels: int, width: int, norm_group: int | str) -> AutoEncoder:
+def convolutional(resolution: int, channels: int, width: int, norm_group: int | str, halvings: int = 3) -> AutoEncoder:
     """The paper's auto-encoder for CelebA (appendix C): (w)4c2s-(2w)4c2s-(4w)4c2s, and its mirror image; w = 64 there.
 
-    Encodings are [N, 4w, R / 8, R / 8] of images [N, channels, R, R].
+    Encodings are [N, 4w, R / 8, R / 8] of images [N, channels, R, R] with three halvings, and half that size with twice
+    the channels with four.
     """
-    if resolution % 8:
-        raise ValueError(f"the auto-encoder halves images three times, but {resolution} px is not a multiple of 8; "
-                         "set data.resolution to one")
-    widths = [channels, width, 2 * width, 4 * width]
+    if resolution % 2**halvings:
+        raise ValueError(f"the auto-encoder halves images {halvings} times, but {resolution} px is not a multiple of "
+                         f"{2**halvings}; set data.resolution to one")
+    widths = [channels, *(width * 2**number for number in range(halvings))]
     encoder: list[nn.Module] = []
     for number, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
         encoder += [nn.Conv2d(inputs, outputs, 4, 2, 1), *([GroupedBatchNorm(outputs, norm_group)] if number else []),

@@ -4,7 +4,7 @@ from torch import nn
 
 from scalegan import config
 from scalegan.errors import RecipeError
-from scalegan.models import patch, resnet_i2i, rrdb, srvgg, unet
+from scalegan.models import autoencoder, fabbri, patch, resnet_i2i, rrdb, srvgg, unet
 
 
 def generator(model: config.Model, inputs: int, outputs: int, resolution: int) -> nn.Module:
@@ -15,11 +15,14 @@ def generator(model: config.Model, inputs: int, outputs: int, resolution: int) -
     """
     if model.name in ("rrdb", "srvgg"):
         return _upscaler(model, inputs, outputs)
-    both = {"width": model.width, "norm": model.norm, "norm_group": model.norm_group, "dropout": model.dropout}
+    keys = {"width": model.width, "norm_group": model.norm_group, "dropout": model.dropout}
     try:
+        if model.name == "fabbri":
+            return fabbri.Generator(inputs, outputs, unet.levels_of(resolution), upsampling=model.upsampling, **keys)
+        keys["norm"] = model.norm
         if model.name == "unet":
-            return unet.Generator(inputs, outputs, model.levels or unet.levels_of(resolution), **both)
-        return resnet_i2i.Generator(inputs, outputs, model.blocks, **both)
+            return unet.Generator(inputs, outputs, model.levels or unet.levels_of(resolution), **keys)
+        return resnet_i2i.Generator(inputs, outputs, model.blocks, **keys)
     except ValueError as error:
         raise RecipeError(f"model.name={model.name}: {error}") from error
 
@@ -27,7 +30,13 @@ def generator(model: config.Model, inputs: int, outputs: int, resolution: int) -
 def discriminator(model: config.Model, inputs: int) -> nn.Module:
     """PatchGAN on images with `inputs` channels, at one scale or several."""
     return patch.Discriminator(inputs, model.d_scales, layers=model.d_layers, width=model.d_width, norm=model.norm,
-                               norm_group=model.norm_group)
+                               norm_group=model.norm_group, biased=model.name != "fabbri")
+
+
+def energy(model: config.Model, inputs: int, resolution: int) -> nn.Module:
+    """Auto-encoder of images with `inputs` channels, whose error is their energy."""
+    halvings = 4 if model.name == "fabbri" else 3
+    return autoencoder.convolutional(resolution, inputs, model.d_width, model.norm_group, halvings)
 
 
 def _upscaler(model: config.Model, inputs: int, outputs: int) -> nn.Module:

@@ -33,10 +33,11 @@ class Patches(nn.Module):
         layers: convolutions of stride two; with 0, all are 1x1, and a logit sees a single pixel ("PixelGAN").
         width: channels after the first, ndf in the published code.
         norm, norm_group: see `spatial_norm`; the first and last convolutions have none.
+        biased: the first and last convolutions have a bias.
     """
 
     def __init__(self, inputs: int = 6, layers: int = 3, width: int = 64, norm: str = "batch",
-                 norm_group: int | str = 1) -> None:
+                 norm_group: int | str = 1, biased: bool = True) -> None:
         super().__init__()
         bias = has_bias(norm)
         widths = [width * min(2**number, 8) for number in range(layers + 1)] if layers else [width, 2 * width]
@@ -44,10 +45,11 @@ class Patches(nn.Module):
         for number, channels in enumerate(widths):
             before = widths[number - 1] if number else inputs
             shape = (4, 2 if number < layers else 1, 1) if layers else (1, 1, 0)
-            stage = [nn.Conv2d(before, channels, *shape, bias=bias or not number)]
+            stage = [nn.Conv2d(before, channels, *shape, bias=bias or (biased and not number))]
             stage += [norm_of(norm, channels, norm_group)] if number else []
             self.stages.append(nn.Sequential(*stage, nn.LeakyReLU(0.2)))
-        self.head = nn.Conv2d(widths[-1], 1, *((4, 1, 1) if layers else (1, 1, 0)), bias=bool(layers) or bias)
+        self.head = nn.Conv2d(widths[-1], 1, *((4, 1, 1) if layers else (1, 1, 0)),
+                              bias=bias or (biased and bool(layers)))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.features(x)[-1]

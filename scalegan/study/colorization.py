@@ -14,12 +14,14 @@ from torch import Tensor
 from scalegan.checkpoints.exports import load
 from scalegan.data.colour import in_gamut, rgb_to_lab
 from scalegan.data.derived import DERIVED
+from scalegan.data.picture import crop, resize
 from scalegan.data.pixels import from_uint8
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import UserError
-from scalegan.metrics.images import Images, open_images
+from scalegan.metrics.images import Images, check_same_shape, open_images
 from scalegan.metrics.pairs import Totals
 from scalegan.pictures.grids import save_columns
+from scalegan.pictures.photos import find, read
 from scalegan.support.files import write_whole
 
 # The study's settings: Adam 1e-4 with torch's betas; for WGAN RMSProp 5e-5 and weights clipped at 0.005; the margin of
@@ -39,7 +41,7 @@ VARIANTS: Mapping[str, list[str]] = {
        for loss, of_loss in _LOSSES.items()},
 }
 METRICS = ("ab_l1", "colourfulness", "ab_histogram", "psnr", "fd")
-SHOWN = 8       # photos in the picture
+SHOWN = 8       # photos in a picture
 _HEADS = {"ab_l1": "ab-L1", "colourfulness": "colourfulness", "ab_histogram": "overlap of colours", "psnr": "PSNR",
           "fd": "FD-EffLite0", "minutes": "minutes"}
 _DIGITS = {"ab_l1": 2, "colourfulness": 1, "ab_histogram": 3, "psnr": 2, "fd": 1, "minutes": 1}
@@ -47,44 +49,64 @@ _DIGITS = {"ab_l1": 2, "colourfulness": 1, "ab_histogram": 3, "psnr": 2, "fd": 1
 Figures = dict[str, float]
 
 
-def study(variants: Sequence[str], train: Path, test: Path, seeds: Sequence[int], images: int, samples: int, out: Path,
-          keys: Sequence[str] = ()) -> None:
-    """Trains every variant with every seed, or goes on where an earlier call stopped, and writes table.json, table.md
-    and picture.png.
+def study(variants: Sequence[str], train: Path, tests: Sequence[Path], seeds: Sequence[int], images: int, samples: int,
+          out: Path, uncoloured: Path | None = None, keys: Sequence[str] = ()) -> None:
+    """Trains every variant with every seed, or goes on where an earlier call stopped, and writes table.json, table.md,
+    picture.png and, with `uncoloured`, photos.png.
 
     Args:
-        train, test: prepared sets of colour images of one size.
+        train, tests: prepared sets of colour images of one size.
         images: that each training takes from `train`; a critic's updates take most of them.
-        samples: photos of `test` that figures are over.
+        samples: photos of each test set that figures are over.
+        uncoloured: a photo without colour, or a folder or zip of such, of any size.
         keys: further recipe keys of all trainings.
+
+    Raises:
+        UserError: if a set has no colour or another size, or a training or an evaluation failed.
     """
-    held_out = open_images(str(test))
-    for path in (train, test):
-        if (channels := open_images(str(path)).shape[0]) != 3:
-            raise UserError(f"{path} has {channels} channel, but this study needs colour; prepare colour photos")
-    rows: dict[str, list[Figures]] = {"grey": [], "mean colour": [_of_mean_colour(train, held_out, samples)]}
+    held_out = [open_images(str(path)) for path in tests]
+    for one in [open_images(str(train)), *held_out]:
+        if (channels := one.shape[0]) != 3:
+            raise UserError(f"{one.name} has {channels} channel, but this study needs colour; prepare colour photos")
+        check_same_shape(one, held_out[0])
+    side = held_out[0].shape[1]
+    grey = _squares(uncoloured, side) if uncoloured else None
+    tables = {one.name: {"grey": [], "mean colour": [_of_mean_colour(train, one, samples)]} for one in held_out}
     for seed in seeds:
         for variant in variants:
             run = _run(out, variant, seed)
-            _train(run, [*VARIANTS[variant], *keys, f"data.path={train}", f"data.resolution={held_out.shape[1]}",
-                         f"seed={seed}", f"total_images={images}"])
-            figures, grey = _evaluated(run, test, samples)
-            rows.setdefault(variant, []).append({**figures, "minutes": _minutes(run)})
-            rows["grey"] = rows["grey"] or [grey]
-    rows["truth"] = [{"colourfulness": _truth(held_out, samples)}]
-    write_whole(out / "table.json", json.dumps(rows, indent=1) + "\n")
-    write_whole(out / "table.md", as_markdown(rows))
-    _picture(out, variants, seeds[0], held_out)
+            _train(run, [*VARIANTS[variant], *keys, f"data.path={train}", f"data.resolution={side}", f"seed={seed}",
+                         f"total_images={images}"])
+            for one in held_out:
+                figures, of_grey = _evaluated(run, one, samples)
+                rows = tables[one.name]
+                rows.setdefault(variant, []).append({**figures, "minutes": _minutes(run)})
+                rows["grey"] = [of_grey]
+    for one in held_out:
+        tables[one.name]["truth"] = [{"colourfulness": _truth(one, samples)}]
+    write_whole(out / "table.json", json.dumps(tables, indent=1) + "\n")
+    write_whole(out / "table.md", "\n".join(f"{name}:\n\n{as_markdown(rows)}" for name, rows in tables.items()))
+    runs = {variant: _run(out, variant, seeds[0]) for variant in variants}
+    truth = torch.cat([_photos(one, max(1, SHOWN // len(held_out))) for one in held_out])
+    _picture(out / "picture.png", runs, truth, {"truth": truth})
+    if grey is not None:
+        _picture(out / "photos.png", runs, grey, {})
 
 
 def as_markdown(rows: Mapping[str, Sequence[Figures]]) -> str:
-    """A row for each variant with the medians over the seeds."""
+    """A row for each variant with the medians over the seeds and, of several, the least and the greatest value."""
     lines = ["| | " + " | ".join(_HEADS.values()) + " |", "| --- " * (len(_HEADS) + 1) + "|"]
-    for name, of_seeds in rows.items():
-        cells = [f"{statistics.median(one[key] for one in of_seeds):.{_DIGITS[key]}f}" if key in of_seeds[0] else ""
-                 for key in _HEADS]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines += [f"| {name} | " + " | ".join(_cell(of_seeds, key) for key in _HEADS) + " |"
+              for name, of_seeds in rows.items()]
     return "\n".join(lines) + "\n"
+
+
+def _cell(of_seeds: Sequence[Figures], key: str) -> str:
+    if key not in of_seeds[0]:
+        return ""
+    values = [figures[key] for figures in of_seeds]
+    median, *ends = (f"{found(values):.{_DIGITS[key]}f}" for found in (statistics.median, min, max))
+    return f"{median} ({' to '.join(ends)})" if len(values) > 1 else median
 
 
 def _run(out: Path, variant: str, seed: int) -> Path:
@@ -99,11 +121,11 @@ def _train(run: Path, keys: Iterable[str]) -> None:
                         "keeps what is finished")
 
 
-def _evaluated(run: Path, test: Path, samples: int) -> tuple[Figures, Figures]:
+def _evaluated(run: Path, test: Images, samples: int) -> tuple[Figures, Figures]:
     """Figures of the answers, and of the grey photos."""
-    file = run / f"study_{samples}.json"
+    file = run / f"study_{test.content[:12]}_{samples}.json"
     if not file.exists():
-        command = [sys.executable, "-m", "scalegan", "evaluate", str(run), "--data", str(test), "--metrics",
+        command = [sys.executable, "-m", "scalegan", "evaluate", str(run), "--data", test.name, "--metrics",
                    ",".join(METRICS), "--num-samples", str(samples)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
         if done.returncode:
@@ -121,6 +143,24 @@ def _photos(images: Images, count: int) -> Tensor:
     """The first ones, [n, 3, H, W] in [-1, 1]."""
     return from_uint8(torch.from_numpy(np.stack([images.read(number) for number in range(min(count, len(images)))]))
                       .permute(0, 3, 1, 2))
+
+
+def _squares(path: Path, side: int) -> Tensor:
+    """The central squares of the first photos, [n, 3, side, side] in [-1, 1].
+
+    Raises:
+        UserError: if there are none, or one is broken.
+    """
+    found, squares = find([path]), []
+    for problem in found.problems:
+        raise UserError(f"--photos: {problem}")
+    for one in found.photos[:SHOWN]:
+        try:
+            pixels = read(one.read()).pixels
+        except ValueError as error:
+            raise UserError(f"{one.name}: {error}; leave it out of --photos") from error
+        squares.append(resize(crop(pixels, "center"), side, 3, "lanczos"))
+    return from_uint8(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2))
 
 
 def _of_mean_colour(train: Path, held_out: Images, samples: int) -> Figures:
@@ -141,11 +181,8 @@ def _truth(held_out: Images, samples: int) -> float:
 
 
 @torch.no_grad()
-def _picture(out: Path, variants: Sequence[str], seed: int, held_out: Images) -> None:
-    """Grey photos, each variant's answers, and the truth."""
-    photos = _photos(held_out, SHOWN)
+def _picture(path: Path, runs: Mapping[str, Path], photos: Tensor, further: Mapping[str, Tensor]) -> None:
+    """The photos without their colours, each variant's answers, and further columns."""
     lightness = DERIVED["lightness"].make(photos)
-    columns = {"grey": lightness}
-    for variant in variants:
-        columns[variant] = load(_run(out, variant, seed))(lightness)
-    save_columns(out / "picture.png", {**columns, "truth": photos})
+    answers = {name.replace(" + ", " "): load(run)(lightness) for name, run in runs.items()}    # to fit over a column
+    save_columns(path, {"grey": lightness, **answers, **further})

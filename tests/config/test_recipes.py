@@ -60,6 +60,7 @@ PUBLISHED_IMAGES = {
     "celeba128_stylegan2": 25_000_000,
     "lsun_cat_stylegan2": 88_000_000,           # README of NVlabs/stylegan2: --total-kimg=88000
     "lsun_church_stylegan2": 88_000_000,
+    "colorization_fabbri": 8 * 195_000,         # the report: eight passes over CelebA
     "r3gan_cifar10": 2 * 250_000_000,           # table 9 of the paper: 250 Mimg, of D's batches; as many are G's
 }
 R3GANS = [name for name in FULL_CORPORA if "r3gan" in name]
@@ -72,7 +73,8 @@ R3GAN_PRESETS = {"r3gan_cifar10": (0.05, 0.55, 5_000_000, 20_000_000), "celeba_r
 # Parameters of G and D with the classes of the data (the published classes, as built).
 PUBLISHED_PARAMETERS = {"r3gan_imagenet32": (1000, 82_914_304, 86_548_992),
                         "r3gan_imagenet64": (1000, 103_570_432, 107_205_120),
-                        "stylegan2_cifar10": (10, 20_215_315, 23_089_664)}
+                        "stylegan2_cifar10": (10, 20_215_315, 23_089_664),
+                        "colorization_fabbri": (0, 39_303_168, 2_765_568)}
 
 
 @pytest.mark.parametrize("name", catalogue.available())

@@ -42,6 +42,7 @@ GAMES: dict[str, tuple[dict, dict]] = {
     "EBGAN in LAB": ({"name": "colorization", "loss": "ebgan", "margin": 0.195}, UNET),
     "regression in LAB": ({"name": "colorization", "adversarial_weight": 0, "pixel": "l2", "pixel_weight": 2.0}, UNET),
     "WGAN-GP in LAB": ({"name": "colorization", "loss": "wgan_gp"}, UNET),
+    "LSGAN with Fabbri's networks": ({"name": "colorization"}, {**UNET, "name": "fabbri"}),
 }
 
 
@@ -169,6 +170,8 @@ FORMULAS: dict[tuple[str, str], Callable[[Published], Terms]] = {
     ("LSGAN in LAB", "G"): partial(Published.g_squares, scales=1, weight=100.0, power=1),
     ("EBGAN in LAB", "D"): Published.d_energy, ("EBGAN in LAB", "G"): Published.g_energy,
     ("regression in LAB", "G"): Published.g_regression,
+    ("LSGAN with Fabbri's networks", "D"): partial(Published.d_squares, scales=1),
+    ("LSGAN with Fabbri's networks", "G"): partial(Published.g_squares, scales=1, weight=100.0, power=1),
     ("WGAN-GP in LAB", "D"): Published.d_wasserstein, ("WGAN-GP in LAB", "G"): Published.g_wasserstein,
 }
 
@@ -242,13 +245,14 @@ def test_the_true_colours_give_the_photo_back() -> None:
 
 RUN = """# From image to image, in small
 data: {{path: "{data}/a", resolution: 32, labels: none, workers: 0, block_records: 8, window_blocks: 4}}
-model: {{name: unet, width: 2, d_width: 2, d_layers: 2, norm: {norm}}}
+model: {{width: 2, d_width: 2, d_layers: 2, {network}}}
 game: {game}
 """ + harness.SHORT_RUN
 RUNS = {
-    "paired": ("batch", "{name: pix2pix}\nstreams: "
+    "paired": ("name: unet, norm: batch", "{name: pix2pix}\nstreams: "
                '{input: {path: "DATA/b", resolution: 32, block_records: 8, window_blocks: 4}}'),
-    "colorization by a critic": ("instance", "{name: colorization, loss: wasserstein_clip, updates: {D: 2}}"),
+    "colorization by a critic": ("name: unet", "{name: colorization, loss: wasserstein_clip, updates: {D: 2}}"),
+    "colorization with Fabbri's networks": ("name: fabbri", "{name: colorization}"),
 }
 
 
@@ -264,9 +268,9 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_four_ranks_and_a_restart_change_no_bit(name: str, sets: Path, tmp_path: Path) -> None:
-    norm, game = RUNS[name]
+    network, game = RUNS[name]
     recipe = tmp_path / "pairs.yaml"
-    recipe.write_text(RUN.format(data=sets, norm=norm, game=game.replace("DATA", str(sets))))
+    recipe.write_text(RUN.format(data=sets, network=network, game=game.replace("DATA", str(sets))))
     harness.launch(1, f"recipe={recipe}", f"run_dir={tmp_path / 'straight'}")
     harness.launch(4, f"recipe={recipe}", f"run_dir={tmp_path / 'moved'}", "total_images=160")
     harness.launch(2, f"recipe={recipe}", f"run_dir={tmp_path / 'moved'}")
@@ -300,6 +304,8 @@ RECIPE = {"run_dir": "-", "total_images": 1, "data": {"path": "-", "resolution":
     ({"game": {"name": "gan"}}, "use game.name=pix2pix, or another model.name"),
     ({"model": {**UNET, "norm": "batch", "norm_group": 3}, "batch_size": 8, "micro_batch_size": 4},
      "model.norm_group=3"),
+    ({"model": {"name": "fabbri"}, "batch_size": 8, "micro_batch_size": 2}, "model.norm_group=4"),
+    ({"model": {"name": "fabbri", "norm_group": 1}}, "model.norm_group"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_what_cannot_work_is_refused_in_a_line(keys: dict, said: str) -> None:
     from scalegan.config.ranks import check_world
@@ -312,6 +318,7 @@ def test_what_cannot_work_is_refused_in_a_line(keys: dict, said: str) -> None:
 @pytest.mark.parametrize("keys, specs, said", [
     ({}, {"target": (1, 32, 32)}, "grey"),
     ({}, {"target": (3, 16, 16)}, "data.resolution=32 or more"),
+    ({"model": {"name": "fabbri"}}, {"target": (3, 16, 16)}, "data.resolution=32 or more"),
     ({"game": {"name": "pix2pix"}, "streams": {"input": {"path": "-"}}},
      {"target": (3, 32, 32), "input": (3, 64, 64)}, "prepare both at one size"),
 ])

@@ -77,7 +77,7 @@ class Pix2Pix(Game):
             raise RecipeError(f"streams.input has images of {specs[INPUT].shape[1]} px, and data of {resolution} px; "
                               "prepare both at one size")
         if settings.loss == "ebgan":
-            discriminator = autoencoder.convolutional(resolution, outputs, model.d_width, model.norm_group)
+            discriminator = image_to_image.energy(model, outputs, resolution)
         else:
             discriminator = image_to_image.discriminator(model, inputs + outputs)
         return cls(image_to_image.generator(model, inputs, outputs, resolution), discriminator, settings.input,
