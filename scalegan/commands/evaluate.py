@@ -162,7 +162,7 @@ def _samples(options: argparse.Namespace, metrics: tuple[str, ...], count: int, 
             raise UsageError(f"--data is one set, but {options.source} has the streams "
                              f"{', '.join(generator.about['specs'])}; leave it out, to use those of its recipe's eval, "
                              "or its own")
-        inputs = {target: reals} if single else _inputs(options.source, ranks)
+        inputs = {target or next(iter(generator.about["specs"])): reals} if single else _inputs(options.source, ranks)
     samples, remarks = ranks.run_collectively(lambda: samples_of(
         generator, count, reals, options.psi, options.source, inputs=inputs))
     warnings += remarks + (remarks_on_statistics(generator) if options.standing_statistics != 0 else [])

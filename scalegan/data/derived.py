@@ -43,7 +43,8 @@ def edges(images: Tensor) -> Tensor:
     white is black. (pix2pix took its edges from a network, HED.)"""
     kernel = torch.tensor(_SOBEL, dtype=images.dtype, device=images.device) / 4
     padded = F.pad(grey(images) / 2, (1, 1, 1, 1), mode="replicate")
-    across, down = F.conv2d(padded, kernel[None, None]), F.conv2d(padded, kernel.T[None, None])
+    with torch.autocast(images.device.type, enabled=False):     # bf16 would round pixels to 8 bits
+        across, down = F.conv2d(padded, kernel[None, None]), F.conv2d(padded, kernel.T[None, None])
     return 1 - 2 * (across.square() + down.square()).sqrt().clamp(max=1)
 
 
