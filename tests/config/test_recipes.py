@@ -61,6 +61,8 @@ PUBLISHED_IMAGES = {
     "lsun_cat_stylegan2": 88_000_000,           # README of NVlabs/stylegan2: --total-kimg=88000
     "lsun_church_stylegan2": 88_000_000,
     "colorization_fabbri": 8 * 195_000,         # the report: eight passes over CelebA
+    "cyclegan_256": 200 * 1_334,                # 200 passes over the larger of horse2zebra's sets
+    "pix2pix_256": 200 * 400,                   # 200 passes over the facades
     "r3gan_cifar10": 2 * 250_000_000,           # table 9 of the paper: 250 Mimg, of D's batches; as many are G's
 }
 R3GANS = [name for name in FULL_CORPORA if "r3gan" in name]
@@ -74,7 +76,8 @@ R3GAN_PRESETS = {"r3gan_cifar10": (0.05, 0.55, 5_000_000, 20_000_000), "celeba_r
 PUBLISHED_PARAMETERS = {"r3gan_imagenet32": (1000, 82_914_304, 86_548_992),
                         "r3gan_imagenet64": (1000, 103_570_432, 107_205_120),
                         "stylegan2_cifar10": (10, 20_215_315, 23_089_664),
-                        "colorization_fabbri": (0, 39_303_168, 2_765_568)}
+                        "colorization_fabbri": (0, 39_303_168, 2_765_568),
+                        "pix2pix_256": (0, 54_413_955, 2_768_705)}
 
 
 @pytest.mark.parametrize("name", catalogue.available())
