@@ -150,6 +150,7 @@ CONDITIONAL: dict[str, tuple[dict, dict[str, Spec]]] = {
         {"real": Spec("image", (3, 16, 16))}),
 }
 
+STARGAN = {"name": "stargan", "width": 2, "blocks": 1, "d_width": 2}
 # Games of several levels or domains, in the same form.
 _MNIST_SIZE = {"resolution": 28}
 COUPLED: dict[str, tuple[dict, dict[str, Spec]]] = {
@@ -163,6 +164,11 @@ COUPLED: dict[str, tuple[dict, dict[str, Spec]]] = {
                            "streams": {"second": {"path": "-", **_MNIST_SIZE}}},
                           {"first": Spec("image", (1, 28, 28), classes=CLASSES),
                            "second": Spec("image", (3, 28, 28))}),
+    "StarGAN": ({"game": {"name": "stargan", "attributes": ["d", "b"]}, "model": STARGAN,
+                 "optimizer": {"default": {}}, "data": {"labels": "attributes"}},
+                {"real": Spec("image", (3, 16, 16), attributes=4, label_names=tuple("abcd"))}),
+    "StarGAN of classes": ({"game": {"name": "stargan"}, "model": STARGAN, "optimizer": {"default": {}},
+                            "data": {"labels": "class"}}, {"real": Spec("image", (3, 16, 16), classes=CLASSES)}),
 }
 COUPLED |= {
     "SimGAN": ({"game": {"name": "simgan", "width": 4, "blocks": 1, "pool": 20, "self_regularisation": 3}, "data": {},

@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scalegan.errors import UsageError
-from scalegan.support.arguments import Parser, file_named, folder, report, verb_parser, warn
+from scalegan.support.arguments import Parser, file_named, folder, report, strengths, verb_parser, warn
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import nn
 
     from scalegan.pictures.photos import Found
+
+    Answering = Callable[[np.ndarray, Callable[[str], None]], tuple[np.ndarray, str | None]]
 
 # Why the result of one photo cannot be written where others can.
 _IN_THE_WAY = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
@@ -33,8 +36,9 @@ def main(arguments: list[str]) -> int:
     parser = with_arguments(verb_parser(
         "apply", __doc__,
         "apply runs/pix2pix_edges photos/ --out drawn",
-        "apply maps.safetensors aerial.tif album.zip --out maps --compare page.html"))
-    return on_photos(with_network(parser).parse_args(arguments), lambda network: None)
+        "apply maps.safetensors aerial.tif album.zip --out maps --compare page.html",
+        "apply runs/stargan_celeba faces/ --set Blond_Hair=1,Male=0 --out blond"))
+    return on_photos(with_attributes(with_network(parser)).parse_args(arguments), lambda network: None)
 
 
 def with_arguments(parser: Parser) -> Parser:
@@ -54,6 +58,14 @@ def with_network(parser: Parser) -> Parser:
     return parser
 
 
+def with_attributes(parser: Parser) -> Parser:
+    """Adds the attributes that photos should get."""
+    parser.add_argument("--set", type=strengths, metavar="NAME=VALUE,...", dest="values",
+                        help="attributes that photos should have (1) or not have (0), or a class with 1, for networks "
+                             "that are told; the others stay as the run's own classifier sees them")
+    return parser
+
+
 def on_photos(options: Namespace, refuse: "Callable[[nn.Module], str | None]") -> int:
     """Applies the network to every photo, and reports the inputs that could not be read.
 
@@ -69,11 +81,11 @@ def on_photos(options: Namespace, refuse: "Callable[[nn.Module], str | None]") -
     photos.check_apart(found.photos, [options.out, *([before] if before else [])])
     problems, remarks, pairs = list(found.problems), defaultdict(list), []
     if found.photos:
-        network = _network(options, refuse)
+        answering = _answering(options, _network(options, refuse))
         with Bar("photos", len(found.photos), unit="photos") as bar:
             for one in found.photos:
                 try:
-                    said = _answer(one, network, options.out, before, partial(bar.advance, 0))
+                    said = _answer(one, answering, options.out, before, partial(bar.advance, 0))
                     pairs.append(one)
                     remarks[said].append(one.name)
                 except (ValueError, MemoryError) as error:
@@ -114,7 +126,31 @@ def _network(options: Namespace, refuse: "Callable[[nn.Module], str | None]") ->
     return network.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def _answer(one: "Found", network: "nn.Module", out: Path, before: Path | None,
+def _answering(options: Namespace, network: "nn.Module") -> "Answering":
+    """What makes an answer, and what users should know about it, of a photo.
+
+    Raises:
+        UsageError: if `--set` is missing, or does not fit the network.
+    """
+    from scalegan.checkpoints.exports import load
+    from scalegan.pictures import translation
+    from scalegan.pictures.attributes import Relabelling
+
+    values, about = getattr(options, "values", None), network.about
+    if "condition" not in about["export"]["inputs"]:
+        if values:
+            raise UsageError(f"--set: network '{about['network']}' of {options.run} is not told attributes; leave it out")
+        return lambda pixels, said: (translation.translate(network, pixels, said),
+                                     translation.remark(network, *pixels.shape[:2]))
+    if not values:
+        raise UsageError(f"network '{about['network']}' of {options.run} gives photos attributes; name them with "
+                         f"--set, such as --set {network.names[0]}=1, of {', '.join(network.names)}")
+    classifier = load(options.run, "C").to(next(network.parameters()).device) if "C" in about["networks"] else None
+    relabel = Relabelling(network, classifier, values)
+    return lambda pixels, said: (relabel(pixels), None)
+
+
+def _answer(one: "Found", answering: "Answering", out: Path, before: Path | None,
             said: Callable[[str], None]) -> str | None:
     """Writes the result of a photo, and the photo itself if it is to be shown before it. Returns what users should know
     about the result.
@@ -125,13 +161,14 @@ def _answer(one: "Found", network: "nn.Module", out: Path, before: Path | None,
     """
     import torch
 
-    from scalegan.pictures import photos, translation
+    from scalegan.pictures import photos
 
     try:
         photo = photos.read(one.read())
-        photos.write(out / one.result, translation.translate(network, photo.pixels, said), photo.alpha)
+        answer, remark = answering(photo.pixels, said)
+        photos.write(out / one.result, answer, photo.alpha)
     except (MemoryError, torch.OutOfMemoryError):
         raise MemoryError("there is not enough memory for a photo of its size; reduce it first") from None
     if before:
         photos.write(before / one.result, photo.pixels, photo.alpha)
-    return translation.remark(network, *photo.pixels.shape[:2])
+    return remark

@@ -244,7 +244,23 @@ class SRResNet:
     """Channels of the discriminator's first layer."""
 
 
-Model = Annotated[DCGAN | MLP | BigGAN | StyleGAN2 | R3GAN | UNet | ResNet | Fabbri | SRResNet | RRDB | SRVGG,
+@typed
+class StarGAN:
+    """Choi et al. (2018): an image and the labels that it should have to an image."""
+
+    name: Literal["stargan"] = "stargan"
+    width: PositiveInt = 64
+    """Channels of the generator at the highest resolution."""
+    blocks: PositiveInt = 6
+    """Residual blocks."""
+    d_width: PositiveInt = 64
+    """Channels of the discriminator's first layer; each further layer has twice as many."""
+    d_layers: Annotated[int, Field(ge=1, le=8)] | None = None
+    """Strided layers of the discriminator; null leaves 2 x 2 px or more, with at most the published six."""
+
+
+Model = Annotated[DCGAN | MLP | BigGAN | StyleGAN2 | R3GAN | UNet | ResNet | Fabbri | SRResNet | RRDB | SRVGG | StarGAN,
                   Field(discriminator="name")]
 IMAGE_TO_IMAGE = ("unet", "resnet_i2i", "fabbri")       # of the input's size
 UPSCALERS = ("srresnet",)
+BY_LABELS = ("stargan",)                        # of the input's size, with other labels

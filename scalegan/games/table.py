@@ -25,6 +25,7 @@ GAMES = (
     "srgan",
     "simgan",
     "pixelda",
+    "stargan",
     "lapgan",
     "cogan",
     "madgan",

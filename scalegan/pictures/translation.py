@@ -22,10 +22,10 @@ _MADE = ("grey", "edges")       # of a photo; for other inputs, it is taken as i
 
 
 def turns_images_into_images(network: nn.Module) -> bool:
-    """Whether a network, as `scalegan.load` returns it, answers images of any size with images."""
+    """Whether a network, as `scalegan.load` returns it, answers images of any size, and perhaps labels, with images."""
     export = network.about["export"]
-    kinds = {"image", *DERIVED}
-    return len(export["inputs"]) == 1 and export["inputs"][0] in kinds and export["output"] == "image" \
+    first, *others = export["inputs"]
+    return first in {"image", *DERIVED} and others in ([], ["condition"]) and export["output"] == "image" \
         and hasattr(network, "scale")
 
 

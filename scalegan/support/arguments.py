@@ -1,6 +1,7 @@
 """The parsers of commands, and types of their arguments, for argparse."""
 
 import csv
+import math
 import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
@@ -151,6 +152,22 @@ def label_numbers(option: str, asked: Sequence[str], count: int, known: Sequence
                              + did_you_mean(name, known))
         numbers += chosen
     return numbers
+
+
+def strengths(text: str) -> dict[str, float]:
+    """Type of values between 0 and 1 by name, such as Smiling=1,Male=0."""
+    found = {}
+    for item in text.split(","):
+        name, sign, value = (part.strip() for part in item.partition("="))
+        if not name or not sign:
+            raise ArgumentTypeError(f"'{item}' is not NAME=VALUE, such as Smiling=1")
+        try:
+            found[name] = float(value) if name not in found else math.nan
+        except ValueError:
+            found[name] = math.nan
+        if not 0 <= found[name] <= 1:
+            raise ArgumentTypeError(f"'{item.strip()}': name each once, with a number from 0 to 1")
+    return found
 
 
 def file_named(option: str, *formats: str) -> Callable[[str], Path]:

@@ -1,5 +1,6 @@
 """Random generators for initial weights."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -25,3 +26,17 @@ def small_normal(module: nn.Module, generator: Generators) -> None:
             parameter.zero_()
         else:
             parameter.normal_(1.0 if parameter.dim() == 1 else 0.0, 0.02, generator=generator(name))
+
+
+@torch.no_grad()
+def fan_in_uniform(module: nn.Module, generator: Generators) -> None:
+    """torch's own initial weights of convolutions: uniform in +-1 / sqrt(fan_in), biases too; gains of norms 1."""
+    for name, part in module.named_modules():
+        if not isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.InstanceNorm2d) or part.weight.is_meta:
+            continue
+        if isinstance(part, nn.InstanceNorm2d):
+            part.reset_parameters()
+            continue
+        bound = 1 / math.sqrt(part.weight[0].numel())
+        for leaf, parameter in part.named_parameters():
+            parameter.uniform_(-bound, bound, generator=generator(f"{name}.{leaf}"))
