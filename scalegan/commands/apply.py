@@ -139,7 +139,7 @@ def _answering(options: Namespace, network: "nn.Module") -> "Answering":
     values, about = getattr(options, "values", None), network.about
     if "condition" not in about["export"]["inputs"]:
         if values:
-            raise UsageError(f"--set: network '{about['network']}' of {options.run} is not told attributes; leave it out")
+            raise UsageError(f"--set: network '{about['network']}' of {options.run} takes no attributes; leave it out")
         return lambda pixels, said: (translation.translate(network, pixels, said),
                                      translation.remark(network, *pixels.shape[:2]))
     if not values:

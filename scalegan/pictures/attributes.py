@@ -33,22 +33,24 @@ class Relabelling:
     """
 
     def __init__(self, network: nn.Module, classifier: nn.Module | None, values: Mapping[str, float]) -> None:
-        spec = network.about["spec"]
         self.network, self.classifier, self.values = network, classifier, values
+        spec = network.about["spec"]
         self.channels, self.side, _ = spec["shape"]
         self.names, self.device = network.names, next(network.parameters()).device
-        kind = "class" if spec["classes"] else "attribute"
-        for name in values:
+        self.classes = bool(spec["classes"])
+        self._check()
+
+    def _check(self) -> None:
+        for name in self.values:
             if name not in self.names:
-                raise UsageError(f"--set: the network has no {kind} '{name}'{did_you_mean(name, self.names)}; it has "
-                                 f"{', '.join(self.names)}")
-        if kind == "class" and list(values.values()) != [1]:
-            raise UsageError(f"--set: images have one class; name it as in --set {self.names[0]}=1")
-        left = [name for name in self.names if name not in values]
-        self.labels = torch.tensor([self.names.index(next(iter(values)))]) if kind == "class" else None
-        if self.labels is None and classifier is None and left:
-            raise UsageError(f"--set: nothing here tells which attributes a photo has already, as the file has no "
-                             f"classifier; name all, also {', '.join(left)}")
+                raise UsageError(f"--set: the network has no {'class' if self.classes else 'attribute'} '{name}'"
+                                 f"{did_you_mean(name, self.names)}; it has {', '.join(self.names)}")
+        if self.classes and list(self.values.values()) != [1]:
+            raise UsageError(f"--set: an image has one class; name it, as in --set {self.names[0]}=1")
+        missing = [name for name in self.names if name not in self.values]
+        if missing and not self.classes and self.classifier is None:
+            raise UsageError("--set: there is no classifier to tell which attributes photos have already; set all, "
+                             f"{', '.join(missing)} too")
 
     @torch.inference_mode()
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
@@ -69,17 +71,15 @@ class Relabelling:
 
     def _targets(self, seen: Tensor) -> Tensor:
         """Labels [1] or [1, K] for the network."""
-        if self.labels is not None:
-            return self.labels
-        return with_values(self._present(seen), self.names, self.values)
+        if self.classes:
+            return torch.tensor([self.names.index(name) for name in self.values])
+        present = torch.zeros(1, len(self.names)) if self.classifier is None else self._present(seen)
+        return with_values(present, self.names, self.values)
 
     def _present(self, seen: Tensor) -> Tensor:
         """The photo's own attributes, 0 or 1, [1, K]."""
-        if self.classifier is None:
-            return torch.zeros(1, len(self.names))
-        height, width = seen.shape[2:]
-        short = min(height, width)
-        top, left = (height - short) // 2, (width - short) // 2
+        short = min(seen.shape[2:])
+        top, left = ((length - short) // 2 for length in seen.shape[2:])
         square = seen[:, :, top : top + short, left : left + short]
         if short != self.side:
             square = F.interpolate(square, (self.side, self.side), mode="bicubic")

@@ -181,7 +181,7 @@ def test_four_ranks_and_a_restart_change_no_bit(tmp_path: Path) -> None:
         out = tmp_path / command.__name__
         assert command.main([str(source), str(tmp_path / "photo.png"), "--set", "c=1", "--out", str(out)]) == 0
         answer = scalegan.load(straight)(from_uint8(torch.from_numpy(pixels)).permute(2, 0, 1)[None], torch.tensor([2]))
-        found = from_uint8(torch.from_numpy(np.asarray(Image.open(out / "photo.png"))))
+        found = from_uint8(torch.from_numpy(np.array(Image.open(out / "photo.png"))))
         assert (found.permute(2, 0, 1) - answer[0]).abs().max() < 0.01
 
 
@@ -227,10 +227,10 @@ CLASSES = Spec("image", (3, 16, 16), classes=4, label_names=FACES)
 
 @pytest.mark.parametrize("values, keys, said", [
     ({"Blond": 1}, {}, "no attribute 'Blond'; did you mean 'Blond_Hair'"),
-    ({"Male": 1, "Young": 0}, {"classifier": False}, "name all, also Black_Hair, Blond_Hair"),
+    ({"Male": 1, "Young": 0}, {"classifier": False}, "set all, Black_Hair, Blond_Hair too"),
     ({"Mal": 1}, {"spec": CLASSES}, "no class 'Mal'; did you mean 'Male'"),
-    ({"Male": 1, "Young": 1}, {"spec": CLASSES}, "images have one class"),
-    ({"Male": 0.5}, {"spec": CLASSES}, "images have one class"),
+    ({"Male": 1, "Young": 1}, {"spec": CLASSES}, "an image has one class"),
+    ({"Male": 0.5}, {"spec": CLASSES}, "an image has one class"),
 ])
 def test_values_that_do_not_fit_the_network_are_refused_in_a_line(values: dict, keys: dict, said: str) -> None:
     with pytest.raises(UsageError) as raised:
