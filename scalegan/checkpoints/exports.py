@@ -326,6 +326,22 @@ def of_model(generator: nn.Module, model: Mapping[str, Any], specs: Spec | Mappi
     return attach(generator, {"G": generator}, about, "G")
 
 
+def of_players(players: Mapping[str, nn.Module], keys: Mapping[str, Any], specs: Mapping[str, Spec], images: int,
+               ) -> dict[str, nn.Module]:
+    """The networks, by name, that consist of these players of a game, described although they come without a recipe.
+
+    Args:
+        keys: its `model` and `game`.
+    """
+    game = game_of(keys["game"]["name"])
+    about = described(with_current_defaults({**_MINIMAL_RECIPE, **keys}), specs, game, images=images, seed=0)
+    exports = {name: export for name, export in game.exports.items() if set(export.players) <= set(players)}
+    about["networks"] = {name: asdict(export) for name, export in exports.items()}
+    parts = {name: {player: players[player] for player in export.players} for name, export in exports.items()}
+    return {name: attach(game.compose(exports[name], list(own.values())), own, about, name)
+            for name, own in parts.items()}
+
+
 @torch.no_grad()
 def sample(generator: nn.Module, seeds: list[int], labels: Tensor | None, psi: float, batch: int = 32) -> Tensor:
     """Images [N, C, H, W], one per seed, on the generator's device. A seed gives the same image in any batch;

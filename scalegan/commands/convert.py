@@ -8,20 +8,30 @@ junyanz/pytorch-CycleGAN-and-pix2pix (resnet_i2i, unet), ESRGAN, BasicSR or Real
 cannot be read off the tensors are given as KEY=VALUE: bn_eps, sn_eps (biggan); conv_clamp, mapping_lr_multiplier,
 num_half_res, w_avg_beta (stylegan2); image_statistics=true (resnet_i2i and unet with BatchNorm: normalise by each
 image's own statistics, as test.py without --eval does).
+
+The networks of stargan are yunjey/stargan's. FILE is that of G; discriminator=FILE is that of D, which tells
+`translate` the attributes that a photo has already; attributes=A,B,... or classes=A,B,... names the labels in order,
+where they are not the published Black_Hair, Blond_Hair, Brown_Hair, Male and Young.
 """
 
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scalegan.errors import UsageError
 from scalegan.support.arguments import file_named, positive, verb_parser, whole
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from scalegan.interop.conversion import Converted
+
 #: Settings of a family that cannot be read off its tensors.
 SETTINGS = {"dcgan": (), "biggan": ("bn_eps", "sn_eps"), "r3gan": (),
             "stylegan2": ("conv_clamp", "mapping_lr_multiplier", "num_half_res", "w_avg_beta"),
-            "resnet_i2i": ("image_statistics",), "unet": ("image_statistics",), "rrdb": (), "srvgg": ()}
+            "resnet_i2i": ("image_statistics",), "unet": ("image_statistics",), "rrdb": (), "srvgg": (),
+            "stargan": ("attributes", "classes", "discriminator")}
 _RUNNING = ("note: BatchNorm will use its running statistics, as test.py with --eval does; for the answers of test.py "
             "without it, add image_statistics=true")
 
@@ -30,7 +40,8 @@ def main(arguments: list[str]) -> int:
     parser = verb_parser("convert", __doc__,
                          "convert stylegan2-ffhq-256x256.pkl --family stylegan2 --out ffhq.safetensors",
                          "convert netG_epoch_24.pth --family dcgan --out dcgan.safetensors",
-                         "convert latest_net_G.pth --family resnet_i2i --out horse2zebra.safetensors")
+                         "convert latest_net_G.pth --family resnet_i2i --out horse2zebra.safetensors",
+                         "convert 200000-G.ckpt discriminator=200000-D.ckpt --family stargan --out star.safetensors")
     parser.add_argument("file", type=Path, metavar="FILE", help="checkpoint to convert")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings not in the tensors")
     parser.add_argument("--family", required=True, choices=SETTINGS, help="architecture")
@@ -39,7 +50,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--key", help="key of the network in FILE, such as G_ema or state_dict.netG (default: the "
                         "usual one)")
     parser.add_argument("--resolution", type=positive, help="refuse a network of another resolution; for networks "
-                        "that take images of any size, the resolution they were trained at (default 256)")
+                        "that take images of any size, the resolution they were trained at (default 256; 128 for "
+                        "stargan)")
     parser.add_argument("--images", type=whole(), default=0, help="number of real images it was trained on, if known")
     options = parser.parse_intermixed_args(arguments)
     settings = _settings(options.family, options.settings)
@@ -49,17 +61,39 @@ def main(arguments: list[str]) -> int:
     from scalegan.interop.conversion import convert
 
     tensors = checkpoint_files.state_dict(checkpoint_files.read(options.file), options.key)
-    made = convert(tensors, options.family, settings, options.resolution)
+    made = _stargan(tensors, settings, options.resolution) if options.family == "stargan" else \
+        convert(tensors, options.family, settings, options.resolution)
     if options.resolution not in (None, made.resolution):
         raise UsageError(f"--resolution {options.resolution}: {options.file} makes images of {made.resolution} px; use "
                          f"--resolution {made.resolution}")
     if made.model.get("norm") == "batch":
         print(_RUNNING, file=sys.stderr)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    exports.save(exports.of_model(made.generator, made.model, made.specs, options.images, made.game, made.inputs),
-                 options.out)
+    exports.save(_networks(made, options.images), options.out)
     print(options.out.resolve())
     return 0
+
+
+def _networks(made: "Converted", images: int) -> "dict[str, nn.Module] | nn.Module":
+    from scalegan.checkpoints import exports
+
+    if made.game["name"] != "stargan":
+        return exports.of_model(made.generator, made.model, made.specs, images, made.game, made.inputs)
+    players = {"G": made.generator} | ({"D": made.discriminator} if made.discriminator else {})
+    return exports.of_players(players, {"model": made.model, "game": made.game}, made.specs, images)
+
+
+def _stargan(tensors: dict, settings: dict[str, str], resolution: int | None) -> "Converted":
+    from scalegan.interop import by_labels, checkpoint_files
+
+    if "attributes" in settings and "classes" in settings:
+        raise UsageError("attributes and classes both name the labels; give one of them")
+    kind = "classes" if "classes" in settings else "attributes"
+    names = settings[kind].split(",") if kind in settings else ()
+    of_d = None
+    if file := settings.get("discriminator"):
+        of_d = checkpoint_files.state_dict(checkpoint_files.read(Path(file)))
+    return by_labels.convert(tensors, of_d, kind, names, resolution)
 
 
 def _settings(family: str, given: list[str]) -> dict[str, Any]:
@@ -70,6 +104,9 @@ def _settings(family: str, given: list[str]) -> dict[str, Any]:
         if key not in SETTINGS[family]:
             known = ", ".join(SETTINGS[family]) or "no settings"
             raise UsageError(f"{item}: unknown setting; {family} has {known}")
+        if family == "stargan":     # names and files
+            found[key] = value
+            continue
         try:
             found[key] = json.loads(value)
         except ValueError:

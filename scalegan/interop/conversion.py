@@ -28,6 +28,7 @@ class Converted:
         model: the `model` keys that rebuild it; `game`: the keys of a game whose generator it could be.
         specs: what the game's streams hold.
         inputs: what the generator takes, as in `games.base.Export`.
+        discriminator: of the same game, if it is part of one of its networks.
     """
 
     generator: nn.Module
@@ -35,6 +36,7 @@ class Converted:
     specs: Mapping[str, Spec]
     game: Mapping[str, Any] = field(default_factory=lambda: {"name": "gan"})
     inputs: tuple[str, ...] = ("z", "condition")
+    discriminator: nn.Module | None = None
 
     @property
     def resolution(self) -> int:

@@ -53,17 +53,25 @@ class StarGAN(Game):
     @classmethod
     def make(cls, recipe: "Recipe", specs: Mapping[str, Spec]) -> "StarGAN":
         game, model, spec = recipe.game, recipe.model, next(iter(specs.values()))
-        chosen = columns(spec, game.attributes) if spec.attributes else None
-        labels, (channels, resolution, _) = len(chosen or range(spec.classes)), spec.shape
-        generator = stargan.Generator(channels, labels, model.width, model.blocks)
-        known = spec.label_names or tuple(map(str, range(spec.num_classes)))
-        generator.names = game.attributes or known
+        chosen, generator = _chosen(recipe, spec), cls.player(recipe, specs, "G")
+        channels, resolution, _ = spec.shape
         try:
-            discriminator = stargan.Discriminator(resolution, channels, labels, model.d_width, model.d_layers)
+            discriminator = stargan.Discriminator(resolution, channels, generator.labels, model.d_width, model.d_layers)
         except ValueError as error:
             raise RecipeError(f"model.name={model.name}: {error}") from error
         return cls(generator, discriminator, chosen, game.reconstruction, game.class_weight, game.gradient_penalty,
                    game.critic_updates)
+
+    @classmethod
+    def player(cls, recipe: "Recipe", specs: Mapping[str, Spec], name: str) -> nn.Module:
+        """Builds a generator without its discriminator, which may come without one from another implementation."""
+        if name != "G":
+            return super().player(recipe, specs, name)
+        model, spec = recipe.model, next(iter(specs.values()))
+        labels = len(_chosen(recipe, spec) or range(spec.classes))
+        generator = stargan.Generator(spec.shape[0], labels, model.width, model.blocks)
+        generator.names = recipe.game.attributes or spec.label_names or tuple(map(str, range(labels)))
+        return generator
 
     @classmethod
     def compose(cls, export: Export, parts: Sequence[nn.Module]) -> nn.Module:
@@ -113,3 +121,8 @@ class StarGAN(Game):
         """Images with the labels of random records."""
         images = next(iter(preview.samples.values())).data
         return networks["G"](images, self.of_interest(preview.condition))
+
+
+def _chosen(recipe: "Recipe", spec: Spec) -> list[int] | None:
+    """The columns of the attributes to learn; None for classes."""
+    return columns(spec, recipe.game.attributes) if spec.attributes else None
