@@ -9,7 +9,7 @@ from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError
 from scalegan.support.names import did_you_mean
 
-_HAIR = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")      # of CelebA; nobody has two
+HAIR = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")      # of CelebA; nobody has two
 
 
 def columns(spec: Spec, attributes: Sequence[str]) -> list[int]:
@@ -36,8 +36,8 @@ def with_values(labels: Tensor, names: Sequence[str], values: Mapping[str, float
         names: of the K attributes.
     """
     labels = labels.clone()
-    if any(values.get(name) for name in _HAIR):
-        values = dict.fromkeys((name for name in names if name in _HAIR), 0.0) | dict(values)
+    if any(values.get(name) for name in HAIR):
+        values = dict.fromkeys((name for name in names if name in HAIR), 0.0) | dict(values)
     for name, value in values.items():
         labels[:, names.index(name)] = value
     return labels
@@ -55,6 +55,6 @@ def in_turn(labels: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
     found = {}
     for number, name in enumerate(names):
         found[name] = with_values(labels, names, {name: 1.0})
-        if name not in _HAIR:
+        if name not in HAIR:
             found[name][:, number] = 1 - labels[:, number]
     return found
