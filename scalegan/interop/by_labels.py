@@ -9,6 +9,7 @@ from scalegan import interop
 from scalegan.config.game import REAL
 from scalegan.data.spec import Spec
 from scalegan.errors import UserError
+from scalegan.interop import remedies
 from scalegan.interop.conversion import Converted
 from scalegan.interop.stargan import PUBLISHED
 from scalegan.models import stargan
@@ -31,7 +32,8 @@ def convert(of_generator: dict, of_discriminator: dict | None, kind: Literal["at
         generator = interop.stargan_generator(of_generator).float()
         discriminator = interop.stargan_discriminator(of_discriminator).float() if of_discriminator else None
     except (ValueError, RuntimeError, TypeError) as error:
-        raise UserError(f"stargan: {str(error).splitlines()[0]}") from error
+        remedy = remedies.other_family(of_generator, "stargan")
+        raise UserError(f"stargan: {str(error).splitlines()[0]}{remedy}") from error
     names = tuple(names or PUBLISHED)
     if len(names) != generator.labels:
         raise UserError(f"stargan: the generator has {generator.labels} labels, and {len(names)} names are given or "

@@ -13,7 +13,9 @@ _FAMILIES = {
     "unet": re.compile(r"model\.model\.0\.weight"),
     "rrdb": re.compile(r"(body|RRDB_trunk)\.0\.(rdb|RDB)1\.conv1\.weight|model\.1\.sub\.0\.RDB1\.conv1\.0\.weight"),
     "srvgg": re.compile(r"body\.1\.weight"),
+    "stargan": re.compile(r"main\.\d+\.main\.0\.weight"),
 }
+_LABELLING = re.compile(r"conv2\.weight")             # of StarGAN's discriminator, beside main and conv1
 _PATCHES = re.compile(r"(model|net)\.0\.weight")     # of a discriminator; generators start with padding
 
 
@@ -40,6 +42,8 @@ def other_family(tensors: Mapping[str, object], family: str) -> str:
     found = [other for other, pattern in _FAMILIES.items() if any(pattern.fullmatch(name) for name in names)]
     if found and family not in found:
         return f"; use --family {found[0]}, whose names these are"
+    if family == "stargan" and any(_LABELLING.fullmatch(name) for name in names):
+        return "; these are the names of a discriminator; convert the generator, such as 200000-G.ckpt"
     if not found and any(_PATCHES.fullmatch(name) for name in names):
         return "; these are the names of a discriminator; convert the generator, such as latest_net_G.pth"
     return ""

@@ -157,3 +157,11 @@ def test_a_discriminator_of_other_labels_is_refused_in_a_line(tmp_path: Path) ->
     torch.save(narrow(discriminator_state(8)), tmp_path / "200000-D.ckpt")
     with pytest.raises(UserError, match="discriminator has 8 labels"):
         main([*arguments, f"discriminator={tmp_path / '200000-D.ckpt'}"])
+
+
+def test_the_file_of_the_discriminator_is_told_from_the_generators(tmp_path: Path) -> None:
+    arguments = files(tmp_path)
+    with pytest.raises(UserError, match=r"convert the generator, such as 200000-G\.ckpt"):
+        main([str(tmp_path / "200000-D.ckpt"), *arguments[1:]])
+    with pytest.raises(UserError, match="use --family stargan, whose names these are"):
+        main([arguments[0], "--family", "resnet_i2i", *arguments[3:]])
