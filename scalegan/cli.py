@@ -34,7 +34,7 @@ VERBS = {
     "apply": ("scalegan.commands.apply", "turn photos into images with any run or export from image to image"),
     "colorize": ("scalegan.commands.colorize", "colour photos with a colorization run or export"),
     "upscale": ("scalegan.commands.upscale", "enlarge photos with an SRGAN run or a converted network"),
-    "translate": ("scalegan.commands.translate", "turn photos of one domain into another with a CycleGAN run"),
+    "translate": ("scalegan.commands.translate", "give photos another domain (CycleGAN) or attributes (StarGAN)"),
     "compare": ("scalegan.commands.compare", "compare runs side by side on one HTML page"),
     "study": ("scalegan.commands.study", "compare objectives, on 2-D toys or by colouring photos"),
     "inspect": ("scalegan.commands.inspection", "print what a checkpoint holds, with digests"),

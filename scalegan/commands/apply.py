@@ -61,8 +61,8 @@ def with_network(parser: Parser) -> Parser:
 def with_attributes(parser: Parser) -> Parser:
     """Adds the attributes that photos should get."""
     parser.add_argument("--set", type=strengths, metavar="NAME=VALUE,...", dest="values",
-                        help="attributes that photos should have (1) or not have (0), or a class with 1, for networks "
-                             "that are told; the others stay as the run's own classifier sees them")
+                        help="for networks that take labels, such as StarGAN's: attributes that photos should have (1) "
+                             "or not (0), or a class with 1; other attributes stay as the run's classifier sees them")
     return parser
 
 
@@ -143,8 +143,8 @@ def _answering(options: Namespace, network: "nn.Module") -> "Answering":
         return lambda pixels, said: (translation.translate(network, pixels, said),
                                      translation.remark(network, *pixels.shape[:2]))
     if not values:
-        raise UsageError(f"network '{about['network']}' of {options.run} gives photos attributes; name them with "
-                         f"--set, such as --set {network.names[0]}=1, of {', '.join(network.names)}")
+        raise UsageError(f"network '{about['network']}' of {options.run} gives photos attributes; name some with "
+                         f"--set, such as --set {network.names[0]}=1; it has {', '.join(network.names)}")
     classifier = load(options.run, "C").to(next(network.parameters()).device) if "C" in about["networks"] else None
     relabel = Relabelling(network, classifier, values)
     return lambda pixels, said: (relabel(pixels), None)

@@ -129,7 +129,7 @@ def test_a_converted_file_gives_photos_attributes(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((30, 20, 3), np.uint8)).save(tmp_path / "photo.png")
     photo = [str(tmp_path / "star.safetensors"), str(tmp_path / "photo.png"), "--out", str(tmp_path / "out")]
     assert translate.main([*photo, "--set", "Male=1"]) == 0
-    with pytest.raises(UsageError, match="name them with --set"):
+    with pytest.raises(UsageError, match="name some with --set"):
         translate.main(photo)
 
     assert main([*arguments, "classes=a,b,c,d,e", "--resolution", "32"]) == 0      # G alone
