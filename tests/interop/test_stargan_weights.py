@@ -18,6 +18,7 @@ from scalegan.commands import translate
 from scalegan.commands.convert import main
 from scalegan.errors import UsageError, UserError
 
+pytestmark = pytest.mark.slow
 State = dict[str, Tensor]
 
 
@@ -117,7 +118,6 @@ def files(folder: Path, labels: int = 5) -> list[str]:
     return [str(folder / "200000-G.ckpt"), "--family", "stargan", "--out", str(folder / "star.safetensors")]
 
 
-@pytest.mark.slow
 def test_a_converted_file_gives_photos_attributes(tmp_path: Path) -> None:
     arguments = files(tmp_path)
     assert main([*arguments, f"discriminator={tmp_path / '200000-D.ckpt'}"]) == 0
