@@ -34,7 +34,7 @@ class StarGAN(Game):
     Args:
         generator: (images, labels) -> images.
         discriminator: images -> source logits [n, 1, h, w], and those of the labels [n, K].
-        chosen: which of the data's attributes the networks know; None for classes, or for all attributes.
+        chosen: which of the data's attributes the networks know; None for classes.
         updates: D's updates per update of G.
     """
 
@@ -66,7 +66,7 @@ class StarGAN(Game):
 
     @classmethod
     def player(cls, recipe: "Recipe", specs: Mapping[str, Spec], name: str) -> nn.Module:
-        """Builds a generator without its discriminator, which may come without one from another implementation."""
+        """Builds a generator without a discriminator: other implementations' files need not have one."""
         if name != "G":
             return super().player(recipe, specs, name)
         model, spec = recipe.model, next(iter(specs.values()))
