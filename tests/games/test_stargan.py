@@ -1,6 +1,7 @@
 """StarGAN: one update against the formulas of the paper, its labels, runs, and photos that get other attributes."""
 
 import copy
+from argparse import ArgumentTypeError
 from pathlib import Path
 
 import harness
@@ -25,6 +26,7 @@ from scalegan.games.stargan.labels import in_turn, with_values
 from scalegan.models import stargan
 from scalegan.pictures.attributes import Relabelling
 from scalegan.randomness import Draws
+from scalegan.support.arguments import strengths
 from scalegan.training import build
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -220,6 +222,13 @@ def test_a_large_photo_keeps_its_details_where_nothing_is_changed() -> None:
     relabel.network.forward = lambda images, labels: images
     pixels = np.random.default_rng(0).integers(0, 256, (200, 100, 3), np.uint8)
     assert np.array_equal(relabel(pixels), pixels)
+
+
+@pytest.mark.parametrize("text", ["Male", "Male=2", "Male=-0.1", "Male=nan", "Male=yes", "=1", "Male=1,Male=0", ""])
+def test_what_set_cannot_mean_is_refused(text: str) -> None:
+    assert strengths("Smiling=1, Male=0.5") == {"Smiling": 1, "Male": 0.5}
+    with pytest.raises(ArgumentTypeError):
+        strengths(text)
 
 
 CLASSES = Spec("image", (3, 16, 16), classes=4, label_names=FACES)
