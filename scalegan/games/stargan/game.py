@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from scalegan import penalties
-from scalegan.config.game import REAL
 from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError
 from scalegan.games.acgan.game import label_loss
@@ -39,7 +38,6 @@ class StarGAN(Game):
     """
 
     exports = {"G": Export(("G",), ("image", "condition")), "C": Export(("D",), ("image",), "logits", averaged=False)}
-    target = REAL
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, chosen: Sequence[int] | None = None,
                  reconstruction: float = 10.0, class_weight: float = 1.0, gradient_penalty: float = 10.0,
