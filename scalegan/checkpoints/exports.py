@@ -295,7 +295,7 @@ def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
                 Spec.of(tree)
             return about, weights
         checked(about, "its header", OldHeader)
-        recipe = {**_MINIMAL_RECIPE, "model": about["model"], "seed": about.get("seed", 0)}  # format 1: one generator
+        recipe = {**MINIMAL_RECIPE, "model": about["model"], "seed": about.get("seed", 0)}  # format 1: one generator
         described_as = described(with_current_defaults(recipe), {REAL: Spec.of(about["task"])}, game_of("gan"),
                                  images=about["images"], seed=about.get("seed", 0))
         return described_as, {f"G/{name}": tensor for name, tensor in weights.items()}
@@ -305,7 +305,7 @@ def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 # What a recipe needs besides a model, for networks that come without one.
-_MINIMAL_RECIPE = {"run_dir": "-", "total_images": 1, "data": {"path": "-"}}
+MINIMAL_RECIPE = {"run_dir": "-", "total_images": 1, "data": {"path": "-"}}
 _GAN = {"name": "gan"}
 
 
@@ -320,26 +320,10 @@ def of_model(generator: nn.Module, model: Mapping[str, Any], specs: Spec | Mappi
         inputs: see `Export`.
     """
     specs = {REAL: specs} if isinstance(specs, Spec) else specs
-    recipe = with_current_defaults({**_MINIMAL_RECIPE, "model": dict(model), "game": dict(game)})
+    recipe = with_current_defaults({**MINIMAL_RECIPE, "model": dict(model), "game": dict(game)})
     about = described(recipe, specs, game_of(game["name"]), images=images, seed=0)
     about["networks"] = {"G": asdict(Export(("G",), inputs))}
     return attach(generator, {"G": generator}, about, "G")
-
-
-def of_players(players: Mapping[str, nn.Module], keys: Mapping[str, Any], specs: Mapping[str, Spec], images: int,
-               ) -> dict[str, nn.Module]:
-    """The networks, by name, that consist of these players of a game, described although they come without a recipe.
-
-    Args:
-        keys: its `model` and `game`.
-    """
-    game = game_of(keys["game"]["name"])
-    about = described(with_current_defaults({**_MINIMAL_RECIPE, **keys}), specs, game, images=images, seed=0)
-    exports = {name: export for name, export in game.exports.items() if set(export.players) <= set(players)}
-    about["networks"] = {name: asdict(export) for name, export in exports.items()}
-    parts = {name: {player: players[player] for player in export.players} for name, export in exports.items()}
-    return {name: attach(game.compose(exports[name], list(own.values())), own, about, name)
-            for name, own in parts.items()}
 
 
 @torch.no_grad()

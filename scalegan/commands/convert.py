@@ -75,12 +75,12 @@ def main(arguments: list[str]) -> int:
 
 
 def _networks(made: "Converted", images: int) -> "dict[str, nn.Module] | nn.Module":
-    from scalegan.checkpoints import exports
+    from scalegan.checkpoints import converted, exports
 
     if made.game["name"] != "stargan":
         return exports.of_model(made.generator, made.model, made.specs, images, made.game, made.inputs)
     players = {"G": made.generator} | ({"D": made.discriminator} if made.discriminator else {})
-    return exports.of_players(players, {"model": made.model, "game": made.game}, made.specs, images)
+    return converted.networks_of(players, {"model": made.model, "game": made.game}, made.specs, images)
 
 
 def _stargan(tensors: dict, settings: dict[str, str], resolution: int | None) -> "Converted":
