@@ -13,14 +13,14 @@ HAIR = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")      # of CelebA;
 
 
 def columns(spec: Spec, attributes: Sequence[str]) -> list[int]:
-    """The places, among the data's attributes, of those to learn; the first ones if the data's names are unknown.
+    """The places, among the data's attributes, of those to learn; any, if there are no names, as in a plan without data.
 
     Raises:
         RecipeError: for a name that the data does not have.
     """
     known = spec.label_names
     if not attributes or not known:
-        return list(range(len(attributes) or spec.attributes))
+        return [place % spec.attributes for place in range(len(attributes) or spec.attributes)]
     for name in attributes:
         if name not in known:
             raise RecipeError(f"game.attributes: the data has no attribute '{name}'{did_you_mean(name, known)}; it has "
