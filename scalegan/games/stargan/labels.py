@@ -13,7 +13,7 @@ HAIR = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")      # of CelebA;
 
 
 def columns(spec: Spec, attributes: Sequence[str]) -> list[int]:
-    """The places, among the data's attributes, of those to learn; any, if there are no names, as in a plan without data.
+    """The places, among the data's attributes, of those to learn; any if there are no names, as in a plan without data.
 
     Raises:
         RecipeError: for a name that the data does not have.
