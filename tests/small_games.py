@@ -196,6 +196,13 @@ AGAINST_COLLAPSE: dict[str, tuple[dict, dict[str, Spec]]] = {
                   {"real": Spec("image", (3, 16, 16), classes=CLASSES)}),
 }
 
+# Games of faces with attributes, in the same form.
+FACES: dict[str, tuple[dict, dict[str, Spec]]] = {
+    "iterative GAN": ({"game": {"name": "iterative", "width": 2, "hidden": 6, "norm_group": 4,
+                                "adaptive_updates": None}, "data": {"labels": "attributes", "resolution": 32}},
+                      {"real": Spec("image", (3, 32, 32), attributes=5)}),
+}
+
 
 def conditional(name: str) -> tuple[Game, dict[str, Spec]]:
     """One of the games with labels or against collapse, and the specs of its streams."""
@@ -205,6 +212,12 @@ def conditional(name: str) -> tuple[Game, dict[str, Spec]]:
 def coupled(name: str) -> tuple[Game, dict[str, Spec]]:
     """One of the games of several levels or domains, and the specs of its streams."""
     return _made(*COUPLED[name])
+
+
+def faces(name: str, **keys: object) -> tuple[Game, dict[str, Spec]]:
+    """One of the games of faces, with further keys under `game`, and the specs of its streams."""
+    recipe, specs = FACES[name]
+    return _made({**recipe, "game": {**recipe["game"], **keys}}, specs)
 
 
 def _made(keys: dict, specs: dict[str, Spec]) -> tuple[Game, dict[str, Spec]]:

@@ -15,6 +15,7 @@ GAMES = (
     "aae",
     "avb",
     "acgan",
+    "iterative",
     "bigan",
     "ali",
     "cgan",

@@ -6,7 +6,17 @@ import importlib.util
 import pytest
 import torch
 from harness import spawn
-from small_games import AGAINST_COLLAPSE, CONDITIONAL, COUPLED, SAMPLES, batch_for, conditional, coupled
+from small_games import (
+    AGAINST_COLLAPSE,
+    CONDITIONAL,
+    COUPLED,
+    FACES,
+    SAMPLES,
+    batch_for,
+    conditional,
+    coupled,
+    faces,
+)
 from torch import Tensor
 
 from scalegan import config
@@ -19,7 +29,7 @@ pytestmark = pytest.mark.slow
 TREE, FAST = config.Engine(reduction="tree"), config.Engine()
 ZERO = config.Engine(name="deepspeed", zero_stage=1)
 BATCH, ITERATIONS = 2 * SAMPLES, 2
-GAMES = (*CONDITIONAL, *COUPLED, *AGAINST_COLLAPSE)
+GAMES = (*CONDITIONAL, *COUPLED, *AGAINST_COLLAPSE, *FACES)
 OF_MICRO_BATCHES = {"consensus"}     # some term is defined over the samples of a micro-batch
 Weights = dict[str, dict[str, Tensor]]
 
@@ -28,7 +38,7 @@ def trained(ranks: Ranks, engine: config.Engine, micro_batch: int = 4) -> Weight
     """Each game's parameters and buffers after two iterations."""
     found = {}
     for name in GAMES:
-        game, specs = coupled(name) if name in COUPLED else conditional(name)
+        game, specs = (coupled if name in COUPLED else faces if name in FACES else conditional)(name)
         for player, network in game.players.items():
             network.initialise(parameter_generators(0, player))
         plain = dict.fromkeys(game.players, config.Optimizer(name="sgd", lr=0.01))   # Adam would enlarge differences
