@@ -3,6 +3,8 @@
 import copy
 import json
 import math
+import os
+import signal
 from pathlib import Path
 
 import harness
@@ -252,7 +254,8 @@ def test_a_kill_and_more_ranks_change_no_bit_while_counts_adapt(run: tuple[Path,
     assert updates["D"] > updates["rebuild"] or updates["G"] > updates["rebuild"]
     process = harness.start(*command, f"run_dir={tmp_path}", ranks=2)
     harness.wait_until(lambda: list(tmp_path.glob("checkpoints/*/COMPLETE")), "there is a checkpoint")
-    process.kill()
+    for pid in {process.pid, *harness.descendants(process.pid)}:
+        os.kill(pid, signal.SIGKILL)
     process.wait()
     harness.launch(4, *command, f"run_dir={tmp_path}")
     assert harness.digest(tmp_path) == harness.digest(alone)
