@@ -17,12 +17,12 @@ from scalegan.models.layers.initial import Generators, global_generator
 
 _LEAK = 0.2
 _MULTIPLES = (1, 2, 4, 8)       # of the width, of feature maps from large to small
-REDUCTION = 2 ** len(_MULTIPLES)
+_REDUCTION = 2 ** len(_MULTIPLES)
 
 
 def features(resolution: int, width: int = 64) -> int:
     """The number of values in the trunk's last feature map."""
-    return _MULTIPLES[-1] * width * (resolution // REDUCTION) ** 2
+    return _MULTIPLES[-1] * width * (resolution // _REDUCTION) ** 2
 
 
 class Network(nn.Module):
@@ -49,7 +49,7 @@ class Generator(Network):
                  norm_group: int = 16) -> None:
         super().__init__()
         self.latent_dim, self.attributes = latent_dim, attributes
-        widths, side = [multiple * width for multiple in reversed(_MULTIPLES)], resolution // REDUCTION
+        widths, side = [multiple * width for multiple in reversed(_MULTIPLES)], resolution // _REDUCTION
         self.shape = (widths[0], side, side)
         self.stem = nn.Linear(latent_dim + attributes, widths[0] * side**2)
         layers: list[nn.Module] = [GroupedBatchNorm(widths[0], norm_group), nn.ReLU()]
