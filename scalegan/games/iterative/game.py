@@ -38,7 +38,8 @@ class IterativeGAN(Game):
     - Pixels and features teach C through z~, not c~, which would otherwise learn to hide the image in its attributes;
       c~ learns from labels alone.
     - z is uniform in [-1, 1], the range of C's tanh.
-    - Section 4 gives C one layer of 1,024 units, and section 5.3.1 another of 128 behind it; there is the first alone.
+    - C alone has the layer of 1,024 units behind the convolutions, so that stage two can teach it; D's head is linear
+      in the last feature map. Section 5.3.1 gives C another layer of 128, which section 4 does not have; nor has this.
 
     Exports `rebuild` and `transform` use the current weights, whose running statistics in G are those of rebuildings.
 
