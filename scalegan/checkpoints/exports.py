@@ -64,10 +64,17 @@ def load_generator(path: str | Path, network: str | None = None, ema: str | None
     loaded = load(path, network, ema, None, psi, standing_batches)
     inputs = loaded.about["export"]["inputs"]
     if inputs[0] != "z":
-        remedy = "`scalegan apply` gives it photos" if hasattr(loaded, "scale") else "name another with --network"
         raise UsageError(f"network '{loaded.about['network']}' of {path} takes {', '.join(inputs)}, not seeds; "
-                         f"{remedy}")
+                         f"{_instead_of_seeds(loaded)}")
     return loaded
+
+
+def _instead_of_seeds(network: nn.Module) -> str:
+    """What to do with a network that takes no seeds, or in its place."""
+    if hasattr(network, "scale"):
+        return "`scalegan apply` gives it photos"
+    others = [name for name, export in network.about["networks"].items() if export["inputs"][0] == "z"]
+    return f"name {' or '.join(others)} with --network" if others else "in Python, `scalegan.load` gives it"
 
 
 def fakes_of(path: str | Path, ema: str | None, generator: nn.Module) -> Callable[[Preview], Tensor] | None:

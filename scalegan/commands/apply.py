@@ -85,9 +85,9 @@ def on_photos(options: Namespace, refuse: "Callable[[nn.Module], str | None]") -
         with Bar("photos", len(found.photos), unit="photos") as bar:
             for one in found.photos:
                 try:
-                    said = _answer(one, answering, options.out, before, partial(bar.advance, 0))
+                    remark = _answer(one, answering, options.out, before, partial(bar.advance, 0))
                     pairs.append(one)
-                    remarks[said].append(one.name)
+                    remarks[remark].append(one.name)
                 except (ValueError, MemoryError) as error:
                     reason = str(error)
                     problems.append(reason if str(one.path) in reason else f"{one.name}: {reason}")
@@ -102,15 +102,20 @@ def on_photos(options: Namespace, refuse: "Callable[[nn.Module], str | None]") -
         print(options.compare.resolve())
     if pairs:
         print(options.out.resolve())
-    for said in found.remarks:
-        warn(said)
-    for said, names in remarks.items():
-        if said:
-            warn(f"{shortened(names)}: {said}")
+    for remark in found.remarks:
+        warn(remark)
+    for remark, names in remarks.items():
+        if remark:
+            warn(f"{shortened(names)}: {remark}")
     return report(problems)
 
 
 def _network(options: Namespace, refuse: "Callable[[nn.Module], str | None]") -> "nn.Module":
+    """The network that --network or the run names, on a GPU if there is one.
+
+    Raises:
+        UsageError: if it does not turn images of any size into images, or `refuse` says what is wrong with it.
+    """
     import torch
 
     from scalegan.checkpoints.exports import load

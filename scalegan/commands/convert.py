@@ -16,11 +16,12 @@ where they are not the published Black_Hair, Blond_Hair, Brown_Hair, Male and Yo
 
 import json
 import sys
+from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalegan.errors import UsageError
-from scalegan.support.arguments import file_named, positive, verb_parser, whole
+from scalegan.support.arguments import file_named, names, positive, verb_parser, whole
 
 if TYPE_CHECKING:
     from torch import nn
@@ -89,11 +90,14 @@ def _stargan(tensors: dict, settings: dict[str, str], resolution: int | None) ->
     if "attributes" in settings and "classes" in settings:
         raise UsageError("attributes and classes both name the labels; give one of them")
     kind = "classes" if "classes" in settings else "attributes"
-    names = settings[kind].split(",") if kind in settings else ()
+    try:
+        labels = names(settings[kind]) if kind in settings else ()
+    except ArgumentTypeError as error:
+        raise UsageError(f"{kind}: {error}") from None
     of_d = None
     if file := settings.get("discriminator"):
         of_d = checkpoint_files.state_dict(checkpoint_files.read(Path(file)))
-    return by_labels.convert(tensors, of_d, kind, names, resolution)
+    return by_labels.convert(tensors, of_d, kind, labels, resolution)
 
 
 def _settings(family: str, given: list[str]) -> dict[str, Any]:

@@ -154,7 +154,7 @@ def _step(options: argparse.Namespace, space: "Space", moves: Mapping[str, float
 
 
 def _paint(options: argparse.Namespace, space: "Space") -> None:
-    """Paints on each start; prints its figures and writes its result, then the picture of all."""
+    """Paints on each start, prints its figures and writes its result; then writes the picture of all."""
     import torch
 
     from scalegan.latents.descent import STEPS
@@ -189,7 +189,7 @@ def _check_apart(written: Sequence[Path], read: Sequence[Path | None]) -> None:
     """Raises UsageError if a file to write is one to read."""
     for path in written:
         if path.resolve() in [one.resolve() for one in read if one]:
-            raise UsageError(f"--out: {path} would be overwritten, which is to be read; name another file")
+            raise UsageError(f"--out: {path} is read, and would be overwritten; name another file")
 
 
 def _starts(options: argparse.Namespace, space: "Space", chosen: Sequence[int], likeness: "Likeness",
@@ -205,7 +205,7 @@ def _starts(options: argparse.Namespace, space: "Space", chosen: Sequence[int], 
 
 def _most_images(space: "Space") -> int:
     """How many images one picture takes."""
-    return min(_MOST_IMAGES, _MOST_PIXELS // space.generator.about["spec"]["shape"][-1] ** 2)
+    return min(_MOST_IMAGES, _MOST_PIXELS // space.shape[-1] ** 2)
 
 
 def _arithmetic(options: argparse.Namespace, space: "Space") -> None:

@@ -1,9 +1,9 @@
 """Enlarges photos with a run or an export of a network that does, such as game.name=srgan or a converted ESRGAN.
 
 INPUT are photos, folders and zips; what is below a folder keeps its sub-folder in DIR. The network takes each photo as
-it is, and a result is a PNG of two or four times its size, whatever the network's scale is; it is turned as the photo's
-EXIF says, and its transparency is enlarged by a bicubic filter. Large photos are seen in tiles, so that memory stays
-bounded. An input that cannot be read is named and left out; the exit code is then 1.
+it is, and a result is a PNG of as many times its size as the network enlarges, such as four; it is turned as the
+photo's EXIF says, and its transparency is enlarged by a bicubic filter. Large photos are seen in tiles, so that memory
+stays bounded. An input that cannot be read is named and left out; the exit code is then 1.
 """
 
 from typing import TYPE_CHECKING

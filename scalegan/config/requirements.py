@@ -28,20 +28,25 @@ def image_to_image(recipe: "Recipe") -> Iterator[str]:
     """Problems of a game that turns images into images, with other networks or data."""
     game, model = recipe.game.name, recipe.model.name
     if model not in IMAGE_TO_IMAGE:
-        yield (f"game.name={game} turns images into images, and model.name={model} makes them from z; set "
+        yield (f"game.name={game} turns images into images, for which model.name={model} is not made; set "
                f"model.name={' or '.join(IMAGE_TO_IMAGE)}")
     if model == "resnet_i2i" and recipe.data.resolution < 16:
         yield f"data.resolution={recipe.data.resolution} is too small for model.name=resnet_i2i; set 16 or more"
-    if recipe.data.backend == "points":
-        yield f"game.name={game} needs images, but data.backend=points has 2-D points; set another backend"
+    yield from images(recipe)
+
+
+def images(recipe: "Recipe") -> Iterator[str]:
+    """Problems of a game that needs images, with a stream of points."""
+    for key, found in {"data": recipe.data, **{f"streams.{name}": own for name, own in recipe.streams.items()}}.items():
+        if found.backend == "points":
+            yield (f"game.name={recipe.game.name} needs images, but {key}.backend=points has 2-D points; set another "
+                   "backend")
 
 
 def two_sets_of_images(recipe: "Recipe", second: str) -> Iterator[str]:
     """Problems of a game that turns images of data.path into those of another stream, which has no labels."""
     game = recipe.game.name
-    for key, found in (("data", recipe.data), (f"streams.{second}", recipe.streams[second])):
-        if found.backend == "points":
-            yield f"game.name={game} needs images, but {key}.backend=points has 2-D points; set another backend"
+    yield from images(recipe)
     if recipe.streams[second].labels != "none":
         yield f"game.name={game} has no use for labels of {second} images; set streams.{second}.labels=none"
     if recipe.augment.name != "none":

@@ -18,8 +18,13 @@ _SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 
 
 class Derived(NamedTuple):
-    """A kind of input: the function that makes it; its channels, or None for those of the image; and by which filters
-    it is reduced and, in pictures and evaluations, enlarged again, or nothing."""
+    """A kind of input.
+
+    Args:
+        make: the function that makes it of images.
+        channels: of the input; None for those of the image.
+        filters: those that reduce it and, in pictures and evaluations, enlarge it again; empty if none do.
+    """
 
     make: Callable[[Tensor], Tensor]
     channels: int | None

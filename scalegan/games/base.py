@@ -297,8 +297,8 @@ class Game(nn.Module):
         return generate(networks[self.default], preview.draws, preview.condition, preview.psi, preview.noise)
 
     def cycles(self, networks: Mapping[str, nn.Module], preview: Preview) -> Mapping[str, tuple[Tensor, Tensor]]:
-        """By stream, images [count, C, H, W] and what they become after both translations, for games that translate
-        between two domains and back."""
+        """Images [count, C, H, W] in [-1, 1] of each stream, and these translated there and back, for games that
+        translate between two domains."""
         raise TypeError(f"{type(self).__name__} does not translate there and back")
 
     def decode(self, images: Tensor) -> Tensor:

@@ -26,7 +26,8 @@ def convert(of_generator: dict, of_discriminator: dict | None, kind: Literal["at
         resolution: of the images, where no D tells; 128 px by default.
 
     Raises:
-        UserError: if the tensors are not those of StarGAN, or networks and names do not belong together.
+        UserError: if the tensors are not those of StarGAN, networks and names do not belong together, or a name comes
+            twice.
     """
     try:
         generator = interop.stargan_generator(of_generator).float()
@@ -36,8 +37,11 @@ def convert(of_generator: dict, of_discriminator: dict | None, kind: Literal["at
         raise UserError(f"stargan: {str(error).splitlines()[0]}{remedy}") from error
     names = tuple(names or PUBLISHED)
     if len(names) != generator.labels:
-        raise UserError(f"stargan: the generator has {generator.labels} labels, and {len(names)} names are given or "
-                        "usual; name them in order, as in attributes=Male,Young or classes=angry,happy")
+        raise UserError(f"stargan: the generator has {generator.labels} labels, and {len(names)} names, those "
+                        "given or the published ones; name them in order, as in attributes=Male,Young or "
+                        "classes=angry,happy")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"stargan: {twice[0]} names two labels; give each a name of its own")
     first, channels = generator.layers[0], generator.layers[-2].out_channels
     model: dict[str, Any] = {"name": "stargan", "width": first.out_channels,
                              "blocks": sum(isinstance(layer, stargan.Block) for layer in generator.layers)}

@@ -97,5 +97,6 @@ def _from_images(generator: Any, family: str, resolution: int | None) -> Convert
 def _rebuilt(made: Converted, model: config.Model) -> nn.Module:
     if REAL in made.specs:
         return families.generator(model, made.specs[REAL])
-    inputs, outputs = (1, 2) if INPUT not in made.specs else (made.specs[s].shape[0] for s in (INPUT, TARGET))
+    inputs, outputs = (made.specs[stream].shape[0] for stream in (INPUT, TARGET)) if INPUT in made.specs else \
+        _LIGHTNESS_TO_AB
     return image_to_image.generator(model, inputs, outputs, made.resolution)

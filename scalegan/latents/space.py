@@ -25,7 +25,7 @@ class Space:
     Attributes:
         name: "w" for style-based generators, else "z".
         gaussian: how many of the first coordinates are normally distributed around 0.
-        shape: of an image, (C, H, W).
+        shape: of an image, (C, H, W); None for a generator that `scalegan.load` did not make.
         bounded: whether all coordinates are between -1 and 1.
     """
 

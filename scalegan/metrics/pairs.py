@@ -32,7 +32,7 @@ CONSTANTS = {"psnr": "all channels, no border", "ssim": "11 x 11 Gaussian of 1.5
              "ab_histogram": "bins of 2 from -110 to 110"}
 OF_COLOUR = ("ab_l1", "colourfulness", "ab_histogram")
 _BINS, _REACH = 110, 110.0
-OF_ONE_IMAGE = ("colourfulness", "high_frequency")      # which targets have too
+OF_ONE_IMAGE = ("colourfulness", "high_frequency")      # figures that compare nothing, so that targets have them too
 _SUMS = 5       # of psnr, ssim, ab_l1, colourfulness, high_frequency
 
 Figures = dict[str, float]
@@ -75,7 +75,7 @@ def of_pairs(asked: tuple[str, ...], samples: Samples, numbers: np.ndarray, batc
 
 
 def filters_of(samples: Samples) -> dict[str, str]:
-    """By which filters the images of `of_inputs` have lost their resolution, if they have."""
+    """Names the filters by which the images of `of_inputs` were reduced and enlarged; empty if they were not."""
     kind = samples.generator.about["export"]["inputs"][0]
     return {"of_inputs": DERIVED[kind].filters} if kind in DERIVED and DERIVED[kind].filters else {}
 

@@ -3,6 +3,7 @@
 from torch import nn
 
 from scalegan import config
+from scalegan.config.models import CONVERTED
 from scalegan.errors import RecipeError
 from scalegan.models import autoencoder, fabbri, patch, resnet_i2i, rrdb, srvgg, unet
 
@@ -13,7 +14,7 @@ def generator(model: config.Model, inputs: int, outputs: int, resolution: int) -
     Raises:
         RecipeError: for a resolution that the network does not support.
     """
-    if model.name in ("rrdb", "srvgg"):
+    if model.name in CONVERTED:
         return _upscaler(model, inputs, outputs)
     keys = {"width": model.width, "norm_group": model.norm_group, "dropout": model.dropout}
     try:

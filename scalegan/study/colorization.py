@@ -152,8 +152,8 @@ def _squares(path: Path, side: int) -> Tensor:
         UserError: if there are none, or one is broken.
     """
     found, squares = find([path]), []
-    for problem in found.problems:
-        raise UserError(f"--photos: {problem}")
+    if found.problems:
+        raise UserError(f"--photos: {found.problems[0]}")
     for one in found.photos[:SHOWN]:
         try:
             pixels = read(one.read()).pixels

@@ -278,7 +278,7 @@ def test_a_run_encodes_and_reconstructs(run: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("network", ["encode", "reconstruct"])
 def test_sample_refuses_what_takes_images(network: str, run: Path) -> None:
-    with pytest.raises(UserError, match="takes image, not seeds") as raised:
+    with pytest.raises(UserError, match="takes image, not seeds; name G with --network") as raised:
         exports.load_generator(run, network)
     assert len(str(raised.value).splitlines()) == 1
 

@@ -164,6 +164,7 @@ def test_four_ranks_and_a_restart_change_no_bit(tmp_path: Path) -> None:
     ({"augment": {"name": "ada"}}, "set augment.name=none"),
     ({"game": {"name": "cyclegan", "cycle": 0, "identity": 0.5}}, "set game.cycle"),
     ({"streams": {}}, "streams.B"),
+    ({"streams": {"B": {"path": "ring8", "backend": "points"}}}, "streams.B.backend=points has 2-D points"),
 ])
 def test_what_cannot_work_is_refused_in_a_line(keys: dict, said: str) -> None:
     with pytest.raises(RecipeError) as raised:

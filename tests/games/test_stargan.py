@@ -194,8 +194,8 @@ def relabelling(values: dict[str, float], classifier: bool = True, spec: Spec | 
     spec = spec or Spec("image", (3, 16, 16), attributes=4, label_names=FACES)
     generator = stargan.Generator(spec.shape[0], 4, 4, 1)
     generator.about, generator.names = {"spec": vars(spec)}, FACES
-    judge = stargan.Classifier(stargan.Discriminator(16, spec.shape[0], 4, 2)) if classifier else None
-    return Relabelling(generator, judge, values)
+    labelling = stargan.Classifier(stargan.Discriminator(16, spec.shape[0], 4, 2)) if classifier else None
+    return Relabelling(generator, labelling, values)
 
 
 @pytest.mark.parametrize("height, width, channels", [(16, 16, 3), (300, 200, 3), (7, 30, 1), (40, 2000, 3), (1, 1, 3)])

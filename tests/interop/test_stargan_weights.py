@@ -143,7 +143,9 @@ def test_a_converted_file_gives_photos_attributes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("labels, settings, said", [
     (6, [], "has 6 labels, and 5 names"), (5, ["attributes=a,b"], "has 5 labels, and 2 names"),
-    (5, ["attributes=a", "classes=b"], "give one of them"), (5, ["discriminator=missing.ckpt"], "does not exist"),
+    (5, ["attributes=a", "classes=b"], "give one of them"),
+    (5, ["attributes=a,b,c,d,b"], "b names two labels"), (5, ["classes=a,,b,c,d"], "classes: 'a,,b,c,d' is not of the"),
+    (5, ["discriminator=missing.ckpt"], "does not exist"),
     (5, ["atributes=a"], "unknown setting"),
 ])
 def test_settings_that_do_not_fit_the_file_are_refused_in_a_line(labels: int, settings: list[str], said: str,

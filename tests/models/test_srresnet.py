@@ -46,7 +46,7 @@ def test_the_discriminator_takes_any_side(side: int) -> None:
     assert srresnet.Discriminator(side, 1, 2)(torch.randn(3, 1, side, side)).shape == (3,)
 
 
-def test_weights_do_not_depend_on_the_order_of_initialisation() -> None:
+def test_keys_decide_every_initial_weight_and_prelus_begin_at_a_quarter() -> None:
     one, other = small(4), small(4)
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values()))
     assert {m.weight.item() for m in one.modules() if isinstance(m, torch.nn.PReLU)} == {0.25}

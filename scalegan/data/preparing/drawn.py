@@ -15,7 +15,7 @@ _Stroke = list[tuple[float, float]]
 def drawn_digits() -> tuple[np.ndarray, np.ndarray]:
     """Digits, uint8 [4000, 28, 28], white on black, and their classes [4000], in turn from 0 to 9.
 
-    A digit's width, height, slant, pen and position depend only on its class and its number within this.
+    A digit's width, height, slant, pen and position depend only on its class and its number within it.
     """
     digits = [draw(digit, number) for number in range(COUNT) for digit in range(10)]
     return np.stack(digits), np.tile(np.arange(10), COUNT)

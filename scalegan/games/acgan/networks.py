@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
 from scalegan.models.layers.conditions import check_labels, embed
 from scalegan.models.layers.dropout import KeyedDropout
-from scalegan.models.layers.initial import Generators, global_generator
+from scalegan.models.layers.initial import Generators, global_generator, small_normal_unit_gains
 
 _LEAK, _DROPPED = 0.2, 0.5
 _G_WIDTHS = (384, 192, 96)
@@ -83,7 +83,7 @@ class Generator(nn.Module):
         return self.stem.weight[:, : self.latent_dim]
 
     def initialise(self, generator: Generators) -> None:
-        _initialise(self, generator)
+        small_normal_unit_gains(self, generator)
 
 
 class Discriminator(nn.Module):
@@ -111,17 +111,4 @@ class Discriminator(nn.Module):
         return self.head(features.flatten(1)).flatten()
 
     def initialise(self, generator: Generators) -> None:
-        _initialise(self, generator)
-
-
-@torch.no_grad()
-def _initialise(module: nn.Module, generator: Generators) -> None:
-    """Weights N(0, 0.02), BatchNorm gains 1, biases 0."""
-    gains = {id(m.weight) for m in module.modules() if isinstance(m, GroupedBatchNorm)}
-    for name, parameter in module.named_parameters():
-        if parameter.is_meta:
-            continue
-        if parameter.dim() == 1:
-            parameter.fill_(1.0 if id(parameter) in gains else 0.0)
-        else:
-            parameter.normal_(0.0, 0.02, generator=generator(name))
+        small_normal_unit_gains(self, generator)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
 from scalegan.models.layers.conditions import check_labels
-from scalegan.models.layers.initial import Generators, global_generator
+from scalegan.models.layers.initial import Generators, global_generator, small_normal_unit_gains
 
 _LEAK = 0.2
 _MULTIPLES = (1, 2, 4, 8)       # of the width, of feature maps from large to small
@@ -26,18 +26,10 @@ def features(resolution: int, width: int = 64) -> int:
 
 
 class Network(nn.Module):
-    """Weights N(0, 0.02) as in DCGAN, gains of 1, zero biases."""
+    """Begins with weights N(0, 0.02), as DCGAN does."""
 
-    @torch.no_grad()
     def initialise(self, generator: Generators) -> None:
-        gains = {id(m.weight) for m in self.modules() if isinstance(m, GroupedBatchNorm)}
-        for name, parameter in self.named_parameters():
-            if parameter.is_meta:
-                continue
-            if parameter.dim() == 1:
-                parameter.fill_(1.0 if id(parameter) in gains else 0.0)
-            else:
-                parameter.normal_(0, 0.02, generator=generator(name))
+        small_normal_unit_gains(self, generator)
 
 
 class Generator(Network):

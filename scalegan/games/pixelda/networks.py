@@ -4,10 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from scalegan.games.simgan.networks import Network
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
 from scalegan.models.layers.dropout import KeyedDropout
-from scalegan.models.layers.initial import Generators, global_generator, small_normal
+from scalegan.models.layers.initial import Generators, global_generator, glorot_uniform, small_normal
 from scalegan.models.layers.noise import KeyedNoise
 
 _DROPPED, _NOISE, _LAST_SIDE = 0.1, 0.2, 4
@@ -77,7 +76,7 @@ class Discriminator(nn.Module):
         small_normal(self, generator)
 
 
-class Classifier(Network):
+class Classifier(nn.Module):
     """Images [N, C, S, S] in [-1, 1] -> logits [N, classes]: the published network for MNIST."""
 
     def __init__(self, shape: tuple[int, ...], classes: int = 10) -> None:
@@ -90,6 +89,9 @@ class Classifier(Network):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.layers(images)
+
+    def initialise(self, generator: Generators) -> None:
+        glorot_uniform(self, generator)
 
 
 def _convolved(inputs: int, outputs: int, stride: int, norm_group: int) -> list[nn.Module]:

@@ -1,22 +1,16 @@
 """SimGAN's networks (Shrivastava et al., 2017, appendix)."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from scalegan.models.layers.initial import Generators, global_generator
+from scalegan.models.layers.initial import Generators, global_generator, glorot_uniform
 
 
 class Network(nn.Module):
-    """Weights by Glorot & Bengio (2010), uniform, and biases of 0."""
+    """Begins with weights by Glorot & Bengio (2010)."""
 
-    @torch.no_grad()
     def initialise(self, generator: Generators) -> None:
-        for name, parameter in self.named_parameters():
-            if parameter.dim() == 1:
-                parameter.zero_()
-            elif not parameter.is_meta:
-                nn.init.xavier_uniform_(parameter, generator=generator(name))
+        glorot_uniform(self, generator)
 
 
 class Block(nn.Module):

@@ -67,7 +67,7 @@ class SRGAN(Game):
         return srresnet.Generator(channels, model.scale, model.width, model.blocks, model.norm_group)
 
     def _phases(self) -> list[Phase]:
-        """The moves; those of a pretraining are over when D begins."""
+        """G alone for the pretraining, if there is one, and then D and G; without D, G throughout."""
         if "D" not in self.players:
             return [Phase("G", ("G",), self.generator_loss)]
         start = self.settings.pretraining

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from scalegan.config import requirements
 from scalegan.config.models import UPSCALERS
 from scalegan.config.schema import typed
 
@@ -58,8 +59,7 @@ class SRGAN:
         if model.name not in UPSCALERS:
             yield f"game.name={self.name} enlarges images; set model.name={' or '.join(UPSCALERS)}"
             return
-        if data.backend == "points":
-            yield f"game.name={self.name} needs images, but data.backend=points has 2-D points; set another backend"
+        yield from requirements.images(recipe)
         if data.labels != "none":
             yield f"game.name={self.name} has no use for labels; set data.labels=none"
         if recipe.augment.name != "none":

@@ -26,7 +26,7 @@ class StarGAN(Game):
     """L_D = -L_adv + class_weight * L_cls(real) and L_G = L_adv + class_weight * L_cls(fake) + reconstruction * L_rec
     (eq. 5 and 6), where L_adv is WGAN-GP's (eq. 8) and L_rec = E |x - G(G(x, c), c')|, c' the labels of x (eq. 4).
 
-    As in the published code, critics are means over patches, but the penalty takes the gradient of their sum, and G
+    As in the published code, the critic is a mean over patches, but the penalty takes the gradient of their sum, and G
     sees the images and the target labels of D's last update. Targets are labels of random records, so that they are
     distributed as the data's; the published code permutes those of the batch.
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import NonNegativeFloat, PositiveInt
 
+from scalegan.config import requirements
 from scalegan.config.models import BY_LABELS
 from scalegan.config.schema import Text, typed
 
@@ -37,8 +38,7 @@ class StarGAN:
         data, name = recipe.data, self.name
         if recipe.model.name not in BY_LABELS:
             yield f"game.name={name} gives images other labels; set model.name={' or '.join(BY_LABELS)}"
-        if data.backend == "points":
-            yield f"game.name={name} needs images, but data.backend=points has 2-D points; set another backend"
+        yield from requirements.images(recipe)
         if data.labels == "none":
             yield f"game.name={name} needs labels; set data.labels=attributes or data.labels=class"
         if self.attributes and data.labels == "class":

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from scalegan.models.layers.batchnorm import GroupedBatchNorm
+
 #: Returns the random generator for the parameter of that name; None stands for torch's global one. The trainer keys
 #: generators by (seed, player, parameter name), so that adding a layer does not change the weights of others.
 Generators = Callable[[str], torch.Generator | None]
@@ -26,6 +28,29 @@ def small_normal(module: nn.Module, generator: Generators) -> None:
             parameter.zero_()
         else:
             parameter.normal_(1.0 if parameter.dim() == 1 else 0.0, 0.02, generator=generator(name))
+
+
+@torch.no_grad()
+def small_normal_unit_gains(module: nn.Module, generator: Generators) -> None:
+    """Weights N(0, 0.02), gains of BatchNorm 1, biases 0."""
+    gains = {id(part.weight) for part in module.modules() if isinstance(part, GroupedBatchNorm)}
+    for name, parameter in module.named_parameters():
+        if parameter.is_meta:
+            continue
+        if parameter.dim() == 1:
+            parameter.fill_(1.0 if id(parameter) in gains else 0.0)
+        else:
+            parameter.normal_(0.0, 0.02, generator=generator(name))
+
+
+@torch.no_grad()
+def glorot_uniform(module: nn.Module, generator: Generators) -> None:
+    """Weights of layers without norms, uniform, by Glorot & Bengio (2010, eq. 16); biases 0."""
+    for name, parameter in module.named_parameters():
+        if parameter.dim() == 1:
+            parameter.zero_()
+        elif not parameter.is_meta:
+            nn.init.xavier_uniform_(parameter, generator=generator(name))
 
 
 @torch.no_grad()
