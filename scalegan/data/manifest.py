@@ -56,8 +56,8 @@ class Shard:
 
 @dataclass(frozen=True)
 class Index:
-    """Per record, in order: where its bytes lie in its shard, their digest, its label, a fast checksum, and a number for
-    who it shows.
+    """Per record, in order: where its bytes lie in its shard, their digest, its label, a fast checksum, and who it
+    shows, as a number.
 
     Digests identify the data. They cost an eighth as much as decoding, so loading compares CRC-32 instead.
     """
