@@ -183,12 +183,8 @@ def _samples(options: argparse.Namespace, metrics: tuple[str, ...], count: int, 
 def _faces(options: argparse.Namespace, photos: "Mapping[str, Images]", ranks):
     """What the networks of a run or an export make of photos of faces."""
     from scalegan.checkpoints import exports
-    from scalegan.errors import UsageError
     from scalegan.metrics.face_networks import of_game
 
-    if not photos:
-        raise UsageError(f"{options.source} is an export, which does not say where its photos are; name some with "
-                         "--data")
     networks = exports.load_all(options.source, options.ema, standing_batches=0)    # they see photos, and no z
     return of_game({name: network.to(ranks.device) for name, network in networks.items()}, photos, options.source)
 

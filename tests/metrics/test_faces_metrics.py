@@ -235,7 +235,7 @@ def test_a_run_and_its_export_are_measured_alike(tmp_path: Path, capsys: pytest.
                    "data.workers=0", "data.block_records=4", "data.window_blocks=2", "game.width=2", "game.hidden=8",
                    "game.latent_dim=4", "game.norm_group=4", "batch_size=8", "micro_batch_size=4", "total_images=16",
                    "precision=fp32", f"run_dir={run}", "log={every_images: 16, tensorboard: false}",
-                   "snapshot.every_images=16", "checkpoint.every_images=16")
+                   "snapshot={every_images: 16, rows: 2, columns: 2}", "checkpoint.every_images=16")
     exports.save(exports.load_all(run), tmp_path / "export.safetensors")
     exports.save(exports.load(run), tmp_path / "G.safetensors")
     asked = ["--metrics", "identity,attribute_hamming", "--num-samples", "20"]
@@ -250,8 +250,8 @@ def test_a_run_and_its_export_are_measured_alike(tmp_path: Path, capsys: pytest.
     assert set(found[0]["identity"]["inverted"]) == set(made.ATTRIBUTE_NAMES)
     assert found[0]["identity"]["same_person"]["pairs"] > 0
     assert json.loads((run / "evaluations.jsonl").read_text())["metrics"] == found[0]["metrics"]
-    for source, said in (([str(tmp_path / "export.safetensors")], "name some with --data"),
+    for source, said in (([str(tmp_path / "export.safetensors")], "name labelled data with --data"),
                          ([str(tmp_path / "G.safetensors"), "--data", str(tmp_path / "set")], "has no network recogn"),
                          ([str(tmp_path / "celeba")], "does not turn faces into faces")):
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UserError, match=said):
             evaluate.main([*source, "--metrics", "identity"])
