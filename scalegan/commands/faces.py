@@ -57,8 +57,8 @@ def _parser() -> ArgumentParser:
         action.add_argument("run", type=Path, help="run folder, checkpoint, or exported .safetensors")
         if name != "generate":
             action.add_argument("inputs", type=Path, nargs="+", metavar="INPUT", help="photos, folders, zips")
-            action.add_argument("--aligned", action="store_true", help="photos are faces, cut as the run's data is: use "
-                                "their middle square, and look for no face")
+            action.add_argument("--aligned", action="store_true", help="photos are faces, cut as the run's data is: "
+                                "use their middle square, and look for no face")
             action.add_argument("--crop", choices=("center", "celeba178", "celeba108"), help="what `prepare` cut from "
                                 "CelebA's images for the run (default: what the run's data says, if it is still there, "
                                 "else center, which is the same as celeba178)")

@@ -79,8 +79,8 @@ def _first(networks: Mapping[str, nn.Module], fitting: Sequence[str], run: Path,
     """The first network there is. Raises UsageError that says which file to make instead of one without any."""
     found = next((networks[name] for name in fitting if name in networks), None)
     if found is None:
-        raise UsageError(f"{run} holds {', '.join(networks)}, not '{remedy or fitting[0]}'; make another file of its run "
-                         f"with `scalegan export RUN{f' --network {remedy}' if remedy else ''}`")
+        raise UsageError(f"{run} holds {', '.join(networks)}, not '{remedy or fitting[0]}'; make another file of its "
+                         f"run with `scalegan export RUN{f' --network {remedy}' if remedy else ''}`")
     return found
 
 
