@@ -133,7 +133,7 @@ def _answering(options: Namespace) -> "Callable[[Photo], Answer]":
 def _generate(options: Namespace) -> int:
     import torch
 
-    from scalegan.averages.label_summary import with_attributes
+    from scalegan.averages.label_summary import having, with_attributes
     from scalegan.checkpoints import exports, store
     from scalegan.data.spec import Spec
     from scalegan.faces.models import check_attributes, names_of
@@ -145,9 +145,10 @@ def _generate(options: Namespace) -> int:
     check_attributes(options.run, generator.about)
     spec, names, stored = Spec.of(generator.about["spec"]), names_of(generator.about), generator.about.get("labels")
     check_names("--attributes", options.values, names)
+    records = having(stored, spec, {names.index(name): value for name, value in options.values.items()})
 
     def labels_of(numbers: Sequence[int]) -> "Tensor":
-        return with_values(with_attributes(stored, spec, numbers, []), names, options.values)
+        return with_values(with_attributes(records, spec, numbers, []), names, options.values)
 
     def draw(part: slice) -> "Tensor":
         return exports.sample(generator, options.seeds[part], labels_of(options.seeds[part]), psi=1.0)
