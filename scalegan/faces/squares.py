@@ -62,9 +62,17 @@ class Squares:
             found = self.detect(pixels)
             if not found:
                 raise ValueError("no face was found; if it shows one, cut it out and add --aligned")
-            pixels, faces = aligned(pixels, found[0].landmarks), len(found)
+            largest = max(found, key=lambda face: _in_view(face, pixels))
+            pixels, faces = aligned(pixels, largest.landmarks), len(found)
         how = self.how if pixels.shape[:2] == _CELEBA else "center"
         return resize(crop(pixels, how), self.side, self.channels, _FILTER), faces
+
+
+def _in_view(face: "Face", pixels: np.ndarray) -> float:
+    """The area of a face, without what lies beyond the photo's edges."""
+    left, top, right, bottom = face.box
+    height, width = pixels.shape[:2]
+    return (min(right, width) - max(left, 0)) * (min(bottom, height) - max(top, 0))
 
 
 def on_white(photo: Photo) -> np.ndarray:
@@ -73,7 +81,7 @@ def on_white(photo: Photo) -> np.ndarray:
         return photo.pixels
     picture = Image.fromarray(photo.pixels if photo.pixels.shape[2] == 3 else photo.pixels[..., 0])
     opaque = Image.composite(picture, Image.new(picture.mode, picture.size, "white"), Image.fromarray(photo.alpha))
-    return np.asarray(opaque).reshape(photo.pixels.shape)
+    return np.array(opaque).reshape(photo.pixels.shape)
 
 
 def images_of(squares: Sequence[np.ndarray]) -> Tensor:
