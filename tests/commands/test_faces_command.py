@@ -307,6 +307,7 @@ def test_any_generator_with_attributes_will_do_and_says_if_it_knows_no_records(n
 NOT_GENERATED = {
     "an unknown attribute": ("all", "Smiling,!Mail", "--attributes: the network has no attribute 'Mail'; did you mean "
                              "'Male'?"),
+    "a file without G": ("transform", "Smiling", "not seeds; `scalegan export RUN --network G` of its run makes"),
     "a network that takes images": ("stargan", "Smiling", "takes image, condition, not seeds"),
     "a network without attributes": ("dcgan", "Smiling", "has no attributes"),
 }
