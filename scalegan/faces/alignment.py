@@ -35,6 +35,12 @@ def aligned(pixels: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     return warped(pixels, similarity(landmarks, LANDMARKS), SIZE)
 
 
+def in_square(side: int) -> np.ndarray:
+    """Where faces have their landmarks in the central square of an aligned image, resized to `side` px: in sets that
+    `scalegan prepare` made with --crop center or celeba178, [5, 2]."""
+    return (LANDMARKS - [0, (SIZE[0] - SIZE[1]) / 2]) * side / SIZE[1]
+
+
 def warped(pixels: np.ndarray, transform: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """uint8 [*size, C], where each point of `pixels` is moved by the similarity `transform`, [2, 3].
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from scalegan.data.picture import crop
-from scalegan.faces.alignment import LANDMARKS, SIZE, aligned, similarity, warped
+from scalegan.data.picture import crop, resize
+from scalegan.faces.alignment import LANDMARKS, SIZE, aligned, in_square, similarity, warped
 
 
 def transform(degrees: float, scale: float, shift: tuple[float, float]) -> np.ndarray:
@@ -89,6 +89,16 @@ def test_the_outermost_pixels_are_repeated_beyond_the_edges() -> None:
 def test_a_square_as_of_the_prepared_sets_can_be_cut(how: str) -> None:
     photo = waves(*places(300, 300))
     assert crop(aligned(photo, LANDMARKS + 40), how).shape == (178, 178, 3)
+
+
+def test_landmarks_in_a_square_are_where_prepare_puts_them() -> None:
+    photo = np.zeros((*SIZE, 3), np.uint8)
+    for x, y in LANDMARKS.round().astype(int):
+        photo[y - 4 : y + 4, x - 4 : x + 4] = 255
+    square = resize(crop(photo, "center"), 64, 3, "lanczos")
+    for x, y in in_square(64).astype(int):
+        assert square[y, x].min() > 150
+    assert (square > 100).mean() < 0.02
 
 
 def test_a_photo_of_one_pixel_is_all_one_colour() -> None:
