@@ -9,7 +9,8 @@ It also takes game.name=acgan, cgan and others with attributes.
 
 INPUT are photos, folders and zips. The largest face of a photo is found, turned and cut as CelebA's images are; with
 --aligned photos are taken for such faces, and their middle square is used. Results have the resolution of the run. A
-line of JSON is printed for each photo, and nothing else on stdout. DIR gets the same lines (faces.jsonl), a PNG of each
+line of JSON is printed for each photo, and nothing else on stdout; of a result it says how far its face embedding is
+from the photo's, where 0.6 and more are taken for two people. DIR gets the same lines (faces.jsonl), a PNG of each
 result, and picture.png with originals beside results.
 
 An input that cannot be read or has no face is named and left out; the exit code is then 1. Finding faces needs the
@@ -23,12 +24,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scalegan.errors import UserError
 from scalegan.support.arguments import folder, presences, seeds, strengths, verb_parser, warn
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from scalegan.faces.answers import Answer
+    from scalegan.faces.identity import Embedding
     from scalegan.pictures.photos import Found, Photo
 
 _WHAT = {"recognise": "print the probability of each attribute",
@@ -99,7 +103,7 @@ def _on_photos(options: Namespace) -> int:
             collection.add(text, made)
         return made.remarks
 
-    answered = answer_all(found, options.out, answer)
+    answered = answer_all(found, options.out or Path(), answer)
     if collection and answered.photos:
         collection.save()
         print(collection.picture.resolve(), file=sys.stderr)
@@ -127,7 +131,19 @@ def _answering(options: Namespace) -> "Callable[[Photo], Answer]":
     squares = Squares(model.about["spec"]["shape"], options.crop or crop_of(model.about), detect)
     if options.action == "recognise":
         return lambda photo: recognised(model, squares, photo)
-    return lambda photo: changed(model, squares, values, photo)
+    embedding = _embedding(device)
+    return lambda photo: changed(model, squares, values, embedding, photo)
+
+
+def _embedding(device: "torch.device") -> "Embedding | None":
+    """What measures identity distances; a warning says why there are none."""
+    from scalegan.faces.identity import Embedding
+
+    try:
+        return Embedding(device)
+    except UserError as error:
+        warn(f"no identity distances: {error}")
+        return None
 
 
 def _generate(options: Namespace) -> int:

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from scalegan.faces.identity import Embedding
 from scalegan.faces.models import FaceModel
 from scalegan.faces.squares import Squares, images_of
 from scalegan.games.stargan.labels import with_values
@@ -37,16 +39,23 @@ def recognised(model: FaceModel, squares: Squares, photo: Photo) -> Answer:
                                                      for name, chance in zip(model.names, chances)}}, remarks)
 
 
-def changed(model: FaceModel, squares: Squares, values: Mapping[str, float], photo: Photo) -> Answer:
+def changed(model: FaceModel, squares: Squares, values: Mapping[str, float], embedding: Embedding | None,
+            photo: Photo) -> Answer:
     """The face rebuilt and, if there are values, with some attributes, between 0 and 1, besides its own; a hair colour
-    that is set clears the others. Raises ValueError if there is no face."""
+    that is set clears the others. With an embedding also how far the result is from the photo. Raises ValueError if
+    there is no face."""
     square, remarks = _square(squares, photo)
     image = images_of([square])
     own = model.rebuilding(model.recognised(image))
-    pictures = {"photo": square, "rebuilt": _made(model, image, own)}
+    pictures, figures = {"photo": square, "rebuilt": _made(model, image, own)}, {}
     if values:
         pictures["transformed"] = _made(model, image, with_values(own, model.names, values))
-    return Answer(pictures, {"set": dict(values)} if values else {}, remarks)
+        figures["set"] = dict(values)
+    if embedding:
+        pair = torch.from_numpy(np.stack([square, list(pictures.values())[-1]])).movedim(3, 1)
+        before, after = embedding(pair, squares.landmarks)
+        figures["identity"] = {"distance": round((before - after).norm().item(), _DIGITS), **embedding.identity}
+    return Answer(pictures, figures, remarks)
 
 
 def _square(squares: Squares, photo: Photo) -> tuple[np.ndarray, list[str]]:

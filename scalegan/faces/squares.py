@@ -13,13 +13,13 @@ from scalegan.data.manifest import Manifest
 from scalegan.data.picture import crop, resize
 from scalegan.data.pixels import from_uint8
 from scalegan.errors import UserError
+from scalegan.faces.alignment import LANDMARKS, SIZE, aligned
 from scalegan.pictures.photos import Photo
 
 if TYPE_CHECKING:
     from scalegan.faces.detection import Face
 
 CROPS = ("center", "celeba178", "celeba108")
-_CELEBA = (218, 178)        # height and width of its aligned images
 _FILTER = "lanczos"         # that of `scalegan prepare`
 
 
@@ -48,6 +48,12 @@ class Squares:
                  detect: "Callable[[np.ndarray], list[Face]] | None") -> None:
         (self.channels, self.side, _), self.how, self.detect = shape, how, detect
 
+    @property
+    def landmarks(self) -> np.ndarray:
+        """Where a face in CelebA's frame has its landmarks in a square, [5, 2], x and y in px."""
+        places = crop(np.moveaxis(np.indices(SIZE), 0, 2), self.how)
+        return (LANDMARKS - places[0, 0, ::-1]) * self.side / len(places)
+
     def __call__(self, photo: Photo) -> tuple[np.ndarray, int]:
         """The square uint8 [R, R, C] of the photo's largest face, and the number of faces, which is 1 without
         detection.
@@ -57,14 +63,12 @@ class Squares:
         """
         pixels, faces = on_white(photo), 1
         if self.detect is not None:
-            from scalegan.faces.alignment import aligned
-
             found = self.detect(pixels)
             if not found:
                 raise ValueError("no face was found; if it shows one, cut it out and add --aligned")
             largest = max(found, key=lambda face: _in_view(face, pixels))
             pixels, faces = aligned(pixels, largest.landmarks), len(found)
-        how = self.how if pixels.shape[:2] == _CELEBA else "center"
+        how = self.how if pixels.shape[:2] == SIZE else "center"
         return resize(crop(pixels, how), self.side, self.channels, _FILTER), faces
 
 

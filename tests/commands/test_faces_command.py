@@ -24,6 +24,7 @@ from scalegan.data import picture as pictures
 from scalegan.data.manifest import Manifest
 from scalegan.data.pixels import from_uint8, to_uint8
 from scalegan.data.spec import Spec
+from scalegan.faces import weights
 from scalegan.faces.squares import crop_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
@@ -59,6 +60,12 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
                                                    factor=8.0, **about)
 
     return of
+
+
+@pytest.fixture(autouse=True)
+def without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Aligned photos and new faces need no packages for faces."""
+    monkeypatch.setattr(weights, "find_spec", lambda name: None)
 
 
 class Called(NamedTuple):

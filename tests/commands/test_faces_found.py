@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from face_photo import face_photo
 from odd_photos import STORED, picture, saved, zipped
 from PIL import Image
@@ -16,8 +17,9 @@ from scalegan import cli
 from scalegan.commands import faces
 from scalegan.data.spec import Spec
 from scalegan.faces import weights
-from scalegan.faces.alignment import LANDMARKS
+from scalegan.faces.alignment import LANDMARKS, in_square
 from scalegan.faces.detection import Detector, Face
+from scalegan.faces.identity import Embedding
 from scalegan.faces.squares import Squares
 from scalegan.pictures import photos
 from scalegan.pictures.photos import Photo
@@ -156,13 +158,36 @@ def test_of_odd_photos_those_with_a_face_are_answered_and_the_others_named(
     assert (tmp_path / "alone" / "wide.png").read_bytes() == results["wide.jpg"].read_bytes()
 
 
+@pytest.mark.parametrize("how", ["center", "celeba108"])
+def test_landmarks_of_a_square_are_where_the_face_has_them(how: str, face: Image.Image) -> None:
+    detector = Detector()
+    squares = Squares((3, 160, 160), how, detector)
+    square, _ = squares(Photo(np.array(face)))
+    found = detector(square.copy())[0].landmarks
+    assert np.linalg.norm(found - squares.landmarks, axis=1).max() < 0.3 * np.linalg.norm(found[1] - found[0])
+    assert how != "center" or np.allclose(squares.landmarks, in_square(160))
+
+
+def test_a_result_says_how_far_it_is_from_the_photo(face: Image.Image, call, tmp_path: Path) -> None:
+    half(face).save(tmp_path / "a.png")
+    line = call("rebuild", tmp_path / "a.png", "--out", tmp_path / "out").lines["a.png"]
+    square, _ = Squares((3, 32, 32), "center", Detector())(Photo(np.array(half(face))))
+    embedding, result = Embedding(), np.asarray(Image.open(line["result"]))
+    before, after = (embedding(torch.from_numpy(one.copy()).permute(2, 0, 1)[None], in_square(32))
+                     for one in (square, result))
+    assert line["identity"] == {"distance": pytest.approx((before - after).norm().item(), abs=1e-4),
+                                **embedding.identity}
+
+
 def test_without_the_extra_a_line_says_how_to_get_it_and_aligned_photos_need_none(
         call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture().save(tmp_path / "a.png")
     monkeypatch.setattr(weights, "find_spec", lambda name: None)
     code, lines, errors, _ = call("recognise", tmp_path / "a.png")
     assert (code, lines, len(errors)) == (1, {}, 1) and errors[0].endswith("pip install 'scalegan[faces]'")
-    assert call("recognise", tmp_path / "a.png", "--aligned").code == 0
+    code, lines, errors, (warning,) = call("rebuild", tmp_path / "a.png", "--aligned", "--out", tmp_path / "out")
+    assert (code, errors) == (0, []) and "identity" not in lines["a.png"]
+    assert "no identity distances: " in warning and warning.endswith("pip install 'scalegan[faces]'")
 
 
 def test_the_aligned_face_is_cut_as_asked(face: Image.Image) -> None:
