@@ -105,7 +105,9 @@ def _on_photos(options: Namespace) -> int:
 
     answered = answer_all(found, options.out or Path(), answer)
     if collection and answered.photos:
-        collection.save()
+        shown = collection.save()
+        if shown < len(answered.photos):
+            warn(f"{collection.picture} shows the first {shown:,} of {len(answered.photos):,} photos")
         print(collection.picture.resolve(), file=sys.stderr)
     return answered.report()
 

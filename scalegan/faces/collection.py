@@ -30,8 +30,8 @@ class Collection:
         if len(self._shown) < sheets.most_shown(len(answer.result), len(answer.pictures)):
             self._shown.append(answer)
 
-    def save(self) -> None:
-        """Writes both files."""
+    def save(self) -> int:
+        """Writes both files; returns how many answers the picture shows."""
         self.lines.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self.lines, "".join(f"{line}\n" for line in self._lines))
         columns = defaultdict(list)
@@ -43,3 +43,4 @@ class Collection:
             sheets.save_recognised(self.picture, columns["photo"], chances)
         else:
             sheets.save_beside(self.picture, columns)
+        return len(self._shown)

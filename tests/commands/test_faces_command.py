@@ -24,7 +24,7 @@ from scalegan.data import picture as pictures
 from scalegan.data.manifest import Manifest
 from scalegan.data.pixels import from_uint8, to_uint8
 from scalegan.data.spec import Spec
-from scalegan.faces import weights
+from scalegan.faces import sheets, weights
 from scalegan.faces.squares import crop_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
@@ -141,6 +141,16 @@ def test_recognise_writes_nothing_without_out(call, file, tmp_path: Path, monkey
     code, (line,), errors, warnings = call("recognise", file("all"), "a.png", "--aligned")
     assert (code, errors, warnings) == (0, [], []) and line["file"] == "a.png" and tuple(line["attributes"]) == NAMES
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_picture_that_does_not_show_all_says_so(call, file, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sheets, "most_shown", lambda side, columns: 2)
+    for name in "abc":
+        picture().save(tmp_path / f"{name}.png")
+    code, lines, errors, warnings = call("recognise", file("all"), *(tmp_path / f"{name}.png" for name in "abc"),
+                                         "--aligned", "--out", tmp_path / "out")
+    assert (code, len(lines), errors) == (0, 3, []) and len(warnings) == 1 and "the first 2 of 3 photos" in warnings[0]
+    assert len((tmp_path / "out" / "faces.jsonl").read_text().splitlines()) == 3
 
 
 @pytest.mark.parametrize("crop", ["center", "celeba178", "celeba108"])
