@@ -23,7 +23,7 @@ LAYERS = [
     ["engines.*"],
     ["data.*"],
     ["checkpoints.*"],
-    ["metrics.*", "pictures.*", "interop.*"],
+    ["metrics.*", "pictures.*", "interop.*", "faces.*"],
     ["training.*", "study.*", "probing.*", "latents.*"],
     ["commands.*", "cluster.*"],
     ["cli", "train", "evaluate", "__main__"],
