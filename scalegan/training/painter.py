@@ -69,12 +69,13 @@ class Painter:
         return source.conditions[chosen].to(self.device)
 
     def _samples(self) -> dict[str, Sample]:
-        """The first samples of every stream, as networks see them, without flips."""
+        """The first samples of every stream, as networks see them, without flips; over again where there are fewer."""
         found = {}
         for name in self.sources:
-            stored = self._stored(name).to(self.device)
+            stored, labels = self._stored(name).to(self.device), self._labels(name)
             data = from_uint8(stored) if stored.dtype == torch.uint8 else stored
-            found[name] = Sample(data, self._labels(name))
+            places = torch.arange(self.count, device=self.device) % len(data)
+            found[name] = Sample(data[places], None if labels is None else labels[places])
         return found
 
     def _stored(self, stream: str) -> Tensor:
