@@ -11,6 +11,7 @@ import pytest
 import torch
 from harness import cli
 from models.test_biggan import generator_state as biggan_state
+from models.test_biggan_deep import discriminator_state as deep_discriminator_state
 from models.test_biggan_deep import generator_state as deep_state
 from models.test_r3gan import generator_state as r3gan_state
 from models.test_stylegan2 import CASES, generator_shapes, state_of
@@ -214,6 +215,7 @@ def test_no_other_name_is_admitted(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("family, state, extra, says", [
     ("dcgan", {"w": torch.ones(2)}, [], "not a state dict of pytorch/examples' DCGAN generator"),
     ("biggan", dcgan_state(), [], "not a state dict of ajbrock/BigGAN-PyTorch"),
+    ("biggan", deep_discriminator_state((16, 16, 16, 16), 3), [], "convert the generator, such as G_ema.pth"),
     ("stylegan2", dcgan_state(), [], "not a StyleGAN2 generator's"),
     ("r3gan", {**STATES["r3gan"][0], "AggregationLayer.Layer.weight": torch.ones(3, 5, 1, 1)}, [], "should be"),
     ("dcgan", {"epoch": 3}, [], "no known generator key (its keys: epoch)"),
