@@ -25,7 +25,7 @@ from scalegan.games.penalties.gradient_norm import R1R2Penalty
 from scalegan.games.penalties.orthogonal import Orthogonal
 from scalegan.games.penalties.path_length import PathLength
 from scalegan.losses import LOSSES
-from scalegan.models import biggan, dcgan, r3gan, stylegan2
+from scalegan.models import biggan, biggan_deep, dcgan, r3gan, stylegan2
 from scalegan.randomness import Draws, parameter_generators
 from scalegan.training import build
 
@@ -50,6 +50,9 @@ def networks(family: str) -> tuple[nn.Module, nn.Module]:
         "biggan": lambda: (biggan.Generator(32, width=8, latent_dim=12, num_classes=CLASSES, norm_group="batch",
                                             shared_dim=6, hierarchical=True, attention=(16,)),
                            biggan.Discriminator(32, width=8, num_classes=CLASSES, attention=(16,))),
+        "biggan_deep": lambda: (biggan_deep.Generator(32, width=8, latent_dim=12, num_classes=CLASSES, shared_dim=6,
+                                                      norm_group="batch", attention=(16,)),
+                                biggan_deep.Discriminator(32, width=8, num_classes=CLASSES, attention=(16,))),
         "stylegan2": lambda: (stylegan2.Generator(32, channel_base=256, channel_max=16, latent_dim=16, w_dim=16,
                                                   num_classes=CLASSES, mapping_layers=2),
                               stylegan2.Discriminator(32, channel_base=256, channel_max=16, num_classes=CLASSES,
@@ -69,6 +72,7 @@ def game_of(family: str, generator: nn.Module, discriminator: nn.Module) -> GAN:
     common = {
         "dcgan": {"loss": LOSSES["non_saturating"]},
         "biggan": {"loss": LOSSES["hinge"], "penalties": {"orthogonal": Orthogonal(1e-2)}},
+        "biggan_deep": {"loss": LOSSES["hinge"], "penalties": {"orthogonal": Orthogonal(1e-2)}},
         "stylegan2": {"loss": LOSSES["non_saturating"], "fakes_of": StyledFakes(0.0), "order": ("G", "D"),
                       "fresh_batch": ("G",),
                       "penalties": {"r1": R1R2Penalty("real", 3.0, 16), "path_length": PathLength(2.0, 0.99, 4)}},

@@ -25,6 +25,8 @@ GENERATORS: dict[str, tuple[dict[str, Any], int, int, str]] = {
     "DCGAN of uniform z": ({"model": {**_DCGAN, "latent": "uniform"}}, 16, 0, "line"),
     "BigGAN": ({"model": {"name": "biggan", "width": 4, "latent_dim": 8}, "data": {"labels": "class"}}, 32, 3,
                "great circle"),
+    "BigGAN-deep": ({"model": {"name": "biggan_deep", "width": 4, "latent_dim": 8, "shared_dim": 6},
+                     "data": {"labels": "class"}}, 32, 3, "great circle"),
     "StyleGAN2": ({"model": {"name": "stylegan2", "channel_base": 128, "channel_max": 8, "latent_dim": 12, "w_dim": 10,
                              "mapping_layers": 2}}, 16, 0, "line"),
     "R3GAN": ({"model": {"name": "r3gan", "width": 8, "cardinality": 2, "latent_dim": 12}}, 16, 0, "great circle"),

@@ -3,7 +3,7 @@ generators from z; `apply`, `colorize` and the like for networks from image to i
 
 FILE is a .safetensors file; a .pt, .pth or .tar file from torch.save that holds only tensors and containers; or
 NVIDIA's .pkl, whose code is not run. Names and shapes must be those of pytorch/examples (dcgan),
-ajbrock/BigGAN-PyTorch, NVlabs/stylegan2-ada-pytorch and stylegan3, brownvc/R3GAN,
+ajbrock/BigGAN-PyTorch (biggan, also for BigGAN-deep), NVlabs/stylegan2-ada-pytorch and stylegan3, brownvc/R3GAN,
 junyanz/pytorch-CycleGAN-and-pix2pix (resnet_i2i, unet), ESRGAN, BasicSR or Real-ESRGAN (rrdb, srvgg). Settings that
 cannot be read off the tensors are given as KEY=VALUE: bn_eps, sn_eps (biggan); conv_clamp, mapping_lr_multiplier,
 num_half_res, w_avg_beta (stylegan2); image_statistics=true (resnet_i2i and unet with BatchNorm: normalise by each

@@ -10,7 +10,7 @@ from scalegan.errors import RecipeError
 from scalegan.support.names import did_you_mean
 
 # Resolutions for which a family has both networks.
-RESOLUTIONS = {"dcgan": (16, 32, 64, 128, 256), "biggan": (32, 64, 128, 256),
+RESOLUTIONS = {"dcgan": (16, 32, 64, 128, 256), "biggan": (32, 64, 128, 256), "biggan_deep": (32, 64, 128, 256),
                "stylegan2": tuple(8 << i for i in range(8)), "r3gan": tuple(4 << i for i in range(9))}
 
 

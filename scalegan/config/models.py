@@ -46,20 +46,13 @@ class MLP:
 
 
 @typed
-class BigGAN:
-    """Brock, Donahue & Simonyan (2019): 32 to 256 px. Keys left null take the published scripts' values."""
+class _BigGAN:
+    """Keys that BigGAN and BigGAN-deep share."""
 
-    name: Literal["biggan"] = "biggan"
     width: PositiveInt | None = None
     """Base width, "ch" in the published code; all widths are multiples of it."""
-    latent_dim: PositiveInt | None = None
-    """Length of z; rounded down to a multiple of the number of chunks if the latent is hierarchical."""
     latent: Literal["normal", "uniform"] = "normal"
     """Distribution of z."""
-    shared_dim: NonNegativeInt | None = None
-    """Width of the class embedding shared by all norms; 0 gives each norm its own gains per class."""
-    hierarchical: bool | None = None
-    """Feed a chunk of z to every block."""
     attention: tuple[PositiveInt, ...] | None = None
     """Resolutions with self-attention."""
     init: Literal["orthogonal", "normal"] = "orthogonal"
@@ -72,6 +65,32 @@ class BigGAN:
     """Epsilon of spectral norm."""
     norm_group: PositiveInt | Literal["batch"] = 16
     """Consecutive samples of the global batch that share BatchNorm statistics, or batch for all of them."""
+
+
+@typed
+class BigGAN(_BigGAN):
+    """Brock, Donahue & Simonyan (2019): 32 to 256 px. Keys left null take the published scripts' values."""
+
+    name: Literal["biggan"] = "biggan"
+    latent_dim: PositiveInt | None = None
+    """Length of z; rounded down to a multiple of the number of chunks if the latent is hierarchical."""
+    shared_dim: NonNegativeInt | None = None
+    """Width of the class embedding shared by all norms; 0 gives each norm its own gains per class."""
+    hierarchical: bool | None = None
+    """Feed a chunk of z to every block."""
+
+
+@typed
+class BigGANDeep(_BigGAN):
+    """BigGAN-deep (Brock, Donahue & Simonyan, 2019, appendix B): 32 to 256 px. Keys left null take published values."""
+
+    name: Literal["biggan_deep"] = "biggan_deep"
+    latent_dim: PositiveInt = 128
+    """Length of z, which all blocks see whole."""
+    shared_dim: PositiveInt = 128
+    """Width of the class embedding, which all blocks see beside z."""
+    depth: PositiveInt = 2
+    """Residual blocks at each resolution, of both players."""
 
 
 @typed
@@ -259,8 +278,8 @@ class StarGAN:
     """Strided layers of the discriminator; null leaves 2 x 2 px or more, with at most the published six."""
 
 
-Model = Annotated[DCGAN | MLP | BigGAN | StyleGAN2 | R3GAN | UNet | ResNet | Fabbri | SRResNet | RRDB | SRVGG | StarGAN,
-                  Field(discriminator="name")]
+Model = Annotated[DCGAN | MLP | BigGAN | BigGANDeep | StyleGAN2 | R3GAN | UNet | ResNet | Fabbri | SRResNet | RRDB |
+                  SRVGG | StarGAN, Field(discriminator="name")]
 IMAGE_TO_IMAGE = ("unet", "resnet_i2i", "fabbri")       # of the input's size
 UPSCALERS = ("srresnet",)
 BY_LABELS = ("stargan",)                        # of the input's size, with other labels

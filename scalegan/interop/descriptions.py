@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from scalegan.models import resnet_i2i
+from scalegan.models import biggan_deep, resnet_i2i
 from scalegan.models.biggan import G_CHANNELS
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
 from scalegan.models.layers.dropout import KeyedDropout
@@ -21,12 +21,14 @@ def _dcgan(generator: Any) -> Description:
 
 
 def _biggan(generator: Any) -> Description:
-    weights = generator.state_dict()
-    last = generator.norm.weight.shape[0]
+    """BigGAN's, or BigGAN-deep's, which come from the same code."""
+    weights, deep = generator.state_dict(), isinstance(generator, biggan_deep.Generator)
+    last, depth = generator.norm.weight.shape[0], generator.depth if deep else 1
     return generator.to_rgb.bias.shape[0], generator.resolution, {
+        **({"name": "biggan_deep", "depth": depth} if deep else {"hierarchical": generator.hierarchical}),
         "width": last // G_CHANNELS[generator.resolution][-1], "latent_dim": generator.latent_dim,
         "shared_dim": 0 if generator.shared is None else weights["shared.normed.weight"].shape[1],
-        "hierarchical": generator.hierarchical, "attention": [8 << int(i) for i in generator.attention],
+        "attention": [8 << int(i) // depth for i in generator.attention],
         "spectral": any(name.endswith(".u") for name in weights)}
 
 

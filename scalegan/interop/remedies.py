@@ -44,6 +44,8 @@ def other_family(tensors: Mapping[str, object], family: str) -> str:
         return f"; use --family {found[0]}, whose names these are"
     if family == "stargan" and any(_LABELLING.fullmatch(name) for name in names):
         return "; these are the names of a discriminator; convert the generator, such as 200000-G.ckpt"
+    if family == "biggan" and "embed.weight" in names:
+        return "; these are the names of a discriminator; convert the generator, such as G_ema.pth"
     if not found and any(_PATCHES.fullmatch(name) for name in names):
         return "; these are the names of a discriminator; convert the generator, such as latest_net_G.pth"
     return ""

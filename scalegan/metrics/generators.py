@@ -44,7 +44,7 @@ def samples_of(generator: nn.Module, count: int, reals: Images | None, psi: floa
                         "evaluated")
     if spec.kind == "points":
         raise UserError(f"{name} makes 2-D points; only images can be evaluated")
-    if psi != 1 and not (is_styled(generator) or generator.about["model"]["name"] == "biggan"):
+    if psi != 1 and not (is_styled(generator) or generator.about["model"]["name"] in ("biggan", "biggan_deep")):
         raise UsageError(f"--psi {psi}: {generator.about['model']['name']} has no truncation; leave it out")
     classes, remarks = spec.num_classes, []
     labels, names = None, spec.label_names

@@ -1,10 +1,8 @@
 """BigGAN: residual networks, class-conditional BatchNorm, projection, spectral norm, attention (Brock et al., 2019).
 
 The architecture is that of ajbrock/BigGAN-PyTorch, whose details differ from the paper's appendix here and there.
-BigGAN-deep is not in this file.
 """
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,14 +12,21 @@ from torch import Tensor, nn
 
 from scalegan.models.layers.attention import SelfAttention
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
+from scalegan.models.layers.biggan import (
+    BOTTOM,
+    D_CHANNELS,
+    D_DOWNSAMPLES,
+    D_RESOLUTIONS,
+    G_CHANNELS,
+    BlockGenerator,
+    ProjectionDiscriminator,
+    check_attention,
+    check_resolution,
+)
 from scalegan.models.layers.conditional_norm import ConditionalBatchNorm
-from scalegan.models.layers.conditions import check_labels
 from scalegan.models.layers.convolution import add_upsampled, conv2d_then_mean, nearest_then_conv2d
-from scalegan.models.layers.half import wide_dtype
-from scalegan.models.layers.initial import Generators, global_generator
+from scalegan.models.layers.initial import global_generator
 from scalegan.models.layers.spectral import Conv2d, Embedding, Linear
-
-BOTTOM = 4                                              # pixels per side where the generator starts
 
 
 class Preset(NamedTuple):
@@ -41,43 +46,6 @@ PRESETS = {
     256: Preset(96, 140, 128, True, (128,)),
     512: Preset(96, 128, 128, True, (64,)),
 }
-
-# Channels in multiples of the width: of the first map, then after each block. Every block doubles the resolution.
-G_CHANNELS = {
-    32: (4, 4, 4, 4),
-    64: (16, 16, 8, 4, 2),
-    128: (16, 16, 8, 4, 2, 1),
-    256: (16, 16, 8, 8, 4, 2, 1),
-    512: (16, 16, 8, 8, 4, 2, 1, 1),
-}
-# After each block, from RGB.
-D_CHANNELS = {
-    32: (4, 4, 4, 4),
-    64: (1, 2, 4, 8, 16),
-    128: (1, 2, 4, 8, 16, 16),
-    256: (1, 2, 4, 8, 8, 16, 16),
-}
-D_DOWNSAMPLES = {resolution: (True,) * (len(table) - 1) + (False,) for resolution, table in D_CHANNELS.items()}
-D_DOWNSAMPLES[32] = (True, True, False, False)
-# Names of D's attention blocks: the resolution after the block. At 32 px the reference calls all of them 16.
-D_RESOLUTIONS = {resolution: tuple(max(resolution >> i, BOTTOM) for i in range(1, len(table) + 1))
-                 for resolution, table in D_CHANNELS.items()}
-D_RESOLUTIONS[32] = (16, 16, 16, 16)
-
-
-def truncate(z: Tensor, psi: float) -> Tensor:
-    """z ~ N(0, I) with values beyond +-psi resampled from within (the truncation trick, section 3.1).
-
-    The new value is a function of the old: the quantile of |z| within its tail, which is uniform, becomes the quantile
-    of the new |z| in the truncated normal; the sign stays. So the distribution is exactly that of resampling, the same
-    z gives the same image, and a z that is already truncated is unchanged.
-    """
-    if not psi > 0:
-        raise ValueError(f"psi is BigGAN's truncation threshold and must be positive, not {psi}")
-    size, limit = z.to(wide_dtype(z)).abs(), psi / math.sqrt(2)
-    tail = torch.special.erfc(size / math.sqrt(2)) / max(math.erfc(limit), 1e-300)
-    again = math.sqrt(2) * torch.special.erfinv(tail * math.erf(limit)) * z.sign()
-    return torch.where(size > psi, again.clamp(-psi, psi).to(z.dtype), z)
 
 
 class GeneratorBlock(nn.Module):
@@ -118,7 +86,7 @@ class DiscriminatorBlock(nn.Module):
         return h + self.shortcut(F.avg_pool2d(x, 2))                # 1x1 and mean commute; this order is cheaper
 
 
-class Generator(nn.Module):
+class Generator(BlockGenerator):
     """Latents and classes to images.
 
     Args:
@@ -140,10 +108,12 @@ class Generator(nn.Module):
                  attention: Sequence[int] | None = None, init: str = "orthogonal", norm_group: int | str = 16,
                  spectral: bool = True, bn_eps: float = 1e-5, sn_eps: float = 1e-6, latent: str = "normal") -> None:
         super().__init__()
-        preset, table = _preset("generator", resolution, G_CHANNELS), G_CHANNELS[resolution]
+        check_resolution("BigGAN", "generator", resolution, G_CHANNELS)
+        preset, table = PRESETS[resolution], G_CHANNELS[resolution]
         width = preset.width if width is None else width
         resolutions = tuple(2 * BOTTOM << i for i in range(len(table) - 1))
-        attention = _attention(preset.attention if attention is None else attention, resolutions)
+        attention = preset.attention if attention is None else attention
+        check_attention(attention, resolutions)
         hierarchical = (preset.hierarchical and num_classes > 0) if hierarchical is None else hierarchical
         shared_dim = preset.shared_dim if shared_dim is None else shared_dim
         chunks = len(table) if hierarchical else 1
@@ -177,38 +147,12 @@ class Generator(nn.Module):
         self.to_rgb = Conv2d(table[-1] * width, channels, **spectral_options)
         self.initialise(global_generator)
 
-    def initialise(self, generator: Generators) -> None:
-        """Fills every parameter and u with the generator of its name."""
-        _initialise(self, generator, self.init)
-
-    def forward(self, z: Tensor, labels: Tensor | None = None, psi: float = 1.0) -> Tensor:
-        """[N, latent_dim], [N] or [N, K] -> [N, C, H, W] in (-1, 1).
-
-        psi is the threshold at which normal latents are truncated (see `truncate`); 1 leaves z unchanged, as it does in
-        every family.
-        """
-        if z.dim() != 2 or z.shape[1] != self.latent_dim:
-            raise ValueError(f"latents must be [N, {self.latent_dim}], not {list(z.shape)}")
-        labels = check_labels(labels, self.num_classes, len(z))
-        first, conditions = self._conditions(self.truncated(z, psi), labels)
-        h = self.linear(first).unflatten(1, (-1, BOTTOM, BOTTOM)).contiguous(memory_format=torch.channels_last)
-        for i, (block, condition) in enumerate(zip(self.blocks, conditions)):
-            h = block(h, *condition)
-            if str(i) in self.attention:
-                h = self.attention[str(i)](h)
-        return torch.tanh(_wide(self.to_rgb(F.relu(self.norm(h)))))
-
-    def truncated(self, z: Tensor, psi: float) -> Tensor:
-        """The latents [N, latent_dim] that `forward` goes on with."""
-        return z if psi == 1 else truncate(z, psi)
-
     def latent_weights(self) -> Tensor:
         """The weights by which z enters the first layer, [features, latent_dim]; zero for chunks of a hierarchical
         latent that enter further on."""
         return F.pad(self.linear.normed(), (0, self.latent_dim - self.chunk_dim))
 
     def _conditions(self, z: Tensor, labels: Tensor | None) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
-        """The input of the first feature map, and the condition of each block: a tuple of one tensor, or of none."""
         shared = () if labels is None else (labels if self.shared is None else self.shared(labels),)
         if not self.hierarchical:
             return z, [shared] * len(self.blocks)
@@ -216,7 +160,7 @@ class Generator(nn.Module):
         return first, [(torch.cat([*shared, chunk], 1),) for chunk in chunks]
 
 
-class Discriminator(nn.Module):
+class Discriminator(ProjectionDiscriminator):
     """Images and classes to logits: a residual network whose features are summed over pixels and projected.
 
     Args:
@@ -226,15 +170,15 @@ class Discriminator(nn.Module):
         wide_blocks: a block's hidden width is that of its output, not of its input.
     """
 
-    per_sample = True  # a logit depends on its own image alone: reals and fakes may share a pass
-
     def __init__(self, resolution: int = 128, channels: int = 3, width: int | None = None, num_classes: int = 0,
                  attention: Sequence[int] | None = None, init: str = "orthogonal", wide_blocks: bool = True,
                  sn_eps: float = 1e-6) -> None:
         super().__init__()
-        preset, table = _preset("discriminator", resolution, D_CHANNELS), D_CHANNELS[resolution]
+        check_resolution("BigGAN", "discriminator", resolution, D_CHANNELS)
+        preset, table = PRESETS[resolution], D_CHANNELS[resolution]
         width = preset.width if width is None else width
-        attention = _attention(preset.attention if attention is None else attention, D_RESOLUTIONS[resolution])
+        attention = preset.attention if attention is None else attention
+        check_attention(attention, D_RESOLUTIONS[resolution])
         self.resolution, self.channels, self.num_classes, self.init = resolution, channels, num_classes, init
 
         self.blocks, self.attention, before = nn.ModuleList(), nn.ModuleDict(), channels
@@ -249,58 +193,3 @@ class Discriminator(nn.Module):
         self.linear = Linear(before, 1, eps=sn_eps)
         self.embedding = Embedding(num_classes, before, eps=sn_eps) if num_classes else None
         self.initialise(global_generator)
-
-    def initialise(self, generator: Generators) -> None:
-        """Fills every parameter and u with the generator of its name."""
-        _initialise(self, generator, self.init)
-
-    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """[N, C, H, W], [N] or [N, K] -> logits [N]."""
-        shape = (self.channels, self.resolution, self.resolution)
-        if x.shape[1:] != shape:
-            raise ValueError(f"images must be [N, {', '.join(map(str, shape))}], not {list(x.shape)}")
-        labels = check_labels(labels, self.num_classes, len(x))
-        h = x.contiguous(memory_format=torch.channels_last)
-        for i, block in enumerate(self.blocks):
-            h = block(h)
-            if str(i) in self.attention:
-                h = self.attention[str(i)](h)
-        h = _wide(F.relu(h)).sum((2, 3))                              # [N, C]
-        # <linear + embedding(labels), h>: one weighted sum, which autocast leaves in full precision.
-        direction = self.linear.normed()
-        if labels is not None:
-            direction = direction + _wide(self.embedding(labels))
-        return (direction * h).sum(1) + self.linear.bias
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.to(wide_dtype(x))
-
-
-def _preset(network: str, resolution: int, tables: dict[int, tuple[int, ...]]) -> Preset:
-    if resolution not in tables:
-        raise ValueError(f"BigGAN has no {network} for {resolution} px; it has {', '.join(map(str, tables))}")
-    return PRESETS[resolution]
-
-
-def _attention(wanted: Sequence[int], resolutions: tuple[int, ...]) -> tuple[int, ...]:
-    unknown = [size for size in wanted if size not in resolutions]
-    if unknown:
-        raise ValueError(f"no block ends at the attention resolution {unknown[0]}; blocks end at "
-                         f"{', '.join(map(str, sorted(set(resolutions))))}")
-    return tuple(wanted)
-
-
-@torch.no_grad()
-def _initialise(model: nn.Module, generator: Generators, scheme: str) -> None:
-    for name, module in model.named_modules():
-        if isinstance(module, Conv2d | Linear | Embedding):
-            module.initialise(name, generator, scheme)
-        elif isinstance(module, SelfAttention):
-            nn.init.zeros_(module.gamma)
-        elif isinstance(module, GroupedBatchNorm):
-            nn.init.zeros_(module.running_mean)
-            nn.init.ones_(module.running_var)
-            if module.weight is not None:
-                nn.init.ones_(module.weight)
-                nn.init.zeros_(module.bias)

@@ -9,7 +9,7 @@ from torch import nn
 from scalegan import config
 from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError
-from scalegan.models import autoencoder, biggan, dcgan, mlp, r3gan, stylegan2
+from scalegan.models import autoencoder, biggan, biggan_deep, dcgan, mlp, r3gan, stylegan2
 
 Build = Callable[[], nn.Module]
 
@@ -85,6 +85,12 @@ def _biggan(model: config.BigGAN, spec: Spec) -> tuple[Build, Build]:
     return partial(biggan.Generator, **both, **own), partial(biggan.Discriminator, **both)
 
 
+def _biggan_deep(model: config.BigGANDeep, spec: Spec) -> tuple[Build, Build]:
+    both = {**_image(spec), **_only(model, "width", "depth", "attention", "init", "sn_eps")}
+    own = _only(model, "latent_dim", "latent", "shared_dim", "norm_group", "spectral", "bn_eps")
+    return partial(biggan_deep.Generator, **both, **own), partial(biggan_deep.Discriminator, **both)
+
+
 def _stylegan2(model: config.StyleGAN2, spec: Spec) -> tuple[Build, Build]:
     both = {**_image(spec), **_only(model, "mapping_layers", "mapping_lr_multiplier", "channel_base", "channel_max",
                                     "num_half_res", "conv_clamp")}
@@ -101,7 +107,8 @@ def _r3gan(model: config.R3GAN, spec: Spec) -> tuple[Build, Build]:
             partial(r3gan.Discriminator, **both))
 
 
-_FAMILIES = {"dcgan": _dcgan, "mlp": _mlp, "biggan": _biggan, "stylegan2": _stylegan2, "r3gan": _r3gan}
+_FAMILIES = {"dcgan": _dcgan, "mlp": _mlp, "biggan": _biggan, "biggan_deep": _biggan_deep,
+             "stylegan2": _stylegan2, "r3gan": _r3gan}
 
 
 def _image(spec: Spec) -> dict[str, int]:

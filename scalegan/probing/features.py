@@ -19,7 +19,7 @@ from scalegan.errors import UserError
 from scalegan.games.ali.networks import Maxout
 from scalegan.games.bigan.networks import Encoder
 from scalegan.games.sampling import at_once
-from scalegan.models import biggan, r3gan, stylegan2
+from scalegan.models import biggan, biggan_deep, r3gan, stylegan2
 from scalegan.models.autoencoder import AutoEncoder
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
 from scalegan.randomness import parameter_generators
@@ -73,8 +73,8 @@ def features_of(network: nn.Module, images: Tensor, what: str = "") -> Tensor:
     """Every convolution's output after its activation, max-pooled to 4 x 4, flattened and concatenated: float32
     [n, 16 * channels of all layers] on the CPU. Maps smaller than 4 x 4 stay as they are, as do vectors.
 
-    In BigGAN and R3GAN, whose convolutions run together, the outputs of blocks stand for those of their last ones. A
-    conditional discriminator is told the same label with each image.
+    In BigGAN, BigGAN-deep and R3GAN, whose convolutions run together, the outputs of blocks stand for those of their
+    last ones. A conditional discriminator is told the same label with each image.
 
     Args:
         network: from `network_of`; `settle` its BatchNorm first.
@@ -181,6 +181,11 @@ def _taps(network: nn.Module) -> Iterator[Tap]:
             case biggan.DiscriminatorBlock():
                 yield module.conv1, "forward", F.relu
                 yield module, "forward", F.relu
+            case biggan_deep.Discriminator():
+                yield module.from_rgb, "forward", F.relu
+            case biggan_deep.DiscriminatorBlock():
+                for layer in (module.conv1, module.conv2, module.conv3, module):
+                    yield layer, "forward", F.relu
             case stylegan2.Discriminator():
                 yield module.fromrgb, "activated", nn.Identity()
             case stylegan2.DiscriminatorBlock():    # the last convolution, behind them, sees all images of a batch

@@ -18,10 +18,11 @@ from scalegan.training import build
 MODELS = {
     "dcgan": ["model.width=4"],
     "biggan": ["model.width=4"],
+    "biggan_deep": ["model.width=4", "model.latent_dim=8"],
     "stylegan2": ["model.channel_base=128", "model.channel_max=8", "model.mapping_layers=2"],
     "r3gan": ["model.width=16", "model.cardinality=4", "model.blocks=1"],
 }
-BASES = {"dcgan": "_base/dcgan", "biggan": "_base/biggan", "stylegan2": "_base/stylegan2", "r3gan": "_base/r3gan"}
+BASES = {name: f"_base/{name}" for name in MODELS}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def arguments(family: str, folder: Path, data: Path, *more: str) -> list[str]:
     path = folder / f"{family}.yaml"
     path.write_text(f"extends: [{BASES[family]}]\ndata: {{path: {data}, resolution: 32, block_records: 8}}\n"
                     "total_images: 64\nbatch_size: 16\nmicro_batch_size: 16\nlanes: 2\nlog: {tensorboard: false}\n")
-    norm = ["model.norm_group=16"] if family in ("dcgan", "biggan") else []
+    norm = ["model.norm_group=16"] if family in ("dcgan", "biggan", "biggan_deep") else []
     return [f"recipe={path}", f"run_dir={folder / 'run'}", *MODELS[family], *norm, *more]
 
 
@@ -44,6 +45,7 @@ def one_line(error: Exception) -> str:
 
 @pytest.mark.parametrize("family, resolution, has", [
     ("dcgan", 48, "16, 32, 64"), ("biggan", 48, "32, 64, 128, 256"), ("biggan", 512, "32, 64, 128, 256"),
+    ("biggan_deep", 512, "32, 64, 128, 256"),
     ("stylegan2", 48, "32, 64"), ("stylegan2", 2048, "1024"), ("r3gan", 48, "32, 64")])
 def test_a_resolution_that_the_family_does_not_support(family, resolution, has, tmp_path: Path, images: Path) -> None:
     with pytest.raises(RecipeError) as caught:
@@ -53,6 +55,7 @@ def test_a_resolution_that_the_family_does_not_support(family, resolution, has, 
 
 @pytest.mark.parametrize("family, more, says", [
     ("biggan", ["model.attention=[7]"], "no block ends at the attention resolution 7"),
+    ("biggan_deep", ["model.attention=[32]"], "no block ends at the attention resolution 32"),
     ("biggan", ["model.hierarchical=true", "data.labels=class"], "set shared_dim"),
     ("r3gan", ["model.cardinality=5"], "cannot be divided into 5 groups"),
     ("r3gan", ["model.widths=[16,16]"], "need 4 stages"),
@@ -118,6 +121,7 @@ def test_labels_that_the_networks_cannot_take(family: str, labels, tmp_path: Pat
 
 
 @pytest.mark.parametrize("family, more", [("dcgan", "model.width=8"), ("biggan", "model.width=8"),
+                                          ("biggan_deep", "model.depth=3"),
                                           ("stylegan2", "model.channel_max=16"), ("r3gan", "model.blocks=2")])
 def test_a_checkpoint_of_another_shape(family: str, more: str, tmp_path: Path, images: Path) -> None:
     from scalegan.checkpoints.store import Checkpoints

@@ -25,6 +25,7 @@ SAMPLES = 4
 NARROW = {
     "dcgan": ["model.width=4", "model.latent_dim=8", "model.norm_group=4"],
     "biggan": ["model.width=8", "model.norm_group=4"],
+    "biggan_deep": ["model.width=8", "model.norm_group=4"],
     "stylegan2": ["model.channel_base=256", "model.channel_max=16", "model.latent_dim=16", "model.w_dim=16",
                   "model.mapping_layers=2", "model.mbstd_group=4"],
     "r3gan": ["model.width=32", "model.cardinality=8", "model.blocks=1"],
@@ -57,6 +58,7 @@ FULL_CORPORA = [name for name in catalogue.available() if name not in SMALL and 
 PUBLISHED_IMAGES = {
     "biggan_cifar10": 500 * 50_000,             # launch_cifar_ema.sh: 500 epochs
     "lsun_scenes_biggan": 150_000 * 2048,       # README of BigGAN-PyTorch: iterations of 8 x 256, one step of D each
+    "biggan_deep_imagenet128": 150_000 * 2048,  # as BigGAN; launch_BigGAN_deep.sh names no length
     "stylegan2_cifar10": 100_000_000,           # train.py, cfg=cifar: kimg=100000
     "celeba_stylegan2": 25_000_000,             # the same, cfg=auto
     "celeba128_stylegan2": 25_000_000,
@@ -79,6 +81,7 @@ R3GAN_PRESETS = {"r3gan_cifar10": (0.05, 0.55, 5_000_000, 20_000_000), "celeba_r
 # Parameters of G and D with the classes of the data (the published classes, as built).
 PUBLISHED_PARAMETERS = {"r3gan_imagenet32": (1000, 82_914_304, 86_548_992),
                         "r3gan_imagenet64": (1000, 103_570_432, 107_205_120),
+                        "biggan_deep_imagenet128": (1000, 50_244_484, 34_590_210),
                         "stylegan2_cifar10": (10, 20_215_315, 23_089_664),
                         "colorization_fabbri": (0, 39_303_168, 2_765_568),
                         "pix2pix_256": (0, 54_413_955, 2_768_705)}

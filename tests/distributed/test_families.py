@@ -27,9 +27,10 @@ FAMILIES = {
     "biggan": ("biggan", "width: 4, latent_dim: 8, norm_group: 4"),
     "biggan hierarchical": ("biggan", "width: 4, latent_dim: 16, shared_dim: 8, hierarchical: true, attention: [16], "
                                       "norm_group: 4"),
+    "biggan_deep": ("biggan_deep", "width: 4, latent_dim: 8, shared_dim: 8, attention: [16], norm_group: 4"),
 }
 CASES = [(family, labels) for family in FAMILIES for labels in ("none", "class")
-         if not (family == "biggan hierarchical" and labels == "none")]
+         if not (family in ("biggan hierarchical", "biggan_deep") and labels == "none")]
 
 
 @pytest.fixture(scope="module")

@@ -77,8 +77,9 @@ def check_same(found: dict, expected: dict) -> None:
     assert not [name for name in expected if not found[name].equal(expected[name])]
 
 
-@pytest.mark.parametrize("family, micro_batch", [("dcgan", 8), ("dcgan", 4), ("biggan", 8), ("stylegan2", 8)],
-                         ids=["one micro-batch", "two micro-batches", "classes", "lazy penalties"])
+@pytest.mark.parametrize("family, micro_batch", [("dcgan", 8), ("dcgan", 4), ("biggan", 8), ("biggan_deep", 8),
+                                                 ("stylegan2", 8)],
+                         ids=["one micro-batch", "two micro-batches", "classes", "deep blocks", "lazy penalties"])
 def test_replays_give_the_same_bits(family: str, micro_batch: int) -> None:
     recorder = Recorder()
     check_same(trained(family, micro_batch, Graphs(recorder)), trained(family, micro_batch, None))

@@ -26,6 +26,7 @@ FAMILIES = {
     "mlp": {"hidden": 8, "layers": 2, "latent_dim": 4},
     "mlp of points": {"hidden": 8, "layers": 2, "latent_dim": 4},
     "biggan": {"width": 4, "latent_dim": 8, "norm_group": 4},
+    "biggan_deep": {"width": 4, "latent_dim": 8, "norm_group": 4},
     "stylegan2": {"channel_base": 64, "channel_max": 8, "latent_dim": 8, "w_dim": 8, "mapping_layers": 2,
                   "mbstd_group": 4},
     "r3gan": {"width": 8, "cardinality": 2, "blocks": 1, "latent_dim": 8},
@@ -58,9 +59,9 @@ if importlib.util.find_spec("deepspeed"):
 CELLS = [(family, game) for family in FAMILIES for game in GAMES]
 # Why a family does not take a game; everything else must train.
 REFUSED = {
-    **{(family, game): "needs D's last features" for family in ("biggan", "stylegan2", "r3gan")
+    **{(family, game): "needs D's last features" for family in ("biggan", "biggan_deep", "stylegan2", "r3gan")
        for game in ("feature_matching", "minibatch_discrimination", "pull_away")},
-    **{(family, "ebgan"): "has no auto-encoder" for family in ("biggan", "stylegan2", "r3gan")},
+    **{(family, "ebgan"): "has no auto-encoder" for family in ("biggan", "biggan_deep", "stylegan2", "r3gan")},
     **{(family, "path_length"): "needs a style-based generator" for family in FAMILIES if family != "stylegan2"},
     ("mlp of points", "bcr"): "2-D points",
     ("stylegan2", "latent_mixture"): "use another family",
@@ -69,9 +70,8 @@ BATCH, SAMPLES = 8, 4
 
 
 def recipe_of(family: str, game: str) -> config.Recipe:
-    points, keys = family.endswith("points"), GAMES[game][0]
-    data = {"path": "ring8", "backend": "points"} if points else {"path": "-", "resolution": 32 if family == "biggan"
-                                                                  else 16}
+    points, keys, side = family.endswith("points"), GAMES[game][0], 32 if family.startswith("biggan") else 16
+    data = {"path": "ring8", "backend": "points"} if points else {"path": "-", "resolution": side}
     return loading.parse({"run_dir": "-", "total_images": 1, "batch_size": BATCH, "micro_batch_size": SAMPLES,
                           "lanes": 1, "data": data, "model": {"name": family.split()[0], **FAMILIES[family]},
                           "game": {"name": "gan", **keys}}, "test")

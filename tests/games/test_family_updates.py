@@ -100,6 +100,7 @@ class Published:
 FORMULAS = {
     ("dcgan", "D"): Published.cross_entropy_d, ("dcgan", "G"): Published.non_saturating_g,
     ("biggan", "D"): Published.hinge_d, ("biggan", "G"): Published.hinge_g,
+    ("biggan_deep", "D"): Published.hinge_d, ("biggan_deep", "G"): Published.hinge_g,
     ("stylegan2", "D"): Published.cross_entropy_d, ("stylegan2", "G"): Published.non_saturating_g,
     ("stylegan2", "D.r1"): Published.lazy_r1, ("stylegan2", "G.path"): Published.path_length,
     ("r3gan", "D"): Published.relativistic_d, ("r3gan", "G"): Published.relativistic_g,
@@ -129,7 +130,7 @@ def test_an_update_is_the_published_formulas(family: str, phase: str) -> None:
         assert (one - other).norm() <= 1e-4 * other.norm() + 1e-6 * whole, name
 
 
-@pytest.mark.parametrize("family", ["dcgan", "biggan", "r3gan"])
+@pytest.mark.parametrize("family", ["dcgan", "biggan", "biggan_deep", "r3gan"])
 def test_reals_and_fakes_share_a_pass_only_where_samples_do_not_see_each_other(family: str) -> None:
     _, discriminator = networks(family)
     batch = batch_of(family, "D")

@@ -11,6 +11,8 @@ import pytest
 import torch
 from harness import cli
 from models.test_biggan import generator_state as biggan_state
+from models.test_biggan_deep import discriminator_state as deep_discriminator_state
+from models.test_biggan_deep import generator_state as deep_state
 from models.test_r3gan import generator_state as r3gan_state
 from models.test_stylegan2 import CASES, generator_shapes, state_of
 from safetensors.torch import save_file
@@ -30,6 +32,10 @@ STATES = {
     "biggan, hierarchical": (biggan_state((64, 64, 32, 16, 8), classes=3, first=5, shared=6, chunk=5, attention=(2,)),
                              ["bn_eps=1e-4"]),
     "biggan, 32 px": (biggan_state((16, 16, 16, 16), classes=3, first=12), []),
+    "biggan, deep": (deep_state((64, 64, 32, 16, 8), classes=3, latent=10, shared=6, attention=(5,)), ["bn_eps=1e-4"]),
+    "biggan, deep, without spectral norm": ({
+        name: value for name, value in deep_state((16, 16, 16, 16), classes=3, latent=10, shared=6).items()
+        if not name.endswith((".u0", ".sv0"))}, []),
     "stylegan2": (state_of(generator_shapes(**CASES["uncond-orig"])), []),
     "stylegan2, by class": (state_of(generator_shapes(**CASES["cond-resnet-clamped"])), ["conv_clamp=1.0"]),
     "stylegan2, not clamped": (state_of(generator_shapes(**CASES["cond-resnet-clamped"])),
@@ -209,6 +215,7 @@ def test_no_other_name_is_admitted(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("family, state, extra, says", [
     ("dcgan", {"w": torch.ones(2)}, [], "not a state dict of pytorch/examples' DCGAN generator"),
     ("biggan", dcgan_state(), [], "not a state dict of ajbrock/BigGAN-PyTorch"),
+    ("biggan", deep_discriminator_state((16, 16, 16, 16), 3), [], "convert the generator, such as G_ema.pth"),
     ("stylegan2", dcgan_state(), [], "not a StyleGAN2 generator's"),
     ("r3gan", {**STATES["r3gan"][0], "AggregationLayer.Layer.weight": torch.ones(3, 5, 1, 1)}, [], "should be"),
     ("dcgan", {"epoch": 3}, [], "no known generator key (its keys: epoch)"),

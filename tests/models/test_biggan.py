@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from scalegan.interop import biggan_discriminator, biggan_generator
-from scalegan.models.biggan import Discriminator, Generator, truncate
+from scalegan.models.biggan import Discriminator, Generator
+from scalegan.models.layers.biggan import truncate
 from scalegan.models.layers.convolution import add_upsampled, conv2d, conv2d_then_mean, nearest_then_conv2d
 from scalegan.models.layers.spectral import SpectralWeight, orthogonal_regularisation
 from scalegan.models.layers.tracked import tracked_modules

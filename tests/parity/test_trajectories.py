@@ -231,6 +231,9 @@ ROWS = {
         "_base/biggan", [*BIGGAN, *average_from(20, 69_310), "model.hierarchical=true", "model.shared_dim=6",
                          "model.latent_dim=8", "model.attention=[16]", "game.penalties.orthogonal.weight=1e-2"],
         partial(biggan, formulas=loops.Hinge(1e-2)), "class", iterations=6),
+    "BigGAN-deep, conditional": Row(
+        "_base/biggan_deep", [*BIGGAN, *average_from(20, 69_310), "model.shared_dim=6", "model.latent_dim=8",
+                              "model.attention=[16]"], biggan, "class", iterations=6),
     "StyleGAN2 configuration F": Row("_base/stylegan2_f", STYLEGAN2, config_f, iterations=6),
     "StyleGAN2 configuration F, conditional, R1 twice": Row("_base/stylegan2_f", STYLEGAN2, config_f, "class", 18),
     "StyleGAN2 auto": Row("_base/stylegan2_auto128", STYLEGAN2, partial(

@@ -52,7 +52,7 @@ def test_commands_generate_large_images_two_at_a_time(work: Callable[[nn.Module]
     assert (large.seen, small.seen) == ([2, 2, 1], [count])
 
 
-@pytest.mark.parametrize("family", ["dcgan", "biggan", "stylegan2", "r3gan", "infogan", "bigan"])
+@pytest.mark.parametrize("family", ["dcgan", "biggan", "biggan_deep", "stylegan2", "r3gan", "infogan", "bigan"])
 def test_parts_are_the_picture(family: str) -> None:
     of_games: dict[str, Callable[[], Game]] = {"infogan": infogan, "bigan": bigan}
     game = of_games[family]() if family in of_games else game_of(family, *networks(family))

@@ -26,6 +26,8 @@ IMAGES = torch.randint(256, (70, 3, 32, 32), generator=torch.Generator().manual_
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "DCGAN": (lambda: networks("dcgan")[1], 16 * (8 + 16 + 32)),
     "BigGAN, two convolutions in each of 4 blocks": (lambda: networks("biggan")[1], 16 * 4 * (32 + 32)),
+    "BigGAN-deep, a convolution, then four in each of 6 blocks":
+        (lambda: networks("biggan_deep")[1], 16 * (32 + 6 * (8 + 8 + 8 + 32))),
     "StyleGAN2, without the convolution behind minibatch deviations":
         (lambda: networks("stylegan2")[1], 16 * (8 + 8 + 16 + 16 + 16 + 16 + 16)),
     "R3GAN, two blocks at each of 4 resolutions": (lambda: networks("r3gan")[1], 16 * 4 * 2 * 16),

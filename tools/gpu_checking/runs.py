@@ -23,6 +23,8 @@ FAMILIES = {
     "stylegan2_ada": ["recipe=celeba_stylegan2", "batch_size=16", "micro_batch_size=8", "lanes=2", "augment.name=ada",
                       "augment.p=0.2"],
     "biggan": ["recipe=celeba_biggan", "batch_size=32", "micro_batch_size=32", "lanes=2", "data.labels=class"],
+    "biggan_deep": ["recipe=celeba128_biggan_deep", "batch_size=32", "micro_batch_size=32", "lanes=2",
+                    "data.labels=class"],
 }
 # What else the recipes ask of a GPU: other optimizers and losses, other games and networks, other engines.
 OTHERS = {
@@ -43,6 +45,7 @@ NARROW = {
     "stylegan2": _NARROW_STYLEGAN2,
     "stylegan2_ada": _NARROW_STYLEGAN2,
     "biggan": ["model.width=8"],
+    "biggan_deep": ["model.width=8"],
 }
 _QUIET = ["checkpoint.every_images=0", "snapshot.rows=2", "snapshot.columns=4", "log.tensorboard=false",
           "data.workers=2"]

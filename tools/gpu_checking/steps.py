@@ -16,6 +16,7 @@ CASES = {
     "stylegan2_256_n32": ("lsun_bedroom_stylegan2", 32, []),
     "r3gan_256_ada_n16": ("lsun_bedroom_r3gan", 16, []),
     "biggan_128_n32": ("celeba128_biggan", 32, []),
+    "biggan_deep_128_n32": ("celeba128_biggan_deep", 32, []),
     "dcgan_64_n128": ("celeba_dcgan", 128, []),
 }
 SMALL_CASES = {
