@@ -37,7 +37,8 @@ def chosen(labels: np.ndarray, names: Sequence[str], origin: str) -> tuple[str, 
 
 
 def remark(found: Sequence[str]) -> str:
-    """Which attributes stand for others that are too rare, in a sentence; empty if none do."""
-    replaced = [f"{name} for {wanted[0]}" for name, wanted in zip(found, (*_ONE_BY_ONE, *_FURTHER))
+    """Which attributes stand for others that are too rare or missing, in half a sentence."""
+    replaced = [f"{name} in place of {wanted[0]}" for name, wanted in zip(found, (*_ONE_BY_ONE, *_FURTHER))
                 if name != wanted[0]]
-    return f"{', '.join(replaced)}, which fewer than {LEAST_SHARE:.0%} of the photos have. " if replaced else ""
+    rare = f"which fewer than {LEAST_SHARE:.0%} of the photos have or lack"
+    return f"{' and '.join(replaced)}, {rare}" if replaced else f"none stands for one {rare}"

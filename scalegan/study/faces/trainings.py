@@ -1,16 +1,13 @@
-"""The study's trainings: what they are, and how they are run, each kept and resumed when the study is repeated."""
+"""The study's trainings: what they are, and how they are carried out."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scalegan.errors import UserError
 from scalegan.metrics.images import Images
 from scalegan.study.faces.attributes import TRANSFORMED
 from scalegan.study.faces.splitting import split
+from scalegan.study.runs import train
 
 
 @dataclass(frozen=True)
@@ -37,6 +34,7 @@ class Training:
 LOSSES = {"pixel": ("perceptual", "code"), "code": ("perceptual", "pixel"), "code_pixel": ("perceptual",),
           "integrated": ()}
 ITERATIVE = {loss: f"iterative_{loss}" for loss in LOSSES}
+INTEGRATED = ITERATIVE["integrated"]
 
 _CRITIC_UPDATES = 5     # of StarGAN, as published
 
@@ -110,18 +108,7 @@ class Plan:
                 if one.between:
                     paths = dict(zip(("data.path", "streams.B.path"), sets[one.between]))
                 total = (self.translator_images if one.translator else self.images) * one.critic_updates
-                _train(self.run(name, seed), [f"recipe={one.recipe}", *one.keys, *self.keys,
-                                              *(f"{key}={path}" for key, path in paths.items()),
-                                              f"data.resolution={self.train.shape[1]}", f"seed={seed}",
-                                              f"total_images={total}"])
-
-
-def minutes_of(run: Path) -> float:
-    """How long a training took."""
-    return json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["seconds"] / 60
-
-
-def _train(run: Path, keys: Sequence[str]) -> None:
-    if subprocess.run([sys.executable, "-m", "scalegan", "train", *keys, f"run_dir={run}"]).returncode:
-        raise UserError(f"the training of {run} ended with the error above; mend it and repeat the command, which "
-                        "keeps what is finished")
+                train(self.run(name, seed), [f"recipe={one.recipe}", *one.keys, *self.keys,
+                                             *(f"{key}={path}" for key, path in paths.items()),
+                                             f"data.resolution={self.train.shape[1]}", f"seed={seed}",
+                                             f"total_images={total}"])
