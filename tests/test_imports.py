@@ -23,6 +23,7 @@ LAYERS = [
     ["engines.*"],
     ["data.*"],
     ["checkpoints.*"],
+    ["faces.*"],
     ["metrics.*", "pictures.*", "interop.*"],
     ["training.*", "study.*", "probing.*", "latents.*"],
     ["commands.*", "cluster.*"],

@@ -56,7 +56,8 @@ class Shard:
 
 @dataclass(frozen=True)
 class Index:
-    """Per record, in order: where its bytes lie in its shard, their digest, its label, and a fast checksum.
+    """Per record, in order: where its bytes lie in its shard, their digest, its label, a fast checksum, and who it
+    shows, as a number.
 
     Digests identify the data. They cost an eighth as much as decoding, so loading compares CRC-32 instead.
     """
@@ -66,6 +67,7 @@ class Index:
     digests: np.ndarray   # uint64 [N], BLAKE2b of the image's bytes
     labels: np.ndarray    # int64 [N] classes, uint8 [N, K] attributes, or int64 [0]
     checks: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint32))    # [N], or [0] in sets without them
+    people: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))     # [N], or [0] if unknown
 
     @classmethod
     def join(cls, parts: list["Index"]) -> "Index":
@@ -88,13 +90,13 @@ class Index:
         """Raises ValueError if a column is of another type, or of another length than the others."""
         for name, column in vars(self).items():
             known = (column.dtype, column.ndim) in _COLUMNS[name]
-            empty = name in ("labels", "checks") and known and not len(column)
+            empty = name in ("labels", "checks", "people") and known and not len(column)
             if not known or (len(column) != self.offsets.size and not empty):
                 raise ValueError(f"{name} is {column.dtype} {list(column.shape)} for {self.offsets.size} records")
 
 
 _COLUMNS = {"offsets": [(np.int64, 1)], "sizes": [(np.int64, 1)], "digests": [(np.uint64, 1), (np.int64, 1)],
-            "labels": [(np.int64, 1), (np.uint8, 2)], "checks": [(np.uint32, 1)]}
+            "labels": [(np.int64, 1), (np.uint8, 2)], "checks": [(np.uint32, 1)], "people": [(np.int64, 1)]}
 
 
 @dataclass(frozen=True)

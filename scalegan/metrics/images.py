@@ -36,6 +36,7 @@ class Images(Protocol):
         classes: names of the classes or attributes, or empty.
         remarks: what to know of it, such as files that were passed over; a phrase each.
         unlabelled: why no labels were taken although there may be some; empty otherwise.
+        people: the number of who each shows, int64 [N]; or None.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Images(Protocol):
     classes: tuple[str, ...]
     remarks: tuple[str, ...]
     unlabelled: str
+    people: np.ndarray | None
 
     def __len__(self) -> int: ...
 
@@ -62,6 +64,7 @@ class _Labelled:
     labels: np.ndarray | None
     remarks: tuple[str, ...] = ()
     unlabelled: str = ""
+    people: np.ndarray | None = None
 
     def classes_of(self, numbers: np.ndarray) -> np.ndarray | None:
         return self.labels[numbers] if self.labels is not None and self.labels.ndim == 1 else None
@@ -77,6 +80,7 @@ class StoredImages(_Labelled):
         self.name, self.content = str(path), manifest.content
         self.shape = (manifest.image.channels, manifest.image.size, manifest.image.size)
         self.labels, self.classes = (labels if len(labels) else None), manifest.labels.names
+        self.people = self.reader.index.people if len(self.reader.index.people) else None
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -109,7 +113,7 @@ class RunImages(_Labelled):
         self.name, self.content = str(path), self.reader.manifest.content
         self.shape = (image.channels, size, size)
         self.labels, self.classes = (labels if len(labels) else None), self.reader.manifest.labels.names
-        self.remarks = self.reader.remarks
+        self.remarks, self.people = self.reader.remarks, self.reader.source.people
 
     def __len__(self) -> int:
         return self.reader.manifest.records
@@ -131,7 +135,7 @@ class Reordered(_Labelled):
     def __init__(self, images: Images, numbers: np.ndarray) -> None:
         self._images, self._numbers = images, numbers
         self.name, self.shape, self.content, self.classes = images.name, images.shape, images.content, images.classes
-        self.labels = None if images.labels is None else images.labels[numbers]
+        self.labels, self.people = (None if t is None else t[numbers] for t in (images.labels, images.people))
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -165,7 +169,8 @@ class FileImages(_Labelled):
         hasher.update(b"sRGB" * any(converted))
         self.content = hasher.hexdigest()
         self.shape = self._shape()
-        self.labels, self.classes = None if source.table is None else source.table[order], source.labels.names
+        self.labels, self.people = (None if t is None else t[order] for t in (source.table, source.people))
+        self.classes = source.labels.names
 
     def __len__(self) -> int:
         return len(self._files)

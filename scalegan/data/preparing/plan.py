@@ -72,7 +72,8 @@ def cut(source: Source, per_shard: int, validation: float) -> Plan:
     hasher = hashlib.sha256()
     for entry in source.entries():
         label = entry.label if entry.label is None or isinstance(entry.label, int) else entry.label.tolist()
-        hasher.update(f"{entry.key}\0{label}\n".encode(errors="surrogateescape"))
+        person = "" if entry.person is None else f"\0{entry.person}"
+        hasher.update(f"{entry.key}\0{label}{person}\n".encode(errors="surrogateescape"))
         subset = subset_of(entry.key, validation)
         if counts[subset] % per_shard == 0:
             begins[subset].append(entry.place)

@@ -19,7 +19,7 @@ from scalegan.data.manifest import ImageFormat, Index, Shard
 from scalegan.data.picture import crop, has_subsampled_chroma, is_converted, read_picture, resize
 from scalegan.data.preparing.plan import Span, entries_of
 from scalegan.data.preparing.shards import Record, write_shard
-from scalegan.data.preparing.sources.base import Entry, Label, Picture, Source, attempt
+from scalegan.data.preparing.sources.base import Entry, Picture, Source, attempt
 from scalegan.data.preparing.verify import damage_of_shard
 from scalegan.errors import UserError
 from scalegan.support.files import write_whole
@@ -166,8 +166,8 @@ class _Conversion:
 
     def records(self, span: Span) -> Iterator[Record]:
         seen = reported = rejects_reported = 0
-        for key, label, picture in _read_ahead(entries_of(self.job.source, span, self.job.validation)):
-            record = self._record(key, label, picture)
+        for entry, picture in _read_ahead(entries_of(self.job.source, span, self.job.validation)):
+            record = self._record(entry, picture)
             if record is not None:
                 yield record
             seen += 1
@@ -178,27 +178,27 @@ class _Conversion:
             raise UserError(f"{self.job.source.name} ended {span.records - seen} records early in shard {span.name}; "
                             "did it change while it was being read?")
 
-    def _record(self, key: str, label: Label, picture: Picture | Exception) -> Record | None:
+    def _record(self, entry: Entry, picture: Picture | Exception) -> Record | None:
         try:
             if isinstance(picture, Exception):
                 raise ValueError(str(picture)) from picture
             data, enlarged = self.job.encoded(picture)
         except ValueError as error:
-            self.rejected.append(Rejected(key, str(error)))
+            self.rejected.append(Rejected(entry.key, str(error)))
             return None
         self.enlarged += enlarged
         self.converted += isinstance(picture, bytes) and is_converted(picture)
-        return Record(data, label)
+        return Record(data, entry.label, entry.person)
 
 
-def _read_ahead(entries: Iterator[Entry]) -> Iterator[tuple[str, Label, Picture | Exception]]:
+def _read_ahead(entries: Iterator[Entry]) -> Iterator[tuple[Entry, Picture | Exception]]:
     """Reads a few records ahead in a thread, so that a slow disk and the decoder work in parallel."""
     buffer: queue.Queue = queue.Queue(_READ_AHEAD)
 
     def read() -> None:
         try:
             for entry in entries:
-                buffer.put((entry.key, entry.label, attempt(entry.read)))
+                buffer.put((entry, attempt(entry.read)))
         except (UserError, OSError) as error:
             buffer.put(error)
         finally:

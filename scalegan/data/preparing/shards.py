@@ -18,10 +18,11 @@ EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp", "raw": "raw"}
 
 
 class Record(NamedTuple):
-    """One image as it will be stored, and its label: a class, a 0/1 vector, or None."""
+    """One image as it will be stored, its label (a class, a 0/1 vector, or None), and the number of who it shows."""
 
     image: bytes
     label: int | np.ndarray | None
+    person: int | None = None
 
 
 def write_shard(path: Path, records: Iterable[Record], first: int, encoding: str) -> tuple[Shard, Index]:
@@ -29,7 +30,7 @@ def write_shard(path: Path, records: Iterable[Record], first: int, encoding: str
 
     The same records give the same bytes: member times and owners are zero.
     """
-    offsets, sizes, digests, labels, checks = [], [], [], [], []
+    offsets, sizes, digests, labels, checks, people = [], [], [], [], [], []
     with replacing(path) as unfinished:
         with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as tar:
             for number, record in enumerate(records, start=first):
@@ -38,13 +39,14 @@ def write_shard(path: Path, records: Iterable[Record], first: int, encoding: str
                 digests.append(digest_of(record.image))
                 checks.append(crc32(record.image))
                 _add(tar, f"{number:09d}.{EXTENSIONS[encoding]}", record.image)
+                people += [] if record.person is None else [record.person]
                 if record.label is not None:
                     labels.append(record.label)
                     _add(tar, f"{number:09d}.{_label_extension(record.label)}", _label_text(record.label))
         shard = Shard(path.name, len(sizes), unfinished.stat().st_size, file_sha256(unfinished))
     index = Index(np.array(offsets, np.int64), np.array(sizes, np.int64), np.array(digests, np.uint64),
                   np.array(labels, np.uint8 if labels and np.ndim(labels[0]) else np.int64),
-                  np.array(checks, np.uint32))
+                  np.array(checks, np.uint32), np.array(people, np.int64))
     return shard, index
 
 

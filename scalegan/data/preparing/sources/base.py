@@ -21,6 +21,7 @@ class Entry(NamedTuple):
     label: Label
     place: Place
     read: Callable[[], Picture]
+    person: int | None = None       # number of who it shows, where that is known
 
 
 class Source(Protocol):
@@ -49,6 +50,7 @@ class Listed:
 
     Args:
         table: labels in the order of `files`, int64 [N] or uint8 [N, K]; or None.
+        people: the number of who each shows, int64 [N]; or None.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Listed:
     labels: LabelSchema = field(default_factory=LabelSchema)
     table: np.ndarray | None = None
     remarks: tuple[str, ...] = ()
+    people: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -67,7 +70,8 @@ class Listed:
 
     def entry(self, number: int) -> Entry:
         file = self.files[number]
-        return Entry(file, self._label(number), number, lambda: self.store.read(file))
+        person = None if self.people is None else int(self.people[number])
+        return Entry(file, self._label(number), number, lambda: self.store.read(file), person)
 
     def _label(self, number: int) -> Label:
         if self.table is None:

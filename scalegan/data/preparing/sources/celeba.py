@@ -18,7 +18,7 @@ SPLITS = {"train": 0, "val": 1, "test": 2}
 
 
 def open_celeba(path: Path, labels: str = "auto", split: str = "all", annotations: Path | None = None) -> Listed:
-    """The images of `split`, in order of their numbers.
+    """The images of `split`, in order of their numbers, and who they show, if there is the file that says so.
 
     Args:
         path: `img_align_celeba`, or a folder or zip that holds it.
@@ -43,16 +43,23 @@ def open_celeba(path: Path, labels: str = "auto", split: str = "all", annotation
         labels = "attributes"       # why else would they be given
     if labels == "auto":
         labels = "attributes" if texts.find(ATTRIBUTES) is not None else "none"
+    people = None
+    try:
+        if labels == "identity" or texts.find(IDENTITIES) is not None:
+            people = texts.rows_of(files, parse_numbers(texts.text(IDENTITIES), IDENTITIES), IDENTITIES)
+    except UserError as error:
+        if labels == "identity":
+            raise
+        remarks += (f"who the images show is not recorded: {error}",)
     if labels == "none":
-        return Listed(name, store, files, remarks=remarks)
+        return Listed(name, store, files, remarks=remarks, people=people)
     if labels == "identity":
-        people = texts.rows_of(files, parse_numbers(texts.text(IDENTITIES), IDENTITIES), IDENTITIES)
         known, table = np.unique(people, return_inverse=True)
         return Listed(name, store, files, LabelSchema("class", tuple(map(str, known.tolist()))), table.astype(np.int64),
-                      remarks)
+                      remarks, people)
     names, rows = parse_attributes(texts.text(ATTRIBUTES))
     return Listed(name, store, files, LabelSchema("attributes", names), texts.rows_of(files, rows, ATTRIBUTES),
-                  remarks)
+                  remarks, people)
 
 
 def _images(path: Path) -> Store:

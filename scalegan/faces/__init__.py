@@ -1,0 +1,1 @@
+"""Faces in photos: found, aligned as CelebA's, and told apart."""
