@@ -57,4 +57,5 @@ def _draw(path: Path, bench: Bench, seed: int, rows: Rows) -> None:
                                    for loss, name in ITERATIVE.items()})
 
 
-QUESTION = Question("Rebuilding", NOTE, COLUMNS, lambda attributes: tuple(ITERATIVE.values()), measured, claims, True, _draw)
+QUESTION = Question("Rebuilding", NOTE, COLUMNS, lambda attributes: tuple(ITERATIVE.values()), measured, claims,
+                    True, _draw)
