@@ -38,7 +38,7 @@ def test_what_cannot_work_is_refused_in_a_line_before_anything_is_trained(
 def test_a_table_and_pictures_and_a_repeated_call_trains_nothing_and_gives_the_same_bytes(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
     monkeypatch.setattr(classifier, "_SHOWN", 640)
-    make_faces(tmp_path / "train", 48), make_faces(tmp_path / "test", 20)
+    make_faces(tmp_path / "train", 128), make_faces(tmp_path / "test", 20)
     arguments = ["faces", "--data", str(tmp_path / "train"), "--test", str(tmp_path / "test"), "--images", "64",
                  "--samples", "16", "--questions", "recognition", "--out", str(tmp_path / "out")]
     assert study.main(arguments) == 0

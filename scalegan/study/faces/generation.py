@@ -51,7 +51,7 @@ def claims(rows: Mapping[str, Mapping[str, float]]) -> list[Claim]:
 
 
 def one_changed(bench: Bench, labels: Tensor) -> Tensor:
-    """Goals [n, K]: one of the first attributes in turn is inverted, the others are nan."""
+    """Goals [n, K] by which one of the attributes of the question of transformation is inverted, these in turn."""
     return inverted(labels, bench.places(bench.attributes[:TRANSFORMED]), 1)
 
 
@@ -76,14 +76,12 @@ def _as_asked(bench: Bench, seen: Tensor) -> dict[str, float]:
 
 
 def _draw(path: Path, bench: Bench, seed: int, rows: Rows) -> None:
-    shown = bench.photos[:SHOWN]
-    labels, columns = bench.labels[: len(shown)], {}
+    labels, columns = bench.labels[:SHOWN], {}
     changed = with_goals(labels, one_changed(bench, labels))
     for row, name in ROWS.items():
         generator = bench.network(name, seed)
-        z = _z(generator, len(shown), "z")
-        columns |= {row.removesuffix(" GAN"): made(generator, z, labels),
-                    f"{row.removesuffix(' GAN')[:5]} one": made(generator, z, changed)}
+        z = _z(generator, len(labels), "z")
+        columns |= {row: made(generator, z, labels), f"one {row}": made(generator, z, changed)}
     save(path, columns)
 
 
