@@ -1,12 +1,13 @@
 """A study's trainings, each a run of its own that is kept, and resumed when the study is repeated."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from scalegan.errors import UserError
+from scalegan.support.reading import read_json_lines
 
 
 def train(run: Path, keys: Iterable[str]) -> None:
@@ -26,5 +27,5 @@ def images_of(run: Path) -> int:
     return _last_report(run)["images"]
 
 
-def _last_report(run: Path) -> dict:
-    return json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+def _last_report(run: Path) -> dict[str, Any]:
+    return read_json_lines(run / "metrics.jsonl")[-1]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,12 +20,24 @@ from scalegan.study.faces.trainings import ITERATIVE, Plan, trainings
 SIX = ("Bangs", "Eyeglasses", "Receding_Hairline", "Smiling", "Male", "Young")
 
 
+@dataclass
+class Photos:
+    """As much of a labelled set as figures need."""
+
+    labels: Tensor
+    names: tuple[str, ...]
+    images: SimpleNamespace | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
 class Known(Bench):
     """A bench whose networks are given, and whose judges look at pixels."""
 
     def __init__(self, out: Path, network: Callable[[str, str | None], nn.Module]) -> None:
         labels = labels_of(60)
-        test = SimpleNamespace(labels=torch.from_numpy(labels).long(), names=NAMES)
+        test = Photos(torch.from_numpy(labels).long(), NAMES)
         super().__init__(Plan(None, 0, 0, out), SIX, test, test)
         self.photos, self.networks = images_of(labels), network
         for name in trainings(SIX, 8):
@@ -54,6 +67,19 @@ def of_exports(model: type[Painter]) -> Callable[[str, str | None], nn.Module]:
             return Copy()
         return Recogniser() if export == "recognise" else model(SIX if name == "stargan" else NAMES)
     return network
+
+
+def test_figures_are_made_once_and_again_when_a_run_has_seen_more_images(tmp_path: Path) -> None:
+    bench, calls = Known(tmp_path, of_exports(Painter)), []
+    bench.test.images = bench.train.images = SimpleNamespace(content="the photos")
+
+    def figure() -> float:
+        return Bench.kept(bench, "rebuilding", "pixel", 0, ["dcgan"],
+                          lambda: calls.append(1) or {"calls": len(calls)})["calls"]
+
+    assert [figure(), figure()] == [1, 1]
+    (bench.run("dcgan", 0) / "metrics.jsonl").write_text('{"seconds": 90.0, "images": 16}\n')
+    assert [figure(), figure()] == [2, 2]
 
 
 def test_a_rebuilding_that_is_the_photo_is_nearer_than_another_one_and_best(tmp_path: Path) -> None:

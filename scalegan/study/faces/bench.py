@@ -157,6 +157,12 @@ def made(network: nn.Module, *inputs: Tensor) -> Tensor:
                       for part in parts]).contiguous()
 
 
+@torch.inference_mode()
+def recognised(network: nn.Module, images: Tensor) -> Tensor:
+    """The probabilities of attributes [n, K] that a network finds in images uint8 [n, 3, H, W]."""
+    return torch.cat([network(from_uint8(part)) for part in images.split(_AT_ONCE)])
+
+
 def l1(before: Tensor, after: Tensor) -> float:
     """The mean absolute difference of images uint8, in levels of 255."""
     return float((after.float() - before.float()).abs().mean())

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from scalegan.data.pixels import from_uint8
-from scalegan.study.faces.bench import Bench, made
+from scalegan.study.faces.bench import Bench, made, recognised
 from scalegan.study.faces.trainings import INTEGRATED, cyclegan
 
 ITERATIVE, STARGAN, CYCLEGAN = "iterative GAN", "StarGAN", "CycleGAN"
@@ -37,10 +36,5 @@ def _iterative(bench: Bench, seed: int) -> Change:
     recognise, transform = (bench.network(INTEGRATED, seed, name) for name in ("recognise", "transform"))
 
     def change(photos: Tensor, labels: Tensor, goals: Tensor) -> Tensor:
-        return made(transform, photos, with_goals(_probabilities(recognise, photos), goals))
+        return made(transform, photos, with_goals(recognised(recognise, photos), goals))
     return change
-
-
-@torch.inference_mode()
-def _probabilities(recognise: nn.Module, photos: Tensor) -> Tensor:
-    return torch.cat([recognise(from_uint8(part)) for part in photos.split(100)])

@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scalegan.data.pixels import from_uint8
 from scalegan.probing import svm
 from scalegan.probing.classifier import fit_cnn
 from scalegan.probing.features import features_of, network_of, settle
-from scalegan.study.faces.bench import Bench
+from scalegan.study.faces.bench import Bench, recognised
 from scalegan.study.faces.claims import Claim, least
 from scalegan.study.faces.dots import save_dots
 from scalegan.study.faces.question import Question
@@ -55,10 +54,7 @@ def wrong(predicted: torch.Tensor, bench: Bench) -> dict:
 
 
 def _of_iterative(bench: Bench, seed: int) -> dict:
-    recognise = bench.network(INTEGRATED, seed, "recognise")
-    with torch.inference_mode():
-        found = torch.cat([recognise(from_uint8(part)) for part in bench.photos.split(100)])
-    return wrong(found > 0.5, bench)
+    return wrong(recognised(bench.network(INTEGRATED, seed, "recognise"), bench.photos) > 0.5, bench)
 
 
 def _of_svm(bench: Bench, seed: int) -> dict:
