@@ -1,10 +1,15 @@
 """A small game for each family, and batches for it."""
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 
 import torch
 from torch import nn
 
+from scalegan.checkpoints import exports
+from scalegan.checkpoints.stored_weights import LIVE
 from scalegan.config import loading
 from scalegan.config.game import streams_of
 from scalegan.data.spec import Spec
@@ -226,6 +231,33 @@ def _made(keys: dict, specs: dict[str, Spec]) -> tuple[Game, dict[str, Spec]]:
                             "lanes": 4, **keys, "data": data}, "test")
     assert list(streams_of(recipe)) == list(specs)
     return lookup.game_of(recipe.game.name).make(recipe, specs), specs
+
+
+def exported(keys: Mapping[str, object], path: Path, spec: Spec, factor: float = 1.0, only: Sequence[str] = (),
+             **about: object) -> Path:
+    """Exports the untrained networks of a recipe, all or some of them.
+
+    Args:
+        spec: of each stream.
+        factor: of the weights, so that answers are not all the same grey.
+        about: more of what the file says.
+    """
+    recipe = loading.parse({"run_dir": "-", "total_images": 1, "batch_size": 8, "optimizer": {"default": {}}, **keys,
+                            "data": {"path": "-", "resolution": spec.shape[1], **keys.get("data", {})}}, "test")
+    specs = dict.fromkeys(streams_of(recipe), spec)
+    torch.manual_seed(0)
+    game = lookup.game_of(recipe.game.name).make(recipe, specs)
+    for parameter in game.parameters():
+        parameter.data *= factor
+    described = exports.described(asdict(recipe), specs, game, images=0, seed=0, **about)
+    networks = {}
+    for name, export in game.exports.items():
+        live = [LIVE * (player in game.averaged and not export.averaged) for player in export.players]
+        parts = {f"{player}{suffix}": copy.deepcopy(game.players[player]).eval()
+                 for player, suffix in zip(export.players, live)}
+        networks[name] = exports.attach(game.compose(export, list(parts.values())), parts, described, name)
+    exports.save({name: networks[name] for name in only or networks}, path)
+    return path
 
 
 def bigan(shape: tuple[int, int, int] = (1, 4, 4), **keys: object) -> BiGAN:

@@ -1,6 +1,6 @@
 """How a dataset's labels are distributed, small enough for the description of a checkpoint or an export."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -38,6 +38,15 @@ def drawn(labels: Summary | None, spec: Spec, draws: Draws) -> Tensor | None:
         return rows[draws.integers("label", len(rows))]
     counts = torch.tensor(labels or [1] * spec.classes, device=device)
     return torch.searchsorted(counts.cumsum(0), draws.integers("label", int(counts.sum())).contiguous(), right=True)
+
+
+def having(labels: Summary | None, spec: Spec, values: Mapping[int, float]) -> Summary | None:
+    """The summary of the records among these that have some attributes (1) and lack others (0), by number; of all if
+    none do. Values between say nothing."""
+    asked = {number: str(round(value)) for number, value in values.items() if value in (0, 1)}
+    rows = [row for row in labels or () if all(f"{int(row, 16):0{spec.attributes}b}"[number] == bit
+                                               for number, bit in asked.items())]
+    return rows or labels
 
 
 def with_attributes(labels: Summary | None, spec: Spec, seeds: Sequence[int], chosen: Sequence[int]) -> Tensor:

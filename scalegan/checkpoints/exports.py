@@ -74,7 +74,12 @@ def _instead_of_seeds(network: nn.Module) -> str:
     if hasattr(network, "scale"):
         return "`scalegan apply` gives it photos"
     others = [name for name, export in network.about["networks"].items() if export["inputs"][0] == "z"]
-    return f"name {' or '.join(others)} with --network" if others else "in Python, `scalegan.load` gives it"
+    if others:
+        return f"name {' or '.join(others)} with --network"
+    left_out = [name for name, export in game_of(network.about["recipe"]["game"]["name"]).exports.items()
+                if export.inputs[0] == "z"]
+    return f"`scalegan export RUN --network {left_out[0]}` of its run makes a file with what does" if left_out \
+        else "in Python, `scalegan.load` gives it"
 
 
 def fakes_of(path: str | Path, ema: str | None, generator: nn.Module) -> Callable[[Preview], Tensor] | None:

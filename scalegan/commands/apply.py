@@ -9,16 +9,13 @@ network that normalises over the whole photo sees it reduced to 2,048 px instead
 An input that cannot be read is named and left out; the exit code is then 1.
 """
 
-import errno
 from argparse import Namespace
-from collections import defaultdict
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scalegan.errors import UsageError
-from scalegan.support.arguments import Parser, file_named, folder, report, strengths, verb_parser, warn
+from scalegan.support.arguments import Parser, file_named, folder, strengths, verb_parser
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,9 +24,6 @@ if TYPE_CHECKING:
     from scalegan.pictures.photos import Found
 
     Answering = Callable[[np.ndarray, Callable[[str], None]], tuple[np.ndarray, str | None]]
-
-# Why the result of one photo cannot be written where others can.
-_IN_THE_WAY = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
 
 
 def main(arguments: list[str]) -> int:
@@ -72,42 +66,23 @@ def on_photos(options: Namespace, refuse: "Callable[[nn.Module], str | None]") -
     Args:
         refuse: what is wrong with a network for the command, to follow what its inputs are, or None.
     """
-    from scalegan.data.preparing.sources.survey import shortened
     from scalegan.pictures import before_after, photos
-    from scalegan.support.progress import Bar
+    from scalegan.pictures.one_by_one import Answered, answer_all
 
     found = photos.find(options.inputs)
-    before = photos.folder_apart(options.out, "before", found.photos) if options.compare else None
+    before = photos.apart(options.out, "before", found.photos) if options.compare else None
     photos.check_apart(found.photos, [options.out, *([before] if before else [])])
-    problems, remarks, pairs = list(found.problems), defaultdict(list), []
-    if found.photos:
-        answering = _answering(options, _network(options, refuse))
-        with Bar("photos", len(found.photos), unit="photos") as bar:
-            for one in found.photos:
-                try:
-                    remark = _answer(one, answering, options.out, before, partial(bar.advance, 0))
-                    pairs.append(one)
-                    remarks[remark].append(one.name)
-                except (ValueError, MemoryError) as error:
-                    reason = str(error)
-                    problems.append(reason if str(one.path) in reason else f"{one.name}: {reason}")
-                except OSError as error:
-                    if error.errno not in _IN_THE_WAY:
-                        raise
-                    problems.append(f"{one.name}: {options.out / one.result} cannot be written: {error.strerror}")
-                bar.advance(1)
-    if options.compare and pairs:
+    if not found.photos:
+        return Answered(problems=found.problems).report()
+    answering = _answering(options, _network(options, refuse))
+    answered = answer_all(found, options.out, lambda one, said: _answer(one, answering, options.out, before, said))
+    if options.compare and answered.photos:
         before_after.save(options.compare, f"Photos by {options.run}",
-                          [(one.name, before / one.result, options.out / one.result) for one in pairs])
+                          [(one.name, before / one.result, options.out / one.result) for one in answered.photos])
         print(options.compare.resolve())
-    if pairs:
+    if answered.photos:
         print(options.out.resolve())
-    for remark in found.remarks:
-        warn(remark)
-    for remark, names in remarks.items():
-        if remark:
-            warn(f"{shortened(names)}: {remark}")
-    return report(problems)
+    return answered.report()
 
 
 def _network(options: Namespace, refuse: "Callable[[nn.Module], str | None]") -> "nn.Module":
@@ -156,7 +131,7 @@ def _answering(options: Namespace, network: "nn.Module") -> "Answering":
 
 
 def _answer(one: "Found", answering: "Answering", out: Path, before: Path | None,
-            said: Callable[[str], None]) -> str | None:
+            said: Callable[[str], None]) -> list[str]:
     """Writes the result of a photo, and the photo itself if it is to be shown before it. Returns what users should know
     about the result.
 
@@ -164,16 +139,11 @@ def _answer(one: "Found", answering: "Answering", out: Path, before: Path | None
         ValueError, MemoryError: if it cannot be read, or is too large.
         OSError: if the result cannot be written.
     """
-    import torch
-
     from scalegan.pictures import photos
 
-    try:
-        photo = photos.read(one.read())
-        answer, remark = answering(photo.pixels, said)
-        photos.write(out / one.result, answer, photo.alpha)
-    except (MemoryError, torch.OutOfMemoryError):
-        raise MemoryError("there is not enough memory for a photo of its size; reduce it first") from None
+    photo = photos.read(one.read())
+    answer, remark = answering(photo.pixels, said)
+    photos.write(out / one.result, answer, photo.alpha)
     if before:
         photos.write(before / one.result, photo.pixels, photo.alpha)
-    return remark
+    return [remark] if remark else []

@@ -9,7 +9,8 @@ metrics: fid; kid; is (inception score); prc (precision and recall, k = 3); prdc
 coverage, k = 5); ms_ssim (diversity); ppl (perceptual path length); class_fid (mean of the FIDs per class); and of
 networks from image to image, beside the images that their answers should be: psnr; ssim; ab_l1, colourfulness and
 ab_histogram (of colours in CIE-LAB); high_frequency (how sharp they are); and of networks that translate between two
-domains: cycle_l1, what is lost on the way there and back.
+domains: cycle_l1, what is lost on the way there and back; and of networks for faces: identity, whether people stay the
+same, and attribute_hamming, the share of attributes that are not recognised.
 """
 
 import argparse
@@ -22,7 +23,10 @@ from typing import TYPE_CHECKING
 from scalegan.support.arguments import file_named, finite, positive, report, verb_parser, whole
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from scalegan.metrics.evaluation import Settings
+    from scalegan.metrics.images import Images
 
 _USUAL_SAMPLES = 50_000         # of published figures
 _SAMPLES_WITHOUT_GPU, _REALS_WITHOUT_GPU = 5_000, 10_000    # minutes on a few CPU cores, at some 40 images/s each
@@ -146,7 +150,7 @@ def _samples(options: argparse.Namespace, metrics: tuple[str, ...], count: int, 
     """`count` samples of the generator, and the real images, whose labels condition it."""
     from scalegan.checkpoints import exports
     from scalegan.errors import UsageError
-    from scalegan.metrics import evaluation
+    from scalegan.metrics import evaluation, faces
     from scalegan.metrics.generators import remarks_on_statistics, samples_of
 
     generator = ranks.run_collectively(lambda: exports.load(
@@ -170,7 +174,19 @@ def _samples(options: argparse.Namespace, metrics: tuple[str, ...], count: int, 
     if "cycle_l1" in metrics:
         samples.cycles = ranks.run_collectively(
             lambda: exports.cycles_of(options.source, options.ema, samples.generator))
+    if set(metrics) & set(faces.METRICS):
+        photos = inputs or ({} if reals is None else {samples.stream: reals})
+        samples.faces = ranks.run_collectively(lambda: _faces(options, photos, ranks))
     return samples, reals
+
+
+def _faces(options: argparse.Namespace, photos: "Mapping[str, Images]", ranks):
+    """What the networks of a run or an export make of photos of faces."""
+    from scalegan.checkpoints import exports
+    from scalegan.metrics.face_networks import of_game
+
+    networks = exports.load_all(options.source, options.ema, standing_batches=0)    # they see photos, and no z
+    return of_game({name: network.to(ranks.device) for name, network in networks.items()}, photos, options.source)
 
 
 def _run_of(source: Path) -> Path | None:

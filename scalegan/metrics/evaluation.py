@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import scalegan.metrics.faces as faces
 from scalegan.data.preparing.sources.survey import shortened
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import UsageError, UserError
@@ -22,7 +23,7 @@ from scalegan.metrics.samples import Samples
 from scalegan.support.keys import key_of
 from scalegan.support.progress import Bar
 
-OF_ANSWERS = (*pairs.METRICS, *cycles.METRICS)     # of networks from image to image
+OF_ANSWERS = (*pairs.METRICS, *cycles.METRICS, *faces.METRICS)     # of networks from image to image
 METRICS = ("fid", "kid", "is", "prc", "prdc", "ms_ssim", "ppl", "class_fid", *OF_ANSWERS)
 WITHOUT_REALS = ("is", "ms_ssim", "ppl")
 MS_SSIM_PAIRS = 1000
@@ -115,6 +116,12 @@ def evaluate(fakes: Images | Samples, reals: Images | None, extractor: Extractor
             result["metrics"] |= cycles.of_cycles(fakes, numbers, settings.batch_size, ranks, bar)
         result["constants"] |= cycles.CONSTANTS
         result["inputs"] = {stream: images.name for stream, images in fakes.inputs.items()}
+    if set(faces.METRICS) & set(settings.metrics):
+        of_faces = faces.figures(settings.metrics, fakes.faces, settings.num_samples, settings.batch_size, ranks,
+                                 lambda what, total: _bar(what, total, ranks, show))
+        result["metrics"] |= of_faces.pop("metrics")
+        result["constants"] |= of_faces.pop("constants")
+        result |= of_faces
     if "ms_ssim" in settings.metrics:
         result["metrics"]["ms_ssim"] = _ms_ssim(fakes, numbers, settings, ranks)
         most = min(MS_SSIM_PAIRS, len(numbers) // 2)
@@ -144,6 +151,7 @@ def _check(fakes: Images | Samples, reals: Images | None, count: int, settings: 
     asked = set(settings.metrics)
     pairs.check(asked, fakes, fakes.shape)
     cycles.check(asked, fakes)
+    faces.check(asked, fakes)
     if reals is None and settings.need_reals:
         raise UsageError(f"{', '.join(sorted(asked - set(WITHOUT_REALS)) or ['--nearest'])} needs real images; "
                         "pass them with --data")

@@ -15,8 +15,8 @@ from scalegan.support.reading import checked, or_none, read_json_lines
 FILE = "evaluations.jsonl"
 # For other metrics, neither direction is better.
 LOWER_IS_BETTER = ("fid", "fd", "kid", "class_fid", "class_fd", "ppl", "pl", "ab_l1", "cycle_l1", "cycle_l1_A",
-                   "cycle_l1_B")
-HIGHER_IS_BETTER = ("is", "precision", "recall", "density", "coverage", "psnr", "ssim", "ab_histogram")
+                   "cycle_l1_B", "identity", "identity_A", "identity_B", "attribute_hamming")
+HIGHER_IS_BETTER = ("is", "precision", "recall", "density", "coverage", "psnr", "ssim", "ab_histogram", "identity_kept")
 
 _Count = Annotated[int, Field(strict=True, ge=0, le=10**15)]
 _Figure = Annotated[float, Field(strict=True)]

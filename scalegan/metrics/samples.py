@@ -11,6 +11,7 @@ from scalegan.data.pixels import from_uint8, to_uint8
 from scalegan.errors import UserError
 from scalegan.games.base import Preview, Sample
 from scalegan.games.sampling import generate, is_styled, keyed_noise, latents
+from scalegan.metrics.face_networks import Faces
 from scalegan.metrics.images import Images
 from scalegan.randomness import Draws
 
@@ -32,9 +33,13 @@ class Samples:
         cycles: the game's `cycles`, if it translates there and back.
         stream: the stream that the labels belong to.
         classes: names of the classes or attributes in the generator's order; empty if unknown.
+
+    Attributes:
+        faces: what the game's networks do with photos of faces, where a metric asks for that; or None.
     """
 
     remarks: tuple[str, ...] = ()
+    faces: Faces | None = None
 
     def __init__(self, generator: nn.Module, count: int, shape: tuple[int, int, int], labels: Tensor | None = None,
                  num_classes: int = 0, psi: float = 1.0, name: str = "the generator",
@@ -72,8 +77,7 @@ class Samples:
         """The images with those numbers, modulo the size of the set, of every stream."""
         found = {}
         for name, images in self.inputs.items():
-            pixels = np.stack([_read(images, int(number) % len(images)) for number in numbers])
-            stored = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device)
+            stored = read(images, numbers % len(images)).to(self.device)
             labels = None if images.labels is None else torch.from_numpy(images.labels[numbers % len(images)])
             found[name] = Sample(from_uint8(stored), None if labels is None else labels.to(self.device))
         return found
@@ -111,6 +115,11 @@ class Samples:
 
     def _draws(self, numbers: np.ndarray) -> Draws:
         return Draws(0, 0, PURPOSE, torch.from_numpy(np.asarray(numbers, np.int64)).to(self.device))
+
+
+def read(images: Images, numbers: np.ndarray) -> Tensor:
+    """The images with these numbers, uint8 [n, C, H, W]. Raises UserError for one that cannot be read."""
+    return torch.from_numpy(np.stack([_read(images, int(number)) for number in numbers])).permute(0, 3, 1, 2)
 
 
 def _read(images: Images, number: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Photos with other attributes, by networks that turn an image and its target labels into an image, such as StarGAN's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,6 +15,14 @@ from scalegan.games.stargan.labels import with_values
 from scalegan.support.names import did_you_mean
 
 _LONGEST = 8        # times the side of training: the longer side that a network sees at most
+
+
+def check_names(option: str, asked: Iterable[str], known: Sequence[str], kind: str = "attribute") -> None:
+    """Raises UsageError for a name that a network does not know."""
+    for name in asked:
+        if name not in known:
+            raise UsageError(f"{option}: the network has no {kind} '{name}'{did_you_mean(name, known)}; it has "
+                             f"{', '.join(known)}")
 
 
 class Relabelling:
@@ -41,10 +49,7 @@ class Relabelling:
         self._check()
 
     def _check(self) -> None:
-        for name in self.values:
-            if name not in self.names:
-                raise UsageError(f"--set: the network has no {'class' if self.classes else 'attribute'} '{name}'"
-                                 f"{did_you_mean(name, self.names)}; it has {', '.join(self.names)}")
+        check_names("--set", self.values, self.names, "class" if self.classes else "attribute")
         if self.classes and list(self.values.values()) != [1]:
             raise UsageError(f"--set: an image has one class; name it, as in --set {self.names[0]}=1")
         missing = [name for name in self.names if name not in self.values]

@@ -122,11 +122,11 @@ def check_apart(found: Sequence[Found], folders: Sequence[Path]) -> None:
                                  "overwrite them; name a folder apart from INPUT")
 
 
-def folder_apart(out: Path, name: str, found: Sequence[Found]) -> Path:
-    """A folder in `out` for further pictures, called `name` unless results go there."""
+def apart(out: Path, name: str, found: Sequence[Found]) -> Path:
+    """A file or folder in `out` beside the results, called `name` unless results go there."""
     taken, chosen, number = {one.result.parts[0] for one in found}, name, 2
     while chosen in taken:
-        chosen, number = f"{name}_{number}", number + 1
+        chosen, number = Path(name).with_stem(f"{Path(name).stem}_{number}").name, number + 1
     return out / chosen
 
 

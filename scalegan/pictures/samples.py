@@ -19,6 +19,11 @@ _RECORD = ".unfinished.json"    # while samples are missing: what they are made 
 _MANY = 200                     # samples from which on progress is shown
 
 
+def sample_path(folder: Path, seed: int) -> Path:
+    """Where `write_samples` writes the sample of a seed."""
+    return folder / f"seed{seed:06d}.png"
+
+
 def write_samples(folder: Path, seeds: Sequence[int], draw: Callable[[slice], Tensor], made_with: Any,
                   columns: int) -> int:
     """Writes `seed<number>.png` for each seed, batch by batch, and `grid.png`. Returns how many samples the grid has.
@@ -38,7 +43,7 @@ def write_samples(folder: Path, seeds: Sequence[int], draw: Callable[[slice], Te
     with Bar("sampling", len(seeds)) if len(seeds) >= _MANY else nullcontext() as bar:
         for number, start in enumerate(range(0, len(seeds), _BATCH)):
             part = slice(start, start + _BATCH)
-            paths = [folder / f"seed{seed:06d}.png" for seed in seeds[part]]
+            paths = [sample_path(folder, seed) for seed in seeds[part]]
             if start >= shown and number < done and all(path.is_file() for path in paths):
                 continue
             pixels = grids.pixels_of(draw(part))

@@ -170,6 +170,15 @@ def strengths(text: str) -> dict[str, float]:
     return found
 
 
+def presences(text: str) -> dict[str, float]:
+    """The same for attributes that are there or not: 'Smiling,!Male' is Smiling=1,Male=0; with strengths too."""
+    items = [item.strip() for item in text.split(",")]
+    if "" in items or "!" in items:
+        raise ArgumentTypeError(f"'{text}' is not of the form Smiling,!Male")
+    return strengths(",".join(item if "=" in item else f"{item[1:]}=0" if item[0] == "!" else f"{item}=1"
+                              for item in items))
+
+
 def file_named(option: str, *formats: str) -> Callable[[str], Path]:
     """Type of a file to write, in one of the formats that the command has, such as ".gif for an animation".
 

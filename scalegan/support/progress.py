@@ -32,7 +32,8 @@ class Bar:
         if sys.stderr.isatty():
             self.progress = Progress(
                 TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"),
-                TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=Console(stderr=True))
+                TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=Console(stderr=True),
+                redirect_stdout=sys.stdout.isatty())        # what goes to a file or a pipe must not turn up here
             self.task = self.progress.add_task(what, total=total, completed=done, speed="", note="")
 
     def __enter__(self) -> "Bar":

@@ -3,8 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -12,18 +11,15 @@ from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import pytest
-import torch
 from odd_photos import BAD, GOOD, STORED, picture, saved, transparent, write_odd, zipped
 from PIL import Image
+from small_games import exported
 from torch import Tensor, nn
 
 from scalegan import cli
 from scalegan.checkpoints import exports
 from scalegan.commands import apply, colorize, translate, upscale
-from scalegan.config import loading
-from scalegan.config.game import streams_of
 from scalegan.data.spec import Spec
-from scalegan.games.lookup import game_of
 from scalegan.pictures import translation
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Corrupt EXIF data")]
@@ -51,22 +47,6 @@ class Enlarged(nn.Module):
         return x.repeat_interleave(4, 2).repeat_interleave(4, 3)
 
 
-def save(keys: Mapping[str, Any], path: Path) -> Path:
-    """Exports the untrained networks of a recipe."""
-    recipe = loading.parse({"run_dir": "-", "total_images": 1, "batch_size": 8, "optimizer": {"default": {}}, **keys,
-                            "data": {"path": "-", "resolution": 32}}, "test")
-    specs = {name: Spec("image", (3, 32, 32)) for name in streams_of(recipe)}
-    torch.manual_seed(0)
-    game = game_of(recipe.game.name).make(recipe, specs)
-    about = exports.described(asdict(recipe), specs, game, images=0, seed=0)
-    networks = {}
-    for name, export in game.exports.items():
-        parts = {player: game.players[player].eval() for player in export.players}
-        networks[name] = exports.attach(game.compose(export, list(parts.values())), parts, about, name)
-    exports.save(networks, path)
-    return path
-
-
 class Called(NamedTuple):
     code: int
     errors: list[str]
@@ -76,7 +56,8 @@ class Called(NamedTuple):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[ModuleType, Path]:
     folder = tmp_path_factory.mktemp("runs")
-    return {command: save(keys, folder / f"{command.__name__}.safetensors") for command, keys in RECIPES.items()}
+    return {command: exported(keys, folder / f"{command.__name__}.safetensors", Spec("image", (3, 32, 32)))
+            for command, keys in RECIPES.items()}
 
 
 @pytest.fixture

@@ -65,6 +65,8 @@ PUBLISHED_IMAGES = {
     "colorization_fabbri": 8 * 195_000,         # the report: eight passes over CelebA
     "cyclegan_256": 200 * 1_334,                # 200 passes over the larger of horse2zebra's sets
     "pix2pix_256": 200 * 400,                   # 200 passes over the facades
+    "celeba128_iterative": 50 * 185_000,        # section 5: 50 epochs of 185,000 images
+    "celeba128_stargan": 20 * 200_000,          # section 5: 20 epochs of all but 2,000 images, nearly
     "r3gan_cifar10": 2 * 250_000_000,           # table 9 of the paper: 250 Mimg, of D's batches; as many are G's
 }
 R3GANS = [name for name in FULL_CORPORA if "r3gan" in name]

@@ -38,6 +38,7 @@ def batch(*pictures: np.ndarray) -> Tensor:
     return torch.from_numpy(np.stack(pictures)).movedim(3, 1)
 
 
+@pytest.mark.slow
 def test_it_is_dlibs(photo: np.ndarray, landmarks: np.ndarray, embedding: Embedding) -> None:
     import dlib
 
@@ -48,6 +49,7 @@ def test_it_is_dlibs(photo: np.ndarray, landmarks: np.ndarray, embedding: Embedd
         np.testing.assert_allclose(own, theirs.compute_face_descriptor(chip), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [
     lambda p: p.rotate(15), lambda p: p.resize((100, 117)), lambda p: p.crop((80, 0, 500, 500)),
     lambda p: p.convert("L"),
