@@ -20,11 +20,14 @@ from scalegan.probing import classifier
     (["--data", "nowhere", "--test", "y"], "nowhere does not exist"),
     (["--data", "faces", "--test", "small"], "use sets of the same shape"),
     (["--data", "small", "--test", "small"], "32, 64, 128, 256 px"),
+    (["--data", "photos", "--test", "faces"], "--data photos is not a prepared set"),
     (["--data", "classes", "--test", "classes"], "has classes"),
 ])
 def test_what_cannot_work_is_refused_in_a_line_before_anything_is_trained(
         arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_faces(tmp_path / "faces", 12)
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "photos" / "0.png")
     make_set(tmp_path / "classes", (12,), "png", 32)
     make_set(tmp_path / "small", (12,), "png", 16)
     monkeypatch.chdir(tmp_path)

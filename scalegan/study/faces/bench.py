@@ -14,8 +14,8 @@ from scalegan.checkpoints.exports import load
 from scalegan.data.manifest import digest_of
 from scalegan.data.pixels import from_uint8, to_uint8
 from scalegan.engines.ranks import Ranks
-from scalegan.faces.alignment import in_square
 from scalegan.faces.identity import Embedding
+from scalegan.faces.squares import CROPS, Squares
 from scalegan.metrics import extractors
 from scalegan.metrics.features import collect
 from scalegan.metrics.frechet import of_moments
@@ -111,13 +111,18 @@ class Bench:
         with Bar("identities", 2 * len(before[:COMPARED]), unit="faces") as bar:
             return (self._embedded(before[:COMPARED], bar) - self._embedded(after[:COMPARED], bar)).norm(dim=1)
 
+    @cached_property
+    def _landmarks(self) -> np.ndarray:
+        how = self.plan.train.reader.manifest.image.crop
+        return Squares(self.plan.train.shape, how if how in CROPS else CROPS[0], None).landmarks
+
     def _embedded(self, faces: Tensor, bar: Bar) -> Tensor:
         """[n, 128]; photos, which come up again and again, only once."""
         found = []
         for face in faces.split(1):
             key = digest_of(face.numpy().tobytes())
             if key not in self._known:
-                self._known[key] = self.embedding(face, in_square(face.shape[-1]))
+                self._known[key] = self.embedding(face, self._landmarks)
             found.append(self._known[key])
             bar.advance(1)
         return torch.cat(found)

@@ -7,20 +7,18 @@ import numpy as np
 from scalegan.data.manifest import LabelSchema, Manifest, digest_of
 from scalegan.data.preparing.shards import Record, finish, write_shard
 from scalegan.errors import UserError
-from scalegan.metrics.images import Images, StoredImages
+from scalegan.metrics.images import StoredImages
 
 _SHARD_RECORDS = 160
 
 
-def split(images: Images, attribute: str, folder: Path) -> tuple[Path, Path]:
+def split(images: StoredImages, attribute: str, folder: Path) -> tuple[Path, Path]:
     """Writes the shard sets `folder`/A, without the attribute, and `folder`/B, with it, unless they are there already.
     Records keep their order and their bytes, so that nothing is encoded twice.
 
     Raises:
-        UserError: if the set is not prepared, a record is damaged, or the folder holds the parts of another set.
+        UserError: if a record is damaged, or the folder holds the parts of another set.
     """
-    if not isinstance(images, StoredImages):
-        raise UserError(f"{images.name} is not a prepared set; prepare it with `scalegan prepare`")
     has = images.labels[:, images.classes.index(attribute)] == 1
     sets = {folder / "A": np.flatnonzero(~has), folder / "B": np.flatnonzero(has)}
     for part, numbers in sets.items():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from scalegan.data.spec import Spec
 from scalegan.errors import UserError
-from scalegan.metrics.images import check_same_shape, described, open_images
+from scalegan.metrics.images import StoredImages, check_same_shape, described, open_images
 from scalegan.models.dcgan import RESOLUTIONS
 from scalegan.probing.labelled import matching, open_labelled
 from scalegan.study.faces import report
@@ -35,6 +35,8 @@ def study(questions: Sequence[str], train: str, test: str, seeds: Sequence[int],
         UserError: if a set lacks attributes or has another size, or a training failed.
     """
     of_train, of_test = open_images(train), open_images(test)
+    if not isinstance(of_train, StoredImages):
+        raise UserError(f"--data {train} is not a prepared set; prepare it with `scalegan prepare --kind celeba`")
     check_same_shape(of_train, of_test)
     if of_train.shape[0] != 3 or of_train.shape[1] not in _SIDES:
         raise UserError(f"{of_train.name} has images of {described(of_train.shape)}, but this study needs colour and "

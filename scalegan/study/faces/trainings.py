@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scalegan.metrics.images import Images
+from scalegan.metrics.images import StoredImages
 from scalegan.study.faces.attributes import TRANSFORMED
 from scalegan.study.faces.splitting import split
 from scalegan.study.runs import train
@@ -84,7 +84,7 @@ class Plan:
         keys: further keys of all recipes.
     """
 
-    train: Images
+    train: StoredImages
     images: int
     translator_images: int
     out: Path
