@@ -31,15 +31,15 @@ def check(asked: set[str], samples: object) -> None:
 
 
 def figures(asked: tuple[str, ...], faces: Faces, most: int | None, batch_size: int, ranks: Ranks,
-            bar: Bars) -> dict[str, dict[str, Any]]:
-    """What a result has of these metrics: `metrics`, `constants`, and details under the name of each.
+            bar: Bars) -> dict[str, Any]:
+    """What a result has of these metrics: `metrics`, `constants`, `num_photos`, and details under the name of each.
 
     Args:
         most: of how many photos, of each domain, at most; None for all.
         bar: makes a progress bar of a name and a number of steps.
     """
     numbers = chosen(min(map(len, faces.photos.values())), most, "photos")
-    found: dict[str, dict[str, Any]] = {"metrics": {}, "constants": {}}
+    found: dict[str, Any] = {"metrics": {}, "constants": {}, "num_photos": len(numbers)}
     for metric, kind in (("identity", identity), ("attribute_hamming", hamming)):
         if metric in asked:
             with bar(metric, kind.steps(faces, len(numbers))) as advance:

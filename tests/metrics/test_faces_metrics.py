@@ -246,7 +246,7 @@ def test_a_run_and_its_export_are_measured_alike(tmp_path: Path, capsys: pytest.
         found.append(json.loads(capsys.readouterr().out))
     for key in ("metrics", "identity", "attribute_hamming", "constants"):
         assert found[0][key] == found[1][key]
-    assert 0 < found[0]["metrics"]["identity"] < 2
+    assert 0 < found[0]["metrics"]["identity"] < 2 and found[0]["num_photos"] == 20
     assert set(found[0]["identity"]["inverted"]) == set(made.ATTRIBUTE_NAMES)
     assert found[0]["identity"]["same_person"]["pairs"] > 0
     assert json.loads((run / "evaluations.jsonl").read_text())["metrics"] == found[0]["metrics"]
