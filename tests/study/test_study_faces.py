@@ -11,6 +11,7 @@ from PIL import Image
 from scalegan.commands import study
 from scalegan.errors import UserError
 from scalegan.probing import classifier
+from scalegan.study.faces import bench
 
 
 @pytest.mark.parametrize("arguments, said", [
@@ -34,6 +35,18 @@ def test_what_cannot_work_is_refused_in_a_line_before_anything_is_trained(
     with pytest.raises(UserError) as raised:
         study.main(["faces", "--out", "out", *arguments])
     assert said in str(raised.value) and len(str(raised.value).splitlines()) == 1
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_a_package_that_is_missing_is_named_before_hours_of_training(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise UserError("pip install 'scalegan[faces]'")
+
+    monkeypatch.setattr(bench, "Embedding", missing)
+    with pytest.raises(UserError, match="scalegan.faces"):
+        study.main(["faces", "--data", str(make_faces(tmp_path / "a", 12)), "--test", str(make_faces(tmp_path / "b", 9)),
+                    "--questions", "recognition,several", "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out" / "runs").exists()
 
 

@@ -101,6 +101,10 @@ class Bench:
             return collect(InMemory(images), np.arange(len(images)), self._extractor, self.ranks, _EXTRACTED, False,
                            bar.advance).moments
 
+    def load_judges(self) -> None:
+        """Raises UserError if features or the embedding lack their packages."""
+        _ = self.embedding, self._extractor
+
     @cached_property
     def embedding(self) -> Embedding:
         """What tells people apart. Raises UserError if its package is missing."""

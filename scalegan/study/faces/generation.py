@@ -85,4 +85,5 @@ def _draw(path: Path, bench: Bench, seed: int, rows: Rows) -> None:
     save(path, columns)
 
 
-QUESTION = Question("Generation", NOTE, COLUMNS, lambda attributes: tuple(ROWS.values()), measured, claims, True, _draw)
+QUESTION = Question("Generation", NOTE, COLUMNS, lambda attributes: tuple(ROWS.values()), measured, claims,
+                    Bench.load_judges, _draw)

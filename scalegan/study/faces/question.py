@@ -21,7 +21,7 @@ class Question:
         trainings: the names of those that it needs, given the attributes that change.
         measured: the figures of each row, for a seed.
         claims: the paper's, of the medians of each row.
-        compares_people: its figures have identity distances.
+        check: raises UserError if a package is missing, before hours of training.
         draw: writes its picture to a path, given a seed and the rows of all seeds; None if it has none.
     """
 
@@ -31,5 +31,5 @@ class Question:
     trainings: Callable[[Sequence[str]], tuple[str, ...]]
     measured: Callable[[Bench, int], dict[str, dict[str, Any]]]
     claims: Callable[[Mapping[str, Mapping[str, float]]], list[Claim]]
-    compares_people: bool = False
+    check: Callable[[Bench], object] = lambda bench: None
     draw: Callable[[Path, Bench, int, Rows], None] | None = None

@@ -58,4 +58,4 @@ def _draw(path: Path, bench: Bench, seed: int, rows: Rows) -> None:
 
 
 QUESTION = Question("Rebuilding", NOTE, COLUMNS, lambda attributes: tuple(ITERATIVE.values()), measured, claims,
-                    True, _draw)
+                    Bench.load_judges, _draw)

@@ -81,4 +81,4 @@ def _draw(path: Path, bench: Bench, seed: int, rows: Rows) -> None:
 
 
 QUESTION = Question("Recognition", NOTE, COLUMNS, lambda attributes: (INTEGRATED, "dcgan"), measured, claims,
-                    draw=_draw)
+                    lambda bench: svm.check_installed(), _draw)

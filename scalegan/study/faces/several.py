@@ -81,4 +81,4 @@ def _draw(path: Path, bench: Bench, seed: int, rows: Rows) -> None:
 
 
 QUESTION = Question("Several attributes at once", NOTE, COLUMNS, lambda attributes: tuple(MODELS.values()), measured,
-                    claims, True, _draw)
+                    claims, Bench.load_judges, _draw)

@@ -19,7 +19,7 @@ _SIDES = [side for side in RESOLUTIONS if side >= 32]       # of DCGAN, that the
 
 
 def study(questions: Sequence[str], train: str, test: str, seeds: Sequence[int], images: int, translator_images: int,
-          samples: int, out: Path, keys: Sequence[str] = ()) -> None:
+          samples: int, out: Path) -> None:
     """Trains what the questions need, or goes on where an earlier call stopped, and writes table.json, table.md,
     picture.png and a picture for each question that has one.
 
@@ -29,10 +29,9 @@ def study(questions: Sequence[str], train: str, test: str, seeds: Sequence[int],
         images: that the generator of a model which makes faces from z sees in training.
         translator_images: that the generator of one which makes them from photos sees.
         samples: photos of `test` that figures are over.
-        keys: further recipe keys of all trainings.
 
     Raises:
-        UserError: if a set lacks attributes or has another size, or a training failed.
+        UserError: if a set lacks attributes or has another size, or a training failed, or a package is missing.
     """
     of_train, of_test = open_images(train), open_images(test)
     if not isinstance(of_train, StoredImages):
@@ -49,11 +48,13 @@ def study(questions: Sequence[str], train: str, test: str, seeds: Sequence[int],
     attributes = chosen(of_train.labels, of_train.classes, of_train.name)
     of_all = trainings(attributes, translator_images)
     needed = {name for question in questions for name in QUESTIONS[question].trainings(attributes)}
-    plan = Plan(of_train, images, translator_images, out, tuple(keys))
+    plan = Plan(of_train, images, translator_images, out)
     bench, found, pictures = Bench(plan, attributes, to_learn, held_out), {}, {}
+    for name in questions:
+        QUESTIONS[name].check(bench)
     people = ""
-    if any(QUESTIONS[name].compares_people for name in questions):
-        named = bench.embedding.identity        # before hours of training, as its package may be missing
+    if any("identity" in QUESTIONS[name].columns for name in questions):
+        named = bench.embedding.identity
         people = (f" Identity distances are by {named['name']} (sha256 {named['sha256'][:12]}), means over "
                   f"{min(COMPARED, len(held_out))} faces.")
     plan.carry_out({name: one for name, one in of_all.items() if name in needed}, seeds)

@@ -81,14 +81,12 @@ class Plan:
         train: photos with attributes.
         images, translator_images: that each generator sees, of a translator and of any other.
         out: the study's folder; runs are in `out`/runs, sets made from `train` in `out`/data.
-        keys: further keys of all recipes.
     """
 
     train: StoredImages
     images: int
     translator_images: int
     out: Path
-    keys: tuple[str, ...] = ()
 
     def run(self, name: str, seed: int) -> Path:
         """The folder of a training's run."""
@@ -104,11 +102,9 @@ class Plan:
                 for one in chosen.values() if one.between}
         for seed in seeds:
             for name, one in chosen.items():
-                paths = {"data.path": self.train.name}
+                paths = [f"data.path={self.train.name}"]
                 if one.between:
-                    paths = dict(zip(("data.path", "streams.B.path"), sets[one.between]))
+                    paths = [f"data.path={sets[one.between][0]}", f"streams.B.path={sets[one.between][1]}"]
                 total = (self.translator_images if one.translator else self.images) * one.critic_updates
-                train(self.run(name, seed), [f"recipe={one.recipe}", *one.keys, *self.keys,
-                                             *(f"{key}={path}" for key, path in paths.items()),
-                                             f"data.resolution={self.train.shape[1]}", f"seed={seed}",
-                                             f"total_images={total}"])
+                train(self.run(name, seed), [f"recipe={one.recipe}", *one.keys, *paths, f"seed={seed}",
+                                             f"data.resolution={self.train.shape[1]}", f"total_images={total}"])

@@ -86,5 +86,5 @@ def _draw(path: Path, bench: Bench, seed: int, rows: Rows) -> None:
 
 
 QUESTION = Question("Transformation", NOTE, COLUMNS, lambda attributes: tuple(
-    _training(model, attribute) for attribute in attributes[:TRANSFORMED] for model in MODELS), measured, claims, True,
-    _draw)
+    _training(model, attribute) for attribute in attributes[:TRANSFORMED] for model in MODELS), measured, claims,
+    Bench.load_judges, _draw)
