@@ -1,8 +1,9 @@
 """How well the embedding of faces tells people apart, by how faces are cut out: `python tools/faces_told_apart.py SET`.
 
 SET is what `scalegan evaluate --data` takes: CelebA with its identities, as it is or prepared, or a folder per person.
-At most --photos are taken, of the first people with several photos. Prints one JSON object: for the whole image, enlarged; for
-faces cut out in one place of all images, the median of their landmarks; and for those cut out by the landmarks of each:
+At most --photos are taken, of the first people with several photos. Prints one JSON object: for the whole image,
+enlarged; for faces cut out in one place of all images, the median of their landmarks; and for those cut out by the
+landmarks of each:
 
     auc         how often two photos of one person are nearer than two photos of two
     same        mean distance of two photos of one person
