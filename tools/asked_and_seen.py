@@ -34,6 +34,7 @@ from scalegan.engines.ranks import join
 from scalegan.games.acgan.game import label_loss
 from scalegan.games.sampling import one_batch_at_a_time
 from scalegan.metrics.images import open_images
+from scalegan.probing.changes import accuracies
 from scalegan.randomness import Draws
 
 
@@ -64,15 +65,6 @@ def main() -> int:
     named = dict(zip(names or map(str, range(len(by_label))), map(rounded, by_label)))
     print(json.dumps({name: rounded(value) for name, value in found.items()} | {"by_label": named}))
     return 0
-
-
-def accuracies(seen: Tensor, true: Tensor) -> Tensor:
-    """Of each class: the share of its images, [K], that were seen as it. Of each attribute: the mean of that share, and
-    of the share without it seen as such; nan if all or none of the images have it."""
-    if true.dim() == 1:
-        return torch.stack([(seen[true == one] == one).float().mean() for one in true.unique()])
-    hits, has = (seen == true).float(), true.bool()
-    return ((hits * has).sum(0) / has.sum(0) + (hits * ~has).sum(0) / (~has).sum(0)) / 2
 
 
 def spread(images: Tensor, labels: Tensor, most: int = 200) -> Tensor:

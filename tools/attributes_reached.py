@@ -25,9 +25,12 @@ from torch import Tensor, nn
 import scalegan
 from scalegan.data.pixels import from_uint8, to_uint8
 from scalegan.data.spec import Spec
-from scalegan.games.stargan.labels import HAIR, in_turn
+from scalegan.games.stargan.labels import in_turn
+from scalegan.probing.changes import changes
 from scalegan.probing.classifier import Classifier, fit_cnn
 from scalegan.probing.labelled import Labelled, open_labelled
+
+_SHARES = ("before", "after", "others")
 
 
 def main() -> int:
@@ -60,15 +63,12 @@ def reached(generator: nn.Module, classifier: Classifier, images: Tensor, labels
     found = {"right": dict(zip(names, map(rounded, right)))}
     for number, (name, targets) in enumerate(in_turn(labels.float(), names).items()):
         changing = targets[:, number] != labels[:, number]
-        target = targets[changing, number].bool()
+        goals = torch.full_like(targets[changing], torch.nan)
+        goals[:, number] = targets[changing, number]
         made = torch.cat([to_uint8(generator(from_uint8(part), goal)) for part, goal in
                           zip(images[changing].split(100), targets[changing].split(100))])
-        after = classifier.logits(made) > 0
-        others = [place for place, other in enumerate(names) if place != number and not {name, other} <= set(HAIR)]
-        found[name] = {"images": int(changing.sum()),
-                       "before": rounded((before[changing, number] == target).float().mean()),
-                       "after": rounded((after[:, number] == target).float().mean()),
-                       "others": rounded((after[:, others] == before[changing][:, others]).float().mean()),
+        shares = changes(before[changing], classifier.logits(made) > 0, goals, names)
+        found[name] = {"images": int(changing.sum()), **{key: rounded(shares[key]) for key in _SHARES},
                        "l1": rounded((made.float() - images[changing].float()).abs().mean())}
     return found
 

@@ -1,10 +1,9 @@
 """Colorization under several losses, with the same networks, data and number of images (after Fabbri, 2017)."""
 
 import json
-import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,8 @@ from scalegan.metrics.images import Images, check_same_shape, open_images
 from scalegan.metrics.pairs import Totals
 from scalegan.pictures.grids import save_columns
 from scalegan.pictures.photos import find, read
+from scalegan.study import runs
+from scalegan.study.tables import Column, as_markdown
 from scalegan.support.files import write_whole
 
 # The study's settings: Adam 1e-4 with torch's betas; for WGAN RMSProp 5e-5 and weights clipped at 0.005; the margin of
@@ -42,9 +43,9 @@ VARIANTS: Mapping[str, list[str]] = {
 }
 METRICS = ("ab_l1", "colourfulness", "ab_histogram", "psnr", "fd")
 SHOWN = 8       # photos in a picture
-_HEADS = {"ab_l1": "ab-L1", "colourfulness": "colourfulness", "ab_histogram": "overlap of colours", "psnr": "PSNR",
-          "fd": "FD-EffLite0", "minutes": "minutes"}
-_DIGITS = {"ab_l1": 2, "colourfulness": 1, "ab_histogram": 3, "psnr": 2, "fd": 1, "minutes": 1}
+_COLUMNS = {"ab_l1": Column("ab-L1", 2), "colourfulness": Column("colourfulness", 1),
+            "ab_histogram": Column("overlap of colours", 3), "psnr": Column("PSNR", 2), "fd": Column("FD-EffLite0", 1),
+            "minutes": Column("minutes", 1)}
 
 Figures = dict[str, float]
 
@@ -75,50 +76,27 @@ def study(variants: Sequence[str], train: Path, tests: Sequence[Path], seeds: Se
     for seed in seeds:
         for variant in variants:
             run = _run(out, variant, seed)
-            _train(run, [*VARIANTS[variant], *keys, f"data.path={train}", f"data.resolution={side}", f"seed={seed}",
-                         f"total_images={images}"])
+            runs.train(run, ["recipe=colorization_celeba", f"optimizer.default={_ADAM}", *VARIANTS[variant], *keys,
+                             f"data.path={train}", f"data.resolution={side}", f"seed={seed}", f"total_images={images}"])
             for one in held_out:
                 figures, of_grey = _evaluated(run, one, samples)
                 rows = tables[one.name]
-                rows.setdefault(variant, []).append({**figures, "minutes": _minutes(run)})
+                rows.setdefault(variant, []).append({**figures, "minutes": runs.minutes_of(run)})
                 rows["grey"] = [of_grey]
     for one in held_out:
         tables[one.name]["truth"] = [{"colourfulness": _truth(one, samples)}]
     write_whole(out / "table.json", json.dumps(tables, indent=1) + "\n")
-    write_whole(out / "table.md", "\n".join(f"{name}:\n\n{as_markdown(rows)}" for name, rows in tables.items()))
-    runs = {variant: _run(out, variant, seeds[0]) for variant in variants}
+    write_whole(out / "table.md", "\n".join(f"{name}:\n\n{as_markdown(rows, _COLUMNS)}"
+                                            for name, rows in tables.items()))
+    of_variants = {variant: _run(out, variant, seeds[0]) for variant in variants}
     truth = torch.cat([_photos(one, max(1, SHOWN // len(held_out))) for one in held_out])
-    _picture(out / "picture.png", runs, truth, {"truth": truth})
+    _picture(out / "picture.png", of_variants, truth, {"truth": truth})
     if grey is not None:
-        _picture(out / "photos.png", runs, grey, {})
-
-
-def as_markdown(rows: Mapping[str, Sequence[Figures]]) -> str:
-    """A row for each variant with the medians over the seeds and, of several, the least and the greatest value."""
-    lines = ["| | " + " | ".join(_HEADS.values()) + " |", "| --- " * (len(_HEADS) + 1) + "|"]
-    lines += [f"| {name} | " + " | ".join(_cell(of_seeds, key) for key in _HEADS) + " |"
-              for name, of_seeds in rows.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _cell(of_seeds: Sequence[Figures], key: str) -> str:
-    if key not in of_seeds[0]:
-        return ""
-    values = [figures[key] for figures in of_seeds]
-    median, *ends = (f"{found(values):.{_DIGITS[key]}f}" for found in (statistics.median, min, max))
-    return f"{median} ({' to '.join(ends)})" if len(values) > 1 else median
+        _picture(out / "photos.png", of_variants, grey, {})
 
 
 def _run(out: Path, variant: str, seed: int) -> Path:
     return out / "runs" / f"{variant}_{seed}".replace(" + ", "_").lower()
-
-
-def _train(run: Path, keys: Iterable[str]) -> None:
-    command = [sys.executable, "-m", "scalegan", "train", "recipe=colorization_celeba", f"optimizer.default={_ADAM}",
-               *keys, f"run_dir={run}"]
-    if subprocess.run(command).returncode:
-        raise UserError(f"the training of {run} ended with the error above; mend it and repeat the command, which "
-                        "keeps what is finished")
 
 
 def _evaluated(run: Path, test: Images, samples: int) -> tuple[Figures, Figures]:
@@ -133,10 +111,6 @@ def _evaluated(run: Path, test: Images, samples: int) -> tuple[Figures, Figures]
         write_whole(file, done.stdout)
     found = json.loads(file.read_text())
     return {key: found["metrics"][key] for key in METRICS}, found["of_inputs"]
-
-
-def _minutes(run: Path) -> float:
-    return json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["seconds"] / 60
 
 
 def _photos(images: Images, count: int) -> Tensor:
@@ -181,8 +155,9 @@ def _truth(held_out: Images, samples: int) -> float:
 
 
 @torch.no_grad()
-def _picture(path: Path, runs: Mapping[str, Path], photos: Tensor, further: Mapping[str, Tensor]) -> None:
+def _picture(path: Path, of_variants: Mapping[str, Path], photos: Tensor, further: Mapping[str, Tensor]) -> None:
     """The photos without their colours, each variant's answers, and further columns."""
     lightness = DERIVED["lightness"].make(photos)
-    answers = {name.replace(" + ", " "): load(run)(lightness) for name, run in runs.items()}    # to fit over a column
+    answers = {name.replace(" + ", " "): load(run)(lightness)    # a name that fits over a column
+               for name, run in of_variants.items()}
     save_columns(path, {"grey": lightness, **answers, **further})

@@ -9,19 +9,12 @@ from PIL import Image
 
 from scalegan.commands import study
 from scalegan.errors import UserError
-from scalegan.study.colorization import VARIANTS, as_markdown
+from scalegan.study.colorization import VARIANTS
 
 
 def test_every_loss_comes_with_both_distances_and_each_distance_alone() -> None:
     losses = ("GAN", "LSGAN", "EBGAN", "WGAN", "WGAN-GP")
     assert set(VARIANTS) == {"L1", "L2", *(f"{loss} + {distance}" for loss in losses for distance in ("L1", "L2"))}
-
-
-def test_the_table_has_medians_and_spread_over_seeds_and_gaps_where_nothing_was_measured() -> None:
-    rows = {"grey": [{"ab_l1": 11.0}], "GAN + L1": [{"ab_l1": value, "minutes": 1.0} for value in (5.0, 9.0, 6.0)]}
-    lines = as_markdown(rows).splitlines()
-    assert lines[2].split("|")[1:3] == [" grey ", " 11.00 "] and lines[2].endswith("|  |  |  |")
-    assert lines[3].split("|")[2] == " 6.00 (5.00 to 9.00) " and lines[3].split("|")[-2] == " 1.0 (1.0 to 1.0) "
 
 
 @pytest.mark.parametrize("arguments, said", [
