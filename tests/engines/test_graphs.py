@@ -77,9 +77,13 @@ def check_same(found: dict, expected: dict) -> None:
     assert not [name for name in expected if not found[name].equal(expected[name])]
 
 
-@pytest.mark.parametrize("family, micro_batch", [("dcgan", 8), ("dcgan", 4), ("biggan", 8), ("biggan_deep", 8),
-                                                 ("stylegan2", 8)],
-                         ids=["one micro-batch", "two micro-batches", "classes", "deep blocks", "lazy penalties"])
+@pytest.mark.parametrize("family, micro_batch", [
+    pytest.param("dcgan", 8, id="one micro-batch"),
+    pytest.param("dcgan", 4, id="two micro-batches"),
+    pytest.param("biggan", 8, id="classes", marks=pytest.mark.slow),
+    pytest.param("biggan_deep", 8, id="deep blocks", marks=pytest.mark.slow),
+    pytest.param("stylegan2", 8, id="lazy penalties", marks=pytest.mark.slow),
+])
 def test_replays_give_the_same_bits(family: str, micro_batch: int) -> None:
     recorder = Recorder()
     check_same(trained(family, micro_batch, Graphs(recorder)), trained(family, micro_batch, None))
@@ -105,6 +109,7 @@ def test_a_recording_follows_augmentation_that_follows_a_schedule(augment: Any) 
     assert (recorder.recorded, recorder.replayed) == (2, 2 * (UPDATES - 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["r3gan", "stylegan2"], ids=["in every update", "lazy"])
 def test_a_recording_follows_gammas_that_follow_a_schedule(family: str) -> None:
     recorder, gamma = Recorder(), Schedule(start=7.3, end=0.1, images=700)

@@ -63,6 +63,7 @@ def test_compiled_updates_are_the_eager_ones(family: str, quickly_compiled: None
     assert counters["stats"]["unique_graphs"] == graphs                   # nothing is compiled twice
 
 
+@pytest.mark.slow
 def test_a_forward_by_hand_between_updates_keeps_what_it_observed(quickly_compiled: None) -> None:
     generator, _ = networks("dcgan")
     z = torch.ones(SAMPLES, 12)

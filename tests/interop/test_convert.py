@@ -193,6 +193,7 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(place: str, suffix: str,
     assert not (tmp_path / "ran").exists() and not (tmp_path / "out.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_the_door_answers_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "bad.pkl").write_bytes(pickle.dumps(Touch(tmp_path / "ran")))
     done = cli("convert", tmp_path / "bad.pkl", "--family", "dcgan", "--out", tmp_path / "out.safetensors")

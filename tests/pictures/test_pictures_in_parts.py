@@ -79,6 +79,7 @@ def test_parts_are_the_picture(family: str) -> None:
     assert seen == [5, 5, 2] * passes
 
 
+@pytest.mark.slow
 def test_a_run_paints_in_parts(tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = [f"recipe={tiny_recipe}", "total_images=64"]
     launch(1, *keys, f"run_dir={tmp_path / 'whole'}")

@@ -38,6 +38,7 @@ def test_what_cannot_work_is_refused_in_a_line_before_anything_is_trained(
     assert not (tmp_path / "out" / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_package_that_is_missing_is_named_before_hours_of_training(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:

@@ -30,7 +30,8 @@ def r3gan_without_groups() -> tuple[torch.nn.Module, torch.nn.Module]:
         r3gan.Discriminator(32, width=16, cardinality=1, num_classes=3)
 
 
-@pytest.mark.parametrize("family", ["dcgan", "biggan", "biggan_deep", "stylegan2", "r3gan"])
+@pytest.mark.parametrize("family", ["dcgan", "biggan", pytest.param("biggan_deep", marks=pytest.mark.slow), "stylegan2",
+                                    "r3gan"])
 def test_an_update_costs_what_torchs_counter_says_and_counting_leaves_its_bits(family: str) -> None:
     nets = r3gan_without_groups() if family == "r3gan" else networks(family)
     # No penalties: torch's counter fails where gradients are taken with respect to leaves.
