@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from scalegan.latents.likeness import Likeness
     from scalegan.latents.painting import Start
-    from scalegan.latents.space import Space
+    from scalegan.latents.space import Space, check_images
 
 _MOST_IMAGES, _MOST_PIXELS = 5000, 500_000_000      # of a picture that is made in memory
 
@@ -52,8 +52,7 @@ def main(arguments: list[str]) -> int:
     from scalegan.latents.space import Space
 
     generator = load_generator(options.run, options.network, options.ema, options.psi)
-    if generator.about["spec"]["kind"] == "points":
-        raise UserError(f"{options.run} makes 2-D points, not images")
+    check_images(generator, options.run)
     space = Space(generator.to(torch.device("cuda" if torch.cuda.is_available() else "cpu")), options.psi)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -1,0 +1,31 @@
+"""A discriminator that is too accurate waits."""
+
+import torch
+from torch import Tensor, nn
+
+
+class AccuracyGate(nn.Module):
+    """Lets D be updated if it told at most `most` of the last batch's reals and fakes from each other.
+
+    The accuracy is that over the global batch, and is saved. It has to come from a phase that always moves: one from
+    D's own updates would stay as it was once they end. Until it is known, D is updated.
+    """
+
+    def __init__(self, most: float) -> None:
+        super().__init__()
+        self.most = most
+        self.register_buffer("accuracy", torch.tensor(torch.nan))
+
+    @property
+    def open(self) -> bool:
+        return not float(self.accuracy) > self.most
+
+    @torch.no_grad()
+    def record(self, accuracy: Tensor) -> None:
+        """Takes the last batch's accuracy, []."""
+        self.accuracy.copy_(accuracy)
+
+
+def accuracy_of(real: Tensor, fake: Tensor) -> Tensor:
+    """The share of logits of reals [n] above 0 and of fakes [n] below, []."""
+    return ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
