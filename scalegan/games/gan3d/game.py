@@ -45,7 +45,7 @@ class GAN3D(Game):
     @classmethod
     def make(cls, recipe: "Recipe", specs: Mapping[str, Spec]) -> "GAN3D":
         game, side = recipe.game, specs[REAL].shape[-1]
-        return cls(networks.Generator(side, game.latent_dim, game.width, game.norm_group),
+        return cls(networks.Generator(side, game.latent_dim, game.width, game.norm_group, game.latent),
                    networks.Discriminator(side, game.width, game.norm_group), LOSSES[game.loss], game.accuracy)
 
     def generator_loss(self, batch: Batch) -> Terms:

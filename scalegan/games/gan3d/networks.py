@@ -31,11 +31,16 @@ class Network(nn.Module):
 
 
 class Generator(Network):
-    """z [N, latent_dim] in [0, 1] to volumes [N, 1, R, R, R] in [0, 1], the probability that a voxel is filled."""
+    """z [N, latent_dim] to volumes [N, 1, R, R, R] in [0, 1], the probability that a voxel is filled.
 
-    def __init__(self, resolution: int, latent_dim: int = 200, width: int = 64, norm_group: int = 16) -> None:
+    Args:
+        latent: distribution of z: "unit", which is uniform in [0, 1]; "uniform", in [-1, 1]; or "normal".
+    """
+
+    def __init__(self, resolution: int, latent_dim: int = 200, width: int = 64, norm_group: int = 16,
+                 latent: str = "unit") -> None:
         super().__init__()
-        self.latent_dim, self.latent = latent_dim, partial(unit_cube, latent_dim)
+        self.latent_dim, self.latent = latent_dim, partial(unit_cube, latent_dim) if latent == "unit" else latent
         channels = widths(resolution, width)[::-1]
         layers: list[nn.Module] = [nn.ConvTranspose3d(latent_dim, channels[0], _SMALLEST, bias=False)]
         for wide, narrow in itertools.pairwise([*channels, 1]):

@@ -26,7 +26,11 @@ class GAN3D:
     """D is updated only if it told at most this share of the last batch, of reals and fakes alike, from each other; or
     null to update it always."""
     latent_dim: PositiveInt = 200
-    """Length of z, uniform in [0, 1]."""
+    """Length of z."""
+    latent: Literal["unit", "uniform", "normal"] = "unit"
+    """Distribution of z: uniform in [0, 1] as in the paper, uniform in [-1, 1], or N(0, 1). In the unit cube all of z
+    is positive, so that what Adam adds to all weights at once outgrows the differences between samples: in short runs
+    all samples are alike."""
     width: PositiveInt = 64
     """Channels of the largest feature maps; those of half the side have twice as many."""
     norm_group: PositiveInt = 16
