@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from scalegan.latents.likeness import Likeness
     from scalegan.latents.painting import Start
-    from scalegan.latents.space import Space, check_images
+    from scalegan.latents.space import Space
 
 _MOST_IMAGES, _MOST_PIXELS = 5000, 500_000_000      # of a picture that is made in memory
 
@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from scalegan.checkpoints.exports import load_generator
-    from scalegan.latents.space import Space
+    from scalegan.latents.space import Space, check_images
 
     generator = load_generator(options.run, options.network, options.ema, options.psi)
     check_images(generator, options.run)

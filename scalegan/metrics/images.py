@@ -247,7 +247,9 @@ def open_images(path: str) -> Images:
 
 
 def described(shape: tuple[int, ...]) -> str:
-    """'64 x 64 px, 3 channels' of (3, 64, 64)."""
+    """'64 x 64 px, 3 channels' of (3, 64, 64), '64 x 64 x 64 voxels' of (1, 64, 64, 64)."""
+    if len(shape) == 4:
+        return f"{' x '.join(map(str, shape[1:]))} voxels"
     channels, height, width = shape
     return f"{width} x {height} px, {channels} channel{'s' if channels > 1 else ''}"
 

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import harness
+import numpy as np
 import pytest
 import sources_made as made
 import torch
@@ -16,10 +17,11 @@ from torch import Tensor, nn
 
 import scalegan
 from scalegan.checkpoints import exports
+from scalegan.commands import directions, edit, evaluate, interpolate, probe, sample
 from scalegan.config import loading
 from scalegan.engines.ddp import DDPEngine
 from scalegan.engines.ranks import Ranks
-from scalegan.errors import RecipeError
+from scalegan.errors import RecipeError, UserError
 from scalegan.games.base import Batch, Phase
 from scalegan.games.gan3d import networks
 from scalegan.games.gan3d.game import GAN3D
@@ -205,6 +207,42 @@ def test_a_run_has_pictures_and_exports_volumes(run: tuple[Path, list[str]], tmp
     z = torch.rand(3, 4, generator=torch.Generator().manual_seed(0))
     found = [scalegan.load(source)(z) for source in (folder, tmp_path / "shapes.safetensors")]
     assert found[0].shape == (3, 1, 16, 16, 16) and found[0].equal(found[1])
+
+
+@pytest.mark.slow
+def test_samples_are_voxels_and_meshes_and_what_is_for_images_says_so(run: tuple[Path, list[str]],
+                                                                      tmp_path: Path) -> None:
+    folder = run[0]
+    assert sample.main([str(folder), "--seeds", "0-2", "--out", str(tmp_path / "samples")]) == 0
+    found = [np.load(tmp_path / "samples" / f"seed{seed:06d}.npz")["voxels"] for seed in range(3)]
+    assert all(one.shape == (16, 16, 16) and one.min() > 0 and one.max() < 1 for one in found)
+    assert len(list((tmp_path / "samples").glob("*.obj"))) == 3 and (tmp_path / "samples" / "grid.png").is_file()
+    assert sample.main([str(folder), "--seeds", "2", "--out", str(tmp_path / "alone")]) == 0
+    name = "seed000002.npz"
+    assert (tmp_path / "alone" / name).read_bytes() == (tmp_path / "samples" / name).read_bytes()
+    out = str(tmp_path / "walk.png")
+    attempts = {
+        "interpolate": (interpolate, [str(folder), "--out", out]),
+        "edit": (edit, [str(folder), "--arithmetic", "0,1,2 - 3,4,5", "--out", out]),
+        "directions": (directions, [str(folder), "--unsupervised", "sefa"]),
+        "evaluate": (evaluate, [str(folder), "--metrics", "ms_ssim"]),
+        "probe with a classifier of images": (probe, [str(folder), "--data", str(folder), "--baseline", "cnn"]),
+    }
+    for name, (command, arguments) in attempts.items():
+        with pytest.raises(UserError) as refusal:
+            command.main(arguments)
+        assert "volumes" in str(refusal.value) and "\n" not in str(refusal.value), name
+
+
+@pytest.mark.slow
+def test_a_probe_reads_d(run: tuple[Path, list[str]], tmp_path: Path) -> None:
+    """Its last layers tell flat boxes from tall ones; there are as many features as channels, times 2 x 2 x 2."""
+    pytest.importorskip("sklearn")
+    made.volume_set(tmp_path / "set", 60)
+    assert probe.main([str(run[0]), "--data", str(tmp_path / "set"), "--out", str(tmp_path / "probe.json")]) == 0
+    found = json.loads((tmp_path / "probe.json").read_text())
+    assert (found["network"], found["features"], found["test"]["images"]) == ("D", 4 * 8, 12)
+    assert found["accuracy"] > 0.9 > found["baselines"]["majority"] and set(found["C"]) == {"D", "untrained", "pixels"}
 
 
 WRONG = {
