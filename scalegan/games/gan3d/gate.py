@@ -10,17 +10,17 @@ class AccuracyGate(nn.Module):
     """Lets D be updated if it told at most `most` of the last batch's reals and fakes from each other.
 
     The accuracy is that over the global batch, and is saved. It has to come from a phase that always moves: one from
-    D's own updates would stay as it was once they end. Until it is known, D is updated.
+    D's own updates would stay as it was once they end. It begins at 0, so D's first update is made.
     """
 
     def __init__(self, most: float) -> None:
         super().__init__()
         self.most = most
-        self.register_buffer("accuracy", torch.tensor(torch.nan))
+        self.register_buffer("accuracy", torch.zeros(()))
 
     @property
     def open(self) -> bool:
-        return not float(self.accuracy) > self.most + _ROUNDING
+        return float(self.accuracy) <= self.most + _ROUNDING
 
     @torch.no_grad()
     def record(self, accuracy: Tensor) -> None:
