@@ -213,6 +213,19 @@ FACES: dict[str, tuple[dict, dict[str, Spec]]] = {
 }
 
 
+# Games of volumes, in the same form.
+VOLUMES: dict[str, tuple[dict, dict[str, Spec]]] = {
+    "3D-GAN": ({"game": {"name": "gan3d", "width": 3, "latent_dim": 5, "norm_group": 4}, "data": {}},
+               {"real": Spec("volume", (1, 16, 16, 16))}),
+}
+
+
+def volumes(name: str, **keys: object) -> tuple[Game, dict[str, Spec]]:
+    """One of the games of volumes, with further keys under `game`, and the specs of its streams."""
+    recipe, specs = VOLUMES[name]
+    return _made({**recipe, "game": {**recipe["game"], **keys}}, specs)
+
+
 def conditional(name: str) -> tuple[Game, dict[str, Spec]]:
     """One of the games with labels or against collapse, and the specs of its streams."""
     return _made(*(CONDITIONAL | AGAINST_COLLAPSE)[name])

@@ -143,3 +143,26 @@ def p3_in_srgb(colour: tuple[int, int, int]) -> np.ndarray:
     linear = np.array([[1.2249, -0.2247, 0], [-0.0420, 1.0419, 0], [-0.0197, -0.0786, 1.0979]]) @ linear
     linear = linear.clip(0, 1)
     return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def volume_set(folder: Path, count: int, side: int = 16) -> Path:
+    """Writes a shard set of boxes of two classes, flat and tall, one body each."""
+    from scalegan.data.manifest import ImageFormat, LabelSchema
+    from scalegan.data.preparing.shards import Record, finish, write_shard
+
+    folder.mkdir(parents=True)
+    image = ImageFormat(side, 1, "raw", crop="none", kind="volume")
+    records = [Record(box(number, side).tobytes(), number % 2) for number in range(count)]
+    shard, index = write_shard(folder / "000000.tar", records, 0, "raw")
+    finish(folder, [shard], [index], image, LabelSchema("class", ("flat", "tall")), "boxes")
+    return folder
+
+
+def box(number: int, side: int = 16) -> np.ndarray:
+    """uint8 [1, side, side, side]: a box, flat if `number` is even, else tall."""
+    random = np.random.default_rng(number)
+    thin, wide = random.integers(2, side // 4), random.integers(side // 2, side - 2)
+    extent = (wide, thin, wide) if number % 2 == 0 else (thin, wide, thin)
+    found = np.zeros((1, side, side, side), np.uint8)
+    found[0][tuple(slice((side - length) // 2, (side + length) // 2) for length in extent)] = 255
+    return found

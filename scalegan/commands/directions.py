@@ -31,11 +31,10 @@ def main(arguments: list[str]) -> int:
 
     from scalegan.checkpoints.exports import load_generator
     from scalegan.latents import directions
-    from scalegan.latents.space import Space
+    from scalegan.latents.space import Space, check_images
 
     generator = load_generator(options.run, options.network, options.ema)
-    if generator.about["spec"]["kind"] == "points":
-        raise UserError(f"{options.run} makes 2-D points, not images")
+    check_images(generator, options.run)
     space = Space(generator.to(torch.device("cuda" if torch.cuda.is_available() else "cpu")))
     points, labels = space.drawn(options.num_samples, "directions")
     find = _by_labels if options.data else _without_labels

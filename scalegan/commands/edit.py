@@ -49,11 +49,10 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from scalegan.checkpoints.exports import load_generator
-    from scalegan.latents.space import Space
+    from scalegan.latents.space import Space, check_images
 
     generator = load_generator(options.run, options.network, options.ema, options.psi)
-    if generator.about["spec"]["kind"] == "points":
-        raise UserError(f"{options.run} makes 2-D points, not images")
+    check_images(generator, options.run)
     space = Space(generator.to(torch.device("cuda" if torch.cuda.is_available() else "cpu")), options.psi)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     try:

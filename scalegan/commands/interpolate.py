@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scalegan.errors import UsageError, UserError
+from scalegan.errors import UsageError
 from scalegan.support.arguments import file_named, finite, label_numbers, seeds, verb_parser, whole
 
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ def main(arguments: list[str]) -> int:
 
     from scalegan.checkpoints.exports import load_generator
     from scalegan.latents.interpolation import walk
+    from scalegan.latents.space import check_images
     from scalegan.pictures import grids
 
     generator = load_generator(options.run, options.network, options.ema, options.psi)
-    if generator.about["spec"]["kind"] == "points":
-        raise UserError(f"{options.run} makes 2-D points, not images")
+    check_images(generator, options.run)
     label = _label(generator, options)
     images, side = len(options.seeds) * (options.steps + 1), generator.about["spec"]["shape"][-1]
     if images * side * side > _MOST_PIXELS:

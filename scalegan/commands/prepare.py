@@ -1,4 +1,4 @@
-"""Converts an image dataset into shards for training: crops, resizes and encodes every image once.
+"""Converts a dataset of images, or of shapes, into shards for training: crops, resizes and encodes every image once.
 
 SOURCE may be
   lsun      one or more LMDBs as published (bedroom_train_lmdb ...); with several, the category is the label
@@ -8,6 +8,8 @@ SOURCE may be
   zip       StyleGAN's layout, with labels in dataset.json
   pairs     a folder or zip of two sub-folders, whose images are partners if their names are equal, or of images that
             hold both side by side; DEST/A and DEST/B are then sets whose records with equal numbers are partners
+  volumes   a folder or zip of shapes: arrays (npz, npy), binvox, or closed meshes (STL, OBJ, OFF; extra [volumes]); one
+            sub-folder per class, or all together without labels
 and DEST is a new folder for the shards, or that of an interrupted call, which the same command resumes.
 """
 
@@ -25,6 +27,7 @@ EPILOG = """examples:
   scalegan prepare cifar-10-python.tar.gz data/cifar10 --kind cifar10
   scalegan prepare photos data/photos128 --resolution 128 --validation 0.05
   scalegan prepare facades data/facades256 --kind pairs --resolution 256
+  scalegan prepare chairs data/chairs64 --kind volumes --resolution 64
   scalegan prepare data/photos128 --verify
 
 A broken image is skipped and listed in DEST/rejected.jsonl. Exit codes: 0 done; 75 interrupted, run the same
@@ -70,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_source(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--kind", choices=("lsun", "celeba", "cifar10", "folder", "zip", "pairs"),
+    group.add_argument("--kind", choices=("lsun", "celeba", "cifar10", "folder", "zip", "pairs", "volumes"),
                        help="what SOURCE is (default: guessed from its files, and printed)")
     group.add_argument("--labels", choices=("auto", "none", "class", "attributes", "identity"), default="auto",
                        help="labels to store (default auto: whatever there is; CelebA's attributes)")
@@ -82,8 +85,8 @@ def _add_source(group: argparse._ArgumentGroup) -> None:
 
 def _add_images(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--resolution", type=positive, metavar="N",
-                       help="height and width in pixels (default 64; 128 with --crop celeba178, the default for "
-                            "celeba; 32 for cifar10)")
+                       help="height and width in pixels, or side of volumes in voxels (default 64; 128 with --crop "
+                            "celeba178, the default for celeba; 32 for cifar10)")
     group.add_argument("--crop", choices=("center", "celeba178", "celeba108", "none"),
                        help="center: the largest central square; 178 x 178 (usual at 128 px and above) or 108 x 108 "
                             "(as in DCGAN papers) of CelebA's 178 x 218; none, for square images (default center; "

@@ -102,6 +102,9 @@ def _images(recipe: Recipe) -> "Tensor":
     if is_embedded(recipe.data.path):
         make_embedded(recipe.data, join())
     reader = open_records(recipe)
+    if reader.manifest.image.kind == "volume":
+        raise RecipeError(f"data.path={recipe.data.path} holds volumes, and augmentation is for images; name a set of "
+                          "images")
     records = sum(reader.sizes)
     chosen = np.unique(np.linspace(0, records - 1, min(_ROWS, records)).astype(np.int64))
     stored = np.empty(len(chosen), reader.sample)

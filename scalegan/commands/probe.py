@@ -1,10 +1,11 @@
 """Measures how well labels can be predicted from the features of a run's discriminator, or of its encoder.
 
 As in section 5.1 of Radford et al. (2016): the outputs of all convolutional layers, max-pooled to 4 x 4, and linear
-L2-SVMs on them. A run with an encoder (BiGAN, ALI, AAE, AVB) is probed by that, any other by D. Prints one JSON object:
-the accuracy over classes, or the Hamming loss over attributes and the accuracy of each; and under `baselines` the same
-for always guessing the most frequent label (majority), SVMs on pixels, SVMs on the features of the network as it was
-before training (untrained), and with --baseline cnn a convolutional classifier of D's size, trained on the same labels.
+L2-SVMs on them; of runs on volumes, all but the first, max-pooled to 2 x 2 x 2 (Wu et al., 2016). A run with an
+encoder (BiGAN, ALI, AAE, AVB) is probed by that, any other by D. Prints one JSON object: the accuracy over classes, or
+the Hamming loss over attributes and the accuracy of each; and under `baselines` the same for always guessing the most
+frequent label (majority), SVMs on pixels, SVMs on the features of the network as it was before training (untrained),
+and with --baseline cnn a convolutional classifier of D's size, trained on the same labels.
 """
 
 import argparse

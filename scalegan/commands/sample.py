@@ -1,8 +1,9 @@
-"""Generates images from a run, a checkpoint or an export: a grid and single PNGs.
+"""Generates images from a run, a checkpoint or an export: a grid and single PNGs; or volumes: a grid of their pictures,
+and for each its voxels (.npz) and its surface (.obj).
 
-Seed n gives the same image whatever else is generated. If the model has classes and --classes is not given, column i of
-the grid shows class i. The grid shows the first samples, as many as make a picture of moderate size. The same command
-run again after an interruption goes on where it was.
+Seed n gives the same sample whatever else is generated. If the model has classes and --classes is not given, column i
+of the grid shows class i. The grid shows the first samples, as many as make a picture of moderate size. The same
+command run again after an interruption goes on where it was.
 """
 
 import argparse
@@ -23,12 +24,14 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from scalegan.checkpoints import exports, store
-    from scalegan.pictures.samples import write_samples
+    from scalegan.pictures.samples import IMAGES, write_samples
+    from scalegan.pictures.solids import VOLUMES
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = exports.load_generator(options.run, options.network, options.ema, options.psi,
                                        options.standing_statistics)
-    if generator.about["spec"]["kind"] == "points":
+    kind = generator.about["spec"]["kind"]
+    if kind == "points":
         raise UserError(f"{options.run} makes 2-D points, not images; see the sample grids in the run's samples/")
     weights = {f"{part}/{name}": tensor for part, module in generator.parts.items()
                for name, tensor in module.state_dict().items()}
@@ -41,7 +44,8 @@ def main(arguments: list[str]) -> int:
                               options.psi)
 
     try:
-        shown = write_samples(options.out, options.seeds, draw, made_with, columns)
+        shown = write_samples(options.out, options.seeds, draw, made_with, columns,
+                              VOLUMES if kind == "volume" else IMAGES)
     except ValueError as error:     # the model has no truncation
         raise UsageError(str(error)) from error
     except torch.OutOfMemoryError as error:

@@ -16,8 +16,9 @@ class Data:
     embedded:mnist_500 and embedded:mnist_100 fifty and ten of each class of the 4,000, embedded:mnist_half and
     embedded:mnist_other_half 2,500 each; embedded:digits is the 1,797 digits of 8 x 8 px that come with scikit-learn,
     scaled up, and embedded:digits_train and embedded:digits_test 1,442 and 355 of them; embedded:drawn is 4,000 digits
-    drawn from strokes; ring8, grid25, moons and spiral are the 2-D toys of backend=points; backend=folder takes a
-    folder or zip of images."""
+    drawn from strokes; embedded:glyphs is 4,000 volumes, the letters A to J of 20 fonts that come with Matplotlib, and
+    embedded:glyphs_train and embedded:glyphs_test those of 16 and of the other 4; ring8, grid25, moons and spiral are
+    the 2-D toys of backend=points; backend=folder takes a folder or zip of images."""
     backend: Literal["webdataset", "ffcv", "folder", "points"] = "webdataset"
     """Source of the records. webdataset: shards; ffcv: data.beton, which `scalegan prepare --format ffcv` writes beside
     the shards, read by FFCV's compiled pipelines (extra [ffcv]); folder: unprepared images in a folder or zip, for
@@ -26,7 +27,7 @@ class Data:
     """Disk space on this machine, shared by all processes, for the shards of a data.path that is a URL; the least
     recently used are deleted first. The cache is $SCALEGAN_CACHE/shards, or ~/.cache/scalegan/shards."""
     resolution: PositiveInt = 64
-    """Side of the images in pixels; must match the manifest."""
+    """Side of the images in pixels, or of volumes in voxels; must match the manifest."""
     labels: Literal["none", "class", "attributes"] = "none"
     """What conditions the model: nothing, class indices, or multi-label attributes; the manifest must provide it."""
     flip: bool = True

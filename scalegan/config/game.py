@@ -3,7 +3,7 @@
 `players(recipe)` names the players, each with an optimizer; `streams(recipe)` names the streams of samples, the first
 of which is configured by `data`; `problems(recipe)` yields error messages, one line each; `groups(recipe)` gives, by
 key, the group sizes of terms that are not means over samples. `of_family` is True if the game's networks are those of
-the recipe's `model`, whose requirements are then checked before loading.
+the recipe's `model`, whose requirements are then checked before loading. `volumes` names the streams of volumes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,6 +20,11 @@ REAL = "real"       # the only stream of most games
 def of_family(recipe: "Recipe") -> bool:
     """Whether the game's networks are those of the recipe's `model`."""
     return getattr(recipe.game, "of_family", False)
+
+
+def volumes_of(recipe: "Recipe") -> tuple[str, ...]:
+    """The streams whose samples are volumes; those of all others are images or points."""
+    return getattr(recipe.game, "volumes", ())
 
 
 def players_of(recipe: "Recipe") -> tuple[str, ...]:

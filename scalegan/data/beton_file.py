@@ -96,6 +96,9 @@ def write_beton(folder: Path, destination: Path) -> Path:
     """
     require()
     manifest, index = Manifest.load(folder), Index.load(folder / "index.safetensors")
+    if manifest.image.kind == "volume":
+        raise UserError(f"{folder} holds volumes, and FFCV reads images; train on the shards, which need no "
+                        "data.backend")
     check_encoding(manifest.image.encoding)
     destination.mkdir(parents=True, exist_ok=True)
     path = destination / BETON

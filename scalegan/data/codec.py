@@ -11,7 +11,8 @@ from scalegan.data.picture import open_picture
 
 
 def decode_into(out: np.ndarray, data: bytes, image: ImageFormat) -> None:
-    """Fills `out`, uint8 [H, W, C]. Raises ValueError or OSError if the bytes are not an image of that format."""
+    """Fills `out`, uint8 [H, W, C] or [1, D, H, W]. Raises ValueError or OSError if the bytes are not an image of that
+    format."""
     if image.encoding != "jpeg":
         out[...] = pixels_of(data, image)
         return
@@ -21,15 +22,16 @@ def decode_into(out: np.ndarray, data: bytes, image: ImageFormat) -> None:
 
 
 def pixels_of(data: bytes, image: ImageFormat) -> np.ndarray:
-    """uint8 [H, W, C]. Raises ValueError or OSError if the bytes are not an image of that format."""
+    """uint8 [H, W, C], or [1, D, H, W] of a volume. Raises ValueError or OSError if the bytes are not an image of that
+    format."""
     if image.encoding == "raw":
-        pixels = np.frombuffer(data, np.uint8).reshape(image.size, image.size, image.channels).copy()
+        pixels = np.frombuffer(data, np.uint8).reshape(image.shape).copy()
     elif image.encoding == "jpeg":
         _check_side(simplejpeg.decode_jpeg_header(data)[:2], image)
         pixels = simplejpeg.decode_jpeg(data, "RGB" if image.channels == 3 else "Gray")
     else:
         pixels = _with_pillow(data, image)
-    return pixels.reshape(image.size, image.size, image.channels)
+    return pixels.reshape(image.shape)
 
 
 def _with_pillow(data: bytes, image: ImageFormat) -> np.ndarray:
@@ -51,7 +53,8 @@ def _check_side(shape: tuple[int, ...], image: ImageFormat) -> None:
 
 
 def encode(pixels: np.ndarray, image: ImageFormat, coarse_colour: bool = False) -> bytes:
-    """uint8 [H, W, C] to stored bytes; `coarse_colour` stores a JPEG's colour at half resolution (4:2:0)."""
+    """uint8 [H, W, C] or [1, D, H, W] to stored bytes; `coarse_colour` stores a JPEG's colour at half resolution
+    (4:2:0)."""
     if image.encoding == "raw":
         return np.ascontiguousarray(pixels).tobytes()
     if image.encoding == "jpeg":

@@ -21,19 +21,27 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """How every image of a set was made and is stored."""
+    """How every image, or volume, of a set was made and is stored."""
 
-    size: Annotated[int, Field(ge=1, le=1 << 16)]       # side in pixels; images are square
+    size: Annotated[int, Field(ge=1, le=1 << 16)]       # side in pixels or voxels; images are square, volumes cubes
     channels: Literal[1, 3]     # grey, RGB
-    encoding: Literal["jpeg", "png", "webp", "raw", "as found"]     # raw: HWC bytes; as found: folder backend
+    encoding: Literal["jpeg", "png", "webp", "raw", "as found"]     # raw: HWC or 1DHW bytes; as found: folder backend
     quality: int | None = None  # for jpeg and webp
     crop: str = "center"
     filter: str = "lanczos"
     colour: Literal["", "sRGB"] = ""    # sRGB: some had other embedded profiles, and were converted
+    kind: Literal["image", "volume"] = "image"
 
     def tree(self) -> dict[str, Any]:
-        """The fields for JSON, without `colour` where nothing was converted: sets from before it keep their content."""
-        return {name: value for name, value in asdict(self).items() if name != "colour" or value}
+        """The fields for JSON, without `colour` where nothing was converted, and without `kind` for images: sets from
+        before these fields keep their content."""
+        unsaid = (("colour", ""), ("kind", "image"))
+        return {name: value for name, value in asdict(self).items() if (name, value) not in unsaid}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a sample as it is stored: (H, W, C), or (1, D, H, W) of a volume."""
+        return (1, *[self.size] * 3) if self.kind == "volume" else (self.size, self.size, self.channels)
 
 
 @dataclass(frozen=True)

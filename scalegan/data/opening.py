@@ -28,6 +28,7 @@ from scalegan.errors import RecipeError, UserError
 from scalegan.support.keys import key_of
 
 D = TypeVar("D")    # Data or HeldOut
+_UNITS = {"image": "px", "volume": "voxels"}
 
 
 @dataclass(frozen=True)
@@ -120,12 +121,13 @@ def _open(data: Data, key: str, seed: int) -> tuple[RecordReader, Spec, str, Ten
     reader = _open_images(data, key)
     manifest = reader.manifest
     _check_manifest(data, key, manifest)
-    shape, conditions = (manifest.image.channels, data.resolution, data.resolution), None
-    spec = Spec("image", shape)
+    image, conditions = manifest.image, None
+    shape = image.shape if image.kind == "volume" else (image.channels, image.size, image.size)
+    spec = Spec(image.kind, shape)
     if data.labels != "none":
         conditions = torch.from_numpy(reader.index.labels)
         kind = "classes" if data.labels == "class" else "attributes"
-        spec = Spec("image", shape, **{kind: len(manifest.labels.names)}, label_names=manifest.labels.names)
+        spec = Spec(image.kind, shape, **{kind: len(manifest.labels.names)}, label_names=manifest.labels.names)
         _check_labels(f"{key}.path={data.path}", conditions, spec, manifest.records)
     check_content(data.path, manifest, reader.index)
     return reader, spec, manifest.content, conditions
@@ -164,10 +166,10 @@ def _open_images(data: Data, key: str) -> WebDatasetReader | FfcvReader | Folder
 
 
 def _check_manifest(data: Data, key: str, manifest: Manifest) -> None:
-    if manifest.image.size != data.resolution:
-        raise RecipeError(f"{key}.resolution={data.resolution}, but the manifest of {data.path} says "
-                          f"{manifest.image.size} px; set {key}.resolution={manifest.image.size}, or prepare the data "
-                          "again")
+    size, unit = manifest.image.size, _UNITS[manifest.image.kind]
+    if size != data.resolution:
+        raise RecipeError(f"{key}.resolution={data.resolution}, but the manifest of {data.path} says {size} {unit}; "
+                          f"set {key}.resolution={size}, or prepare the data again")
     if data.labels not in ("none", manifest.labels.kind):
         remedy = f"set {key}.labels={manifest.labels.kind}" if manifest.labels.kind != "none" else \
             f"name a set with labels by {key}.path, or set {key}.labels=none if the game needs none"

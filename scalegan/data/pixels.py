@@ -10,6 +10,9 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def from_uint8(images: Tensor) -> Tensor:
-    """0 ... 255 to [-1, 1], float32; [N, C, H, W] in channels_last."""
+    """0 ... 255 to [-1, 1], float32; [N, C, H, W] in channels_last. Volumes [N, 1, D, H, W] to [0, 1]: how much of each
+    voxel is filled."""
+    if images.dim() == 5:
+        return images.to(torch.float32).div_(255)
     layout = torch.channels_last if images.dim() == 4 else torch.preserve_format
     return images.to(torch.float32, memory_format=layout).div_(127.5).sub_(1)

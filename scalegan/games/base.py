@@ -26,7 +26,7 @@ class Sample:
     """Samples of one stream.
 
     Args:
-        data: images [n, C, H, W] in [-1, 1], or points [n, 2].
+        data: images [n, C, H, W] in [-1, 1], points [n, 2], or volumes [n, 1, D, H, W] in [0, 1].
         condition: classes [n], attributes [n, K] or vectors [n, dim]; or None.
         record: index of each sample in its dataset, int64 [n] on the CPU; or None.
     """

@@ -31,6 +31,7 @@ GAMES = (
     "cogan",
     "madgan",
     "consensus",
+    "gan3d",
 )
 
 

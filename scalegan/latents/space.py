@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from scalegan.averages.label_summary import drawn, with_attributes
 from scalegan.data.spec import Spec
+from scalegan.errors import UserError
 from scalegan.games.sampling import is_styled, latents, most_at_once, style_of
 from scalegan.randomness import Draws
 
@@ -107,6 +108,15 @@ class Space:
 
     def _on_device(self, labels: Tensor | None) -> Tensor | None:
         return None if labels is None else labels.to(self.device)
+
+
+def check_images(generator: nn.Module, path: object) -> None:
+    """Raises UserError if a loaded generator's samples are not images."""
+    kind = generator.about["spec"]["kind"]
+    if kind == "volume":
+        raise UserError(f"{path} makes volumes, not images; `scalegan sample {path}` gives them as pictures and meshes")
+    if kind == "points":
+        raise UserError(f"{path} makes 2-D points, not images")
 
 
 def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:

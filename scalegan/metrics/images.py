@@ -4,7 +4,7 @@ import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -71,14 +71,20 @@ class _Labelled:
 
 
 class StoredImages(_Labelled):
-    """The records of a shard set, local or by URL."""
+    """The records of a shard set, local or by URL; volumes, uint8 [1, D, H, W], only for who asks for this `kind`.
 
-    def __init__(self, path: str | Path) -> None:
+    Raises:
+        UserError: if it holds the other kind, or is damaged.
+    """
+
+    def __init__(self, path: str | Path, kind: Literal["image", "volume"] = "image") -> None:
         self.reader = _open_reader(str(path))
         manifest, labels = self.reader.manifest, self.reader.index.labels
+        if manifest.image.kind != kind:
+            raise UserError(f"{path} holds {manifest.image.kind}s, not {kind}s; name a set of {kind}s")
         check_content(str(path), manifest, self.reader.index)
         self.name, self.content = str(path), manifest.content
-        self.shape = (manifest.image.channels, manifest.image.size, manifest.image.size)
+        self.shape = manifest.image.shape if kind == "volume" else (manifest.image.channels, *[manifest.image.size] * 2)
         self.labels, self.classes = (labels if len(labels) else None), manifest.labels.names
         self.people = self.reader.index.people if len(self.reader.index.people) else None
         self._lock = threading.Lock()
@@ -246,7 +252,9 @@ def open_images(path: str) -> Images:
 
 
 def described(shape: tuple[int, ...]) -> str:
-    """'64 x 64 px, 3 channels' of (3, 64, 64)."""
+    """'64 x 64 px, 3 channels' of (3, 64, 64), '64 x 64 x 64 voxels' of (1, 64, 64, 64)."""
+    if len(shape) == 4:
+        return f"{' x '.join(map(str, shape[1:]))} voxels"
     channels, height, width = shape
     return f"{width} x {height} px, {channels} channel{'s' if channels > 1 else ''}"
 

@@ -1,10 +1,10 @@
-"""Samples as files: a PNG for each seed, and a grid of the first ones."""
+"""Samples as files for each seed, and a grid of the first ones."""
 
 import json
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -19,22 +19,43 @@ _RECORD = ".unfinished.json"    # while samples are missing: what they are made 
 _MANY = 200                     # samples from which on progress is shown
 
 
-def sample_path(folder: Path, seed: int) -> Path:
-    """Where `write_samples` writes the sample of a seed."""
-    return folder / f"seed{seed:06d}.png"
+class Form(NamedTuple):
+    """The files of a sample.
+
+    Args:
+        suffixes: of the files.
+        write: writes them, from the path without a suffix, a sample [...] and its picture, uint8 [H, W, C].
+        shown: pictures, uint8 [n, H, W, C], of samples [n, ...].
+    """
+
+    suffixes: tuple[str, ...]
+    write: Callable[[Path, Tensor, np.ndarray], None]
+    shown: Callable[[Tensor], np.ndarray]
+
+
+#: Samples [n, C, H, W] in [-1, 1].
+IMAGES = Form((".png",), lambda stem, image, picture: grids.save_pixels(stem.with_suffix(".png"), picture),
+              grids.pixels_of)
+
+
+def sample_path(folder: Path, seed: int, suffix: str = ".png") -> Path:
+    """Where `write_samples` writes a file of the sample of a seed."""
+    return folder / f"seed{seed:06d}{suffix}"
 
 
 def write_samples(folder: Path, seeds: Sequence[int], draw: Callable[[slice], Tensor], made_with: Any,
-                  columns: int) -> int:
-    """Writes `seed<number>.png` for each seed, batch by batch, and `grid.png`. Returns how many samples the grid has.
+                  columns: int, form: Form = IMAGES) -> int:
+    """Writes `seed<number>.png`, or other files, for each seed, batch by batch, and `grid.png`. Returns how many
+    samples the grid has.
 
     If an earlier call with the same seeds and the same `made_with` was interrupted, its batches are kept. Batches are
     always the same, so that the pictures are too.
 
     Args:
-        draw: images [n, C, H, W] in [-1, 1] of `seeds[part]`.
+        draw: samples [n, ...] of `seeds[part]`.
         made_with: everything else that the samples depend on, as JSON; compared with that of the earlier call.
         columns: of the grid.
+        form: the files of a sample.
     """
     record, made_with = folder / _RECORD, [made_with, list(seeds)]
     found = or_none(lambda: read_json(record)) or {}
@@ -43,19 +64,21 @@ def write_samples(folder: Path, seeds: Sequence[int], draw: Callable[[slice], Te
     with Bar("sampling", len(seeds)) if len(seeds) >= _MANY else nullcontext() as bar:
         for number, start in enumerate(range(0, len(seeds), _BATCH)):
             part = slice(start, start + _BATCH)
-            paths = [sample_path(folder, seed) for seed in seeds[part]]
+            stems = [sample_path(folder, seed, "") for seed in seeds[part]]
+            paths = [stem.with_suffix(suffix) for stem in stems for suffix in form.suffixes]
             if start >= shown and number < done and all(path.is_file() for path in paths):
                 continue
-            pixels = grids.pixels_of(draw(part))
+            samples = draw(part)
+            pixels = form.shown(samples)
             shown, columns = grids.fitting(len(seeds), columns, *pixels.shape[1:3])
             if start < shown:
                 first.append(pixels[: shown - start])
             folder.mkdir(parents=True, exist_ok=True)
-            for path, image in zip(paths, pixels):
-                grids.save_pixels(path, image)
+            for stem, sample, picture in zip(stems, samples, pixels):
+                form.write(stem, sample, picture)
             write_whole(record, json.dumps({"made_with": made_with, "batches": max(done, number + 1)}))
             if bar:
-                bar.advance(len(paths))
+                bar.advance(len(stems))
     grids.save_sheet(folder / "grid.png", np.concatenate(first), columns)
     record.unlink()
     return shown

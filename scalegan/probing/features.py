@@ -18,6 +18,7 @@ from scalegan.data.spec import Spec
 from scalegan.errors import UserError
 from scalegan.games.ali.networks import Maxout
 from scalegan.games.bigan.networks import Encoder
+from scalegan.games.gan3d.networks import Convolution
 from scalegan.games.sampling import at_once
 from scalegan.models import biggan, biggan_deep, r3gan, stylegan2
 from scalegan.models.autoencoder import AutoEncoder
@@ -26,6 +27,7 @@ from scalegan.randomness import parameter_generators
 from scalegan.support.progress import Bar
 
 _SIDE = 4                       # maps are max-pooled to 4 x 4
+_SIDE_3D = 2                    # maps of volumes to 2 x 2 x 2, as kernels of 8, 4 and 2 give from 16, 8 and 4 a side
 _LEAST, _MOST = 16, 64          # images at once; whole groups of a minibatch standard deviation
 _REFERENCE = 16                 # batches that BatchNorm's statistics are taken over
 
@@ -46,8 +48,9 @@ def network_of(path: str | Path) -> nn.Module:
     if recipe["model"]["name"] in IMAGE_TO_IMAGE + UPSCALERS:
         raise UserError(f"{path} is a run of game.name={recipe['game']['name']}, whose D sees answers to images; a "
                         "probe needs a run that makes images from z, or one with an encoder")
-    if spec_of(network).kind != "image":
-        raise UserError(f"{path} was trained on data of kind '{spec_of(network).kind}'; a probe needs a run on images")
+    if spec_of(network).kind not in ("image", "volume"):
+        raise UserError(f"{path} was trained on data of kind '{spec_of(network).kind}'; a probe needs a run on images "
+                        "or volumes")
     return network.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -71,14 +74,15 @@ def untrained(network: nn.Module) -> nn.Module:
 
 def features_of(network: nn.Module, images: Tensor, what: str = "") -> Tensor:
     """Every convolution's output after its activation, max-pooled to 4 x 4, flattened and concatenated: float32
-    [n, 16 * channels of all layers] on the CPU. Maps smaller than 4 x 4 stay as they are, as do vectors.
+    [n, 16 * channels of all layers] on the CPU. Maps smaller than 4 x 4 stay as they are, as do vectors. Of volumes, as
+    in section 4.2 of Wu et al. (2016), every convolution but the first, max-pooled to 2 x 2 x 2.
 
     In BigGAN, BigGAN-deep and R3GAN, whose convolutions run together, the outputs of blocks stand for those of their
     last ones. A conditional discriminator is told the same label with each image.
 
     Args:
         network: from `network_of`; `settle` its BatchNorm first.
-        images: uint8 [n, C, H, W].
+        images: uint8 [n, C, H, W], or volumes [n, 1, D, H, W].
         what: the name of a progress bar; empty for none.
     """
     found, bar = [], Bar(what, len(images)) if what else None
@@ -123,7 +127,7 @@ def _of_batch(network: nn.Module, images: Tensor) -> Tensor:
     """Features of at most `batch_of` images. The batch is filled up, as a layer may compare its images in groups."""
     missing = batch_of(network) - len(images)
     with _recorded(network) as maps:
-        _run(network, torch.cat([images, images[:1].expand(missing, -1, -1, -1)]))
+        _run(network, torch.cat([images, images[:1].expand(missing, *images.shape[1:])]))
     if not maps:
         raise UserError(f"the network {name_of(network)} of game.name={network.about['recipe']['game']['name']} has no "
                         "layer that a probe can read")
@@ -163,6 +167,8 @@ def _recording(method: Callable[..., Tensor], activation: Callable[[Tensor], Ten
 
 
 def _pooled(x: Tensor) -> Tensor:
+    if x.dim() == 5:
+        return F.adaptive_max_pool3d(x, _SIDE_3D)
     if x.dim() != 4:
         return x
     return F.adaptive_max_pool2d(x, tuple(min(side, _SIDE) for side in x.shape[2:]))
@@ -175,6 +181,8 @@ def _taps(network: nn.Module) -> Iterator[Tap]:
     for module in network.modules():
         match module:
             case nn.ReLU() | nn.LeakyReLU() if module not in decoders:
+                yield module, "forward", nn.Identity()
+            case Convolution() if not isinstance(module.norm, nn.Identity):
                 yield module, "forward", nn.Identity()
             case Maxout() | r3gan.ResidualBlock():
                 yield module, "forward", nn.Identity()

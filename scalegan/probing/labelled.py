@@ -3,6 +3,7 @@
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,10 +12,11 @@ from torch import Tensor
 from scalegan.config import Data
 from scalegan.data.preparing.embedded import folder_of, is_embedded, make_embedded
 from scalegan.data.preparing.sources.survey import shortened
+from scalegan.data.reading.cache import is_url
 from scalegan.data.spec import Spec
 from scalegan.engines.ranks import join
 from scalegan.errors import UsageError, UserError
-from scalegan.metrics.images import Images, described, open_images
+from scalegan.metrics.images import Images, StoredImages, described, open_images
 from scalegan.support.keys import key_of
 from scalegan.support.progress import Bar
 
@@ -67,9 +69,10 @@ class Labelled:
         return torch.cat(found)
 
     def pixels(self) -> Tensor:
-        """The images, uint8 [n, C, H, W]. Raises UserError for one that cannot be read."""
+        """The images, uint8 [n, C, H, W], or volumes [n, 1, D, H, W]. Raises UserError for one that cannot be read."""
         with ThreadPoolExecutor(_READERS) as pool:
-            return torch.from_numpy(np.stack(list(pool.map(self._one, self.numbers.tolist())))).movedim(3, 1)
+            found = torch.from_numpy(np.stack(list(pool.map(self._one, self.numbers.tolist()))))
+        return found if found.dim() == 5 else found.movedim(3, 1)
 
     def _one(self, number: int) -> np.ndarray:
         try:
@@ -92,7 +95,7 @@ def open_labelled(path: str, spec: Spec, option: str = "--data") -> Labelled:
     if is_embedded(path):
         make_embedded(Data(path=path, resolution=spec.shape[-1]), join())
         path = str(folder_of(path, spec.shape[-1]))
-    images = open_images(path)
+    images = StoredImages(_shards(path, option), "volume") if spec.kind == "volume" else open_images(path)
     if images.shape != tuple(spec.shape):
         raise UserError(f"{option} {path} has images of {described(images.shape)}, but the run of "
                         f"{described(tuple(spec.shape))}; prepare them alike with `scalegan prepare`")
@@ -104,6 +107,13 @@ def open_labelled(path: str, spec: Spec, option: str = "--data") -> Labelled:
     for remark in images.remarks:
         print(f"{path}: {remark}", file=sys.stderr, flush=True)
     return Labelled(images, _random(len(images)), images.labels, images.classes)
+
+
+def _shards(path: str, option: str) -> str:
+    """The path itself. Raises UserError unless it is that of a prepared set, as volumes have to be."""
+    if not is_url(path) and not (Path(path) / "manifest.json").is_file():
+        raise UserError(f"{option} {path} is not a prepared set; make one with `scalegan prepare --kind volumes`")
+    return path
 
 
 def halves(labelled: Labelled) -> tuple[Labelled, Labelled]:

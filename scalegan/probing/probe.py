@@ -19,6 +19,7 @@ from scalegan.probing.labelled import HELD_OUT, Labelled, few, halves, matching,
 from scalegan.support.progress import Bar
 
 _SIDE = 32          # pixels are averaged to at most so many a side
+_SIDE_3D = 16       # and voxels
 _AT_ONCE = 512
 
 Features = Callable[..., Tensor]        # of images, and the name of a progress bar
@@ -40,6 +41,9 @@ def probe(path: str | Path, data: str, test: str | None = None, labels: int | No
     """
     svm.check_installed()
     network = network_of(path)
+    if with_cnn and spec_of(network).kind == "volume":
+        raise UsageError(f"--baseline cnn trains a classifier of images, and {path} was trained on volumes; leave it "
+                         "out")
     train, tested = _sets(data, test, labels, network)
     name = name_of(network)
     networks = {name: network, "untrained": untrained(network)}
@@ -81,9 +85,11 @@ def line(result: Mapping[str, Any]) -> str:
 
 
 def pixels_of(images: Tensor, what: str = "") -> Tensor:
-    """Pixels [n, C * H * W] in [-1, 1], averaged to 32 px where the images are larger; called like `features_of`."""
-    size = tuple(min(side, _SIDE) for side in images.shape[2:])
-    return torch.cat([F.adaptive_avg_pool2d(from_uint8(part), size).flatten(1) for part in images.split(_AT_ONCE)])
+    """Pixels [n, C * H * W] in [-1, 1], averaged to 32 px where the images are larger, or voxels in [0, 1], to 16;
+    called like `features_of`."""
+    averaged, most = (F.adaptive_avg_pool3d, _SIDE_3D) if images.dim() == 5 else (F.adaptive_avg_pool2d, _SIDE)
+    size = tuple(min(side, most) for side in images.shape[2:])
+    return torch.cat([averaged(from_uint8(part), size).flatten(1) for part in images.split(_AT_ONCE)])
 
 
 def _sets(data: str, test: str | None, labels: int | None, network: nn.Module) -> tuple[Labelled, Labelled]:

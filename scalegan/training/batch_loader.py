@@ -90,8 +90,8 @@ class BatchLoader:
             return samples
         if self.streams[stream].flip:
             draws = self._draws(self._flip_purpose(stream), reals.position + self.offset, len(samples))
-            mirrored = draws.integers("side", 2).bool()[:, None, None, None]
-            samples = torch.where(mirrored, samples.flip(3), samples)
+            mirrored = draws.integers("side", 2).bool().view(-1, *[1] * (samples.dim() - 1))
+            samples = torch.where(mirrored, samples.flip(-1), samples)
         return from_uint8(samples)
 
     def _flip_purpose(self, stream: str) -> str:

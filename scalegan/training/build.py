@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from scalegan import config
-from scalegan.config.game import streams_of
+from scalegan.config.game import streams_of, volumes_of
 from scalegan.data.opening import data_folder, settings_of
 from scalegan.data.paths import expanded
 from scalegan.data.preparing.embedded import is_embedded, make_embedded
@@ -28,6 +28,7 @@ from scalegan.randomness import parameter_generators
 
 def game(recipe: config.Recipe, specs: Mapping[str, Spec]) -> Game:
     """The recipe's game, with initial weights keyed by (seed, player, parameter name)."""
+    _check_kinds(recipe, specs)
     played = game_of(recipe.game.name).make(recipe, specs)
     _check_phases(played.phases)
     initialise(played, recipe.seed)
@@ -39,6 +40,20 @@ def game(recipe: config.Recipe, specs: Mapping[str, Spec]) -> Game:
     for network in played.fixed.values():
         network.eval().requires_grad_(False)
     return played
+
+
+def _check_kinds(recipe: config.Recipe, specs: Mapping[str, Spec]) -> None:
+    """Raises RecipeError for volumes where the game expects images, or the other way round."""
+    name = recipe.game.name
+    for stream, spec in specs.items():
+        key = "data" if stream == next(iter(specs)) else f"streams.{stream}"
+        if stream not in volumes_of(recipe) and spec.kind == "volume":
+            raise RecipeError(f"{key}.path={settings_of(recipe, stream).path} holds volumes, and game.name={name} has "
+                              f"no use for them there; set game.name=gan3d, or name a set of images by {key}.path")
+        if stream in volumes_of(recipe) and spec.kind != "volume":
+            raise RecipeError(f"{key}.path={settings_of(recipe, stream).path} holds {spec.kind}s, and game.name={name} "
+                              "needs volumes; make some of shapes with `scalegan prepare --kind volumes`, or set "
+                              f"{key}.path=embedded:glyphs")
 
 
 def _check_phases(phases: Sequence[Phase]) -> None:

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from scalegan import config
-from scalegan.config.game import streams_of
+from scalegan.config.game import streams_of, volumes_of
 from scalegan.data.opening import settings_of
 from scalegan.data.spec import Spec
 from scalegan.engines import optimizers
@@ -109,8 +109,11 @@ def specs_of(recipe: config.Recipe, classes: int = 10) -> dict[str, Spec]:
         data = settings_of(recipe, name)
         labels = {"none": {}, "class": {"classes": classes}, "attributes": {"attributes": classes}}[data.labels]
         channels = 1 if data.path.startswith("embedded:") else 3
-        found[name] = Spec("points", (2,)) if data.backend == "points" else \
-            Spec("image", (channels, data.resolution, data.resolution), **labels)
+        if name in volumes_of(recipe):
+            found[name] = Spec("volume", (1, *[data.resolution] * 3), **labels)
+        else:
+            found[name] = Spec("points", (2,)) if data.backend == "points" else \
+                Spec("image", (channels, data.resolution, data.resolution), **labels)
     return found
 
 

@@ -13,6 +13,7 @@ from scalegan.data.spec import Spec
 from scalegan.games.base import Game, Preview, Sample
 from scalegan.games.sampling import at_once
 from scalegan.pictures import grids
+from scalegan.pictures.voxels import views_of
 from scalegan.randomness import Draws
 
 _POINTS = 2500
@@ -39,19 +40,23 @@ class Painter:
         """Draws the picture of a game's exports, and returns samples [N, ...]."""
         drawn = dict(self.game.draw(networks, self.preview))
         first = next(iter(drawn.values()))
-        pictures = {name: self._decoded(images) for name, images in drawn.items()}
+        pictures = views_of({name: self._decoded(images) for name, images in drawn.items()})
         if first.dim() == 2:
             grids.save_points(path, first, self._stored(self.first))
         elif len(pictures) == 1:
             grids.save_grid(path, next(iter(pictures.values())), self.columns)
         else:
             grids.save_columns(path, pictures)
+            if len(drawn) == 1:
+                return first
             return self.preview.in_parts(lambda part: self.game.fakes(networks, part))
         return first
 
     def reals(self, path: Path) -> None:
         """The first images of the run, of the same number."""
         reals = self._stored(self.first)
+        if reals.dim() == 5:
+            grids.save_columns(path, views_of({"reals": from_uint8(reals)}))
         if reals.dim() == 4:
             grids.save_grid(path, from_uint8(reals) if reals.dtype == torch.uint8 else reals, self.columns)
 

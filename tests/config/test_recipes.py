@@ -44,13 +44,14 @@ NARROW = {
     "lapgan": ["game.width=4", "game.base_hidden=200"],
     "iterative": ["game.width=2", "game.hidden=8", "game.norm_group=4"],
     "cogan": ["game.width=16", "game.norm_group=4"],
+    "gan3d": ["game.width=2", "game.norm_group=4"],
 }
 # For a CPU; all others are for GPUs.
 SMALL = ("quickstart", "toy_lecture", "dcgan_mnist", "mlp_gan_mnist", "infogan_mnist", "aae_mnist",
          "aae_semi_mnist", "avb_mnist", "acgan_mnist", "bigan_mnist", "ali_cifar10", "pix2pix_edges",
          "colorization_celeba", "cyclegan_faces", "lapgan_cifar10", "cogan_mnist", "cogan_digits", "deligan_mnist",
          "madgan_mnist", "consensus_mnist", "cgan_mnist", "ssgan_mnist", "srgan_photos", "simgan_digits",
-         "pixelda_digits", "stargan_celeba", "iterative_celeba")
+         "pixelda_digits", "stargan_celeba", "iterative_celeba", "gan3d_glyphs")
 OBJECTIVES = ("lsgan_lsun_church", "ebgan_pt_celeba", "wgan_celeba")
 FULL_CORPORA = [name for name in catalogue.available() if name not in SMALL and "_small" not in name]
 

@@ -1,5 +1,5 @@
-"""Games with labels, of several levels, or of two domains: the same bits on 1, 2 and 4 ranks with tree reduction;
-ZeRO-1 and larger micro-batches agree."""
+"""Games with labels, of several levels, of two domains, or of volumes: the same bits on 1, 2 and 4 ranks with tree
+reduction; ZeRO-1 and larger micro-batches agree."""
 
 import importlib.util
 
@@ -12,10 +12,12 @@ from small_games import (
     COUPLED,
     FACES,
     SAMPLES,
+    VOLUMES,
     batch_for,
     conditional,
     coupled,
     faces,
+    volumes,
 )
 from torch import Tensor
 
@@ -29,7 +31,9 @@ pytestmark = pytest.mark.slow
 TREE, FAST = config.Engine(reduction="tree"), config.Engine()
 ZERO = config.Engine(name="deepspeed", zero_stage=1)
 BATCH, ITERATIONS = 2 * SAMPLES, 2
-GAMES = (*CONDITIONAL, *COUPLED, *AGAINST_COLLAPSE, *FACES)
+MADE_BY = {**dict.fromkeys((*CONDITIONAL, *AGAINST_COLLAPSE), conditional), **dict.fromkeys(COUPLED, coupled),
+           **dict.fromkeys(FACES, faces), **dict.fromkeys(VOLUMES, volumes)}
+GAMES = tuple(MADE_BY)
 OF_MICRO_BATCHES = {"consensus"}     # some term is defined over the samples of a micro-batch
 Weights = dict[str, dict[str, Tensor]]
 
@@ -37,8 +41,8 @@ Weights = dict[str, dict[str, Tensor]]
 def trained(ranks: Ranks, engine: config.Engine, micro_batch: int = 4) -> Weights:
     """Each game's parameters and buffers after two iterations."""
     found = {}
-    for name in GAMES:
-        game, specs = (coupled if name in COUPLED else faces if name in FACES else conditional)(name)
+    for name, made_by in MADE_BY.items():
+        game, specs = made_by(name)
         for player, network in game.players.items():
             network.initialise(parameter_generators(0, player))
         plain = dict.fromkeys(game.players, config.Optimizer(name="sgd", lr=0.01))   # Adam would enlarge differences

@@ -19,6 +19,7 @@ CONFIGURATIONS = {
     "pix2pix": ["recipe=pix2pix_edges", "model.width=2", "model.d_width=2", "data.path=none"],
     "colorization": ["recipe=colorization_celeba", "model.width=2", "model.d_width=2", "data.path=none"],
     "cyclegan": ["recipe=cyclegan_faces", "model.width=2", "model.d_width=2", "data.path=none", "streams.B.path=none"],
+    "gan3d": ["recipe=gan3d_glyphs", "game.width=2", "data.path=none"],
     **{name: [f"recipe={name}_mnist", "model.width=4", "data.path=none"]
        for name in ("deligan", "madgan", "consensus")},
     "points": OTHERS["points"],

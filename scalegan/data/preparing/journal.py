@@ -37,8 +37,13 @@ class Settings:
     validation: float
     shard_records: int
 
+    @property
+    def noun(self) -> str:
+        return "volumes" if self.kind == "volumes" else "images"
+
     def image(self) -> ImageFormat:
-        return ImageFormat(self.resolution, self.channels, self.encoding, self.quality, self.crop, self.filter)
+        return ImageFormat(self.resolution, self.channels, self.encoding, self.quality, self.crop, self.filter,
+                           kind="volume" if self.kind == "volumes" else "image")
 
 
 class _Begun(TypedDict):

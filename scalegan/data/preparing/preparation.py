@@ -13,26 +13,24 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from scalegan.config.checks import nearest_resolutions
 from scalegan.data import beton_file
-from scalegan.data.manifest import Index, Manifest
+from scalegan.data.manifest import Manifest
 from scalegan.data.picture import all_grey
-from scalegan.data.preparing import journal
-from scalegan.data.preparing.estimate import Sample, in_bytes, in_time, measure
+from scalegan.data.preparing import announcement, journal
+from scalegan.data.preparing.announcement import REJECTED
+from scalegan.data.preparing.estimate import measure
 from scalegan.data.preparing.journal import RECORD, Settings
 from scalegan.data.preparing.plan import Plan, Span, cut, shard_records
 from scalegan.data.preparing.shard_job import WORK, Outcome, Progress, Rejected, ShardJob
 from scalegan.data.preparing.shards import finish
 from scalegan.data.preparing.sources import SIDES, USUAL, guess_kind, open_source
-from scalegan.data.preparing.sources.base import Picture, Source
-from scalegan.data.preparing.sources.survey import shortened
+from scalegan.data.preparing.sources.base import Picture
 from scalegan.data.preparing.verify import damage_of_set
 from scalegan.errors import UsageError, UserError
 from scalegan.support import worker_pool
 from scalegan.support.files import write_whole
 from scalegan.support.progress import Bar
 
-REJECTED = "rejected.jsonl"
 _SAMPLE = 64
 _LOSSY = ("jpeg", "webp")
 #: Convert a finished folder of WebDataset shards to a `--format`. They must leave an existing result as it is.
@@ -88,6 +86,8 @@ def _prepare(options: argparse.Namespace, side: str = "") -> Path | None:
     options = argparse.Namespace(**{**vars(options), "dest": options.dest / side})
     if options.format not in CONVERTERS:
         raise UsageError(f"--format {options.format} is unknown; use {' or '.join(CONVERTERS)}")
+    if options.kind == "volumes":
+        _check_options(options)
     for path in options.source:
         if not path.exists():
             raise UserError(f"{path} does not exist")
@@ -105,7 +105,7 @@ def _prepare(options: argparse.Namespace, side: str = "") -> Path | None:
     if not settings.shard_records:
         settings = replace(settings, shard_records=shard_records(len(source), sample.record_bytes))
     workers = options.workers or os.cpu_count() or 1
-    _announce(source, settings, sample, workers)
+    announcement.announce(source, settings, sample, workers)
     if options.dry_run:
         return None
     if journal.is_complete(options.dest, settings, begun):
@@ -160,6 +160,15 @@ def _guess(path: Path) -> str:
     return kind
 
 
+def _check_options(options: argparse.Namespace) -> None:
+    """Raises UsageError for options that are for images alone."""
+    for name in ("crop", "encoding", "quality", "channels"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name} is for images; leave it out with --kind volumes")
+    if options.format != "webdataset":
+        raise UsageError(f"--format {options.format} is for images; volumes are stored as shards, so leave it out")
+
+
 def _settings(options: argparse.Namespace, kind: str, pictures: list[tuple[str, Picture | Exception]],
               begun: dict) -> Settings:
     """The options, with the kind's defaults for those not given. What the call that began the set inferred from a
@@ -173,28 +182,13 @@ def _settings(options: argparse.Namespace, kind: str, pictures: list[tuple[str, 
         raise UsageError(f"--quality is for jpeg and webp; {encoding} is lossless")
     crop = options.crop or usual.crop
     resolution = options.resolution or {"celeba178": 128, "celeba108": 64}.get(crop, usual.resolution)
-    grey = options.channels is None and begun.get("only_grey", all_grey([picture for _, picture in pictures]))
+    channels = options.channels or (1 if kind == "volumes" else None)
+    grey = channels is None and begun.get("only_grey", all_grey([picture for _, picture in pictures]))
     return Settings(
         kind, [str(path.resolve()) for path in options.source], options.labels, options.split, resolution, crop,
         options.filter, encoding, (options.quality or 95) if encoding in _LOSSY else None,
-        options.channels or (1 if grey else 3), grey, options.validation,
+        channels or (1 if grey else 3), grey, options.validation,
         options.shard_records or begun.get("shard_records", 0))
-
-
-def _announce(source: Source, settings: Settings, sample: Sample, workers: int) -> None:
-    count, labels = len(source), source.labels
-    label_text = {"none": "no labels", "class": f"{len(labels.names)} classes",
-            "attributes": f"{len(labels.names)} attributes"}[labels.kind]
-    quality = f" {settings.quality}" if settings.quality else ""
-    colour = "grey" if settings.channels == 1 else "colour"
-    print("; ".join([f"{source.name}: {count:,} images, {label_text}", *source.remarks]))
-    print(f"to {settings.resolution} x {settings.resolution} {colour}, {settings.encoding}{quality}, crop "
-          f"{settings.crop}, filter {settings.filter}: about {in_bytes(count * sample.record_bytes)} in "
-          f"{-(-count // settings.shard_records)} shards of {settings.shard_records:,} records; {workers} workers, "
-          f"about {in_time(count * sample.record_seconds / workers)}", flush=True)
-    if (known := nearest_resolutions(settings.resolution)):
-        print(f"no model family but mlp has {settings.resolution} px; the nearest that some have are {known}",
-              flush=True)
 
 
 @contextmanager
@@ -320,28 +314,4 @@ def _finish(job: ShardJob, plan: Plan, outcomes: dict[Span, Outcome], settings: 
              "rejected": len(rejected), "enlarged": enlarged, "converted_to_srgb": converted}
     write_whole(job.folder / RECORD, json.dumps(facts, indent=1))
     shutil.rmtree(job.folder / WORK)
-    _report(job.folder, plan, rejected, enlarged, converted)
-
-
-def _empty_classes(folder: Path, manifest: Manifest) -> list[str]:
-    """Which classes have no image left in a finished set: all were rejected, or lie in the other subset."""
-    if manifest.labels.kind != "class":
-        return []
-    found = set(Index.load(folder / "index.safetensors").labels.tolist())
-    empty = [name for number, name in enumerate(manifest.labels.names) if number not in found]
-    return [f"no images of {shortened(empty)}"] if empty else []
-
-
-def _report(dest: Path, plan: Plan, rejected: list[Rejected], enlarged: int, converted: int) -> None:
-    if rejected:
-        print(f"{len(rejected):,} images were left out, such as {rejected[0].key} ({rejected[0].reason}); "
-              f"see {dest / REJECTED}")
-    if enlarged:
-        print(f"{enlarged:,} images are smaller than the resolution and were enlarged")
-    if converted:
-        print(f"{converted:,} images have an embedded colour profile and were converted to sRGB")
-    for subset in plan.records:
-        manifest = Manifest.load(dest / subset)
-        written = sum(shard.bytes for shard in manifest.shards)
-        print("; ".join([f"{dest / subset}: {manifest.records:,} images in {len(manifest.shards)} shards, "
-                         f"{in_bytes(written)}", *_empty_classes(dest / subset, manifest)]))
+    announcement.report(job.folder, settings.noun, plan, rejected, enlarged, converted)

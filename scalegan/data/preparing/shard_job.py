@@ -20,6 +20,7 @@ from scalegan.data.picture import crop, has_subsampled_chroma, is_converted, rea
 from scalegan.data.preparing.plan import Span, entries_of
 from scalegan.data.preparing.shards import Record, write_shard
 from scalegan.data.preparing.sources.base import Entry, Picture, Source, attempt
+from scalegan.data.preparing.sources.shapes import Shape
 from scalegan.data.preparing.verify import damage_of_shard
 from scalegan.errors import UserError
 from scalegan.support.files import write_whole
@@ -145,6 +146,8 @@ class ShardJob:
 
     def encoded(self, picture: Picture) -> tuple[bytes, bool]:
         """The bytes to store, and whether the picture had to be enlarged. Raises ValueError if it is unusable."""
+        if isinstance(picture, Shape):
+            return encode(picture.voxels(self.image.size), self.image), False
         pixels = read_picture(picture) if isinstance(picture, bytes) else picture
         if self.only_grey and pixels.shape[2] == 3:
             raise ValueError("it is in colour among grey pictures; use --channels 3, or 1 to make all grey")

@@ -17,7 +17,8 @@ class RecordReader(ABC):
 
     Attributes:
         sizes: records per shard.
-        sample: dtype and shape of a stored sample: uint8 [H, W, C] for images, float32 [...] for anything else.
+        sample: dtype and shape of a stored sample: uint8 [H, W, C] for images and [1, D, H, W] for volumes, float32
+            [...] for anything else.
         labels: [N] classes or [N, K] attributes of all records, or None.
         keys: [N] names that match the records of paired sets, or None if the storage keeps none.
         remarks: what to know of the data, such as files that were passed over; a phrase each.

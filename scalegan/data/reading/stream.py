@@ -29,7 +29,8 @@ Done = tuple[int, list[Facts], UserError | None]    # slot, facts of its batches
 
 
 class StoredBatch(NamedTuple):
-    """A rank's share of one batch, as stored: uint8 images [n, C, H, W] or float points [n, 2]."""
+    """A rank's share of one batch, as stored: uint8 images [n, C, H, W], uint8 volumes [n, 1, D, H, W], or float
+    points [n, 2]."""
 
     position: int
     samples: Tensor

@@ -1,4 +1,4 @@
-"""Sources of images, in the layouts they come in; `open_source` opens one by its kind."""
+"""Sources of images and volumes, in the layouts they come in; `open_source` opens one by its kind."""
 
 import os
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from scalegan.data.preparing.sources.cifar10 import CLASSES, TRAIN, open_cifar10
 from scalegan.data.preparing.sources.folder import open_folder
 from scalegan.data.preparing.sources.pairs import SIDES, open_pairs
 from scalegan.data.preparing.sources.stores import Folder, is_hidden, open_store
+from scalegan.data.preparing.sources.volumes import open_volumes
 from scalegan.data.preparing.sources.zip import open_zip
 from scalegan.errors import UsageError
 
@@ -30,6 +31,7 @@ USUAL = {
     "folder": Usual(),
     "zip": Usual(),
     "pairs": Usual(),
+    "volumes": Usual(crop="none", encoding="raw"),
 }
 
 
@@ -56,7 +58,7 @@ def open_source(kind: str, paths: list[Path], labels: str = "auto", split: str |
         return open_cifar10(paths[0], labels, split or "train")
     if kind == "pairs":
         return open_pairs(paths[0], labels, side)
-    return {"folder": open_folder, "zip": open_zip}[kind](paths[0], labels)
+    return {"folder": open_folder, "zip": open_zip, "volumes": open_volumes}[kind](paths[0], labels)
 
 
 def guess_kind(path: Path) -> str:

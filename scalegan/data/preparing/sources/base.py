@@ -7,11 +7,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from scalegan.data.manifest import LabelSchema
+from scalegan.data.preparing.sources.shapes import Shape
 from scalegan.data.preparing.sources.stores import Store
 
 Label = int | np.ndarray | None
 Place = int | tuple[int, str]
-Picture = bytes | np.ndarray    # encoded, or uint8 pixels [H, W, C]
+Picture = bytes | np.ndarray | Shape    # encoded, or uint8 pixels [H, W, C], or a file of a shape
 
 
 class Entry(NamedTuple):

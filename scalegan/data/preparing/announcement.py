@@ -1,0 +1,67 @@
+"""What `scalegan prepare` says of a set, before it is made and after."""
+
+from pathlib import Path
+
+from scalegan.config.checks import nearest_resolutions
+from scalegan.data.manifest import Index, Manifest
+from scalegan.data.preparing.estimate import Sample, in_bytes, in_time
+from scalegan.data.preparing.journal import Settings
+from scalegan.data.preparing.plan import Plan
+from scalegan.data.preparing.shard_job import Rejected
+from scalegan.data.preparing.sources.base import Source
+from scalegan.data.preparing.sources.survey import shortened
+
+REJECTED = "rejected.jsonl"
+
+
+def announce(source: Source, settings: Settings, sample: Sample, workers: int) -> None:
+    """What will be made of a source."""
+    count, labels = len(source), source.labels
+    label_text = {"none": "no labels", "class": f"{len(labels.names)} classes",
+            "attributes": f"{len(labels.names)} attributes"}[labels.kind]
+    print("; ".join([f"{source.name}: {count:,} {settings.noun}, {label_text}", *source.remarks]))
+    print(f"to {_stored(settings)}: about {in_bytes(count * sample.record_bytes)} in "
+          f"{-(-count // settings.shard_records)} shards of {settings.shard_records:,} records; {workers} workers, "
+          f"about {in_time(count * sample.record_seconds / workers)}", flush=True)
+    if settings.noun == "images" and (known := nearest_resolutions(settings.resolution)):
+        print(f"no model family but mlp has {settings.resolution} px; the nearest that some have are {known}",
+              flush=True)
+
+
+def _stored(settings: Settings) -> str:
+    size = settings.resolution
+    if settings.noun == "volumes":
+        return f"{size} x {size} x {size} voxels"
+    quality = f" {settings.quality}" if settings.quality else ""
+    colour = "grey" if settings.channels == 1 else "colour"
+    return f"{size} x {size} {colour}, {settings.encoding}{quality}, crop {settings.crop}, filter {settings.filter}"
+
+
+def report(dest: Path, noun: str, plan: Plan, rejected: list[Rejected], enlarged: int, converted: int) -> None:
+    """What was made.
+
+    Args:
+        noun: images or volumes.
+        enlarged, converted: how many images are enlarged, or converted from other colours.
+    """
+    if rejected:
+        print(f"{len(rejected):,} {noun} were left out, such as {rejected[0].key} ({rejected[0].reason}); "
+              f"see {dest / REJECTED}")
+    if enlarged:
+        print(f"{enlarged:,} images are smaller than the resolution and were enlarged")
+    if converted:
+        print(f"{converted:,} images have an embedded colour profile and were converted to sRGB")
+    for subset in plan.records:
+        manifest = Manifest.load(dest / subset)
+        written = sum(shard.bytes for shard in manifest.shards)
+        print("; ".join([f"{dest / subset}: {manifest.records:,} {noun} in {len(manifest.shards)} shards, "
+                         f"{in_bytes(written)}", *_empty_classes(dest / subset, manifest, noun)]))
+
+
+def _empty_classes(folder: Path, manifest: Manifest, noun: str) -> list[str]:
+    """Which classes have no record left in a finished set: all were rejected, or lie in the other subset."""
+    if manifest.labels.kind != "class":
+        return []
+    found = set(Index.load(folder / "index.safetensors").labels.tolist())
+    empty = [name for number, name in enumerate(manifest.labels.names) if number not in found]
+    return [f"no {noun} of {shortened(empty)}"] if empty else []
