@@ -16,7 +16,7 @@ silence_decoders()
 FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC, "box": Image.Resampling.BOX}
 CROPS = ("center", "celeba178", "celeba108", "none")
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")    # none that runs other programs, as EPS does
-_ALIGNED = (218, 178)           # height and width of CelebA's aligned images
+CELEBA_SIZE = (218, 178)        # height and width of CelebA's aligned images
 _EXIF_ORIENTATION = 0x0112
 _MAX_PIXELS = 1 << 28           # a larger picture is a decompression bomb, not a photo
 _TIFF = (b"II*\0", b"MM\0*")
@@ -142,7 +142,7 @@ def crop(pixels: np.ndarray, how: str) -> np.ndarray:
     side = min(height, width)
     if how != "center":
         side = int(how.removeprefix("celeba"))
-        if (height, width) != _ALIGNED:
+        if (height, width) != CELEBA_SIZE:
             raise ValueError(f"{width} x {height} is not CelebA's 178 x 218, which --crop {how} requires")
     top, left = (height - side) // 2, (width - side) // 2
     return pixels[top : top + side, left : left + side]

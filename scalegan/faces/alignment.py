@@ -5,7 +5,8 @@ import math
 import numpy as np
 from PIL import Image
 
-SIZE = (218, 178)       # height and width of CelebA's aligned images
+from scalegan.data.picture import CELEBA_SIZE as SIZE
+
 # Means of what `Detector` finds in the last 1,500 of CelebA's first 10,000 images, at half size and enlarged to 178 x
 # 218 px. CelebA's own file of landmarks says the same to about one pixel.
 LANDMARKS = np.array([[70.24, 112.18], [109.27, 112.08], [89.38, 136.27], [72.14, 153.67], [107.04, 153.50]])
