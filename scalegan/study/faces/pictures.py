@@ -5,12 +5,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from scalegan.data.pixels import from_uint8
-from scalegan.pictures.grids import save_columns
+from scalegan.faces.sheets import save_beside
 
 SHOWN = 8       # photos in a picture
 
 
 def save(path: Path, columns: Mapping[str, Tensor]) -> None:
     """Saves columns of images, uint8 [n, 3, H, W], by name."""
-    save_columns(path, {name: from_uint8(images) for name, images in columns.items()})
+    save_beside(path, {name: images.movedim(1, 3).numpy() for name, images in columns.items()})

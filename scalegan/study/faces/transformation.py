@@ -80,7 +80,7 @@ def _draw(path: Path, bench: Bench, seed: int, rows: Rows) -> None:
     labels, columns = bench.labels[: len(shown)], {"photo": shown}
     for attribute in bench.attributes[:TRANSFORMED]:
         for model in MODELS:
-            columns[f"{attribute[:6]} {model[:4]}"] = changer(bench, seed, model, attribute)(
+            columns[f"{attribute[:9]} {model[:4]}"] = changer(bench, seed, model, attribute)(
                 shown, labels, _goals(bench, attribute, len(shown)))
     save(path, columns)
 
