@@ -189,7 +189,7 @@ WRONG = {
     "no such photo": ("--paint STROKES --photo nowhere.png", UserError, "nowhere.png does not exist"),
     "a text for a photo": ("--paint STROKES --photo TEXT", UserError, "cannot be read as a photo"),
     "classes of a model without": ("--paint STROKES --classes a", UsageError, "leave out --classes"),
-    "results over the paint": ("--paint OVER", UsageError, "x.png is read, and would be overwritten"),
+    "results over the paint": ("--paint OVER", UsageError, "x_seed000000.png is read, and would be overwritten"),
 }
 
 
