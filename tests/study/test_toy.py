@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,18 +152,27 @@ def test_workers_end_with_the_study(by: signal.Signals, code: int, said: str, tm
     command = [sys.executable, "-m", "scalegan", "study", "toy", "--objectives", "minimax", "--data", "ring8",
                "--updates", "1000000", "--out", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                               start_new_session=True)
-    tasks = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    until(lambda: len(tasks.read_text().split()) >= 2)      # the worker and multiprocessing's resource tracker
-    children = [Path("/proc") / child for child in tasks.read_text().split()]
-    if by is signal.SIGINT:     # Ctrl-C reaches the worker as well, which is still importing
-        os.killpg(process.pid, by)
-    else:
-        process.send_signal(by)
-    assert process.wait(60) == code
-    until(lambda: not any(child.exists() for child in children))
-    told = process.stderr.read()
-    assert said in told and "KeyboardInterrupt" not in told
+                               start_new_session=True, preexec_fn=_interruptible)
+    try:
+        tasks = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        until(lambda: len(tasks.read_text().split()) >= 2)      # the worker and multiprocessing's resource tracker
+        children = [Path("/proc") / child for child in tasks.read_text().split()]
+        if by is signal.SIGINT:     # Ctrl-C reaches the worker as well, which is still importing
+            os.killpg(process.pid, by)
+        else:
+            process.send_signal(by)
+        assert process.wait(60) == code
+        until(lambda: not any(child.exists() for child in children))
+        told = process.stderr.read()
+        assert said in told and "KeyboardInterrupt" not in told
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _interruptible() -> None:
+    """As in a terminal, also where the tests run in the background, which ignores interrupts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def until(true: Callable[[], bool]) -> None:
