@@ -59,6 +59,7 @@ def test_an_interrupted_call_goes_on_where_it_was_and_writes_the_same(tmp_path: 
     assert np.array(Image.open(tmp_path / "straight" / "grid.png"))[40, 40, 0] == 100      # enlarged 16 times
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_grid")
 @pytest.mark.parametrize("change", [
     lambda folder: "another G", lambda folder: [path.unlink() for path in folder.glob("seed00014*.png")] and "G",

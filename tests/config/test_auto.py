@@ -65,6 +65,7 @@ def test_a_rule(images: Images, device: Device, given: dict[str, Any], key: str,
     assert value(recipe_of(images, device, **given), key) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("device", [CPU, SMALL_GPU, LARGE_GPU], ids=str)
 def test_every_choice_is_a_recipe_that_one_to_eight_ranks_can_train(device: Device, family: str) -> None:
