@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
@@ -174,6 +175,19 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def check_a_kill_changes_no_bit(alone: Path, command: Sequence[str], folder: Path) -> None:
+    """Trains in `folder` on two ranks, kills them after a checkpoint, goes on with four, and compares with the run
+    `alone` of the same command on one."""
+    process = start(*command, f"run_dir={folder}", ranks=2)
+    wait_until(lambda: list(folder.glob("checkpoints/*/COMPLETE")), "there is a checkpoint")
+    for pid in {process.pid, *descendants(process.pid)}:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+    launch(4, *command, f"run_dir={folder}")
+    assert digest(folder) == digest(alone) and samples(folder) == samples(alone) and reports(folder) == reports(alone)
 
 
 def spawn(world: int, function: Callable, *arguments: object) -> list[Any]:

@@ -42,6 +42,15 @@ class Witness(torch.optim.SGD):
         self.found = [p.grad.clone() for p in self.param_groups[0]["params"]]
 
 
+def leave_zero(game: Game) -> None:
+    """Gives a game initial weights none of which is zero, the same each time."""
+    seeded = torch.Generator().manual_seed(7)
+    for player, network in game.players.items():
+        network.initialise(parameter_generators(1, player))
+        for parameter in network.parameters():
+            parameter.data += 0.05 * torch.randn(parameter.shape, generator=seeded)
+
+
 def networks(family: str) -> tuple[nn.Module, nn.Module]:
     """A small generator and discriminator, class-conditional except for DCGAN; no parameter is zero."""
     made = {

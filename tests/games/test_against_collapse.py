@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from harness import launch
-from small_games import AGAINST_COLLAPSE, SAMPLES, Witness, batch_for, conditional
+from small_games import AGAINST_COLLAPSE, SAMPLES, Witness, batch_for, conditional, leave_zero
 from torch import Tensor, nn
 
 import scalegan
@@ -23,7 +23,7 @@ from scalegan.games.madgan.losses import GENERATOR_TERMS, discriminator_terms
 from scalegan.games.sampling import latents
 from scalegan.losses import LOSSES
 from scalegan.models import mlp
-from scalegan.randomness import Draws, parameter_generators
+from scalegan.randomness import Draws
 
 Terms = dict[str, Tensor]
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -33,11 +33,7 @@ DRAWS = Draws(0, 0, "D", torch.arange(4096))
 def prepared(name: str, phase: str) -> tuple[Game, Batch]:
     """A game none of whose parameters is zero, and a batch."""
     game, specs = conditional(name)
-    seeded = torch.Generator().manual_seed(7)
-    for player, network in game.players.items():
-        network.initialise(parameter_generators(1, player))
-        for parameter in network.parameters():
-            parameter.data += 0.05 * torch.randn(parameter.shape, generator=seeded)
+    leave_zero(game)
     return game, batch_for(specs, Draws(3, 0, phase, torch.arange(SAMPLES)))
 
 

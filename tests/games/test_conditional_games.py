@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from harness import ends
-from small_games import CONDITIONAL, SAMPLES, Witness, batch_for, conditional
+from small_games import CONDITIONAL, SAMPLES, Witness, batch_for, conditional, leave_zero
 from torch import Tensor, nn
 
 from scalegan.config import loading
@@ -21,7 +21,7 @@ from scalegan.games.acgan import networks as of_acgan
 from scalegan.games.acgan.game import ACGAN
 from scalegan.games.base import Batch, Game
 from scalegan.models.layers.dropout import KeyedDropout, drawn_from
-from scalegan.randomness import Draws, parameter_generators
+from scalegan.randomness import Draws
 
 Terms = dict[str, Tensor]
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -30,11 +30,7 @@ ALONE = Ranks(0, 1, torch.device("cpu"))
 def prepared(name: str, phase: str) -> tuple[Game, Batch]:
     """A game none of whose parameters is zero, and a batch whose reals and fakes have different labels."""
     game, specs = conditional(name)
-    seeded = torch.Generator().manual_seed(7)
-    for player, network in game.players.items():
-        network.initialise(parameter_generators(1, player))
-        for parameter in network.parameters():
-            parameter.data += 0.05 * torch.randn(parameter.shape, generator=seeded)
+    leave_zero(game)
     batch = batch_for(specs, Draws(3, 0, phase, torch.arange(SAMPLES)))
     for stream, labels in batch.given.items():
         assert (labels != batch.streams[stream].condition).any()

@@ -2,8 +2,6 @@
 
 import copy
 import json
-import os
-import signal
 from pathlib import Path
 
 import harness
@@ -12,7 +10,7 @@ import pytest
 import sources_made as made
 import torch
 import torch.nn.functional as F
-from small_games import SAMPLES, Witness, batch_for, volumes
+from small_games import SAMPLES, Witness, batch_for, leave_zero, volumes
 from torch import Tensor, nn
 
 import scalegan
@@ -26,7 +24,7 @@ from scalegan.games.base import Batch, Phase
 from scalegan.games.gan3d import networks
 from scalegan.games.gan3d.game import GAN3D
 from scalegan.games.gan3d.gate import accuracy_of
-from scalegan.randomness import Draws, parameter_generators
+from scalegan.randomness import Draws
 
 GROUP = 4
 Terms = dict[str, Tensor]
@@ -85,11 +83,7 @@ class Published:
                          ids=["D tells reals from fakes", "G, as in the published code", "G, as the paper prints it"])
 def test_an_update_is_that_of_the_paper(phase: str, loss: str) -> None:
     game, specs = volumes("3D-GAN", loss=loss)
-    seeded = torch.Generator().manual_seed(7)
-    for player, network in game.players.items():
-        network.initialise(parameter_generators(1, player))
-        for parameter in network.parameters():
-            parameter.data += 0.05 * torch.randn(parameter.shape, generator=seeded)
+    leave_zero(game)
     batch = batch_for(specs, Draws(3, 0, phase, torch.arange(SAMPLES)))
     published = Published(copy.deepcopy(game), batch)
     witnesses = {player: Witness(network) for player, network in game.players.items()}
@@ -188,15 +182,7 @@ def test_a_kill_and_more_ranks_change_no_bit_while_d_waits(run: tuple[Path, list
     alone, command = run
     updates = json.loads((max(alone.glob("checkpoints/*")) / "state.json").read_text())["updates"]
     assert 0 < updates["D"] < updates["G"] == 20
-    process = harness.start(*command, f"run_dir={tmp_path}", ranks=2)
-    harness.wait_until(lambda: list(tmp_path.glob("checkpoints/*/COMPLETE")), "there is a checkpoint")
-    for pid in {process.pid, *harness.descendants(process.pid)}:
-        os.kill(pid, signal.SIGKILL)
-    process.wait()
-    harness.launch(4, *command, f"run_dir={tmp_path}")
-    assert harness.digest(tmp_path) == harness.digest(alone)
-    assert harness.samples(tmp_path) == harness.samples(alone)
-    assert harness.reports(tmp_path) == harness.reports(alone)
+    harness.check_a_kill_changes_no_bit(alone, command, tmp_path)
 
 
 @pytest.mark.slow

@@ -3,8 +3,6 @@
 import copy
 import json
 import math
-import os
-import signal
 from pathlib import Path
 
 import harness
@@ -12,7 +10,7 @@ import pytest
 import sources_made as made
 import torch
 import torch.nn.functional as F
-from small_games import SAMPLES, Witness, batch_for, faces
+from small_games import SAMPLES, Witness, batch_for, faces, leave_zero
 from torch import Tensor, nn
 
 import scalegan
@@ -25,7 +23,7 @@ from scalegan.errors import RecipeError
 from scalegan.games.base import Batch
 from scalegan.games.iterative import networks
 from scalegan.games.iterative.game import IterativeGAN
-from scalegan.randomness import Draws, parameter_generators
+from scalegan.randomness import Draws
 
 GROUP = 4
 Terms = dict[str, Tensor]
@@ -110,11 +108,7 @@ class Published:
 def updated(phase: str, **keys: float) -> tuple[Published, Terms, dict[str, list[Tensor]], IterativeGAN]:
     """The formulas of a game none of whose weights is zero, and of an update of it: terms, gradients by player."""
     game, specs = faces("iterative GAN", **keys)
-    seeded = torch.Generator().manual_seed(7)
-    for player, network in game.players.items():
-        network.initialise(parameter_generators(1, player))
-        for parameter in network.parameters():
-            parameter.data += 0.05 * torch.randn(parameter.shape, generator=seeded)
+    leave_zero(game)
     batch = batch_for(specs, Draws(3, 0, phase, torch.arange(SAMPLES)))
     assert (batch.given["real"] != batch.labels).any()
     published = Published(copy.deepcopy(game), batch)
@@ -252,15 +246,7 @@ def test_a_kill_and_more_ranks_change_no_bit_while_counts_adapt(run: tuple[Path,
     alone, command = run
     updates = json.loads((max(alone.glob("checkpoints/*")) / "state.json").read_text())["updates"]
     assert updates["D"] > updates["rebuild"] or updates["G"] > updates["rebuild"]
-    process = harness.start(*command, f"run_dir={tmp_path}", ranks=2)
-    harness.wait_until(lambda: list(tmp_path.glob("checkpoints/*/COMPLETE")), "there is a checkpoint")
-    for pid in {process.pid, *harness.descendants(process.pid)}:
-        os.kill(pid, signal.SIGKILL)
-    process.wait()
-    harness.launch(4, *command, f"run_dir={tmp_path}")
-    assert harness.digest(tmp_path) == harness.digest(alone)
-    assert harness.samples(tmp_path) == harness.samples(alone)
-    assert harness.reports(tmp_path) == harness.reports(alone)
+    harness.check_a_kill_changes_no_bit(alone, command, tmp_path)
 
 
 @pytest.mark.slow

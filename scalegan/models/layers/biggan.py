@@ -1,6 +1,7 @@
 """What BigGAN and BigGAN-deep share: tables, truncation, and all of both networks but their blocks."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 
 import torch
@@ -56,7 +57,7 @@ def truncate(z: Tensor, psi: float) -> Tensor:
     return torch.where(size > psi, again.clamp(-psi, psi).to(z.dtype), z)
 
 
-class BlockGenerator(nn.Module):
+class BlockGenerator(nn.Module, ABC):
     """Latents and classes to images, through a linear layer and a sequence of blocks.
 
     A family's `__init__` sets `latent_dim`, `num_classes` and `init`, and makes `shared` (or None), `linear`, `blocks`,
@@ -88,9 +89,9 @@ class BlockGenerator(nn.Module):
         """The latents [N, latent_dim] that `forward` goes on with."""
         return z if psi == 1 else truncate(z, psi)
 
+    @abstractmethod
     def _conditions(self, z: Tensor, labels: Tensor | None) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
         """The input of the first feature map, and the condition of each block: a tuple of one tensor, or of none."""
-        raise NotImplementedError
 
 
 class ProjectionDiscriminator(nn.Module):
