@@ -151,10 +151,11 @@ def _samples(options: argparse.Namespace, metrics: tuple[str, ...], count: int, 
     from scalegan.checkpoints import exports
     from scalegan.errors import UsageError
     from scalegan.metrics import evaluation, faces
-    from scalegan.metrics.generators import remarks_on_statistics, samples_of
+    from scalegan.metrics.generators import check_images, remarks_on_statistics, samples_of
 
     generator = ranks.run_collectively(lambda: exports.load(
         options.source, ema=options.ema, psi=options.psi, standing_batches=options.standing_statistics))
+    check_images(generator, options.source)
     generator.to(ranks.device)
     size = generator.about["spec"]["shape"][-1]
     target = generator.about["target"]

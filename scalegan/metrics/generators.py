@@ -14,12 +14,24 @@ from scalegan.metrics.images import Images
 from scalegan.metrics.labels import matched_labels, relabelled
 from scalegan.metrics.samples import Samples
 
+_OTHERS = {"points": "2-D points", "volume": "volumes"}     # that are not images
+
 
 def remarks_on_statistics(generator: nn.Module) -> list[str]:
     """Says so if a loaded generator has BatchNorm, but no standing statistics."""
     if not has_norms([generator]) or generator.about.get("standing_statistics"):
         return []
     return ["BatchNorm has its stored running statistics, not standing ones"]
+
+
+def check_images(generator: nn.Module, name: str) -> None:
+    """Raises UserError if a loaded network does not make images."""
+    output, kind = generator.about["export"]["output"], generator.about["spec"]["kind"]
+    if kind in _OTHERS:
+        raise UserError(f"{name} makes {_OTHERS[kind]}; only images can be evaluated")
+    if output != "image":
+        raise UserError(f"network '{generator.about['network']}' of {name} outputs {output}; only images can be "
+                        "evaluated")
 
 
 def samples_of(generator: nn.Module, count: int, reals: Images | None, psi: float = 1.0, name: str = "the generator",
@@ -38,12 +50,8 @@ def samples_of(generator: nn.Module, count: int, reals: Images | None, psi: floa
     """
     if inputs:
         count = min(count, *map(len, inputs.values()))
-    spec, output = Spec.of(generator.about["spec"]), generator.about["export"]["output"]
-    if output not in ("image", "points"):
-        raise UserError(f"network '{generator.about['network']}' of {name} outputs {output}; only images can be "
-                        "evaluated")
-    if spec.kind == "points":
-        raise UserError(f"{name} makes 2-D points; only images can be evaluated")
+    check_images(generator, name)
+    spec = Spec.of(generator.about["spec"])
     if psi != 1 and not (is_styled(generator) or generator.about["model"]["name"] in ("biggan", "biggan_deep")):
         raise UsageError(f"--psi {psi}: {generator.about['model']['name']} has no truncation; leave it out")
     classes, remarks = spec.num_classes, []
