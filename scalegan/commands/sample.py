@@ -9,8 +9,9 @@ command run again after an interruption goes on where it was.
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from scalegan.commands import stored_latents
 from scalegan.errors import UsageError, UserError
 from scalegan.support.arguments import finite, folder, label_numbers, names, seeds, verb_parser, whole
 
@@ -36,25 +37,55 @@ def main(arguments: list[str]) -> int:
     weights = {f"{part}/{name}": tensor for part, module in generator.parts.items()
                for name, tensor in module.state_dict().items()}
     made_with = [store.digest(weights), options.psi, options.classes, options.columns, device.type]
-    generator.to(device)
-    columns, labels_of = labels_by_place(generator, options.run, options.seeds, options.classes, options.columns)
-
-    def draw(part: slice) -> "Tensor":
-        return exports.sample(generator, options.seeds[part], labels_of(range(*part.indices(len(options.seeds)))),
-                              options.psi)
-
+    asked = (_of_latents if options.latents else _of_seeds)(options, generator.to(device))
     try:
-        shown = write_samples(options.out, options.seeds, draw, made_with, columns,
-                              VOLUMES if kind == "volume" else IMAGES)
+        shown = write_samples(options.out, asked.numbers, asked.draw, [*made_with, *asked.made_with], asked.columns,
+                              VOLUMES if kind == "volume" else IMAGES, asked.what)
     except ValueError as error:     # the model has no truncation
         raise UsageError(str(error)) from error
     except torch.OutOfMemoryError as error:
         raise UserError(f"the memory of {torch.cuda.get_device_name()} is full; free some, or set "
                         "CUDA_VISIBLE_DEVICES= to use the CPU; the same command goes on") from error
-    if shown < len(options.seeds):
-        print(f"the grid shows the first {shown:,} of {len(options.seeds):,} samples")
+    if shown < len(asked.numbers):
+        print(f"the grid shows the first {shown:,} of {len(asked.numbers):,} samples")
     print((options.out / "grid.png").resolve())
     return 0
+
+
+class _Asked(NamedTuple):
+    """What is to be drawn.
+
+    Args:
+        numbers: of the samples: seeds, or places among the latents, as `what` says.
+        draw: makes a part of them.
+        columns: of the grid.
+        made_with: what it depends on besides weights and options.
+    """
+
+    numbers: list[int]
+    draw: "Callable[[slice], Tensor]"
+    columns: int
+    what: str = "seed"
+    made_with: tuple[str, ...] = ()
+
+
+def _of_seeds(options: argparse.Namespace, generator: "nn.Module") -> _Asked:
+    from scalegan.checkpoints import exports
+
+    numbers = options.seeds or seeds("0-63")
+    columns, labels_of = labels_by_place(generator, options.run, numbers, options.classes, options.columns)
+
+    def draw(part: slice) -> "Tensor":
+        return exports.sample(generator, numbers[part], labels_of(range(*part.indices(len(numbers)))), options.psi)
+
+    return _Asked(numbers, draw, columns)
+
+
+def _of_latents(options: argparse.Namespace, generator: "nn.Module") -> _Asked:
+    stored_latents.check_alone(options, "seeds", "classes", "psi")
+    space, latents = stored_latents.read(options, generator)
+    return _Asked(list(range(len(latents))), lambda part: latents[part].images(space), options.columns or 8, "latent",
+                  (latents.digest(),))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,7 +94,8 @@ def _parser() -> argparse.ArgumentParser:
                          "sample digits.safetensors --classes 3,7 --columns 8",
                          "sample runs/animals --classes cat,dog")
     parser.add_argument("run", type=Path, help="run folder, checkpoint, or exported .safetensors")
-    parser.add_argument("--seeds", type=seeds, default=seeds("0-63"), help="such as 0-63 or 1,5,9 (default 0-63)")
+    parser.add_argument("--seeds", type=seeds, help="such as 0-63 (the default) or 1,5,9")
+    stored_latents.add_argument(parser)
     parser.add_argument("--psi", type=finite, default=1.0,
                         help="truncation, if the model supports it (default 1: none)")
     parser.add_argument("--classes", type=names, help="classes, by name or number, repeated over the seeds; attributes "
