@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from scalegan.checkpoints import exports
 from scalegan.checkpoints.stored_weights import LIVE
@@ -24,8 +24,9 @@ from scalegan.games.infogan.game import InfoGAN
 from scalegan.games.penalties.gradient_norm import R1R2Penalty
 from scalegan.games.penalties.orthogonal import Orthogonal
 from scalegan.games.penalties.path_length import PathLength
+from scalegan.games.text_to_image.game import TextToImage
 from scalegan.losses import LOSSES
-from scalegan.models import biggan, biggan_deep, dcgan, r3gan, stylegan2
+from scalegan.models import biggan, biggan_deep, dcgan, r3gan, stylegan2, text_dcgan
 from scalegan.randomness import Draws, parameter_generators
 from scalegan.training import build
 
@@ -52,10 +53,12 @@ def leave_zero(game: Game) -> None:
 
 
 def networks(family: str) -> tuple[nn.Module, nn.Module]:
-    """A small generator and discriminator, class-conditional except for DCGAN; no parameter is zero."""
+    """A small generator and discriminator, class-conditional except for DCGAN, or of texts; no parameter is zero."""
     made = {
         "dcgan": lambda: (dcgan.Generator(32, width=8, latent_dim=12, norm_group="batch"),
                           dcgan.Discriminator(32, width=8, norm_group="batch")),
+        "text_dcgan": lambda: (text_dcgan.Generator(32, width=8, latent_dim=12, vector_dim=7, text_dim=6, norm_group=4),
+                               text_dcgan.Discriminator(32, width=8, vector_dim=7, text_dim=6, norm_group=4)),
         "biggan": lambda: (biggan.Generator(32, width=8, latent_dim=12, num_classes=CLASSES, norm_group="batch",
                                             shared_dim=6, hierarchical=True, attention=(16,)),
                            biggan.Discriminator(32, width=8, num_classes=CLASSES, attention=(16,))),
@@ -80,6 +83,7 @@ def networks(family: str) -> tuple[nn.Module, nn.Module]:
 def game_of(family: str, generator: nn.Module, discriminator: nn.Module) -> GAN:
     common = {
         "dcgan": {"loss": LOSSES["non_saturating"]},
+        "text_dcgan": {"loss": LOSSES["non_saturating"]},
         "biggan": {"loss": LOSSES["hinge"], "penalties": {"orthogonal": Orthogonal(1e-2)}},
         "biggan_deep": {"loss": LOSSES["hinge"], "penalties": {"orthogonal": Orthogonal(1e-2)}},
         "stylegan2": {"loss": LOSSES["non_saturating"], "fakes_of": StyledFakes(0.0), "order": ("G", "D"),
@@ -88,13 +92,16 @@ def game_of(family: str, generator: nn.Module, discriminator: nn.Module) -> GAN:
         "r3gan": {"loss": LOSSES["relativistic"], "fresh_batch": ("D", "G"),
                   "penalties": {"r1": R1R2Penalty("real", 5.0), "r2": R1R2Penalty("fake", 7.0)}},
     }[family]
-    return GAN(generator, discriminator, **common)
+    return (TextToImage if family == "text_dcgan" else GAN)(generator, discriminator, **common)
 
 
 def batch_of(family: str, phase: str) -> Batch:
     draws = Draws(3, 0, phase, torch.arange(SAMPLES))
+    reals = draws.normal("real", 3, 32, 32).clamp(-1, 1)
+    if family == "text_dcgan":
+        return Batch.of(reals, draws, draws.normal("text", 7), draws.normal("other text", 7))
     labels = None if family == "dcgan" else torch.arange(SAMPLES) % CLASSES
-    return Batch.of(draws.normal("real", 3, 32, 32).clamp(-1, 1), draws, labels, labels)
+    return Batch.of(reals, draws, labels, labels)
 
 
 def batch_for(specs: Mapping[str, Spec], draws: Draws) -> Batch:
@@ -103,11 +110,17 @@ def batch_for(specs: Mapping[str, Spec], draws: Draws) -> Batch:
     for name, spec in specs.items():
         conditions = [None, None]
         if spec.conditional:
-            conditions = [draws.integers(f"label{i}", 2, spec.attributes) if spec.attributes
-                          else draws.integers(f"label{i}", spec.classes) for i in range(2)]
+            conditions = [_conditions(spec, draws, f"label{i}") for i in range(2)]
             given[name] = conditions[1]
         streams[name] = Sample(draws.normal(name, *spec.shape).clamp(-1, 1), conditions[0])
     return Batch(streams, draws, given=given)
+
+
+def _conditions(spec: Spec, draws: Draws, name: str) -> Tensor:
+    if spec.vector_dim:
+        vectors = draws.normal(name, spec.vector_dim)
+        return vectors / vectors.norm(dim=1, keepdim=True)
+    return draws.integers(name, 2, spec.attributes) if spec.attributes else draws.integers(name, spec.classes)
 
 
 def infogan() -> InfoGAN:
@@ -227,6 +240,35 @@ VOLUMES: dict[str, tuple[dict, dict[str, Spec]]] = {
     "3D-GAN": ({"game": {"name": "gan3d", "width": 3, "latent_dim": 5, "norm_group": 4}, "data": {}},
                {"real": Spec("volume", (1, 16, 16, 16))}),
 }
+
+
+_TEXT_DCGAN = {"name": "text_dcgan", "width": 8, "d_width": 8, "text_dim": 6, "latent_dim": 5, "norm_group": 4}
+_OF_TEXTS = {"real": Spec("image", (3, 16, 16), vector_dim=7)}
+# Games of texts, in the same form.
+TEXTS: dict[str, tuple[dict, dict[str, Spec]]] = {
+    "text to image": ({"game": {"name": "text_to_image"}, "model": _TEXT_DCGAN, "data": {"labels": "vectors"}},
+                      _OF_TEXTS),
+    "with conditioning augmentation": (
+        {"game": {"name": "text_to_image", "conditioning_augmentation": {"dim": 3}}, "model": _TEXT_DCGAN,
+         "data": {"labels": "vectors"}}, _OF_TEXTS),
+    "neither mismatched nor interpolated": (
+        {"game": {"name": "text_to_image", "matching_aware": False, "interpolated": 0},
+         "model": {**_DCGAN, "width": 8}, "data": {"labels": "vectors"}}, _OF_TEXTS),
+    "of R3GAN": (
+        {"game": {"name": "text_to_image", "loss": "relativistic",
+                  "penalties": {"r1": {"gamma": 1}, "r2": {"gamma": 1}}},
+         "model": {"name": "r3gan", "width": 8, "cardinality": 2, "latent_dim": 5}, "data": {"labels": "vectors"}},
+        _OF_TEXTS),
+    "StyleGAN2 of vectors": (
+        {"game": {"penalties": {"r1": {"gamma": 1, "every": 2}}},
+         "model": {"name": "stylegan2", "channel_max": 8, "latent_dim": 5, "w_dim": 6, "mapping_layers": 2},
+         "data": {"labels": "vectors"}}, _OF_TEXTS),
+}
+
+
+def texts(name: str) -> tuple[Game, dict[str, Spec]]:
+    """One of the games of texts, and the specs of its streams."""
+    return _made(*TEXTS[name])
 
 
 def volumes(name: str, **keys: object) -> tuple[Game, dict[str, Spec]]:

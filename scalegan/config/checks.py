@@ -10,7 +10,8 @@ from scalegan.errors import RecipeError
 from scalegan.support.names import did_you_mean
 
 # Resolutions for which a family has both networks.
-RESOLUTIONS = {"dcgan": (16, 32, 64, 128, 256), "biggan": (32, 64, 128, 256), "biggan_deep": (32, 64, 128, 256),
+RESOLUTIONS = {"dcgan": (16, 32, 64, 128, 256), "text_dcgan": (16, 32, 64, 128),
+               "biggan": (32, 64, 128, 256), "biggan_deep": (32, 64, 128, 256),
                "stylegan2": tuple(8 << i for i in range(8)), "r3gan": tuple(4 << i for i in range(9))}
 
 
@@ -61,7 +62,7 @@ def _check_family(recipe: Recipe, need: Callable[[bool, str], None]) -> None:
     sizes = RESOLUTIONS.get(model.name, (data.resolution,))
     need(data.resolution in sizes,
          f"data.resolution={data.resolution}: {model.name} supports {', '.join(map(str, sizes))}")
-    if model.name == "dcgan" and model.norm != "none":
+    if model.name == "text_dcgan" or (model.name == "dcgan" and model.norm != "none"):
         group = model.norm_group
         need(group == "batch" or batch % group == 0, f"model.norm_group={group} does not divide batch_size={batch}; "
              "change one of them, or set model.norm_group=batch")

@@ -28,7 +28,7 @@ class Data:
     recently used are deleted first. The cache is $SCALEGAN_CACHE/shards, or ~/.cache/scalegan/shards."""
     resolution: PositiveInt = 64
     """Side of the images in pixels, or of volumes in voxels; must match the manifest."""
-    labels: Literal["none", "class", "attributes"] = "none"
+    labels: Literal["none", "class", "attributes", "vectors"] = "none"
     """What conditions the model: nothing, class indices, or multi-label attributes; the manifest must provide it."""
     flip: bool = True
     """Mirror each image with probability one half, by a draw keyed on its position in the run."""

@@ -31,6 +31,25 @@ class DCGAN:
 
 
 @typed
+class TextDCGAN:
+    """DCGAN on vectors that describe the images (Reed et al., 2016), for 16, 32, 64 and 128 px."""
+
+    name: Literal["text_dcgan"] = "text_dcgan"
+    width: PositiveInt = 128
+    """Channels of the generator at the highest inner resolution (ngf)."""
+    d_width: PositiveInt = 64
+    """Channels of the discriminator's first layer (ndf)."""
+    text_dim: PositiveInt = 128
+    """Length of what each player makes of a vector before it joins z or the features (nt)."""
+    latent_dim: PositiveInt = 100
+    """Length of z."""
+    latent: Literal["normal", "uniform"] = "normal"
+    """Distribution of z: N(0, 1), or uniform in [-1, 1]."""
+    norm_group: PositiveInt | Literal["batch"] = 16
+    """Consecutive samples of the global batch that share BatchNorm statistics, or batch for all of them."""
+
+
+@typed
 class MLP:
     """Fully connected networks for 2-D toys and small images."""
 
@@ -278,8 +297,8 @@ class StarGAN:
     """Strided layers of the discriminator; null leaves 2 x 2 px or more, with at most the published six."""
 
 
-Model = Annotated[DCGAN | MLP | BigGAN | BigGANDeep | StyleGAN2 | R3GAN | UNet | ResNet | Fabbri | SRResNet | RRDB |
-                  SRVGG | StarGAN, Field(discriminator="name")]
+Model = Annotated[DCGAN | TextDCGAN | MLP | BigGAN | BigGANDeep | StyleGAN2 | R3GAN | UNet | ResNet | Fabbri |
+                  SRResNet | RRDB | SRVGG | StarGAN, Field(discriminator="name")]
 IMAGE_TO_IMAGE = ("unet", "resnet_i2i", "fabbri")       # of the input's size
 UPSCALERS = ("srresnet",)
 BY_LABELS = ("stargan",)                        # of the input's size, with other labels

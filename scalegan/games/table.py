@@ -32,6 +32,7 @@ GAMES = (
     "madgan",
     "consensus",
     "gan3d",
+    "text_to_image",
 )
 
 

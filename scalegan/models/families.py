@@ -9,7 +9,7 @@ from torch import nn
 from scalegan import config
 from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError
-from scalegan.models import autoencoder, biggan, biggan_deep, dcgan, mlp, r3gan, stylegan2
+from scalegan.models import autoencoder, biggan, biggan_deep, dcgan, mlp, r3gan, stylegan2, text_dcgan
 
 Build = Callable[[], nn.Module]
 
@@ -65,16 +65,26 @@ def _one(model: config.Model, spec: Spec, player: int) -> nn.Module:
 
 
 def _dcgan(model: config.DCGAN, spec: Spec) -> tuple[Build, Build]:
-    sizes = {**_image(spec), "multilabel": spec.multilabel, "width": model.width, "norm_group": model.norm_group}
+    sizes = {**_image(spec), "multilabel": _in_rows(spec), "width": model.width, "norm_group": model.norm_group}
     in_g, in_d = ("relu", "leaky_relu") if model.activation == "published" else [model.activation] * 2
     return (partial(dcgan.Generator, latent_dim=model.latent_dim, latent=model.latent, virtual=model.virtual_batch,
                     norm=model.norm != "none", activation=in_g, **sizes),
             partial(dcgan.Discriminator, norm=model.norm == "both", activation=in_d, **sizes))
 
 
+def _text_dcgan(model: config.TextDCGAN, spec: Spec) -> tuple[Build, Build]:
+    if not spec.vector_dim:
+        raise ValueError("the samples have no vectors that describe them; set data.labels=vectors, or another model")
+    channels, resolution, _ = spec.shape
+    both = {"resolution": resolution, "channels": channels, "vector_dim": spec.vector_dim,
+            **_only(model, "text_dim", "norm_group")}
+    return (partial(text_dcgan.Generator, width=model.width, **both, **_only(model, "latent_dim", "latent")),
+            partial(text_dcgan.Discriminator, width=model.d_width, **both))
+
+
 def _mlp(model: config.MLP, spec: Spec) -> tuple[Build, Build]:
-    sizes = {"shape": spec.shape, "hidden": model.hidden, "layers": model.layers, "num_classes": spec.num_classes,
-             "multilabel": spec.multilabel}
+    sizes = {"shape": spec.shape, "hidden": model.hidden, "layers": model.layers, "num_classes": _labels(spec),
+             "multilabel": _in_rows(spec)}
     return (partial(mlp.Generator, latent_dim=model.latent_dim, latent=model.latent, **sizes),
             partial(mlp.Discriminator, **sizes))
 
@@ -107,13 +117,23 @@ def _r3gan(model: config.R3GAN, spec: Spec) -> tuple[Build, Build]:
             partial(r3gan.Discriminator, **both))
 
 
-_FAMILIES = {"dcgan": _dcgan, "mlp": _mlp, "biggan": _biggan, "biggan_deep": _biggan_deep,
+_FAMILIES = {"dcgan": _dcgan, "text_dcgan": _text_dcgan, "mlp": _mlp, "biggan": _biggan, "biggan_deep": _biggan_deep,
              "stylegan2": _stylegan2, "r3gan": _r3gan}
 
 
 def _image(spec: Spec) -> dict[str, int]:
     channels, resolution, _ = spec.shape
-    return {"resolution": resolution, "channels": channels, "num_classes": spec.num_classes}
+    return {"resolution": resolution, "channels": channels, "num_classes": _labels(spec)}
+
+
+def _labels(spec: Spec) -> int:
+    """Number of classes or attributes, or length of vectors: their linear maps are those of attributes."""
+    return spec.num_classes or spec.vector_dim
+
+
+def _in_rows(spec: Spec) -> bool:
+    """Whether labels are rows [N, K], attributes or vectors, not indices [N]."""
+    return spec.multilabel or spec.vector_dim > 0
 
 
 def _only(model: config.Model, *names: str) -> dict[str, object]:

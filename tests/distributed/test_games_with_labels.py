@@ -1,5 +1,5 @@
-"""Games with labels, of several levels, of two domains, or of volumes: the same bits on 1, 2 and 4 ranks with tree
-reduction; ZeRO-1 and larger micro-batches agree."""
+"""Games with labels, of several levels, of two domains, of volumes or of texts: the same bits on 1, 2 and 4 ranks with
+tree reduction; ZeRO-1 and larger micro-batches agree."""
 
 import importlib.util
 
@@ -12,11 +12,13 @@ from small_games import (
     COUPLED,
     FACES,
     SAMPLES,
+    TEXTS,
     VOLUMES,
     batch_for,
     conditional,
     coupled,
     faces,
+    texts,
     volumes,
 )
 from torch import Tensor
@@ -32,7 +34,8 @@ TREE, FAST = config.Engine(reduction="tree"), config.Engine()
 ZERO = config.Engine(name="deepspeed", zero_stage=1)
 BATCH, ITERATIONS = 2 * SAMPLES, 2
 MADE_BY = {**dict.fromkeys((*CONDITIONAL, *AGAINST_COLLAPSE), conditional), **dict.fromkeys(COUPLED, coupled),
-           **dict.fromkeys(FACES, faces), **dict.fromkeys(VOLUMES, volumes)}
+           **dict.fromkeys(FACES, faces), **dict.fromkeys(VOLUMES, volumes),
+           **dict.fromkeys(TEXTS, texts)}
 GAMES = tuple(MADE_BY)
 OF_MICRO_BATCHES = {"consensus"}     # some term is defined over the samples of a micro-batch
 Weights = dict[str, dict[str, Tensor]]

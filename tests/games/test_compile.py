@@ -17,7 +17,7 @@ from scalegan.games import compiled
 from scalegan.games.compiled import Compiled, check_compiler
 from scalegan.games.gan.game import GAN
 
-FAMILIES = ("dcgan", "biggan", "biggan_deep", "stylegan2", "r3gan")
+FAMILIES = ("dcgan", "text_dcgan", "biggan", "biggan_deep", "stylegan2", "r3gan")
 
 
 @pytest.fixture

@@ -114,26 +114,35 @@ class GAN(Game):
         else:
             real, fake = discriminator(augmented[0], batch.labels), discriminator(augmented[1], condition)
         batch.figures.update(real_logit=real.mean(), fake_logit=fake.mean(), **self.augment.watch(real, batch.images))
-        terms = self.loss.discriminator(real, fake)
+        terms = self.adversarial_terms(discriminator, batch, augmented[0], real, fake)
         d_pass = DiscriminatorPass(discriminator, batch, Side(reals, augmented[0], batch.labels, real),
                     Side(fakes, augmented[1], condition, fake), sides)
         for penalty in self.penalties:
             terms |= penalty.discriminator_terms(self, d_pass)
         return terms
 
+    def adversarial_terms(self, discriminator: Discriminate, batch: Batch, reals: Tensor, real: Tensor,
+                          fake: Tensor) -> Terms:
+        """D's terms without penalties, from its logits [n] of reals and fakes, and the reals as it sees them."""
+        return self.loss.discriminator(real, fake)
+
     def generator_loss(self, batch: Batch) -> Terms:
         """G learns to make fakes that pass for real."""
         condition = self.fake_condition(batch)
+        terms, fakes = self.fooling_terms(batch, condition)
+        for penalty in self.penalties:
+            terms |= penalty.generator_terms(self, batch, fakes, condition)
+        return terms
+
+    def fooling_terms(self, batch: Batch, condition: Tensor | None) -> tuple[Terms, Tensor]:
+        """G's terms without penalties, for fakes of these conditions, and the fakes as D sees them."""
         fakes = self.augmented(self.fakes_of(self.compiled["G"], batch, condition), batch, "fake")
         discriminator = self.opponent(batch, fakes, condition)
         fake = discriminator(fakes, condition)
         real = None
         if self.loss.needs_reals:
             real = discriminator(self.augmented(batch.reals, batch, "real"), batch.labels)
-        terms = self.loss.generator(fake, real)
-        for penalty in self.penalties:
-            terms |= penalty.generator_terms(self, batch, fakes, condition)
-        return terms
+        return self.loss.generator(fake, real), fakes
 
     def opponent(self, batch: Batch, fakes: Tensor, condition: Tensor | None) -> Discriminate:
         """The discriminator that G has to fool: D as it is."""

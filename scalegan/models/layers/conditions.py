@@ -1,4 +1,4 @@
-"""Class indices and attributes as conditions."""
+"""Class indices, attributes and vectors as conditions."""
 
 import torch
 import torch.nn.functional as F
@@ -7,7 +7,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 
 def check_labels(labels: Tensor | None, num_classes: int, samples: int) -> Tensor | None:
-    """Checks labels of `samples` images: indices [N], or attributes [N, K] with K = num_classes, such as one-hot rows.
+    """Checks labels of `samples` images: indices [N], or attributes [N, K] with K = num_classes, such as one-hot rows;
+    vectors of length K are as attributes that are not 0 or 1.
 
     With a single class, labels may be None. Values of indices are not checked on a GPU, which would synchronise, nor in
     tensors without data.
@@ -34,8 +35,16 @@ def check_labels(labels: Tensor | None, num_classes: int, samples: int) -> Tenso
     return labels.long()
 
 
+def check_vectors(vectors: Tensor | None, vector_dim: int, samples: int) -> Tensor:
+    """Raises ValueError unless there is a vector for each of `samples` images: float [N, vector_dim]."""
+    if vectors is None or vectors.shape != (samples, vector_dim) or not vectors.is_floating_point():
+        found = "none" if vectors is None else f"{vectors.dtype} {list(vectors.shape)}"
+        raise ValueError(f"this model takes a vector for each image, [{samples}, {vector_dim}], not {found}")
+    return vectors
+
+
 def embed(labels: Tensor, table: Tensor) -> Tensor:
-    """Rows of the table [K, D] for indices [N]; their weighted sum for attributes [N, K]: -> [N, D]."""
+    """Rows of the table [K, D] for indices [N]; their weighted sum for attributes or vectors [N, K]: -> [N, D]."""
     if labels.is_floating_point():
         return labels.to(table.dtype) @ table
     return F.embedding(labels.to(table.device), table)
