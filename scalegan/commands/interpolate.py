@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scalegan.commands import stored_latents
+from scalegan.commands import stored_latents, texts
 from scalegan.errors import UsageError
 from scalegan.support.arguments import file_named, finite, label_numbers, seeds, verb_parser, whole
 
@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> int:
                          "interpolate faces.safetensors --seeds 5,9 --steps 12 --out strip.png")
     parser.add_argument("run", type=Path, help="run folder, checkpoint, or exported .safetensors")
     parser.add_argument("--seeds", type=seeds, help="two or more, such as 0,1,2 (the default)")
+    texts.add_argument(parser)
     stored_latents.add_argument(parser)
     parser.add_argument("--steps", type=whole(0, 10_000), default=8, help="steps from one seed to the next (default 8)")
     parser.add_argument("--psi", type=finite, default=1.0, help="truncation, if the model supports it")
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--out", type=file_named("--out", ".png for a strip", ".gif for an animation"),
                         default=Path("interpolation.png"), help="FILE.png or FILE.gif")
     options = parser.parse_args(arguments)
-    stored_latents.check_alone(options, "seeds", "label", "psi")
+    stored_latents.check_alone(options, "seeds", "label", "psi", "text")
     if (options.seeds and len(options.seeds) < 2) or options.steps < 1:
         raise UsageError("interpolation needs at least two seeds and one step; use --seeds 0,1 --steps 8")
 
@@ -81,7 +82,7 @@ def _of_seeds(generator: "nn.Module", options: argparse.Namespace) -> "tuple[Spa
     from scalegan.latents.space import Space
 
     space, label, seeds = Space(generator, options.psi), _label(generator, options), _seeds(options)
-    labels = None if label is None else label.expand(len(seeds), *label.shape[1:])
+    labels = None if label is None else label.expand(len(seeds), *label.shape[1:])      # texts have a label for each
     return space, Latents(space.of_seeds(seeds, labels), labels)
 
 
@@ -90,13 +91,18 @@ def _seeds(options: argparse.Namespace) -> list[int]:
 
 
 def _label(generator: "nn.Module", options: argparse.Namespace) -> "Tensor | None":
-    """The label of every image, in the form that the generator takes."""
+    """The label of every image, in the form that the generator takes; or the text of each seed."""
     import torch
 
     from scalegan.averages.label_summary import with_attributes
     from scalegan.data.spec import Spec
 
     spec = Spec.of(generator.about["spec"])
+    if spec.vector_dim:
+        if options.label is not None:
+            raise UsageError(f"{options.run} takes texts, not classes; write --text in place of --class")
+        return texts.conditions(generator, options)[1](range(len(_seeds(options))))
+    texts.check_taken(options)
     if not spec.num_classes:
         if options.label is not None:
             raise UsageError(f"{options.run} is unconditional; leave out --class")

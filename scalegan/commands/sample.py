@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from scalegan.commands import stored_latents
+from scalegan.commands import stored_latents, texts
 from scalegan.errors import UsageError, UserError
 from scalegan.support.arguments import finite, folder, label_numbers, names, seeds, verb_parser, whole
 
@@ -36,7 +36,8 @@ def main(arguments: list[str]) -> int:
         raise UserError(f"{options.run} makes 2-D points, not images; see the sample grids in the run's samples/")
     weights = {f"{part}/{name}": tensor for part, module in generator.parts.items()
                for name, tensor in module.state_dict().items()}
-    made_with = [store.digest(weights), options.psi, options.classes, options.columns, device.type]
+    made_with = [store.digest(weights), options.psi, options.classes, options.columns, device.type,
+                 *(options.text or [])]
     asked = (_of_latents if options.latents else _of_seeds)(options, generator.to(device))
     try:
         shown = write_samples(options.out, asked.numbers, asked.draw, [*made_with, *asked.made_with], asked.columns,
@@ -73,7 +74,7 @@ def _of_seeds(options: argparse.Namespace, generator: "nn.Module") -> _Asked:
     from scalegan.checkpoints import exports
 
     numbers = options.seeds or seeds("0-63")
-    columns, labels_of = labels_by_place(generator, options.run, numbers, options.classes, options.columns)
+    columns, labels_of = labels_by_place(generator, options.run, numbers, options.classes, options.columns, options)
 
     def draw(part: slice) -> "Tensor":
         return exports.sample(generator, numbers[part], labels_of(range(*part.indices(len(numbers)))), options.psi)
@@ -82,7 +83,7 @@ def _of_seeds(options: argparse.Namespace, generator: "nn.Module") -> _Asked:
 
 
 def _of_latents(options: argparse.Namespace, generator: "nn.Module") -> _Asked:
-    stored_latents.check_alone(options, "seeds", "classes", "psi")
+    stored_latents.check_alone(options, "seeds", "classes", "psi", "text")
     space, latents = stored_latents.read(options, generator)
     return _Asked(list(range(len(latents))), lambda part: latents[part].images(space), options.columns or 8, "latent",
                   (latents.digest(),))
@@ -92,9 +93,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = verb_parser("sample", __doc__,
                          "sample runs/digits --seeds 0-63 --out pictures",
                          "sample digits.safetensors --classes 3,7 --columns 8",
-                         "sample runs/animals --classes cat,dog")
+                         "sample runs/animals --classes cat,dog",
+                         'sample runs/emoji --text "red heart" --seeds 0-7')
     parser.add_argument("run", type=Path, help="run folder, checkpoint, or exported .safetensors")
     parser.add_argument("--seeds", type=seeds, help="such as 0-63 (the default) or 1,5,9")
+    texts.add_argument(parser)
     stored_latents.add_argument(parser)
     parser.add_argument("--psi", type=finite, default=1.0,
                         help="truncation, if the model supports it (default 1: none)")
@@ -111,11 +114,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def labels_by_place(generator: "nn.Module", run: Path, seeds: Sequence[int], asked: Sequence[str] | None,
-                    columns: int | None = None) -> tuple[int, Callable[[range], "Tensor | None"]]:
+                    columns: int | None = None, options: argparse.Namespace | None = None,
+                    ) -> tuple[int, Callable[[range], "Tensor | None"]]:
     """The grid's columns, and a function from places among the seeds to labels.
 
     Args:
         asked: classes or attributes, by name or number; None if the user has named none.
+        options: of a command that takes texts.
 
     Raises:
         UsageError: for labels that the model does not have.
@@ -127,6 +132,13 @@ def labels_by_place(generator: "nn.Module", run: Path, seeds: Sequence[int], ask
 
     spec = Spec.of(generator.about["spec"])
     count = spec.num_classes
+    options = options or argparse.Namespace(run=run)
+    if spec.vector_dim:
+        if asked:
+            raise UsageError(f"{run} takes texts, not classes; write --text in place of --classes")
+        texts_given, labels_of = texts.conditions(generator, options)
+        return columns or min(texts_given, 8), labels_of
+    texts.check_taken(options)
     columns = columns or (min(count, 10) if count else 8)
     if not count:
         if asked:

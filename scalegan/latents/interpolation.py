@@ -32,16 +32,18 @@ def walk(generator: "nn.Module", seeds: list[int], steps: int, label: "Tensor | 
 
 
 def between(space: "Space", ends: "Latents", steps: int) -> "Tensor":
-    """Images [(n - 1) * (steps + 1), C, H, W] from each of n latents to the next, including both ends. Noise goes along
-    straight lines.
+    """Images [(n - 1) * (steps + 1), C, H, W] from each of n latents to the next, including both ends. Noise and
+    vectors of texts go along straight lines.
 
     Raises:
         ValueError: if the latents have different labels.
     """
     import torch
 
-    labels = ends.labels
-    if labels is not None and not (labels == labels[:1]).all():
+    from scalegan.data.spec import Spec
+
+    labels, are_vectors = ends.labels, Spec.of(space.generator.about["spec"]).vector_dim > 0
+    if labels is not None and not are_vectors and not (labels == labels[:1]).all():
         raise ValueError("the latents have different labels, between which there are no samples")
     shares = [step / steps for step in range(steps + 1)]
 
@@ -50,4 +52,6 @@ def between(space: "Space", ends: "Latents", steps: int) -> "Tensor":
 
     points = along(ends.points, space.between)
     noise = {layer: along(planes, torch.lerp) for layer, planes in ends.noise.items()}
-    return space.images(points, None if labels is None else labels[:1].expand(len(points), *labels.shape[1:]), noise)
+    if labels is not None:
+        labels = along(labels, torch.lerp) if are_vectors else labels[:1].expand(len(points), *labels.shape[1:])
+    return space.images(points, labels, noise)
