@@ -117,7 +117,8 @@ class Index:
 
 
 _COLUMNS = {"offsets": [(np.int64, 1)], "sizes": [(np.int64, 1)], "digests": [(np.uint64, 1), (np.int64, 1)],
-            "labels": [(np.int64, 1), (np.uint8, 2), (np.int64, 2)], "checks": [(np.uint32, 1)], "people": [(np.int64, 1)]}
+            "labels": [(np.int64, 1), (np.uint8, 2), (np.int64, 2)], "checks": [(np.uint32, 1)],
+            "people": [(np.int64, 1)]}
 
 
 @dataclass(frozen=True)
