@@ -15,7 +15,7 @@ PACKAGE = ROOT / "scalegan"
 # matching pattern counts.
 LAYERS = [
     ["support.*", "kernels.*", "losses", "divergences", "penalties", "randomness", "schedules", "errors", "data.spec",
-     "data.colour", "data.derived", "data.pixels", "data.vectors"],
+     "data.colour", "data.derived", "data.pixels", "data.rendering", "data.vectors"],
     ["config.*", "games.table", "games.*.settings"],
     ["models.*", "augment.*"],
     ["games.*"],

@@ -25,8 +25,8 @@ from torch import Tensor
 
 from scalegan.checkpoints import exports
 from scalegan.data import voxels
+from scalegan.data.rendering import FILLED
 from scalegan.data.spec import Spec
-from scalegan.pictures.voxels import FILLED
 from scalegan.probing.labelled import open_labelled
 from tools.asked_and_seen import rounded
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scalegan.data.rendering import FILLED, VIEWS, rendered
 from scalegan.pictures.grids import pixels_of
 from scalegan.pictures.samples import Form
-from scalegan.pictures.voxels import FILLED, VIEWS, rendered
 from scalegan.support.files import write_whole
 
 # Of the six sides of a voxel at the origin: the step across, and corners in turn seen from outside; all (d, h, w).

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from scalegan.data.preparing.sources.shapes import Shape
+from scalegan.data.rendering import VIEWS, rendered
 from scalegan.pictures import solids
 from scalegan.pictures.samples import write_samples
-from scalegan.pictures.voxels import VIEWS, rendered, views_of
+from scalegan.pictures.voxels import views_of
 
 SIDE = 16
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from scalegan.config import requirements
 from scalegan.config.schema import typed
@@ -12,6 +12,18 @@ if TYPE_CHECKING:
     from scalegan.config.recipe import Recipe
 
 RESOLUTIONS = (16, 32, 64)
+
+
+@typed
+class Encoder:
+    """The encoder of 3D-VAE-GAN: from a picture of a shape to a distribution of z (section 3.3 of the paper)."""
+
+    width: PositiveInt = 64
+    """Channels of the first layer."""
+    divergence: NonNegativeFloat = 5.0
+    """Weight of the divergence of that distribution from N(0, I), a sum over z (the paper's alpha_1)."""
+    reconstruction: NonNegativeFloat = 1e-4
+    """Weight of the distance |G(E(y)) - x| of a shape from what is made of its picture (the paper's alpha_2)."""
 
 
 @typed
@@ -31,13 +43,15 @@ class GAN3D:
     """Distribution of z: uniform in [0, 1] as in the paper, uniform in [-1, 1], or N(0, 1). In the unit cube all of z
     is positive, so that what Adam adds to all weights at once outgrows the differences between samples: in short runs
     all samples are alike."""
+    encoder: Encoder | None = None
+    """Also learn an encoder, so that G makes the shape in a picture (3D-VAE-GAN); or null."""
     width: PositiveInt = 64
     """Channels of the largest feature maps; those of half the side have twice as many."""
     norm_group: PositiveInt = 16
     """Consecutive samples of the global batch that share BatchNorm statistics."""
 
     def players(self, recipe: "Recipe") -> tuple[str, ...]:
-        return "G", "D"
+        return ("G", "D", "E") if self.encoder else ("G", "D")
 
     def problems(self, recipe: "Recipe") -> Iterator[str]:
         data = recipe.data
@@ -47,6 +61,9 @@ class GAN3D:
         if data.resolution not in RESOLUTIONS:
             yield (f"data.resolution={data.resolution}: game.name={self.name} supports "
                    f"{', '.join(map(str, RESOLUTIONS))} voxels")
+        if self.encoder and self.latent != "normal":
+            yield (f"game.encoder draws z from Gaussians, but game.latent={self.latent}; set game.latent=normal, or "
+                   "leave out game.encoder")
         if data.labels != "none":
             yield f"game.name={self.name} learns without labels; set data.labels=none"
         if recipe.augment.name != "none":
