@@ -239,6 +239,9 @@ FACES: dict[str, tuple[dict, dict[str, Spec]]] = {
 VOLUMES: dict[str, tuple[dict, dict[str, Spec]]] = {
     "3D-GAN": ({"game": {"name": "gan3d", "width": 3, "latent_dim": 5, "norm_group": 4}, "data": {}},
                {"real": Spec("volume", (1, 16, 16, 16))}),
+    "3D-VAE-GAN": ({"game": {"name": "gan3d", "width": 3, "latent_dim": 5, "norm_group": 4, "latent": "normal",
+                             "encoder": {"width": 2, "divergence": 0.5, "reconstruction": 0.3}}, "data": {}},
+                   {"real": Spec("volume", (1, 16, 16, 16))}),
 }
 
 

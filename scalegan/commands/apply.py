@@ -6,6 +6,9 @@ What the network was trained to see (the photo, its grey version, its edges) is 
 colours keep the photo's lightness. Large photos are seen in tiles, whose results are those of the whole photo; a
 network that normalises over the whole photo sees it reduced to 2,048 px instead.
 
+A network from pictures to shapes (3D-VAE-GAN's rebuild) sees the central square, grey; its result is a picture of the
+shape from three sides, with its voxels (.npz) and its surface (.obj) beside it.
+
 An input that cannot be read is named and left out; the exit code is then 1.
 """
 
@@ -98,7 +101,8 @@ def _network(options: Namespace, refuse: "Callable[[nn.Module], str | None]") ->
 
     network = load(options.run, options.network, options.ema)
     inputs = ", ".join(network.about["export"]["inputs"])
-    problem = refuse(network) if turns_images_into_images(network) else \
+    makes_shapes = network.about["export"]["output"] == "volume" and hasattr(network, "picture_side")
+    problem = refuse(network) if turns_images_into_images(network) or makes_shapes else \
         ("and does not turn images of any size into images; use a run of a game that does, such as "
          "game.name=pix2pix, colorization or cyclegan")
     if problem:
@@ -115,8 +119,11 @@ def _answering(options: Namespace, network: "nn.Module") -> "Answering":
     from scalegan.checkpoints.exports import load
     from scalegan.pictures import translation
     from scalegan.pictures.attributes import Relabelling
+    from scalegan.pictures.solids import shape_of
 
     values, about = getattr(options, "values", None), network.about
+    if about["export"]["output"] == "volume" and not values:
+        return lambda pixels, said: (shape_of(network, pixels), None)
     if "condition" not in about["export"]["inputs"]:
         if values:
             raise UsageError(f"--set: network '{about['network']}' of {options.run} takes no attributes; leave it out")
@@ -139,11 +146,15 @@ def _answer(one: "Found", answering: "Answering", out: Path, before: Path | None
         ValueError, MemoryError: if it cannot be read, or is too large.
         OSError: if the result cannot be written.
     """
-    from scalegan.pictures import photos
+    from scalegan.pictures import photos, solids
 
     photo = photos.read(one.read())
     answer, remark = answering(photo.pixels, said)
-    photos.write(out / one.result, answer, photo.alpha)
+    if hasattr(answer, "numpy"):
+        (out / one.result).parent.mkdir(parents=True, exist_ok=True)
+        solids.write(out / one.result, answer)
+    else:
+        photos.write(out / one.result, answer, photo.alpha)
     if before:
         photos.write(before / one.result, photo.pixels, photo.alpha)
     return [remark] if remark else []

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from scalegan.data.picture import crop, resize
+from scalegan.data.pixels import from_uint8
 from scalegan.data.rendering import FILLED, VIEWS, rendered
-from scalegan.pictures.grids import pixels_of
+from scalegan.pictures.grids import pixels_of, save_pixels
 from scalegan.pictures.samples import Form
 from scalegan.support.files import write_whole
 
@@ -54,6 +56,22 @@ def _write(stem: Path, volume: Tensor, picture: np.ndarray) -> None:
 
 def _shown(volumes: Tensor) -> np.ndarray:
     return pixels_of(torch.cat([rendered(volumes, view) for view in VIEWS], 3))
+
+
+def shape_of(network: nn.Module, pixels: np.ndarray) -> Tensor:
+    """The volume [1, D, H, W] that a network makes of the central square of a picture, uint8 [H, W, 3 or 1], white on
+    black, such as those of `rendered`."""
+    square = resize(crop(pixels, "center"), network.picture_side, 1, "lanczos")
+    pictures = from_uint8(torch.from_numpy(square.copy()).permute(2, 0, 1)[None])
+    with torch.inference_mode():
+        return network(pictures.to(next(network.parameters()).device))[0].cpu()
+
+
+def write(path: Path, volume: Tensor) -> None:
+    """Writes a volume [1, D, H, W] beside a picture of it from three sides, the PNG that `path` names."""
+    picture = _shown(volume[None])[0]
+    save_pixels(path, picture)
+    _write(path.with_suffix(""), volume, picture)
 
 
 #: Samples [n, 1, D, H, W] in [0, 1]: `voxels` [D, H, W] as .npz, and .obj where more than half a voxel is filled.

@@ -9,18 +9,12 @@ import itertools
 
 from torch import Tensor, nn
 
-from scalegan.data.rendering import side_of
 from scalegan.games.gan3d.networks import Network
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
 from scalegan.models.layers.initial import global_generator
 
 VIEW = "corner"
 _LAST = 8           # side of the last feature maps
-
-
-def picture_side(resolution: int) -> int:
-    """The side in pixels of the pictures of volumes of that resolution."""
-    return side_of(resolution)
 
 
 class Encoder(Network):
@@ -57,3 +51,18 @@ class Mean(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         return self.encoder(pictures).chunk(2, 1)[0]
+
+
+class Rebuilder(nn.Module):
+    """Pictures [N, 1, S, S] in [-1, 1] -> volumes [N, 1, R, R, R] in [0, 1].
+
+    Attributes:
+        picture_side: S.
+    """
+
+    def __init__(self, encoder: nn.Module, generator: nn.Module) -> None:
+        super().__init__()
+        self.mean, self.generator, self.picture_side = Mean(encoder), generator, encoder.side
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.generator(self.mean(pictures))

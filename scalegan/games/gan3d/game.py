@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from scalegan.config.game import REAL
-from scalegan.data.rendering import rendered
+from scalegan.data.rendering import rendered, side_of
 from scalegan.data.spec import Spec
 from scalegan.games.base import Batch, Export, Game, Phase, Preview
 from scalegan.games.fakes import plain_fakes
 from scalegan.games.gan3d import networks
-from scalegan.games.gan3d.encoder import VIEW, Encoder, Mean, picture_side
+from scalegan.games.gan3d.encoder import VIEW, Encoder, Mean, Rebuilder
 from scalegan.games.gan3d.gate import AccuracyGate, accuracy_of
 from scalegan.losses import LOSSES, AdversarialLoss, Terms
 
@@ -69,14 +69,14 @@ class GAN3D(Game):
     def _encoder(game: Any, side: int) -> tuple:
         if game.encoder is None:
             return ()
-        network = Encoder(picture_side(side), game.latent_dim, game.encoder.width, game.norm_group)
+        network = Encoder(side_of(side), game.latent_dim, game.encoder.width, game.norm_group)
         return network, game.encoder.divergence, game.encoder.reconstruction
 
     @classmethod
     def compose(cls, export: Export, parts: Sequence[nn.Module]) -> nn.Module:
         if export.inputs[0] == "z":
             return parts[0]
-        return Mean(parts[0]) if len(parts) == 1 else nn.Sequential(Mean(parts[0]), parts[1])
+        return Mean(*parts) if len(parts) == 1 else Rebuilder(*parts)
 
     def generator_loss(self, batch: Batch) -> Terms:
         """G learns to make shapes that pass for real; also measures how many reals and fakes D tells apart."""
@@ -95,7 +95,7 @@ class GAN3D(Game):
         z = mean + (log_variance / 2).exp() * batch.draws.normal("encoded", mean.shape[1])
         apart = (self.compiled["G"](z) - batch.reals).flatten(1).norm(dim=1).mean()
         divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean() / 2
-        batch.figures.update(distance=apart, divergence=divergence)
+        batch.figures.update(distance=apart, kl=divergence)
         return {"divergence": self.divergence * divergence, "reconstruction": self.reconstruction * apart}
 
     @torch.no_grad()
