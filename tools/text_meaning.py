@@ -1,0 +1,171 @@
+"""Whether samples show what their texts say: `python tools/text_meaning.py RUN`.
+
+RUN was trained on embedded:emoji_train. embedded:emoji_test has the same figures, each in a skin tone in which the run
+saw others, but not this one. A small convolutional network that has nothing to do with the run learns from the real
+emoji of embedded:emoji_train which of five tones and which figure an emoji shows. Prints one JSON object; errors are
+standard errors over captions:
+
+real         shares of the emoji of embedded:emoji_test of which the network sees the right tone and figure
+held_out     the same for samples of their captions, for which the run saw no image
+known        the same for as many captions of embedded:emoji_train
+chance       what the best single answer to all would reach on the held-out captions
+one_word     pairs of samples of the same latent, of a held-out caption and of the same with the next tone in place of
+             its own: shares of pairs of which both show their tone, and of which both are seen as the same figure
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import scalegan
+from scalegan.config import Data
+from scalegan.data import captions
+from scalegan.data.manifest import Index, Manifest
+from scalegan.data.preparing import emojis
+from scalegan.data.preparing.embedded import folder_of, make_embedded
+from scalegan.engines.ranks import join
+from scalegan.games.sampling import one_batch_at_a_time
+from scalegan.metrics.images import open_images
+from scalegan.randomness import Draws
+from tools.asked_and_seen import rounded
+
+TONES = list(emojis.TONES.values())
+_PASSES, _NOISE = 20, 0.1
+
+
+class Emoji(NamedTuple):
+    """Emoji of one tone: images [N, 3, R, R] in [-1, 1], vectors [N, dim], tones [N], and the figure of each."""
+
+    images: Tensor
+    vectors: Tensor
+    tones: Tensor
+    figures: list[str]
+
+    def of(self, rows: Tensor) -> "Emoji":
+        return Emoji(self.images[rows], self.vectors[rows], self.tones[rows],
+                     [self.figures[row] for row in rows.tolist()])
+
+
+class Network(nn.Module):
+    """Images to logits of the tones, from features anywhere, and of the figures, from features and their places."""
+
+    def __init__(self, resolution: int, figures: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in ((3, 32), (32, 64), (64, 128)):
+            layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)]
+        self.features = nn.Sequential(*layers)
+        self.tone, self.figure = nn.Linear(128, len(TONES)), nn.Linear(2 * resolution**2, figures)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.features(images)
+        return self.tone(h.amax((2, 3))), self.figure(h.flatten(1))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, metavar="RUN")
+    parser.add_argument("--samples", type=int, default=8, help="of each caption (default 8)")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    generator = scalegan.load(options.run)
+    size = generator.about["spec"]["shape"][-1]
+    known, test = (emoji(f"embedded:emoji_{part}", size) for part in ("train", "test"))
+    names = sorted(set(known.figures))
+    network = trained(known, names)
+    some = known.of(torch.linspace(0, len(known.tones) - 1, len(test.tones)).long())
+    tone, figure = seen(network, test.images)
+    found = {"real": {"tone": rounded((tone == test.tones).float().mean()),
+                      "figure": rounded((figure == numbers(test, names)).float().mean())}}
+    for name, asked in (("held_out", test), ("known", some)):
+        tone, figure = (answer.view(len(asked.tones), -1) for answer in
+                        seen(network, sampled(generator, asked.vectors, options.samples)))
+        found[name] = {**share("tone", tone == asked.tones[:, None]),
+                       **share("figure", figure == numbers(asked, names)[:, None])}
+    counts = torch.bincount(test.tones)
+    found["chance"] = {"tone": rounded(counts.max() / counts.sum()), "figure": rounded(torch.tensor(1 / len(names)))}
+    print(json.dumps({**found, "one_word": one_word(generator, network, known, test, options.samples),
+                      "captions": len(test.tones), "figures": len(names)}, indent=1))
+    return 0
+
+
+def one_word(generator: nn.Module, network: nn.Module, known: Emoji, test: Emoji, samples: int) -> dict[str, float]:
+    """What another tone in a held-out caption changes, with the same latents."""
+    place = {pair: vector for part in (known, test) for pair, vector in
+             zip(zip(part.figures, part.tones.tolist()), part.vectors)}
+    pairs = [(row, (figure, (tone + 1) % len(TONES)))
+             for row, (figure, tone) in enumerate(zip(test.figures, test.tones.tolist()))]
+    rows = [row for row, other in pairs if other in place]
+    others = torch.stack([place[other] for _, other in pairs if other in place])
+    tone, figure = seen(network, sampled(generator, test.vectors[rows], samples))
+    next_tone, same = seen(network, sampled(generator, others, samples))
+    own = test.tones[rows].repeat_interleave(samples)
+    both = (tone == own) & (next_tone == (own + 1) % len(TONES))
+    return {**share("both_tones", both.view(len(rows), -1)),
+            **share("same_figure", (figure == same).view(len(rows), -1))}
+
+
+def share(name: str, right: Tensor) -> dict[str, float]:
+    """The share that is right of [captions, samples], and its standard error over captions."""
+    means = right.float().mean(1)
+    return {name: rounded(means.mean()), f"{name}_error": rounded(means.std() / len(means) ** 0.5)}
+
+
+def emoji(path: str, size: int) -> Emoji:
+    """Those emoji of an embedded set that are of one tone."""
+    make_embedded(Data(path=path, resolution=size), join())
+    folder, named = folder_of(path, size), {one.name: one for one in emojis.listed() if one.tone}
+    stored = captions.read(folder, Manifest.load(folder).labels.vectors)
+    places = Index.load(folder / "index.safetensors").labels[:, 0]
+    toned = [(record, place) for record, place in enumerate(places) if stored.texts[place] in named]
+    shown, found = [named[stored.texts[place]] for _, place in toned], open_images(str(folder))
+    images = torch.stack([torch.from_numpy(found.read(record)) for record, _ in toned]).movedim(3, 1)
+    return Emoji(images / 127.5 - 1, torch.from_numpy(stored.vectors[[place for _, place in toned]]),
+                 torch.tensor([TONES.index(one.tone) for one in shown]), [one.base for one in shown])
+
+
+def numbers(found: Emoji, names: list[str]) -> Tensor:
+    """The number of each emoji's figure, -1 where it has none."""
+    number = {name: place for place, name in enumerate(names)}
+    return torch.tensor([number.get(figure, -1) for figure in found.figures])
+
+
+def trained(found: Emoji, names: list[str]) -> Network:
+    """Trained on images that are moved by up to two pixels, with noise."""
+    torch.manual_seed(0)
+    network, figures = Network(found.images.shape[-1], len(names)), numbers(found, names)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    for _ in range(_PASSES):
+        for rows in torch.randperm(len(figures)).split(64):
+            moved = torch.roll(found.images[rows], torch.randint(-2, 3, (2,)).tolist(), (2, 3))
+            tone, figure = network(moved + _NOISE * torch.randn_like(moved))
+            optimizer.zero_grad()
+            (F.cross_entropy(tone, found.tones[rows]) + F.cross_entropy(figure, figures[rows])).backward()
+            optimizer.step()
+    return network.eval()
+
+
+@torch.no_grad()
+def seen(network: Network, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Numbers of tones and figures [N] that the network sees."""
+    answers = [network(part) for part in images.split(250)]
+    return tuple(torch.cat(head).argmax(1) for head in zip(*answers))
+
+
+@torch.no_grad()
+def sampled(generator: nn.Module, vectors: Tensor, samples: int) -> Tensor:
+    """Samples of each vector, with the same latents each time this is called: [N * samples, 3, R, R]."""
+    draws = Draws(0, 0, "meaning", torch.arange(len(vectors) * samples))
+    return one_batch_at_a_time(generator, draws, vectors.repeat_interleave(samples, 0), 1.0, 100)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
