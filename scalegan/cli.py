@@ -31,6 +31,7 @@ VERBS = {
     "interpolate": ("scalegan.commands.interpolate", "interpolate between samples: an image strip or a GIF"),
     "directions": ("scalegan.commands.directions", "find directions in latents: attributes, SeFa, GANSpace"),
     "edit": ("scalegan.commands.edit", "move samples along directions, or add and subtract their latents"),
+    "project": ("scalegan.commands.project", "find the latent of a photo"),
     "apply": ("scalegan.commands.apply", "turn photos into images with any run or export from image to image"),
     "colorize": ("scalegan.commands.colorize", "colour photos with a colorization run or export"),
     "upscale": ("scalegan.commands.upscale", "enlarge photos with an SRGAN run or a converted network"),

@@ -1,24 +1,41 @@
 """How a dataset's labels are distributed, small enough for the description of a checkpoint or an export."""
 
+import base64
+import zlib
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from scalegan.data.spec import Spec
+from scalegan.data.vectors import VectorTable
 from scalegan.randomness import Draws
 
-#: The number of records of each class; or the attributes of some records, each as a hexadecimal number.
-Summary = list[int] | list[str]
+if TYPE_CHECKING:
+    from scalegan.data.captions import Captions
+
+#: The number of records of each class; the attributes of some records, each as a hexadecimal number; or some vectors,
+#: with `texts`, their `encoder`, and their float32 bytes, compressed and in base 64 (`vectors`).
+Summary = list[int] | list[str] | dict[str, Any]
 _ROWS = 1024
+_TEXTS = 64
 
 
-def summary(conditions: Tensor | None, spec: Spec) -> Summary | None:
+def summary(conditions: Tensor | VectorTable | None, spec: Spec, captions: "Captions | None" = None) -> Summary | None:
     """The summary of a dataset's labels.
 
     Args:
-        conditions: classes int64 [N] or attributes [N, K] of all records; None without labels.
+        conditions: classes int64 [N], attributes [N, K] or vectors of all records; None without labels.
+        captions: of the vectors.
     """
+    if isinstance(conditions, VectorTable):
+        firsts = conditions.rows[:, 0].unique()
+        chosen = firsts[torch.linspace(0, len(firsts) - 1, min(_TEXTS, len(firsts))).long()]
+        rows = conditions.vectors[chosen].numpy()
+        return {"vectors": base64.b64encode(zlib.compress(rows.tobytes())).decode(),
+                "texts": [captions.texts[place] for place in chosen.tolist()] if captions else [],
+                "encoder": dict(captions.encoder) if captions else {}}
     if conditions is None or not spec.num_classes:
         return None
     if not spec.multilabel:
@@ -28,7 +45,11 @@ def summary(conditions: Tensor | None, spec: Spec) -> Summary | None:
 
 
 def drawn(labels: Summary | None, spec: Spec, draws: Draws) -> Tensor | None:
-    """Labels with the distribution of a summary, classes [n] or attributes [n, K]; uniform classes without one."""
+    """Labels with the distribution of a summary, classes [n], attributes [n, K] or vectors [n, dim]; uniform classes
+    without one."""
+    if spec.vector_dim:
+        rows = vectors_of(labels, spec).to(draws.positions.device)
+        return rows[draws.integers("label", len(rows))]
     if not spec.num_classes:
         return None
     device = draws.positions.device
@@ -38,6 +59,12 @@ def drawn(labels: Summary | None, spec: Spec, draws: Draws) -> Tensor | None:
         return rows[draws.integers("label", len(rows))]
     counts = torch.tensor(labels or [1] * spec.classes, device=device)
     return torch.searchsorted(counts.cumsum(0), draws.integers("label", int(counts.sum())).contiguous(), right=True)
+
+
+def vectors_of(labels: Summary, spec: Spec) -> Tensor:
+    """The vectors in a summary, float32 [n, dim]. Raises ValueError if it has none of that length."""
+    content = zlib.decompress(base64.b64decode(labels["vectors"]))
+    return torch.frombuffer(bytearray(content), dtype=torch.float32).view(-1, spec.vector_dim)
 
 
 def having(labels: Summary | None, spec: Spec, values: Mapping[int, float]) -> Summary | None:

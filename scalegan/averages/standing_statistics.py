@@ -46,8 +46,8 @@ def standing_statistics(generator: nn.Module, spec: Spec, labels: Summary | None
     norms = _norms([generator] if parts is None else parts)
     if not norms:
         raise ValueError("this generator has no BatchNorm, so it has no standing statistics")
-    if spec.multilabel and labels is None:
-        raise ValueError("standing statistics of this generator need a summary of the data's attributes")
+    if (spec.multilabel or spec.vector_dim) and labels is None:
+        raise ValueError("standing statistics of this generator need a summary of the data's labels")
     device, size = next(generator.parameters()).device, _forward_size(norms, spec)
     forwards = -(-batches * BATCH // size)
     sums: list[dict[str, Tensor]] = [{} for _ in norms]
@@ -94,7 +94,7 @@ def renew(exports: Mapping[str, Export], players: Mapping[str, nn.Module],
         own = [module for player, module in players.items() if owner.get(player) == name]
         if not has_norms(own):
             continue
-        if spec.multilabel and labels is None:
+        if (spec.multilabel or spec.vector_dim) and labels is None:
             return False
         network = compose(exports[name], [players[player] for player in exports[name].players])
         standing_statistics(network, spec, labels, batches, psi=psi, parts=own, show=show)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, StrictBool, StrictStr
+from typing_extensions import TypedDict
 
 from scalegan.support.reading import or_none, read_bytes
 
@@ -60,6 +61,14 @@ class Samples:
     multilabel: StrictBool = False
 
 
+class Texts(TypedDict):
+    """Some of the vectors that describe the data."""
+
+    vectors: StrictStr
+    texts: list[StrictStr]
+    encoder: dict[str, Any]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Networks:
     """All networks of a game, as `checkpoints.exports.described` writes them."""
@@ -70,7 +79,7 @@ class Networks:
     networks: Annotated[dict[Name, Network], Field(min_length=1)]
     averaged: list[StrictStr]
     prefixes: dict[Name, StrictStr] = field(default_factory=dict)
-    labels: list[Count] | list[Row] | None = None       # averages.label_summary.Summary
+    labels: list[Count] | list[Row] | Texts | None = None       # averages.label_summary.Summary
 
     def __post_init__(self) -> None:
         if self.default not in self.networks:
@@ -78,6 +87,10 @@ class Networks:
         if self.target and self.target not in self.specs:
             raise ValueError(f"there is no stream '{self.target}', which is the target")
         samples = self.specs[self.target or next(iter(self.specs))]
+        if samples.vector_dim and self.labels is not None:
+            if not isinstance(self.labels, dict):
+                raise ValueError("labels are not vectors")
+            return
         if self.labels is not None and not self._labels_fit(samples.classes, samples.attributes):
             raise ValueError(f"labels do not describe {samples.attributes or samples.classes} "
                              f"{'attributes' if samples.attributes else 'classes'}")

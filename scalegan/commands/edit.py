@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scalegan.commands import stored_latents
 from scalegan.commands.sample import labels_by_place
 from scalegan.errors import UsageError, UserError
 from scalegan.support.arguments import file_named, finite, names, seeds, verb_parser
@@ -41,6 +42,9 @@ def main(arguments: list[str]) -> int:
         raise UsageError("--paint needs no directions; leave out --directions")
     if options.photo and options.seeds:
         raise UsageError("--photo and --seeds are two things to start from; leave one out")
+    if options.latents and not options.direction:
+        raise UsageError("--latents are moved along directions; name one with --direction")
+    stored_latents.check_alone(options, "seeds", "classes", "psi")
     if options.arithmetic and (options.seeds or options.directions):
         raise UsageError("--arithmetic names its own seeds, and needs no directions; leave out --seeds and "
                          "--directions")
@@ -85,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--photo", type=Path, metavar="FILE", help="what to paint on in place of samples; its central "
                         "square is projected")
     parser.add_argument("--seeds", type=seeds, help="such as 0-7 (the default; 0 with --paint) or 1,5,9")
+    stored_latents.add_argument(parser)
     parser.add_argument("--directions", type=Path, metavar="FILE", help="file that `scalegan directions` wrote "
                         "(default: those beside the run or export)")
     parser.add_argument("--psi", type=finite, default=1.0, help="truncation, if the model supports it")
@@ -118,14 +123,18 @@ def amounts(asked: list[str]) -> dict[str, float]:
 
 def _strip(options: argparse.Namespace, space: "Space", moves: Mapping[str, float]) -> None:
     from scalegan.latents.edit import STEPS, moved, shares
+    from scalegan.latents.latent_files import Latents
     from scalegan.pictures.grids import save_columns
 
-    chosen = options.seeds or list(range(8))
+    latents = stored_latents.read(options, space.generator)[1] if options.latents else None
+    chosen = range(len(latents)) if latents else options.seeds or range(8)
     if len(chosen) * STEPS > (most := _most_images(space)):
         raise UsageError(f"--seeds asks for {len(chosen):,} rows; at most {most // STEPS:,} fit")
-    _, labels_of = labels_by_place(space.generator, options.run, chosen, options.classes)
-    labels = labels_of(range(len(chosen)))
-    images = moved(space, space.of_seeds(chosen, labels), labels, _step(options, space, moves))
+    if latents is None:
+        _, labels_of = labels_by_place(space.generator, options.run, chosen, options.classes)
+        labels = labels_of(range(len(chosen)))
+        latents = Latents(space.of_seeds(chosen, labels), labels)
+    images = moved(space, latents, _step(options, space, moves))
     save_columns(options.out, dict(zip((_caption(moves, share) for share in shares()), images)))
 
 
@@ -157,9 +166,10 @@ def _paint(options: argparse.Namespace, space: "Space") -> None:
     import torch
 
     from scalegan.latents.descent import STEPS
+    from scalegan.latents.latent_files import Latents
     from scalegan.latents.likeness import Likeness
     from scalegan.latents.paint import read
-    from scalegan.latents.painting import RESTARTS, columns, figures, paint_on, save_latent
+    from scalegan.latents.painting import RESTARTS, columns, figures, paint_on
     from scalegan.latents.projection import STARTS
     from scalegan.pictures.grids import save_columns, save_image
     from scalegan.support.progress import Bar
@@ -177,7 +187,8 @@ def _paint(options: argparse.Namespace, space: "Space") -> None:
         for start, (name, path) in zip(_starts(options, space, chosen, likeness, bar.advance), alone.items()):
             painted = paint_on(space, start, paint, likeness, bar.advance)
             save_image(path, painted.result[0])
-            save_latent(path.with_suffix(".safetensors"), space, painted.point)
+            found = Latents(painted.point[None], None if space.styled else start.label)
+            found.save(path.with_suffix(".safetensors"), space)
             rows.append(columns(start, paint, painted))
             print(json.dumps({"start": name, **figures(start, paint, painted), "alike_in": likeness.name,
                               "result": str(path.resolve())}), flush=True)

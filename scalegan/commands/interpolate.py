@@ -9,11 +9,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scalegan.commands import stored_latents, texts
 from scalegan.errors import UsageError
 from scalegan.support.arguments import file_named, finite, label_numbers, seeds, verb_parser, whole
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from scalegan.latents.latent_files import Latents
+    from scalegan.latents.space import Space
 
 _FRAME_SECONDS = 0.05
 _MOST_PIXELS = 500_000_000     # of a picture or an animation that is made in memory
@@ -24,7 +28,9 @@ def main(arguments: list[str]) -> int:
                          "interpolate runs/digits --seeds 0-3 --out walk.gif",
                          "interpolate faces.safetensors --seeds 5,9 --steps 12 --out strip.png")
     parser.add_argument("run", type=Path, help="run folder, checkpoint, or exported .safetensors")
-    parser.add_argument("--seeds", type=seeds, default=[0, 1, 2], help="two or more, such as 0,1,2 (the default)")
+    parser.add_argument("--seeds", type=seeds, help="two or more, such as 0,1,2 (the default)")
+    texts.add_argument(parser)
+    stored_latents.add_argument(parser)
     parser.add_argument("--steps", type=whole(0, 10_000), default=8, help="steps from one seed to the next (default 8)")
     parser.add_argument("--psi", type=finite, default=1.0, help="truncation, if the model supports it")
     parser.add_argument("--class", dest="label", metavar="NAME_OR_NUMBER",
@@ -34,31 +40,33 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--out", type=file_named("--out", ".png for a strip", ".gif for an animation"),
                         default=Path("interpolation.png"), help="FILE.png or FILE.gif")
     options = parser.parse_args(arguments)
-    if len(options.seeds) < 2 or options.steps < 1:
+    stored_latents.check_alone(options, "seeds", "label", "psi", "text")
+    if (options.seeds and len(options.seeds) < 2) or options.steps < 1:
         raise UsageError("interpolation needs at least two seeds and one step; use --seeds 0,1 --steps 8")
 
     import torch
 
     from scalegan.checkpoints.exports import load_generator
-    from scalegan.latents.interpolation import walk
+    from scalegan.latents.interpolation import between
     from scalegan.latents.space import check_images
     from scalegan.pictures import grids
 
     generator = load_generator(options.run, options.network, options.ema, options.psi)
     check_images(generator, options.run)
-    label = _label(generator, options)
-    images, side = len(options.seeds) * (options.steps + 1), generator.about["spec"]["shape"][-1]
-    if images * side * side > _MOST_PIXELS:
-        raise UsageError(f"--seeds and --steps ask for {images:,} images of {side} px in one file; at most "
-                         f"{_MOST_PIXELS // side**2:,} fit")
     generator.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     try:
+        space, ends = stored_latents.read(options, generator) if options.latents else _of_seeds(generator, options)
+        if len(ends) < 2:
+            raise UsageError("interpolation needs at least two latents; name a file with several, or several files")
+        images, side = len(ends) * (options.steps + 1), space.shape[-1]
+        if images * side * side > _MOST_PIXELS:
+            raise UsageError(f"--seeds and --steps ask for {images:,} images of {side} px in one file; at most "
+                             f"{_MOST_PIXELS // side**2:,} fit")
         if options.out.suffix.lower() == ".png":
-            grids.save_grid(options.out, walk(generator, options.seeds, options.steps, label, options.psi),
-                               options.steps + 1)
+            grids.save_grid(options.out, between(space, ends, options.steps), options.steps + 1)
         else:
-            frames = walk(generator, [*options.seeds, options.seeds[0]], options.steps, label, options.psi)
+            frames = between(space, ends.closed(), options.steps)
             # A leg's last frame is the first of the next one.
             kept = [i for i in range(len(frames)) if i % (options.steps + 1) != options.steps]
             grids.save_animation(options.out, frames[kept], _FRAME_SECONDS)
@@ -68,14 +76,33 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _of_seeds(generator: "nn.Module", options: argparse.Namespace) -> "tuple[Space, Latents]":
+    """The latents of the seeds, all with the label that the user names."""
+    from scalegan.latents.latent_files import Latents
+    from scalegan.latents.space import Space
+
+    space, label, seeds = Space(generator, options.psi), _label(generator, options), _seeds(options)
+    labels = None if label is None else label.expand(len(seeds), *label.shape[1:])      # texts have a label for each
+    return space, Latents(space.of_seeds(seeds, labels), labels)
+
+
+def _seeds(options: argparse.Namespace) -> list[int]:
+    return options.seeds or [0, 1, 2]
+
+
 def _label(generator: "nn.Module", options: argparse.Namespace) -> "Tensor | None":
-    """The label of every image, in the form that the generator takes."""
+    """The label of every image, in the form that the generator takes; or the text of each seed."""
     import torch
 
     from scalegan.averages.label_summary import with_attributes
     from scalegan.data.spec import Spec
 
     spec = Spec.of(generator.about["spec"])
+    if spec.vector_dim:
+        if options.label is not None:
+            raise UsageError(f"{options.run} takes texts, not classes; write --text in place of --class")
+        return texts.conditions(generator, options)[1](range(len(_seeds(options))))
+    texts.check_taken(options)
     if not spec.num_classes:
         if options.label is not None:
             raise UsageError(f"{options.run} is unconditional; leave out --class")
@@ -85,4 +112,4 @@ def _label(generator: "nn.Module", options: argparse.Namespace) -> "Tensor | Non
                            "attributes" if spec.multilabel else "classes")
     if not spec.multilabel:
         return torch.tensor(chosen[:1] or [0])
-    return with_attributes(generator.about.get("labels"), spec, options.seeds[:1], chosen)
+    return with_attributes(generator.about.get("labels"), spec, _seeds(options)[:1], chosen)

@@ -27,6 +27,7 @@ EPILOG = """examples:
   scalegan prepare cifar-10-python.tar.gz data/cifar10 --kind cifar10
   scalegan prepare photos data/photos128 --resolution 128 --validation 0.05
   scalegan prepare facades data/facades256 --kind pairs --resolution 256
+  scalegan prepare birds data/birds64 --captions birds.jsonl --text-encoder minilm
   scalegan prepare chairs data/chairs64 --kind volumes --resolution 64
   scalegan prepare data/photos128 --verify
 
@@ -43,7 +44,7 @@ def main(arguments: list[str]) -> int:
         return preparation.verify(options.dest)
     if (made := preparation.prepare(options)) is not None:
         backend = "" if options.format == "webdataset" else f" data.backend={options.format}"
-        print(f"train with data.path={made}{backend}")
+        print(f"train with data.path={made}{' data.labels=vectors' * bool(options.captions)}{backend}")
     return 0
 
 
@@ -53,6 +54,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_intermixed_args(arguments)
     if not options.source and not options.verify:
         parser.error("give SOURCE and DEST: `scalegan prepare SOURCE DEST`; --help has examples")
+    if not options.captions and options.text_encoder != "tfidf":
+        parser.error("--text-encoder is for captions; name their file with --captions, or leave it out")
+    if options.captions and (options.labels != "auto" or options.kind not in (None, "folder")):
+        parser.error("--captions are for a folder or zip of images, and take the place of labels; leave out --labels "
+                     "and --kind")
     if not options.verify:
         try:
             folder(str(options.dest))
@@ -67,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("source", nargs="*", type=Path, metavar="SOURCE", help="where the images are; see above")
     parser.add_argument("dest", type=Path, metavar="DEST", help="folder to write")
     _add_source(parser.add_argument_group("the source"))
+    _add_captions(parser.add_argument_group("texts"))
     _add_images(parser.add_argument_group("the stored images"))
     _add_running(parser.add_argument_group("how to run"))
     return parser
@@ -81,6 +88,16 @@ def _add_source(group: argparse._ArgumentGroup) -> None:
                        help="official split of celeba (default all) or cifar10 (default train)")
     group.add_argument("--annotations", type=Path, metavar="PATH",
                        help="folder or zip with CelebA's text files, if they are not beside the images")
+
+
+def _add_captions(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--captions", type=Path, metavar="FILE",
+                       help='JSON lines, {"file": "a.png", "caption": "..."} or {"file": "a.png", "captions": [...]}, '
+                            "for the images of a folder or zip; conditions are then vectors of these texts "
+                            "(data.labels=vectors)")
+    group.add_argument("--text-encoder", default="tfidf", metavar="NAME_OR_FILE",
+                       help="what makes vectors of captions: tfidf (weighted words; the default), minilm (sentences, "
+                            "by all-MiniLM-L6-v2), or a file of TorchScript or ONNX that takes a list of texts")
 
 
 def _add_images(group: argparse._ArgumentGroup) -> None:

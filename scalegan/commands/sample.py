@@ -9,8 +9,9 @@ command run again after an interruption goes on where it was.
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from scalegan.commands import stored_latents, texts
 from scalegan.errors import UsageError, UserError
 from scalegan.support.arguments import finite, folder, label_numbers, names, seeds, verb_parser, whole
 
@@ -35,35 +36,69 @@ def main(arguments: list[str]) -> int:
         raise UserError(f"{options.run} makes 2-D points, not images; see the sample grids in the run's samples/")
     weights = {f"{part}/{name}": tensor for part, module in generator.parts.items()
                for name, tensor in module.state_dict().items()}
-    made_with = [store.digest(weights), options.psi, options.classes, options.columns, device.type]
-    generator.to(device)
-    columns, labels_of = labels_by_place(generator, options.run, options.seeds, options.classes, options.columns)
-
-    def draw(part: slice) -> "Tensor":
-        return exports.sample(generator, options.seeds[part], labels_of(range(*part.indices(len(options.seeds)))),
-                              options.psi)
-
+    made_with = [store.digest(weights), options.psi, options.classes, options.columns, device.type,
+                 *(options.text or [])]
+    asked = (_of_latents if options.latents else _of_seeds)(options, generator.to(device))
     try:
-        shown = write_samples(options.out, options.seeds, draw, made_with, columns,
-                              VOLUMES if kind == "volume" else IMAGES)
+        shown = write_samples(options.out, asked.numbers, asked.draw, [*made_with, *asked.made_with], asked.columns,
+                              VOLUMES if kind == "volume" else IMAGES, asked.what)
     except ValueError as error:     # the model has no truncation
         raise UsageError(str(error)) from error
     except torch.OutOfMemoryError as error:
         raise UserError(f"the memory of {torch.cuda.get_device_name()} is full; free some, or set "
                         "CUDA_VISIBLE_DEVICES= to use the CPU; the same command goes on") from error
-    if shown < len(options.seeds):
-        print(f"the grid shows the first {shown:,} of {len(options.seeds):,} samples")
+    if shown < len(asked.numbers):
+        print(f"the grid shows the first {shown:,} of {len(asked.numbers):,} samples")
     print((options.out / "grid.png").resolve())
     return 0
+
+
+class _Asked(NamedTuple):
+    """What is to be drawn.
+
+    Args:
+        numbers: of the samples: seeds, or places among the latents, as `what` says.
+        draw: makes a part of them.
+        columns: of the grid.
+        made_with: what it depends on besides weights and options.
+    """
+
+    numbers: list[int]
+    draw: "Callable[[slice], Tensor]"
+    columns: int
+    what: str = "seed"
+    made_with: tuple[str, ...] = ()
+
+
+def _of_seeds(options: argparse.Namespace, generator: "nn.Module") -> _Asked:
+    from scalegan.checkpoints import exports
+
+    numbers = options.seeds or seeds("0-63")
+    columns, labels_of = labels_by_place(generator, options.run, numbers, options.classes, options.columns, options)
+
+    def draw(part: slice) -> "Tensor":
+        return exports.sample(generator, numbers[part], labels_of(range(*part.indices(len(numbers)))), options.psi)
+
+    return _Asked(numbers, draw, columns)
+
+
+def _of_latents(options: argparse.Namespace, generator: "nn.Module") -> _Asked:
+    stored_latents.check_alone(options, "seeds", "classes", "psi", "text")
+    space, latents = stored_latents.read(options, generator)
+    return _Asked(list(range(len(latents))), lambda part: latents[part].images(space), options.columns or 8, "latent",
+                  (latents.digest(),))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = verb_parser("sample", __doc__,
                          "sample runs/digits --seeds 0-63 --out pictures",
                          "sample digits.safetensors --classes 3,7 --columns 8",
-                         "sample runs/animals --classes cat,dog")
+                         "sample runs/animals --classes cat,dog",
+                         'sample runs/emoji --text "red heart" --seeds 0-7')
     parser.add_argument("run", type=Path, help="run folder, checkpoint, or exported .safetensors")
-    parser.add_argument("--seeds", type=seeds, default=seeds("0-63"), help="such as 0-63 or 1,5,9 (default 0-63)")
+    parser.add_argument("--seeds", type=seeds, help="such as 0-63 (the default) or 1,5,9")
+    texts.add_argument(parser)
+    stored_latents.add_argument(parser)
     parser.add_argument("--psi", type=finite, default=1.0,
                         help="truncation, if the model supports it (default 1: none)")
     parser.add_argument("--classes", type=names, help="classes, by name or number, repeated over the seeds; attributes "
@@ -79,11 +114,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def labels_by_place(generator: "nn.Module", run: Path, seeds: Sequence[int], asked: Sequence[str] | None,
-                    columns: int | None = None) -> tuple[int, Callable[[range], "Tensor | None"]]:
+                    columns: int | None = None, options: argparse.Namespace | None = None,
+                    ) -> tuple[int, Callable[[range], "Tensor | None"]]:
     """The grid's columns, and a function from places among the seeds to labels.
 
     Args:
         asked: classes or attributes, by name or number; None if the user has named none.
+        options: of a command that takes texts.
 
     Raises:
         UsageError: for labels that the model does not have.
@@ -95,6 +132,13 @@ def labels_by_place(generator: "nn.Module", run: Path, seeds: Sequence[int], ask
 
     spec = Spec.of(generator.about["spec"])
     count = spec.num_classes
+    options = options or argparse.Namespace(run=run)
+    if spec.vector_dim:
+        if asked:
+            raise UsageError(f"{run} takes texts, not classes; write --text in place of --classes")
+        texts_given, labels_of = texts.conditions(generator, options)
+        return columns or min(texts_given, 8), labels_of
+    texts.check_taken(options)
     columns = columns or (min(count, 10) if count else 8)
     if not count:
         if asked:

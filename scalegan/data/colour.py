@@ -13,7 +13,7 @@ _TO_XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.07216
 _TO_SCALED = (_TO_XYZ / _WHITE[:, None]).tolist()       # linear RGB -> XYZ relative to white
 _TO_LINEAR = np.linalg.inv(_TO_XYZ / _WHITE[:, None]).tolist()
 _KNEE, _LINEAR_KNEE = 0.008856, 0.2068966
-_HALVINGS = 12      # of the chroma that is searched: to 1/4096 of it
+_HALVINGS = 18      # of the chroma that is searched: to 4e-6 of it, so that another runtime's rounding does not show
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
@@ -29,14 +29,19 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
 
 def lab_to_rgb(lab: Tensor) -> Tensor:
     """L*, a*, b* -> sRGB [N, 3, H, W]; colours out of gamut are below 0 or above 1."""
+    linear = _lab_to_linear(lab)
+    above = linear > 0.0031308
+    return torch.where(above, 1.055 * _safe(linear, above) ** (1 / 2.4) - 0.055, 12.92 * linear)
+
+
+def _lab_to_linear(lab: Tensor) -> Tensor:
+    """L*, a*, b* -> linear RGB, which is between 0 and 1 where sRGB is."""
     lightness, a, b = lab.unbind(1)
     y = (lightness + 16) / 116
     f = torch.stack([y + a / 500, y, (y - b / 200).clamp_min(0)], 1)
     above = f > _LINEAR_KNEE
     scaled = torch.where(above, _safe(f, above) ** 3, (f - 16 / 116) / 7.787)
-    linear = _mixed(scaled, _TO_LINEAR)
-    above = linear > 0.0031308
-    return torch.where(above, 1.055 * _safe(linear, above) ** (1 / 2.4) - 0.055, 12.92 * linear)
+    return _mixed(scaled, _TO_LINEAR)
 
 
 def in_gamut(lab: Tensor) -> Tensor:
@@ -44,18 +49,19 @@ def in_gamut(lab: Tensor) -> Tensor:
     [N, 3, H, W] -> sRGB in [0, 1]."""
     lightness, ab = lab[:, :1].clamp(0, 100), lab[:, 1:]
 
-    def colour(share: Tensor | float) -> Tensor:
-        return lab_to_rgb(torch.cat([lightness, share * ab], 1))
+    def reduced(share: Tensor | float) -> Tensor:
+        return torch.cat([lightness, share * ab], 1)
 
-    whole = colour(1.0)
+    def fits(share: Tensor | float) -> Tensor:
+        linear = _lab_to_linear(reduced(share))
+        return (linear.amin(1, keepdim=True) >= 0) & (linear.amax(1, keepdim=True) <= 1)
+
     low, high = torch.zeros_like(lightness), torch.ones_like(lightness)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        rgb = colour(middle)
-        fits = (rgb.amin(1, keepdim=True) >= 0) & (rgb.amax(1, keepdim=True) <= 1)
-        low, high = torch.where(fits, middle, low), torch.where(fits, high, middle)
-    fits = (whole.amin(1, keepdim=True) >= 0) & (whole.amax(1, keepdim=True) <= 1)
-    return torch.where(fits, whole, colour(low)).clamp(0, 1)
+        inside = fits(middle)
+        low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
+    return lab_to_rgb(reduced(torch.where(fits(1.0), 1.0, low))).clamp(0, 1)
 
 
 def _safe(values: Tensor, used: Tensor) -> Tensor:

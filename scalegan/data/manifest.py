@@ -46,10 +46,23 @@ class ImageFormat:
 
 @dataclass(frozen=True)
 class LabelSchema:
-    """What labels a set has: none, class (one index per record) or attributes (a 0/1 vector per record)."""
+    """What labels a set has: none, class (one index per record), attributes (a 0/1 vector per record) or vectors (one
+    or several per record, in a file of their own).
 
-    kind: Literal["none", "class", "attributes"] = "none"
+    Args:
+        names: of classes or attributes.
+        vectors: SHA-256 of `captions.safetensors`.
+        dim: of a vector.
+    """
+
+    kind: Literal["none", "class", "attributes", "vectors"] = "none"
     names: tuple[str, ...] = ()
+    vectors: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    dim: Annotated[int, Field(ge=0, le=1 << 20)] = 0
+
+    def tree(self) -> dict[str, Any]:
+        """The fields for JSON; those of vectors only where there are any: other sets keep their content."""
+        return {name: value for name, value in asdict(self).items() if name in ("kind", "names") or value}
 
 
 @dataclass(frozen=True)
@@ -73,7 +86,7 @@ class Index:
     offsets: np.ndarray   # int64 [N]
     sizes: np.ndarray     # int64 [N]
     digests: np.ndarray   # uint64 [N], BLAKE2b of the image's bytes
-    labels: np.ndarray    # int64 [N] classes, uint8 [N, K] attributes, or int64 [0]
+    labels: np.ndarray    # int64 [N] classes, uint8 [N, K] attributes, int64 [N, 2] of vectors, or int64 [0]
     checks: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint32))    # [N], or [0] in sets without them
     people: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))     # [N], or [0] if unknown
 
@@ -104,7 +117,8 @@ class Index:
 
 
 _COLUMNS = {"offsets": [(np.int64, 1)], "sizes": [(np.int64, 1)], "digests": [(np.uint64, 1), (np.int64, 1)],
-            "labels": [(np.int64, 1), (np.uint8, 2)], "checks": [(np.uint32, 1)], "people": [(np.int64, 1)]}
+            "labels": [(np.int64, 1), (np.uint8, 2), (np.int64, 2)], "checks": [(np.uint32, 1)],
+            "people": [(np.int64, 1)]}
 
 
 @dataclass(frozen=True)
@@ -124,7 +138,8 @@ class Manifest:
 
     def save(self, folder: Path) -> None:
         """Writes manifest.json last and atomically: a folder that has it is complete."""
-        write_whole(folder / "manifest.json", json.dumps({**asdict(self), "image": self.image.tree()}, indent=1))
+        tree = {**asdict(self), "image": self.image.tree(), "labels": self.labels.tree()}
+        write_whole(folder / "manifest.json", json.dumps(tree, indent=1))
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
@@ -181,7 +196,7 @@ def digest_of(image: bytes) -> int:
 
 def content_hash(image: ImageFormat, labels: LabelSchema, index: Index) -> str:
     """SHA-256 over image format, digests and labels: the data's identity, whatever shards hold it."""
-    hasher = hashlib.sha256(json.dumps([image.tree(), asdict(labels)], sort_keys=True).encode())
+    hasher = hashlib.sha256(json.dumps([image.tree(), labels.tree()], sort_keys=True).encode())
     for array in (index.digests, index.labels):
         hasher.update(np.ascontiguousarray(array).tobytes())
     return hasher.hexdigest()

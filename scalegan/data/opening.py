@@ -11,6 +11,8 @@ from torch import Tensor
 
 from scalegan.config import Data, Recipe
 from scalegan.config.game import streams_of
+from scalegan.data import captions as captions_of
+from scalegan.data.captions import Captions
 from scalegan.data.manifest import Manifest, check_content
 from scalegan.data.paths import expanded
 from scalegan.data.preparing import embedded
@@ -24,6 +26,7 @@ from scalegan.data.reading.record_reader import OrderedReader, RecordReader
 from scalegan.data.reading.stream import Stream
 from scalegan.data.reading.webdataset import WebDatasetReader
 from scalegan.data.spec import Link, PairedWith, Spec
+from scalegan.data.vectors import VectorTable
 from scalegan.errors import RecipeError, UserError
 from scalegan.support.keys import key_of
 
@@ -40,7 +43,8 @@ class Source:
         records: its records, in the run's order.
         spec: what its samples are.
         content: hash of its data, part of the run's identity.
-        conditions: int64 [N] or float32 [N, K] of all records, or None.
+        conditions: int64 [N], float32 [N, K] or vectors of all records, or None.
+        captions: those of the vectors, if these are of texts.
         flips_with: the stream whose draws flip its images: itself, or the first of those it is paired with.
     """
 
@@ -48,8 +52,9 @@ class Source:
     records: OrderedReader
     spec: Spec
     content: str
-    conditions: Tensor | None
+    conditions: Tensor | VectorTable | None
     flips_with: str
+    captions: Captions | None = None
 
     def open(self, lanes: range, position: int, pin: bool) -> Stream | FfcvStream:
         """Batches from `position` on. FFCV's compiled code decodes in threads, the other backends in processes."""
@@ -67,10 +72,11 @@ def open_sources(recipe: Recipe) -> dict[str, Source]:
     for name, link in streams_of(recipe).items():
         data = settings_of(recipe, name)
         key = "data" if data is recipe.data else f"streams.{name}"
-        reader, spec, content, conditions = _open(data, key, recipe.seed if not sources else key_of(recipe.seed, name))
+        reader, spec, content, conditions, captions = \
+            _open(data, key, recipe.seed if not sources else key_of(recipe.seed, name))
         order = _order(recipe, name, data, key, reader, link, sources)
         flips_with = sources[link.stream].flips_with if isinstance(link, PairedWith) else name
-        sources[name] = Source(data, OrderedReader(reader, order), spec, content, conditions, flips_with)
+        sources[name] = Source(data, OrderedReader(reader, order), spec, content, conditions, flips_with, captions)
     return sources
 
 
@@ -112,25 +118,47 @@ def located(recipe: Recipe) -> Recipe:
     return found
 
 
-def _open(data: Data, key: str, seed: int) -> tuple[RecordReader, Spec, str, Tensor | None]:
-    """A stream's reader, its spec, its content hash, and the conditions of all records."""
+def _open(data: Data, key: str, seed: int,
+          ) -> tuple[RecordReader, Spec, str, Tensor | VectorTable | None, Captions | None]:
+    """A stream's reader, its spec, its content hash, the conditions of all records, and their captions."""
     if data.backend == "points":
         if data.path not in SETS:
             raise RecipeError(f"{key}.path={data.path}: backend=points has only {', '.join(SETS)}")
-        return PointReader(data.path, seed), Spec("points", (2,)), f"points/{data.path}", None
+        return PointReader(data.path, seed), Spec("points", (2,)), f"points/{data.path}", None, None
     reader = _open_images(data, key)
     manifest = reader.manifest
     _check_manifest(data, key, manifest)
-    image, conditions = manifest.image, None
+    image, conditions, captions = manifest.image, None, None
     shape = image.shape if image.kind == "volume" else (image.channels, image.size, image.size)
     spec = Spec(image.kind, shape)
-    if data.labels != "none":
+    if data.labels == "vectors":
+        spec = Spec(image.kind, shape, vector_dim=manifest.labels.dim)
+        captions = _captions(data, key, manifest)
+        conditions = VectorTable(torch.from_numpy(captions.vectors), torch.from_numpy(reader.index.labels))
+        _check_vectors(f"{key}.path={data.path}", conditions, spec, manifest.records)
+    elif data.labels != "none":
         conditions = torch.from_numpy(reader.index.labels)
         kind = "classes" if data.labels == "class" else "attributes"
         spec = Spec(image.kind, shape, **{kind: len(manifest.labels.names)}, label_names=manifest.labels.names)
         _check_labels(f"{key}.path={data.path}", conditions, spec, manifest.records)
     check_content(data.path, manifest, reader.index)
-    return reader, spec, manifest.content, conditions
+    return reader, spec, manifest.content, conditions, captions
+
+
+def _captions(data: Data, key: str, manifest: Manifest) -> Captions:
+    path = expanded(data.path, f"{key}.path")
+    if is_url(path):
+        raise RecipeError(f"{key}.path={data.path}: captions are read from local sets only; copy the set, and name its "
+                          "folder")
+    return captions_of.read(data_folder(data.path, data.resolution, f"{key}.path"), manifest.labels.vectors)
+
+
+def _check_vectors(place: str, table: VectorTable, spec: Spec, records: int) -> None:
+    """Checks that every record has vectors of the length that the manifest says."""
+    vectors, rows = table.vectors, table.rows
+    fits = vectors.dim() == 2 and vectors.shape[1] == spec.vector_dim and rows.shape == (records, 2)
+    if not (fits and (rows[:, 0] >= 0).all() and (rows[:, 1] > 0).all() and (rows.sum(1) <= len(vectors)).all()):
+        raise UserError(f"{place}: index.safetensors and captions.safetensors do not match; prepare the data again")
 
 
 def _order(recipe: Recipe, name: str, data: Data, key: str, reader: RecordReader, link: Link,

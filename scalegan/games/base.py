@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from scalegan.data.spec import Spec
+from scalegan.data.vectors import VectorTable
 from scalegan.games.sampling import generate
 from scalegan.losses import Terms
 from scalegan.randomness import Draws
@@ -57,7 +58,7 @@ class Batch:
 
     streams: Mapping[str, Sample]
     draws: Draws
-    tables: Mapping[str, Tensor] = field(default_factory=dict)
+    tables: Mapping[str, Tensor | VectorTable] = field(default_factory=dict)
     images: int = 0
     figures: Terms = field(default_factory=dict)
     given: Mapping[str, Tensor] = field(default_factory=dict)
@@ -96,7 +97,8 @@ class Batch:
 
         Args:
             stream: the stream to take them from; the first by default.
-            different: make each differ from its sample's own condition, if one of eight draws does.
+            different: make each differ from its sample's own condition, if one of eight draws does; vectors are then
+                of another record.
         """
         stream = stream or self.first
         if stream in self.given:
@@ -104,6 +106,10 @@ class Batch:
         if stream not in self.tables:
             return None
         table, name = self.tables[stream], "fake_label" if stream == self.first else f"fake_label/{stream}"
+        if isinstance(table, VectorTable):
+            own = self.streams[stream]
+            return table.of_others(own.condition, own.record, self.draws, f"{name}/different") if different else \
+                table.drawn(self.draws, name)
         if not different:
             return table[self.draws.integers(name, len(table))]
         candidates = table[self.draws.integers(f"{name}/different", len(table), _TRIES)]    # [n, tries, ...]

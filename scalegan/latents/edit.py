@@ -3,12 +3,13 @@
 import re
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from scalegan.errors import UsageError
+from scalegan.latents.latent_files import Latents
 from scalegan.latents.space import Space
 from scalegan.randomness import Draws
 from scalegan.support.arguments import seeds
@@ -31,9 +32,10 @@ def shares() -> list[float]:
     return [2 * step / (STEPS - 1) - 1 for step in range(STEPS)]
 
 
-def moved(space: Space, points: Tensor, labels: Tensor | None, step: Tensor) -> list[Tensor]:
-    """Images [n, C, H, W] of the points [n, dim] moved by each share of a step [dim], one for each of `shares()`."""
-    return [space.images(points + share * step.to(points), labels) for share in shares()]
+def moved(space: Space, latents: Latents, step: Tensor) -> list[Tensor]:
+    """Images [n, C, H, W] of the latents moved by each share of a step [dim], one for each of `shares()`."""
+    return [replace(latents, points=latents.points + share * step.to(latents.points)).images(space)
+            for share in shares()]
 
 
 def parsed(text: str) -> list[Term]:

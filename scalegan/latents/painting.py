@@ -16,19 +16,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor
 
-from scalegan.data.picture import crop, read_picture, resize
-from scalegan.data.pixels import from_uint8, to_uint8
-from scalegan.errors import UserError
+from scalegan.data.pixels import to_uint8
 from scalegan.latents.descent import descend, restarts
 from scalegan.latents.likeness import Likeness
 from scalegan.latents.paint import Paint
-from scalegan.latents.projection import project
+from scalegan.latents.projection import project, read_photo
 from scalegan.latents.space import Space
-from scalegan.support.files import replacing
-from scalegan.support.reading import read_bytes
 
 RESTARTS = 8        # iGAN's interface has 64, on a GPU
 _NEAR = 5.0         # in iGAN's uniform z, whose variance is 1/3
@@ -87,14 +82,7 @@ def of_photo(space: Space, path: Path, label: Tensor | None, likeness: Likeness,
     Raises:
         UserError: if there is no such photo, or it cannot be read.
     """
-    channels, height, _ = space.shape
-    try:
-        pixels = resize(crop(read_picture(read_bytes(path)), "center"), height, channels, "lanczos")
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist") from None
-    except ValueError as error:
-        raise UserError(f"{path} cannot be read as a photo ({error}); use a JPEG or PNG") from error
-    image = from_uint8(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]).to(space.device)
+    image = read_photo(space, path)
     point = project(space, image, label, likeness, advance)
     return Start(image, point, shown(space, point, label), label, 0)
 
@@ -161,9 +149,3 @@ def columns(start: Start, paint: Paint, painted: Painted) -> dict[str, Tensor]:
     projected = {} if start.drawn is start.image else {"projected": start.drawn}
     return {"start": start.image, **projected, "painted": paint.on(start.image), "generated": painted.generated,
             "result": painted.result}
-
-
-def save_latent(path: Path, space: Space, point: Tensor) -> None:
-    """Writes a latent to a safetensors file: a tensor [1, dim] named z or w, as its space."""
-    with replacing(path) as unfinished:
-        save_file({space.name: point[None].cpu()}, unfinished)

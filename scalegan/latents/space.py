@@ -1,6 +1,7 @@
 """The space in which samples of a generator are moved: w of style-based generators, z of all others."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -12,8 +13,11 @@ from scalegan.errors import UserError
 from scalegan.games.sampling import is_styled, latents, most_at_once, style_of
 from scalegan.randomness import Draws
 
+Noise = Mapping[str, Tensor]
+
 _BATCH = 32
 _DRAWN_AT_ONCE = 1024
+_NO_NOISE: Noise = MappingProxyType({})
 
 
 class Space:
@@ -69,24 +73,45 @@ class Space:
         return torch.cat(points), None if labels[0] is None else torch.cat(labels)
 
     @torch.no_grad()
-    def images(self, points: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images [n, C, H, W] of points, on the CPU; those of style-based generators with their constant noise.
+    def images(self, points: Tensor, labels: Tensor | None = None, noise: Noise = _NO_NOISE) -> Tensor:
+        """Images [n, C, H, W] of points, on the CPU.
 
         Args:
+            points: [n, dim]; or [n, num_ws, w_dim], a w for each layer of a style-based generator.
             labels: of each point, classes [n] or attributes [n, K].
+            noise: of a style-based generator, by layer, [n, 1, H, W]; its constant noise if empty.
         """
         size, made = min(_BATCH, most_at_once(self.generator)), []
         for first in range(0, len(points), size):
             part = slice(first, first + size)
             given = None if labels is None else labels[part]
-            made.append(self.made(points[part].to(self.device), self._on_device(given)).cpu())
+            planes = {layer: each[part].to(self.device) for layer, each in noise.items()}
+            made.append(self.made(points[part].to(self.device), self._on_device(given), planes).cpu())
         return torch.cat(made)
 
-    def made(self, points: Tensor, labels: Tensor | None) -> Tensor:
+    def made(self, points: Tensor, labels: Tensor | None, noise: Noise = _NO_NOISE) -> Tensor:
         """The same on the generator's device, all at once and with gradients."""
         if self.styled:
-            return self.generator.synthesis(points[:, None].expand(-1, self.generator.num_ws, -1), "const")
+            return self.generator.synthesis(self.of_layers(points), (lambda layer, shape: noise[layer]) if noise else
+                                            "const")
         return self.generator(points, labels, **self._truncation())
+
+    def of_layers(self, points: Tensor) -> Tensor:
+        """A w for each layer, [n, num_ws, w_dim], of points of a style-based generator."""
+        return points if points.dim() == 3 else points[:, None].expand(-1, self.generator.num_ws, -1)
+
+    def constant_noise(self, count: int) -> Noise:
+        """The constant noise of a style-based generator, by layer, [count, 1, H, W]."""
+        layers = {layer.name: layer.noise_const for layer in self.generator.synthesis.modules()
+                  if hasattr(layer, "noise_const")}
+        return {name: plane.expand(count, 1, *plane.shape).cpu() for name, plane in layers.items()}
+
+    def fits(self, name: str, points: Tensor, noise: Noise) -> bool:
+        """Whether stored latents are of this space: `z`, `w` or `w_plus`, with noise for all layers or for none."""
+        shapes = {self.name: (self.dim,), **({"w_plus": (self.generator.num_ws, self.dim)} if self.styled else {})}
+        known = self.constant_noise(len(points)) if noise and self.styled else {}
+        found, wanted = ({layer: plane.shape for layer, plane in planes.items()} for planes in (noise, known))
+        return tuple(points.shape[1:]) == shapes.get(name) and found == wanted
 
     def unit(self) -> Tensor:
         """What steps are measured in, [dim]: 1 in z, which has its own scale; the standard deviations of w."""

@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from scalegan.averages.label_summary import vectors_of
 from scalegan.averages.standing_statistics import has_norms
 from scalegan.data.spec import Spec
+from scalegan.data.vectors import VectorTable
 from scalegan.errors import UsageError, UserError
 from scalegan.games.base import Preview
 from scalegan.games.sampling import is_styled
@@ -34,6 +36,17 @@ def check_images(generator: nn.Module, name: str) -> None:
                         "evaluated")
 
 
+def _vectors(generator: nn.Module, spec: Spec, reals: Images | None, name: str) -> Tensor | VectorTable:
+    """Those that describe the images to compare with, if they have any; else those that the generator records."""
+    found = None if reals is None else reals.vectors
+    if found is None:
+        return vectors_of(generator.about["labels"], spec)
+    if found.vectors.shape[1] != spec.vector_dim:
+        raise UserError(f"{reals.name} has captions as vectors of {found.vectors.shape[1]:,}, but {name} takes "
+                        f"{spec.vector_dim:,}; prepare it with the encoder of the run's data")
+    return found
+
+
 def samples_of(generator: nn.Module, count: int, reals: Images | None, psi: float = 1.0, name: str = "the generator",
                fakes: Callable[[Preview], Tensor] | None = None,
                inputs: Mapping[str, Images] | None = None) -> tuple[Samples, list[str]]:
@@ -56,7 +69,9 @@ def samples_of(generator: nn.Module, count: int, reals: Images | None, psi: floa
         raise UsageError(f"--psi {psi}: {generator.about['model']['name']} has no truncation; leave it out")
     classes, remarks = spec.num_classes, []
     labels, names = None, spec.label_names
-    if reals is not None and reals.labels is not None:
+    if spec.vector_dim:
+        classes, labels = spec.vector_dim, _vectors(generator, spec, reals, name)
+    elif reals is not None and reals.labels is not None:
         table, remarks = matched_labels(spec, reals, name)
         labels, names = torch.from_numpy(table), names or (reals.classes if classes else ())
     elif classes and spec.multilabel:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
+import torch
 
+from scalegan.data import captions
 from scalegan.data.beton_file import stands_alone
 from scalegan.data.codec import pixels_of
 from scalegan.data.manifest import check_content, digest_of
@@ -18,6 +20,7 @@ from scalegan.data.reading.cache import Remote, is_url
 from scalegan.data.reading.ffcv_reader import FfcvReader
 from scalegan.data.reading.folder import FolderReader
 from scalegan.data.reading.webdataset import WebDatasetReader
+from scalegan.data.vectors import VectorTable
 from scalegan.errors import UserError
 
 _READERS = 8
@@ -37,6 +40,7 @@ class Images(Protocol):
         remarks: what to know of it, such as files that were passed over; a phrase each.
         unlabelled: why no labels were taken although there may be some; empty otherwise.
         people: the number of who each shows, int64 [N]; or None.
+        vectors: that describe the images, or None.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Images(Protocol):
     remarks: tuple[str, ...]
     unlabelled: str
     people: np.ndarray | None
+    vectors: VectorTable | None
 
     def __len__(self) -> int: ...
 
@@ -65,6 +70,7 @@ class _Labelled:
     remarks: tuple[str, ...] = ()
     unlabelled: str = ""
     people: np.ndarray | None = None
+    vectors: VectorTable | None = None
 
     def classes_of(self, numbers: np.ndarray) -> np.ndarray | None:
         return self.labels[numbers] if self.labels is not None and self.labels.ndim == 1 else None
@@ -85,7 +91,11 @@ class StoredImages(_Labelled):
         check_content(str(path), manifest, self.reader.index)
         self.name, self.content = str(path), manifest.content
         self.shape = manifest.image.shape if kind == "volume" else (manifest.image.channels, *[manifest.image.size] * 2)
-        self.labels, self.classes = (labels if len(labels) else None), manifest.labels.names
+        described = manifest.labels.kind == "vectors"
+        self.labels, self.classes = (labels if len(labels) and not described else None), manifest.labels.names
+        if described and not is_url(str(path)):
+            vectors = captions.read(Path(path), manifest.labels.vectors).vectors
+            self.vectors = VectorTable(torch.from_numpy(vectors), torch.from_numpy(labels))
         self.people = self.reader.index.people if len(self.reader.index.people) else None
         self._lock = threading.Lock()
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from scalegan.config.game import REAL
 from scalegan.data.pixels import from_uint8, to_uint8
+from scalegan.data.vectors import VectorTable
 from scalegan.errors import UserError
 from scalegan.games.base import Preview, Sample
 from scalegan.games.sampling import generate, is_styled, keyed_noise, latents
@@ -25,8 +26,9 @@ class Samples:
         generator: in eval mode.
         count: number of samples.
         shape: (channels, height, width) of a sample.
-        labels: table of the data's labels, [N] or [N, K], from which labels are drawn; None for uniform classes.
-        num_classes: number of classes that the generator is conditioned on; 0 for none.
+        labels: table of the data's labels, [N], [N, K] or vectors, from which labels are drawn; None for uniform
+            classes.
+        num_classes: number of classes or attributes, or length of vectors, that condition the generator; 0 for none.
         name: its name in error messages.
         fakes: the game's sampling function, if samples do not come from the generator alone.
         inputs: the input images by stream, if the game translates images.
@@ -41,8 +43,9 @@ class Samples:
     remarks: tuple[str, ...] = ()
     faces: Faces | None = None
 
-    def __init__(self, generator: nn.Module, count: int, shape: tuple[int, int, int], labels: Tensor | None = None,
-                 num_classes: int = 0, psi: float = 1.0, name: str = "the generator",
+    def __init__(self, generator: nn.Module, count: int, shape: tuple[int, int, int],
+                 labels: Tensor | VectorTable | None = None, num_classes: int = 0, psi: float = 1.0,
+                 name: str = "the generator",
                  fakes: Callable[[Preview], Tensor] | None = None, inputs: Mapping[str, Images] | None = None,
                  stream: str = REAL, classes: tuple[str, ...] = (),
                  cycles: Callable[[Preview], Mapping[str, tuple[Tensor, Tensor]]] | None = None) -> None:
@@ -106,6 +109,8 @@ class Samples:
             return None
         if self.label_table is None:
             return draws.integers("label", self.num_classes)
+        if isinstance(self.label_table, VectorTable):
+            return self.label_table.drawn(draws, "label")
         return self.label_table[draws.integers("label", len(self.label_table))]
 
     def classes_of(self, numbers: np.ndarray) -> np.ndarray | None:

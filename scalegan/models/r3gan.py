@@ -154,7 +154,7 @@ class Generator(nn.Module):
             raise ValueError("R3GAN has no truncation; leave psi at 1")
         if z.dim() != 2 or z.shape[1] != self.latent_dim:
             raise ValueError(f"latents must be [N, {self.latent_dim}], not {list(z.shape)}")
-        labels = check_labels(labels, self.num_classes, len(z))
+        labels = check_labels(labels, self.num_classes, z.shape[0])
         with without_autocast(z):
             z = z.to(wide_dtype(self.linear))
             if labels is not None:
@@ -214,7 +214,7 @@ class Discriminator(nn.Module):
         shape = (self.channels, self.resolution, self.resolution)
         if x.shape[1:] != shape:
             raise ValueError(f"images must be [N, {', '.join(map(str, shape))}], not {list(x.shape)}")
-        labels = check_labels(labels, self.num_classes, len(x))
+        labels = check_labels(labels, self.num_classes, x.shape[0])
         h = x.contiguous(memory_format=torch.channels_last)
         last = len(self.stages) - 1
         for i, (stage, transition) in enumerate(zip(self.stages, self.transitions)):

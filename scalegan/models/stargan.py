@@ -62,7 +62,7 @@ class Generator(nn.Module):
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         height, width = x.shape[2:]
         x = repeat_edges(x, MULTIPLE)
-        planes = embed(check_labels(labels, self.labels, len(x)), torch.eye(self.labels, device=x.device))
+        planes = embed(check_labels(labels, self.labels, x.shape[0]), torch.eye(self.labels, device=x.device))
         x = torch.cat([x, planes.to(x.dtype)[:, :, None, None].expand(-1, -1, *x.shape[2:])], 1)
         return self.layers(x)[:, :, :height, :width]
 

@@ -65,7 +65,7 @@ def attributes(labels: Tensor | None, num_classes: int, like: Tensor) -> Tensor 
 
     On a GPU, a class out of range ends in a device-side assertion: checking the values here would synchronise.
     """
-    labels = check_labels(labels, num_classes, len(like))
+    labels = check_labels(labels, num_classes, like.shape[0])
     if labels is None:
         return None
     return (labels if labels.is_floating_point() else F.one_hot(labels, num_classes)).to(like)
@@ -186,7 +186,7 @@ class Synthesis(nn.Module):
         wide, half = wide_dtype(self.const), half_dtype(ws)
         with without_autocast(ws):
             styles = ws.to(wide).unbind(1)
-            x, image = self.const.expand(len(ws), -1, -1, -1), None
+            x, image = self.const.expand(ws.shape[0], -1, -1, -1), None
             for i, (res, block) in enumerate(self.blocks.items()):
                 dtype = half if half and int(res) in self.half_resolutions else wide
                 x = x.to(dtype=dtype, memory_format=torch.channels_last)
@@ -304,5 +304,5 @@ class Discriminator(nn.Module):
         if self.mapping is None:
             attributes(labels, 0, like=features)                        # refuses labels
             return features.squeeze(1)
-        cmap = self.mapping(features.new_empty(len(features), 0), labels)
+        cmap = self.mapping(features.new_empty(features.shape[0], 0), labels)
         return (features * cmap).sum(1) / math.sqrt(cmap.shape[1])

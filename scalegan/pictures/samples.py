@@ -38,13 +38,13 @@ IMAGES = Form((".png",), lambda stem, image, picture: grids.save_pixels(stem.wit
               grids.pixels_of)
 
 
-def sample_path(folder: Path, seed: int, suffix: str = ".png") -> Path:
+def sample_path(folder: Path, seed: int, suffix: str = ".png", what: str = "seed") -> Path:
     """Where `write_samples` writes a file of the sample of a seed."""
-    return folder / f"seed{seed:06d}{suffix}"
+    return folder / f"{what}{seed:06d}{suffix}"
 
 
 def write_samples(folder: Path, seeds: Sequence[int], draw: Callable[[slice], Tensor], made_with: Any,
-                  columns: int, form: Form = IMAGES) -> int:
+                  columns: int, form: Form = IMAGES, what: str = "seed") -> int:
     """Writes `seed<number>.png`, or other files, for each seed, batch by batch, and `grid.png`. Returns how many
     samples the grid has.
 
@@ -56,6 +56,7 @@ def write_samples(folder: Path, seeds: Sequence[int], draw: Callable[[slice], Te
         made_with: everything else that the samples depend on, as JSON; compared with that of the earlier call.
         columns: of the grid.
         form: the files of a sample.
+        what: the numbers count, if not seeds.
     """
     record, made_with = folder / _RECORD, [made_with, list(seeds)]
     found = or_none(lambda: read_json(record)) or {}
@@ -64,7 +65,7 @@ def write_samples(folder: Path, seeds: Sequence[int], draw: Callable[[slice], Te
     with Bar("sampling", len(seeds)) if len(seeds) >= _MANY else nullcontext() as bar:
         for number, start in enumerate(range(0, len(seeds), _BATCH)):
             part = slice(start, start + _BATCH)
-            stems = [sample_path(folder, seed, "") for seed in seeds[part]]
+            stems = [sample_path(folder, seed, "", what) for seed in seeds[part]]
             paths = [stem.with_suffix(suffix) for stem in stems for suffix in form.suffixes]
             if start >= shown and number < done and all(path.is_file() for path in paths):
                 continue

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from scalegan.data.pixels import from_uint8
 from scalegan.data.reading.stream import StoredBatch
+from scalegan.data.vectors import VectorTable
 from scalegan.games.base import Batch, Sample
 from scalegan.randomness import Draws
 
@@ -29,7 +30,7 @@ class StreamSettings:
     """
 
     flip: bool
-    conditions: Tensor | None = None
+    conditions: Tensor | VectorTable | None = None
     flips_with: str = ""
 
 
@@ -56,7 +57,7 @@ class BatchLoader:
         found = {}
         for name, reals in taken.items():
             labelled = self.streams[name].conditions is not None and reals.labels is not None
-            found[name] = Sample(self._scaled(name, reals), self._to_device(reals.labels) if labelled else None,
+            found[name] = Sample(self._scaled(name, reals), self._conditions(name, reals) if labelled else None,
                                  reals.records)
         return found
 
@@ -72,6 +73,14 @@ class BatchLoader:
         count = len(next(iter(samples.values())))
         tables = {name: stream.conditions for name, stream in self.streams.items() if stream.conditions is not None}
         return Batch(samples, self._draws(purpose, first, count), tables, images)
+
+    def _conditions(self, stream: str, reals: StoredBatch) -> Tensor:
+        """Classes, attributes, or one of each record's vectors by a draw keyed on its position in the run."""
+        labels, table = self._to_device(reals.labels), self.streams[stream].conditions
+        if not isinstance(table, VectorTable):
+            return labels
+        purpose = "vector" if stream == next(iter(self.streams)) else f"vector/{stream}"
+        return table.of(labels, self._draws(purpose, reals.position + self.offset, len(labels)), "which")
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         """Copies a tensor to the device; a copy to a GPU overlaps with the work already queued there."""

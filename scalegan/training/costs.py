@@ -66,6 +66,8 @@ class Meter(TorchDispatchMode):
     def _forget(self, place: int) -> None:
         self.alive -= self._bytes.pop(place)
 
+_VECTOR_DIM = 384      # that `scalegan plan` assumes, of sentences
+
 
 @dataclass(frozen=True)
 class MicroBatchCost:
@@ -107,7 +109,8 @@ def specs_of(recipe: config.Recipe, classes: int = 10) -> dict[str, Spec]:
     found = {}
     for name in streams_of(recipe):
         data = settings_of(recipe, name)
-        labels = {"none": {}, "class": {"classes": classes}, "attributes": {"attributes": classes}}[data.labels]
+        labels = {"none": {}, "class": {"classes": classes}, "attributes": {"attributes": classes},
+                  "vectors": {"vector_dim": _VECTOR_DIM}}[data.labels]
         channels = 1 if data.path.startswith("embedded:") else 3
         if name in volumes_of(recipe):
             found[name] = Spec("volume", (1, *[data.resolution] * 3), **labels)

@@ -40,6 +40,8 @@ def _samples(spec: Spec) -> str:
 def _labels(spec: Spec) -> str:
     if spec.classes:
         return f", {spec.classes} classes"
+    if spec.vector_dim:
+        return f", described by vectors of {spec.vector_dim:,}"
     return f", {spec.attributes} attributes" if spec.attributes else ", no labels"
 
 

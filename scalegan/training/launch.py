@@ -121,7 +121,7 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
     records = environment.record(ranks, micro_batch, precision, recipe.engine)
     checkpoints = Checkpoints(folder / "checkpoints", ranks, recipe.checkpoint.keep)
     target = game.target or next(iter(specs))
-    labels = summary(conditions[target], specs[target])
+    labels = summary(conditions[target], specs[target], sources[target].captions)
     networks = described(config, specs, game, labels=labels)
     networks.pop("recipe")
     run = Run(recipe, folder, ranks, game, player_optimizers, engine, averages, loader, open_streams, checkpoints,

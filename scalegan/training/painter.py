@@ -10,11 +10,13 @@ from scalegan.config import Recipe
 from scalegan.data.opening import Source
 from scalegan.data.pixels import from_uint8
 from scalegan.data.spec import Spec
+from scalegan.data.vectors import VectorTable
 from scalegan.games.base import Game, Preview, Sample
 from scalegan.games.sampling import at_once
 from scalegan.pictures import grids
 from scalegan.pictures.voxels import views_of
 from scalegan.randomness import Draws
+from scalegan.support.files import write_whole
 
 _POINTS = 2500
 
@@ -31,6 +33,7 @@ class Painter:
         self.columns, self.first = recipe.snapshot.columns, next(iter(sources))
         points = sources[self.first].spec.kind == "points"
         self.count = _POINTS if points else recipe.snapshot.rows * self.columns
+        self.captions: list[str] = []       # of the picture's columns
         draws = Draws(recipe.seed, 0, "snapshot", torch.arange(self.count, device=device))
         conditions = {name: self._conditions(source, draws) for name, source in sources.items()}
         self.preview = Preview(draws, conditions, self.columns, self._samples,
@@ -53,7 +56,11 @@ class Painter:
         return first
 
     def reals(self, path: Path) -> None:
-        """The first images of the run, of the same number."""
+        """The first images of the run, of the same number; and beside them, in `captions.txt`, what the columns of all
+        pictures are drawn from, if that is texts."""
+        if self.captions:
+            lines = [f"column {number}: {text}\n" for number, text in enumerate(self.captions, start=1)]
+            write_whole(path.with_name("captions.txt"), "".join(lines))
         reals = self._stored(self.first)
         if reals.dim() == 5:
             grids.save_columns(path, views_of({"reals": from_uint8(reals)}))
@@ -70,8 +77,19 @@ class Painter:
             return torch.arange(self.count, device=self.device) % self.columns % spec.classes
         if source.conditions is None:
             return None
+        if isinstance(source.conditions, VectorTable):
+            return source.conditions.vectors[self._captioned(source, draws)].to(self.device)
         chosen = draws.integers("label", len(source.conditions)).cpu()
         return source.conditions[chosen].to(self.device)
+
+    def _captioned(self, source: Source, draws: Draws) -> Tensor:
+        """The places of captions: one for each column of the picture."""
+        of_columns = Draws(draws.seed, 0, "snapshot", torch.arange(self.columns))
+        rows = source.conditions.rows[of_columns.integers("label", len(source.conditions))]
+        places = source.conditions.places(rows, of_columns, "which")
+        if source.captions:
+            self.captions = [source.captions.texts[place] for place in places.tolist()]
+        return places[torch.arange(self.count) % self.columns]
 
     def _samples(self) -> dict[str, Sample]:
         """The first samples of every stream, as networks see them, without flips; over again where there are fewer."""

@@ -31,7 +31,7 @@ ROWS: list[tuple[str, str]] = [
     ("sample RUN --network D", "has no network 'D'"),
     ("sample RUN --ema short", "no average 'short'"),
     ("sample", "the following arguments are required: run"),
-    ("export RUN --out signs.onnx", "--out signs.onnx: use .safetensors"),
+    ("export RUN --out signs.tflite", "--out signs.onnx: use .safetensors"),
     ("export RUN --out signs.pt", "use .safetensors"),
     ("export RUN --out signs", "use .safetensors"),
     ("export RUN --network Q", "has no network 'Q'"),

@@ -18,7 +18,8 @@ def announce(source: Source, settings: Settings, sample: Sample, workers: int) -
     """What will be made of a source."""
     count, labels = len(source), source.labels
     label_text = {"none": "no labels", "class": f"{len(labels.names)} classes",
-            "attributes": f"{len(labels.names)} attributes"}[labels.kind]
+            "attributes": f"{len(labels.names)} attributes",
+            "vectors": f"captions as vectors of {labels.dim:,}"}[labels.kind]
     print("; ".join([f"{source.name}: {count:,} {settings.noun}, {label_text}", *source.remarks]))
     print(f"to {_stored(settings)}: about {in_bytes(count * sample.record_bytes)} in "
           f"{-(-count // settings.shard_records)} shards of {settings.shard_records:,} records; {workers} workers, "

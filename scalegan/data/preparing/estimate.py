@@ -34,7 +34,8 @@ def measure(job: ShardJob, pictures: list[tuple[str, Picture | Exception]]) -> S
         raise UserError(f"none of the {len(pictures)} sampled {job.image.kind}s of {job.source.name} can be used; "
                         f"{reason}")
     labels = job.source.labels
-    label = {"none": 0, "class": _TAR_BLOCK + _padded(1), "attributes": _TAR_BLOCK + _padded(3 * len(labels.names))}
+    label = {"none": 0, "class": _TAR_BLOCK + _padded(1), "attributes": _TAR_BLOCK + _padded(3 * len(labels.names)),
+             "vectors": _TAR_BLOCK + _padded(16)}
     return Sample(float(np.mean([_padded(size) for size in sizes])) + _TAR_BLOCK + label[labels.kind],
                   (time.perf_counter() - start) / len(pictures))
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from scalegan.data import beton_file
+from scalegan.data.captions import Captions
 from scalegan.data.manifest import Manifest
 from scalegan.data.picture import all_grey
 from scalegan.data.preparing import announcement, journal
@@ -25,6 +26,7 @@ from scalegan.data.preparing.shard_job import WORK, Outcome, Progress, Rejected,
 from scalegan.data.preparing.shards import finish
 from scalegan.data.preparing.sources import SIDES, USUAL, guess_kind, open_source
 from scalegan.data.preparing.sources.base import Picture
+from scalegan.data.preparing.sources.captioned import captioned
 from scalegan.data.preparing.verify import damage_of_set
 from scalegan.errors import UsageError, UserError
 from scalegan.support import worker_pool
@@ -97,6 +99,10 @@ def _prepare(options: argparse.Namespace, side: str = "") -> Path | None:
     source = open_source(kind, options.source, options.labels, options.split, options.annotations, side or SIDES[0])
     if not len(source):
         raise UserError(f"{source.name} holds no images")
+    captions = None
+    if options.captions:
+        source, captions = captioned(source, options.captions, options.text_encoder)
+        options.labels = f"captions {captions.digest()}"       # other captions are another set
     pictures = source.sample(_SAMPLE)
     begun = journal.begun(options.dest)
     settings = _settings(options, kind, pictures, begun)
@@ -119,7 +125,7 @@ def _prepare(options: argparse.Namespace, side: str = "") -> Path | None:
         print(f"{options.dest} is already complete; run `scalegan prepare {options.dest} --verify` to check it")
         return None
     with _claimed(options.dest, options.part) as is_last:
-        return _write(job, settings, options, workers, is_last)
+        return _write(job, settings, options, workers, is_last, captions)
 
 
 def verify(dest: Path) -> int:
@@ -127,7 +133,8 @@ def verify(dest: Path) -> int:
     damaged = []
     for folder in _sets(dest):
         manifest = Manifest.load(folder)
-        with Bar("verifying", len(manifest.shards) + 1, unit="files") as bar:
+        files = len(manifest.shards) + 1 + (manifest.labels.kind == "vectors")
+        with Bar("verifying", files, unit="files") as bar:
             for name, damage in damage_of_set(folder):
                 bar.advance(1)
                 if damage:
@@ -228,7 +235,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def _write(job: ShardJob, settings: Settings, options: argparse.Namespace, workers: int,
-           is_last: Callable[[], bool]) -> Path | None:
+           is_last: Callable[[], bool], captions: Captions | None) -> Path | None:
     plan = cut(job.source, settings.shard_records, settings.validation)
     journal.agree(job.folder, settings, plan)
     number, parts = options.part or (1, 1)
@@ -246,7 +253,7 @@ def _write(job: ShardJob, settings: Settings, options: argparse.Namespace, worke
     if len(outcomes) == len(plan.spans):
         _check_rejected(job.folder, [record for o in outcomes.values() for record in o.rejected], plan.total,
                         options.max_rejected)
-        _finish(job, plan, outcomes, settings, options.format)
+        _finish(job, plan, outcomes, settings, options.format, captions)
         return job.folder / next(iter(plan.records))
     print(f"part {number} of {parts} is done; {len(plan.spans) - len(outcomes)} shards are left to other parts")
     return None
@@ -296,13 +303,16 @@ def _list_rejected(dest: Path, rejected: list[Rejected]) -> None:
     write_whole(dest / REJECTED, "".join(json.dumps(record._asdict()) + "\n" for record in rejected))
 
 
-def _finish(job: ShardJob, plan: Plan, outcomes: dict[Span, Outcome], settings: Settings, format: str) -> None:
+def _finish(job: ShardJob, plan: Plan, outcomes: dict[Span, Outcome], settings: Settings, format: str,
+            captions: Captions | None) -> None:
     """Joins the shards into sets; prepare.json, written last, marks them as complete."""
     for subset in plan.records:
         kept = [outcomes[span] for span in plan.spans if span.subset == subset and outcomes[span].shard.records]
         if not kept:
             raise UserError(f"no record is left for {job.folder / subset}; change --validation or the source")
         converted = any(outcome.converted for outcome in kept)
+        if captions is not None:
+            captions.save(job.folder / subset)
         finish(job.folder / subset, [o.shard for o in kept], [o.index for o in kept],
                replace(job.image, colour="sRGB" if converted else ""), job.source.labels, job.source.name)
         CONVERTERS[format](job.folder / subset)

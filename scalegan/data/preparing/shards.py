@@ -18,7 +18,8 @@ EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp", "raw": "raw"}
 
 
 class Record(NamedTuple):
-    """One image as it will be stored, its label (a class, a 0/1 vector, or None), and the number of who it shows."""
+    """One image as it will be stored, its label (a class, a 0/1 vector, the first of its vectors and their number, or
+    None), and the number of who it shows."""
 
     image: bytes
     label: int | np.ndarray | None
@@ -45,7 +46,7 @@ def write_shard(path: Path, records: Iterable[Record], first: int, encoding: str
                     _add(tar, f"{number:09d}.{_label_extension(record.label)}", _label_text(record.label))
         shard = Shard(path.name, len(sizes), unfinished.stat().st_size, file_sha256(unfinished))
     index = Index(np.array(offsets, np.int64), np.array(sizes, np.int64), np.array(digests, np.uint64),
-                  np.array(labels, np.uint8 if labels and np.ndim(labels[0]) else np.int64),
+                  np.array(labels, labels[0].dtype if labels and np.ndim(labels[0]) else np.int64),
                   np.array(checks, np.uint32), np.array(people, np.int64))
     return shard, index
 
@@ -77,5 +78,5 @@ def _label_extension(label: int | np.ndarray) -> str:
 
 
 def _label_text(label: int | np.ndarray) -> bytes:
-    """A class as its number, attributes as a list of 0s and 1s."""
+    """A class as its number, attributes as a list of 0s and 1s, vectors as their first place and their number."""
     return json.dumps(np.asarray(label).tolist()).encode()

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from isal.isal_zlib import crc32
 
+from scalegan.data import captions
 from scalegan.data.beton_file import BETON, open_pipeline, stands_alone
 from scalegan.data.manifest import Index, Manifest, Shard, content_hash, digest_of
 from scalegan.errors import UserError
@@ -57,6 +58,8 @@ def damage_of_set(folder: Path) -> Iterator[tuple[str, str | None]]:
     """(file, damage or None) for the index and every shard of a set, as they are checked."""
     manifest, index = Manifest.load(folder), Index.load(folder / "index.safetensors")
     yield "index.safetensors", _damage_of_index(manifest, index)
+    if manifest.labels.kind == "vectors":
+        yield captions.FILE, _damage_of_captions(folder, manifest)
     if len(index.offsets) != manifest.records:
         return
     if (folder / BETON).is_file():
@@ -70,6 +73,14 @@ def damage_of_set(folder: Path) -> Iterator[tuple[str, str | None]]:
         damages = pool.map(damage_of_shard, paths, manifest.shards, parts)
         for shard, damage in zip(manifest.shards, damages):
             yield shard.name, damage
+
+
+def _damage_of_captions(folder: Path, manifest: Manifest) -> str | None:
+    try:
+        captions.read(folder, manifest.labels.vectors)
+    except UserError as error:
+        return f"is damaged ({error})"
+    return None
 
 
 def slice_of(index: Index, begin: int, end: int) -> Index:

@@ -75,7 +75,7 @@ class Generator(nn.Module):
         if psi != 1.0:
             raise ValueError("AC-GAN's generator has no truncation; leave psi at 1")
         one_hot = torch.eye(self.classes, dtype=z.dtype, device=z.device)
-        z = torch.cat([z, embed(check_labels(labels, self.classes, len(z)), one_hot)], 1)
+        z = torch.cat([z, embed(check_labels(labels, self.classes, z.shape[0]), one_hot)], 1)
         return self.layers(self.stem(z).unflatten(1, (-1, 4, 4)))
 
     def latent_weights(self) -> Tensor:

@@ -66,7 +66,7 @@ class Encode(nn.Module):
         self.E = encoder
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.E(images, images.new_zeros(len(images), 1, self.E.noise_dim))[:, 0]
+        return self.E(images, images.new_zeros(images.shape[0], 1, self.E.noise_dim))[:, 0]
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ class Conditions(nn.Module):
 
     def forward(self, labels: Tensor | None, like: Tensor) -> Tensor:
         rows = torch.eye(self.labels, dtype=like.dtype, device=like.device)
-        return embed(check_labels(labels, self.labels, len(like)), rows)
+        return embed(check_labels(labels, self.labels, like.shape[0]), rows)
 
 
 class Generator(nn.Module):

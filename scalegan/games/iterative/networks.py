@@ -53,7 +53,7 @@ class Generator(Network):
     def forward(self, z: Tensor, labels: Tensor | None = None, psi: float = 1.0) -> Tensor:
         if psi != 1.0:
             raise ValueError("the iterative GAN has no truncation; leave psi at 1")
-        labels = check_labels(labels, self.attributes, len(z))
+        labels = check_labels(labels, self.attributes, z.shape[0])
         return self.layers(self.stem(torch.cat([z, labels.to(z.dtype)], 1)).unflatten(1, self.shape))
 
     def latent_weights(self) -> Tensor:

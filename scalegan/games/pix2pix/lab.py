@@ -23,6 +23,11 @@ class Colourised(nn.Module):
         super().__init__()
         self.generator = generator
 
+    @property
+    def multiple(self) -> int:
+        """As that of the generator."""
+        return self.generator.multiple
+
     def forward(self, lightness: Tensor) -> Tensor:
         return in_gamut(torch.cat([(lightness + 1) * 50, self.chroma(lightness)], 1)) * 2 - 1
 

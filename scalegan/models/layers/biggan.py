@@ -76,7 +76,7 @@ class BlockGenerator(nn.Module, ABC):
         """
         if z.dim() != 2 or z.shape[1] != self.latent_dim:
             raise ValueError(f"latents must be [N, {self.latent_dim}], not {list(z.shape)}")
-        labels = check_labels(labels, self.num_classes, len(z))
+        labels = check_labels(labels, self.num_classes, z.shape[0])
         first, conditions = self._conditions(self.truncated(z, psi), labels)
         h = self.linear(first).unflatten(1, (-1, BOTTOM, BOTTOM)).contiguous(memory_format=torch.channels_last)
         for i, (block, condition) in enumerate(zip(self.blocks, conditions)):
@@ -112,7 +112,7 @@ class ProjectionDiscriminator(nn.Module):
         shape = (self.channels, self.resolution, self.resolution)
         if x.shape[1:] != shape:
             raise ValueError(f"images must be [N, {', '.join(map(str, shape))}], not {list(x.shape)}")
-        labels = check_labels(labels, self.num_classes, len(x))
+        labels = check_labels(labels, self.num_classes, x.shape[0])
         h = self._entry(x.contiguous(memory_format=torch.channels_last))
         for i, block in enumerate(self.blocks):
             h = block(h)

@@ -24,8 +24,8 @@ def wide_dtype(weight: Tensor) -> torch.dtype:
 def without_autocast(x: Tensor) -> contextlib.AbstractContextManager:
     """A context in which tensors keep the dtype that the network gave them; autocast would choose one per operation."""
     kind = x.device.type
-    available = torch.amp.is_autocast_available(kind)
-    return torch.autocast(kind, enabled=False) if available else contextlib.nullcontext()
+    enabled = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.autocast(kind, enabled=False) if enabled else contextlib.nullcontext()
 
 
 def cast(tensors: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:

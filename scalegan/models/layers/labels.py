@@ -21,4 +21,4 @@ class LabelEmbedding(nn.Module):
         if labels is not None and labels.dim() != 1 + self.multilabel:
             kind = f"attributes [N, {self.num_classes}]" if self.multilabel else "class indices [N]"
             raise ValueError(f"this model takes {kind}, not {labels.dtype} {list(labels.shape)}")
-        return embed(check_labels(labels, self.num_classes, 0 if labels is None else len(labels)), self.weight)
+        return embed(check_labels(labels, self.num_classes, 0 if labels is None else labels.shape[0]), self.weight)

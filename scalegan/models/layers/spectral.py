@@ -57,6 +57,13 @@ class SpectralWeight(Tracked):
             return self.weight * torch.dot(u, image).reciprocal()     # its gradient takes fewer passes than that of /
 
     @torch.no_grad()
+    def folded(self) -> PlainWeight:
+        """The normalised weight as a constant, for networks that will not be trained."""
+        plain = PlainWeight(*self.weight.shape)
+        plain.weight.copy_(self())
+        return plain
+
+    @torch.no_grad()
     def sigma(self) -> Tensor:
         """The estimated largest singular value, by which a forward would divide, []."""
         return torch.dot(*self._iterate(self._matrix()))
