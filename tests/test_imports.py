@@ -15,7 +15,7 @@ PACKAGE = ROOT / "scalegan"
 # matching pattern counts.
 LAYERS = [
     ["support.*", "kernels.*", "losses", "divergences", "penalties", "randomness", "schedules", "errors", "data.spec",
-     "data.colour", "data.derived", "data.pixels"],
+     "data.colour", "data.derived", "data.pixels", "data.vectors"],
     ["config.*", "games.table", "games.*.settings"],
     ["models.*", "augment.*"],
     ["games.*"],
