@@ -11,6 +11,9 @@ known        the same for as many captions of embedded:emoji_train
 chance       what the best single answer to all would reach on the held-out captions
 one_word     pairs of samples of the same latent, of a held-out caption and of the same with the next tone in place of
              its own: shares of pairs of which both show their tone, and of which both are seen as the same figure
+
+--picture FILE shows figures, a row each, in the five tones: on the left the real emoji, on the right samples of one
+latent; the held-out tone has a frame.
 """
 
 import argparse
@@ -34,6 +37,7 @@ from scalegan.data.preparing.embedded import folder_of, make_embedded
 from scalegan.engines.ranks import join
 from scalegan.games.sampling import one_batch_at_a_time
 from scalegan.metrics.images import open_images
+from scalegan.pictures.grids import save_grid
 from scalegan.randomness import Draws
 from tools.asked_and_seen import rounded
 
@@ -74,12 +78,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("--samples", type=int, default=8, help="of each caption (default 8)")
+    parser.add_argument("--picture", type=Path, metavar="FILE")
     options = parser.parse_args()
     torch.set_num_threads(1)
     generator = scalegan.load(options.run)
     size = generator.about["spec"]["shape"][-1]
     known, test = (emoji(f"embedded:emoji_{part}", size) for part in ("train", "test"))
     names = sorted(set(known.figures))
+    if options.picture:
+        save_grid(options.picture, picture(generator, known, test), 2 * len(TONES))
     network = trained(known, names)
     some = known.of(torch.linspace(0, len(known.tones) - 1, len(test.tones)).long())
     tone, figure = seen(network, test.images)
@@ -111,6 +118,23 @@ def one_word(generator: nn.Module, network: nn.Module, known: Emoji, test: Emoji
     both = (tone == own) & (next_tone == (own + 1) % len(TONES))
     return {**share("both_tones", both.view(len(rows), -1)),
             **share("same_figure", (figure == same).view(len(rows), -1))}
+
+
+def picture(generator: nn.Module, known: Emoji, test: Emoji, rows: int = 12) -> Tensor:
+    """Real emoji and samples, [rows * 10, 3, R, R]."""
+    found = []
+    for row in torch.linspace(0, len(test.tones) - 1, rows).long().tolist():
+        own = test.of(torch.tensor([row]))
+        others = known.of(torch.tensor([place for place, one in enumerate(known.figures) if one == own.figures[0]]))
+        tones, images, vectors = (torch.cat(both) for both in ((own.tones, others.tones), (own.images, others.images),
+                                                               (own.vectors, others.vectors)))
+        latents = Draws(0, 0, "picture", torch.full((len(tones),), row))
+        with torch.no_grad():
+            made = one_batch_at_a_time(generator, latents, vectors, 1.0, 100)
+        for shown in (images.clone(), made):
+            shown[0, :, [0, -1]], shown[0, :, :, [0, -1]] = -1.0, -1.0
+            found.append(shown[tones.argsort()])
+    return torch.cat(found)
 
 
 def share(name: str, right: Tensor) -> dict[str, float]:
