@@ -5,12 +5,14 @@ saw others, but not this one. A small convolutional network that has nothing to 
 emoji of embedded:emoji_train which of five tones and which figure an emoji shows. Prints one JSON object; errors are
 standard errors over captions:
 
-real         shares of the emoji of embedded:emoji_test of which the network sees the right tone and figure
+real         shares of the emoji of embedded:emoji_test of which the network sees the right tone, one at most a step
+             away (near), and the right figure
 held_out     the same for samples of their captions, for which the run saw no image
 known        the same for as many captions of embedded:emoji_train
 chance       what the best single answer to all would reach on the held-out captions
-one_word     pairs of samples of the same latent, of a held-out caption and of the same with the next tone in place of
-             its own: shares of pairs of which both show their tone, and of which both are seen as the same figure
+one_word     pairs of samples of the same latent, of a held-out caption and of the same with "dark" in place of its tone
+             ("light" if that is darker than medium): shares of pairs of which the tone seen moves towards the word, of
+             which it moves away, and of which both are seen as the same figure
 
 --picture FILE shows figures, a row each, in the five tones: on the left the real emoji, on the right samples of one
 latent; the held-out tone has a frame.
@@ -42,7 +44,7 @@ from scalegan.randomness import Draws
 from tools.asked_and_seen import rounded
 
 TONES = list(emojis.TONES.values())
-_PASSES, _NOISE = 20, 0.1
+_PASSES, _NOISE = 16, 0.1
 
 
 class Emoji(NamedTuple):
@@ -59,25 +61,25 @@ class Emoji(NamedTuple):
 
 
 class Network(nn.Module):
-    """Images to logits of the tones, from features anywhere, and of the figures, from features and their places."""
+    """Images to logits of the tones and of the figures."""
 
     def __init__(self, resolution: int, figures: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in ((3, 32), (32, 64), (64, 128)):
             layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)]
-        self.features = nn.Sequential(*layers)
-        self.tone, self.figure = nn.Linear(128, len(TONES)), nn.Linear(2 * resolution**2, figures)
+        self.features = nn.Sequential(*layers, nn.Flatten())
+        self.tone, self.figure = (nn.Linear(2 * resolution**2, outputs) for outputs in (len(TONES), figures))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         h = self.features(images)
-        return self.tone(h.amax((2, 3))), self.figure(h.flatten(1))
+        return self.tone(h), self.figure(h)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN")
-    parser.add_argument("--samples", type=int, default=8, help="of each caption (default 8)")
+    parser.add_argument("--samples", type=int, default=4, help="of each caption (default 4)")
     parser.add_argument("--picture", type=Path, metavar="FILE")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -89,35 +91,38 @@ def main() -> int:
         save_grid(options.picture, picture(generator, known, test), 2 * len(TONES))
     network = trained(known, names)
     some = known.of(torch.linspace(0, len(known.tones) - 1, len(test.tones)).long())
-    tone, figure = seen(network, test.images)
-    found = {"real": {"tone": rounded((tone == test.tones).float().mean()),
-                      "figure": rounded((figure == numbers(test, names)).float().mean())}}
+    found = {"real": right(network, test.images, test, names)}
     for name, asked in (("held_out", test), ("known", some)):
-        tone, figure = (answer.view(len(asked.tones), -1) for answer in
-                        seen(network, sampled(generator, asked.vectors, options.samples)))
-        found[name] = {**share("tone", tone == asked.tones[:, None]),
-                       **share("figure", figure == numbers(asked, names)[:, None])}
-    counts = torch.bincount(test.tones)
-    found["chance"] = {"tone": rounded(counts.max() / counts.sum()), "figure": rounded(torch.tensor(1 / len(names)))}
+        found[name] = right(network, sampled(generator, asked.vectors, options.samples), asked, names)
+    single = (torch.arange(len(TONES))[:, None] - test.tones).abs()
+    found["chance"] = {"tone": rounded((single == 0).float().mean(1).max()),
+                       "near": rounded((single <= 1).float().mean(1).max()),
+                       "figure": rounded(torch.tensor(1 / len(names)))}
     print(json.dumps({**found, "one_word": one_word(generator, network, known, test, options.samples),
                       "captions": len(test.tones), "figures": len(names)}, indent=1))
     return 0
 
 
+def right(network: nn.Module, images: Tensor, asked: Emoji, names: list[str]) -> dict[str, float]:
+    """How many images show what was asked for, as many of each."""
+    tone, figure = (answer.view(len(asked.tones), -1) for answer in seen(network, images))
+    steps = (tone - asked.tones[:, None]).abs()
+    return {**share("tone", steps == 0), **share("near", steps <= 1),
+            **share("figure", figure == numbers(asked, names)[:, None])}
+
+
 def one_word(generator: nn.Module, network: nn.Module, known: Emoji, test: Emoji, samples: int) -> dict[str, float]:
     """What another tone in a held-out caption changes, with the same latents."""
-    place = {pair: vector for part in (known, test) for pair, vector in
-             zip(zip(part.figures, part.tones.tolist()), part.vectors)}
-    pairs = [(row, (figure, (tone + 1) % len(TONES)))
-             for row, (figure, tone) in enumerate(zip(test.figures, test.tones.tolist()))]
-    rows = [row for row, other in pairs if other in place]
-    others = torch.stack([place[other] for _, other in pairs if other in place])
-    tone, figure = seen(network, sampled(generator, test.vectors[rows], samples))
-    next_tone, same = seen(network, sampled(generator, others, samples))
-    own = test.tones[rows].repeat_interleave(samples)
-    both = (tone == own) & (next_tone == (own + 1) % len(TONES))
-    return {**share("both_tones", both.view(len(rows), -1)),
-            **share("same_figure", (figure == same).view(len(rows), -1))}
+    vectors = {pair: vector for part in (known, test) for pair, vector in
+               zip(zip(part.figures, part.tones.tolist()), part.vectors)}
+    last = len(TONES) - 1
+    others = [(figure, 0 if tone > last // 2 else last) for figure, tone in zip(test.figures, test.tones.tolist())]
+    tone, figure = seen(network, sampled(generator, test.vectors, samples))
+    other_tone, same = seen(network, sampled(generator, torch.stack([vectors[pair] for pair in others]), samples))
+    asked = torch.tensor([number for _, number in others]) - test.tones
+    moved = (other_tone - tone).view(len(asked), -1) * asked.sign()[:, None]
+    return {**share("towards", moved > 0), **share("against", moved < 0),
+            **share("same_figure", (figure == same).view(len(asked), -1))}
 
 
 def picture(generator: nn.Module, known: Emoji, test: Emoji, rows: int = 12) -> Tensor:
