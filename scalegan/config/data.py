@@ -17,7 +17,9 @@ class Data:
     embedded:mnist_other_half 2,500 each; embedded:digits is the 1,797 digits of 8 x 8 px that come with scikit-learn,
     scaled up, and embedded:digits_train and embedded:digits_test 1,442 and 355 of them; embedded:drawn is 4,000 digits
     drawn from strokes; embedded:glyphs is 4,000 volumes, the letters A to J of 20 fonts that come with Matplotlib, and
-    embedded:glyphs_train and embedded:glyphs_test those of 16 and of the other 4; ring8, grid25, moons and spiral are
+    embedded:glyphs_train and embedded:glyphs_test those of 16 and of the other 4; embedded:emoji is OpenMoji's emoji
+    with their names as captions, embedded:emoji_test one skin tone of each figure that has several, and
+    embedded:emoji_train all others; ring8, grid25, moons and spiral are
     the 2-D toys of backend=points; backend=folder takes a folder or zip of images."""
     backend: Literal["webdataset", "ffcv", "folder", "points"] = "webdataset"
     """Source of the records. webdataset: shards; ffcv: data.beton, which `scalegan prepare --format ffcv` writes beside
@@ -29,7 +31,8 @@ class Data:
     resolution: PositiveInt = 64
     """Side of the images in pixels, or of volumes in voxels; must match the manifest."""
     labels: Literal["none", "class", "attributes", "vectors"] = "none"
-    """What conditions the model: nothing, class indices, or multi-label attributes; the manifest must provide it."""
+    """What conditions the model: nothing, class indices, multi-label attributes, or vectors, such as those of captions;
+    the manifest must provide it."""
     flip: bool = True
     """Mirror each image with probability one half, by a draw keyed on its position in the run."""
     workers: NonNegativeInt = 2

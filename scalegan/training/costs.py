@@ -111,7 +111,7 @@ def specs_of(recipe: config.Recipe, classes: int = 10) -> dict[str, Spec]:
         data = settings_of(recipe, name)
         labels = {"none": {}, "class": {"classes": classes}, "attributes": {"attributes": classes},
                   "vectors": {"vector_dim": _VECTOR_DIM}}[data.labels]
-        channels = 1 if data.path.startswith("embedded:") else 3
+        channels = 1 if data.path.startswith("embedded:") and data.labels != "vectors" else 3
         if name in volumes_of(recipe):
             found[name] = Spec("volume", (1, *[data.resolution] * 3), **labels)
         else:

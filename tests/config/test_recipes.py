@@ -45,13 +45,14 @@ NARROW = {
     "iterative": ["game.width=2", "game.hidden=8", "game.norm_group=4"],
     "cogan": ["game.width=16", "game.norm_group=4"],
     "gan3d": ["game.width=2", "game.norm_group=4"],
+    "text_dcgan": ["model.width=8", "model.d_width=8", "model.norm_group=4"],
 }
 # For a CPU; all others are for GPUs.
 SMALL = ("quickstart", "toy_lecture", "dcgan_mnist", "mlp_gan_mnist", "infogan_mnist", "aae_mnist",
          "aae_semi_mnist", "avb_mnist", "acgan_mnist", "bigan_mnist", "ali_cifar10", "pix2pix_edges",
          "colorization_celeba", "cyclegan_faces", "lapgan_cifar10", "cogan_mnist", "cogan_digits", "deligan_mnist",
          "madgan_mnist", "consensus_mnist", "cgan_mnist", "ssgan_mnist", "srgan_photos", "simgan_digits",
-         "pixelda_digits", "stargan_celeba", "iterative_celeba", "gan3d_glyphs")
+         "pixelda_digits", "stargan_celeba", "iterative_celeba", "gan3d_glyphs", "text_emoji")
 OBJECTIVES = ("lsgan_lsun_church", "ebgan_pt_celeba", "wgan_celeba")
 FULL_CORPORA = [name for name in catalogue.available() if name not in SMALL and "_small" not in name]
 
@@ -67,6 +68,7 @@ PUBLISHED_IMAGES = {
     "lsun_church_stylegan2": 88_000_000,
     "colorization_fabbri": 8 * 195_000,         # the report: eight passes over CelebA
     "cyclegan_256": 200 * 1_334,                # 200 passes over the larger of horse2zebra's sets
+    "text_birds64": 600 * 8_855,                # the scripts for CUB: 600 epochs of its 150 training species
     "pix2pix_256": 200 * 400,                   # 200 passes over the facades
     "celeba128_iterative": 50 * 185_000,        # section 5: 50 epochs of 185,000 images
     "celeba128_stargan": 20 * 200_000,          # section 5: 20 epochs of all but 2,000 images, nearly

@@ -299,13 +299,13 @@ def test_the_networks_of_acgans_appendix() -> None:
 # --- what a recipe may not say --------------------------------------------------------------------------------------
 
 WRONG = {
-    "AC-GAN without labels": (["recipe=acgan_mnist", "data.labels=none"], "game.name=acgan needs labels; set data.lab"),
+    "AC-GAN without labels": (["recipe=acgan_mnist", "data.labels=none"], "acgan needs classes or attributes; set"),
     "AC-GAN of a family without features": (["recipe=acgan_mnist", "model={name: biggan}"],
                                             "does not expose; use dcgan or mlp"),
     "AC-GAN with a reference batch": (["recipe=acgan_mnist", "model.virtual_batch=8"], "leave it out"),
     "the paper's networks at another size": (["recipe=acgan_cifar10", "data.resolution=64"], "game.networks=family"),
     "the paper's networks with attributes": (["recipe=acgan_cifar10", "data.labels=attributes"], "=paper needs"),
-    "CGAN without labels": (["recipe=cgan_mnist", "data.labels=none"], "game.name=cgan needs labels; set data.labels"),
+    "CGAN without labels": (["recipe=cgan_mnist", "data.labels=none"], "game.name=cgan needs classes or attributes"),
     "CGAN with another family's keys": (["recipe=cgan_mnist", "model={name: dcgan, width: 16}"],
                                         "leave out the keys of model"),
     "CGAN, compiled": (["recipe=cgan_mnist", "engine.compile=true"], "set engine.compile=false"),

@@ -199,6 +199,9 @@ KEYS = {"run_dir": "-", "total_images": 1, "data": {"path": "-", "resolution": 3
     ({"model": {"name": "text_dcgan", "norm_group": 24}, "batch_size": 64}, "norm_group=24 does not divide"),
     ({"model": {"name": "stylegan2"}, "game": {"name": "text_to_image", "conditioning_augmentation": {}}},
      "maps it to styles first; leave it out"),
+    ({"game": {"name": "cgan"}, "model": {"name": "dcgan"}}, "game.name=cgan needs classes or attributes"),
+    ({"game": {"name": "acgan"}, "model": {"name": "dcgan"}}, "game.name=acgan needs classes or attributes"),
+    ({"game": {"name": "stargan"}, "model": {"name": "stargan"}}, "game.name=stargan needs classes or attributes"),
 ])
 def test_what_cannot_work_is_said_before_anything_is_loaded(keys: dict, message: str) -> None:
     with pytest.raises(RecipeError) as error:

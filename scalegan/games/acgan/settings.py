@@ -34,8 +34,8 @@ class ACGAN:
 
     def problems(self, recipe: "Recipe") -> Iterator[str]:
         data, model = recipe.data, recipe.model
-        if data.labels == "none":
-            yield "game.name=acgan needs labels; set data.labels=class or data.labels=attributes"
+        if data.labels in ("none", "vectors"):
+            yield "game.name=acgan needs classes or attributes; set data.labels=class or data.labels=attributes"
         yield from requirements.last_features(recipe)
         if model.name == "dcgan" and model.virtual_batch:
             yield "game.name=acgan has labels, and model.virtual_batch has no use for them; leave it out"

@@ -25,8 +25,8 @@ class CGAN(GAN):
 
     def problems(self, recipe: "Recipe") -> Iterator[str]:
         yield from super().problems(recipe)
-        if recipe.data.labels == "none":
-            yield "game.name=cgan needs labels; set data.labels=class or data.labels=attributes"
+        if recipe.data.labels in ("none", "vectors"):
+            yield "game.name=cgan needs classes or attributes; set data.labels=class or data.labels=attributes"
         if recipe.model != DCGAN():
             yield "game.name=cgan has networks of its own; leave out the keys of model, or use game.name=gan"
         if recipe.engine.compile:

@@ -45,8 +45,8 @@ class SSGAN:
 
     def problems(self, recipe: "Recipe") -> Iterator[str]:
         model = recipe.model
-        if recipe.data.labels == "attributes":
-            yield "game.name=ssgan learns classes, not attributes; set data.labels=class or none"
+        if recipe.data.labels in ("attributes", "vectors"):
+            yield f"game.name=ssgan learns classes, not {recipe.data.labels}; set data.labels=class or none"
         if recipe.streams["labelled"].labels != "class":
             yield "game.name=ssgan learns classes from the stream labelled; set streams.labelled.labels=class"
         if not self.of_family:

@@ -39,8 +39,8 @@ class StarGAN:
         if recipe.model.name not in BY_LABELS:
             yield f"game.name={name} gives images other labels; set model.name={' or '.join(BY_LABELS)}"
         yield from requirements.images(recipe)
-        if data.labels == "none":
-            yield f"game.name={name} needs labels; set data.labels=attributes or data.labels=class"
+        if data.labels in ("none", "vectors"):
+            yield f"game.name={name} needs classes or attributes; set data.labels=attributes or data.labels=class"
         if self.attributes and data.labels == "class":
             yield "game.attributes chooses among attributes, and data.labels=class has none; leave it out"
         if twice := [one for one in self.attributes if self.attributes.count(one) > 1]:
