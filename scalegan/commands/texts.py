@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scalegan.errors import UsageError
+from scalegan.support.arguments import warn
+from scalegan.support.names import did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -42,6 +44,10 @@ def conditions(generator: "nn.Module", options: argparse.Namespace) -> "tuple[in
         encoder = text_encoders.of(stored["encoder"], options.text_encoder)
         if empty := [text for text in texts if not text.strip()]:
             raise UsageError(f"--text '{empty[0]}' is empty; write what the samples should show")
+        for text in texts:
+            for word in getattr(encoder, "unknown", lambda text: [])(text):
+                warn(f"--text '{text}': no caption of the data has '{word}', which says nothing"
+                     f"{did_you_mean(word, encoder.words)}")
         try:
             rows = torch.from_numpy(encoder.encode(texts))
         except ValueError as error:

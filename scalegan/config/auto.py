@@ -33,13 +33,14 @@ class Images:
 
     count: int
     side: int
-    labels: Literal["none", "class", "attributes"] = "none"
+    labels: Literal["none", "class", "attributes", "vectors"] = "none"
     names: int = 0
     fewest: int = 0
     prepared: bool = False
 
     def __str__(self) -> str:
-        kind = {"none": "no labels", "class": f"{self.names:,} classes", "attributes": f"{self.names} attributes"}
+        kind = {"none": "no labels", "class": f"{self.names:,} classes", "attributes": f"{self.names} attributes",
+                "vectors": "captions"}
         return f"{self.count:,} images of {'' if self.prepared else 'about '}{self.side} px, {kind[self.labels]}"
 
 
@@ -138,7 +139,8 @@ def _labels(images: Images, given: str | None) -> Choice:
     elif images.labels == "class":
         what, why = "class", f"{images.names:,} classes of at least {images.fewest:,} images"
     else:
-        what, why = images.labels, f"{images.names} attributes" if images.names else "the set has none"
+        what, why = images.labels, f"{images.names} attributes" if images.names else \
+            "the set has captions" if images.labels == "vectors" else "the set has none"
     return Choice("labels", what, why, {"data": {"labels": what}})
 
 

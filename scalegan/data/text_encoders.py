@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from scalegan.errors import UserError
+from scalegan.support.names import did_you_mean
 
 KINDS = ("tfidf", "minilm")
 _WORDS = 4096       # that tfidf keeps, the most frequent ones; a vector then takes 16 KB
@@ -75,7 +76,7 @@ class TfIdf:
     """
 
     def __init__(self, words: Sequence[str], idf: Sequence[float]) -> None:
-        vectorizer = _vectorizer()(vocabulary={word: number for number, word in enumerate(words)}, dtype=np.float64)
+        vectorizer = _vectorizer(vocabulary={word: number for number, word in enumerate(words)})
         vectorizer.idf_ = np.array(idf)
         self.words, self._vectorizer, self.dim = list(words), vectorizer, len(words)
         self.description: Description = {"kind": "tfidf", "words": self.words, "idf": [float(one) for one in idf]}
@@ -83,7 +84,7 @@ class TfIdf:
     @classmethod
     def fitted(cls, texts: Sequence[str]) -> "TfIdf":
         """With the 4,096 most frequent words. Raises UserError if there are none."""
-        vectorizer = _vectorizer()(max_features=_WORDS, dtype=np.float64)
+        vectorizer = _vectorizer(max_features=_WORDS)
         try:
             vectorizer.fit(texts)
         except ValueError as error:
@@ -91,11 +92,17 @@ class TfIdf:
                             ) from error
         return cls(vectorizer.get_feature_names_out().tolist(), vectorizer.idf_.tolist())
 
+    def unknown(self, text: str) -> list[str]:
+        """The words of a text that are not known."""
+        known = set(self.words)
+        return [word for word in self._vectorizer.build_analyzer()(text) if word not in known]
+
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         rows = self._vectorizer.transform(texts)
         for text, empty in zip(texts, np.diff(rows.indptr) == 0):
             if empty:
-                raise ValueError(f"'{text}' has no word that the captions have, such as "
+                near = [did_you_mean(word, self.words) for word in self.unknown(text)]
+                raise ValueError(f"'{text}' has no word that the captions have{''.join(near[:1])}; some of these are "
                                  f"{', '.join(self.words[:: max(1, len(self.words) // 5)][:5])}")
         return rows.toarray().astype(np.float32)
 
@@ -174,12 +181,12 @@ def _onnx(path: Path):
     return lambda texts: session.run(None, {name: np.array(texts, object)})[0].astype(np.float32)
 
 
-def _vectorizer() -> type:
+def _vectorizer(**settings: Any) -> Any:
     try:
         from sklearn.feature_extraction.text import TfidfVectorizer
     except ImportError:
         raise UserError(f"--text-encoder tfidf needs scikit-learn; {_EXTRA}") from None
-    return TfidfVectorizer
+    return TfidfVectorizer(dtype=np.float64, **settings)
 
 
 def _sha256(path: Path) -> str:

@@ -205,7 +205,8 @@ def test_samples_of_texts_from_runs_checkpoints_and_exports(run: Path, tmp_path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments, words", [
-    (["--text", "qwerty"], "'qwerty' has no word that the captions have, such as"),
+    (["--text", "qwerty"], "'qwerty' has no word that the captions have; some of these are"),
+    (["--text", "redd"], "did you mean 'red'"),
     (["--text", "  "], "is empty"),
     (["--classes", "1"], "takes texts, not classes; write --text"),
 ])

@@ -4,7 +4,7 @@ import pytest
 import sources_made as made
 import torch
 
-from tools.voxel_shapes import figures, similarity
+from tools.voxel_shapes import figures, probed, similarity
 
 
 def test_similarity_is_intersection_over_union() -> None:
@@ -24,3 +24,9 @@ def test_real_shapes_are_recognised_and_scattered_voxels_are_no_body() -> None:
     dust = torch.rand(6, 16, 16, 16, generator=torch.Generator().manual_seed(0)) > 0.9
     found, _ = figures(dust, known, labels, ("flat", "tall"))
     assert found["one_body"] == 0 and found["iou"] < 0.2 and 0.05 < found["filled"] < 0.15
+
+
+def test_a_probe_of_some_shapes_knows_others() -> None:
+    shapes = torch.stack([torch.from_numpy(made.box(number))[0] > 0 for number in range(40)])
+    answers, = probed(shapes[:30], torch.arange(30) % 2, [shapes[30:]])
+    assert answers.shape == (10, 2) and (answers.argmax(1) == (torch.arange(30, 40) % 2).numpy()).all()
