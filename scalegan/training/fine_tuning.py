@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from scalegan.averages.averages import Averages
 from scalegan.data.paths import expanded
 from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError, UserError
@@ -39,34 +40,46 @@ def identify(run: Run, config: dict[str, Any], before: Mapping[str, Any], anothe
 
 def begin(run: Run, config: dict[str, Any]) -> list[str]:
     """Gives a new run's players and averages the weights that `init_from` names, as far as they fit, and notes their
-    digest in its recipe. Returns a line per player, for the user.
+    digest in its recipe. Returns lines for the user.
 
     Raises:
         UserError: on all ranks, if nothing can be read or fits.
     """
-    source = _read(run)
-    about = run.constants["networks"]
-    labels = Spec.of(about["specs"][about["target"] or next(iter(about["specs"]))]).num_classes, source.labels
-    trained = f" after {source.images:,} images" if source.images else ""
-    said, kept_any = [f"begins with the weights of {run.recipe.init_from}{trained}"], False
-    for player, network in run.game.players.items():
-        live, average = source.live.get(player), source.averages.get(player)
-        if live is None and average is None:
-            said.append(f"  {player}: fresh, as there is none among them")
-            continue
-        kept, line = _fill(network, average if live is None else live, labels)
-        for group in run.averages.groups.values():
-            if player in group:
-                _fill(group[player].average, live if average is None else average, labels)
-        kept_any |= kept > 0
-        whence = " (from its average)" if live is None else ""
-        said.append(f"  {player}{whence}: {line}")
-    if not kept_any:
-        raise UserError(f"init_from={run.recipe.init_from}: no layer fits the players {', '.join(run.game.players)}; "
-                        "give the recipe the model keys that these weights were trained with")
+    source, about = _read(run), run.constants["networks"]
+    spec = Spec.of(about["specs"][about["target"] or next(iter(about["specs"]))])
+    said = transfer(source, run.game.players, run.averages, spec.num_classes)
+    if not said:
+        raise UserError(f"init_from={run.recipe.init_from}: none of its layers fits the players "
+                        f"{', '.join(run.game.players)}; give the recipe the model keys that it was trained with")
     run.engine.restore(run.engine.state())      # of engines that keep weights of their own
     config["init_content"] = source.digest
-    return said
+    trained = f" after {source.images:,} images" if source.images else ""
+    return [f"begins with the weights of {run.recipe.init_from}{trained}", *said]
+
+
+def transfer(source: Pretrained, players: Mapping[str, nn.Module], averages: Averages, labels: int) -> list[str]:
+    """Copies the layers that fit into players and their averages. Where the source has only one of the two, it serves
+    for both. Layers that do not fit, and players that it lacks, stay as they are.
+
+    Args:
+        labels: number of classes or attributes of the players; of these, the first that both have are kept.
+
+    Returns:
+        A line about each player; none if nothing fits.
+    """
+    said, any_kept = [], False
+    for player, network in players.items():
+        live, average = source.live.get(player), source.averages.get(player)
+        if live is None and average is None:
+            said.append(f"  {player}: fresh, as the source has none")
+            continue
+        kept, line = _fill(network, average if live is None else live, (labels, source.labels))
+        for group in averages.groups.values():
+            if player in group:
+                _fill(group[player].average, live if average is None else average, (labels, source.labels))
+        any_kept |= kept > 0
+        said.append(f"  {player}{' (from its average)' if live is None else ''}: {line}")
+    return said if any_kept else []
 
 
 def _read(run: Run) -> Pretrained:
@@ -130,7 +143,7 @@ def _listed(fresh: Mapping[str, str], layers: Iterable[str]) -> str:
     """The fresh layers; a module of which all layers are fresh as one."""
     found: dict[str, str] = {}
     for layer, shapes in fresh.items():
-        whole = next(prefix for prefix in prefixes(layer) if _all_within(prefix, layers, fresh.__contains__))
+        whole = next((prefix for prefix in prefixes(layer) if _all_within(prefix, layers, fresh.__contains__)), layer)
         found[whole] = shapes if whole == layer else ""
     names = [f"{name}{shapes}" for name, shapes in found.items()]
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
