@@ -11,9 +11,9 @@ from scalegan.averages.averages import Averages
 from scalegan.data.paths import expanded
 from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError, UserError
-from scalegan.interop import pretrained
-from scalegan.interop.pretrained import Pretrained, State
+from scalegan.training import pretrained
 from scalegan.training.freezing import prefixes
+from scalegan.training.pretrained import Pretrained, State
 from scalegan.training.run import Run
 
 _LISTED = 6     # fresh layers of a player, in the line about it

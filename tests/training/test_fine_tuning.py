@@ -30,11 +30,10 @@ from scalegan.config import loading
 from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError, UserError
 from scalegan.games.base import Game
-from scalegan.interop import pretrained
 from scalegan.interop.conversion import convert
-from scalegan.interop.pretrained import Pretrained
-from scalegan.training import build
+from scalegan.training import build, pretrained
 from scalegan.training.fine_tuning import transfer
+from scalegan.training.pretrained import Pretrained
 
 MODELS = {
     "stylegan2": "channel_base: 256, channel_max: 16, latent_dim: 16, w_dim: 16, mapping_layers: 2",
@@ -155,7 +154,7 @@ PUBLISHED = {
 @pytest.mark.parametrize("family", PUBLISHED)
 def test_published_files_give_g_its_average_and_d(family: str, tmp_path: Path) -> None:
     of_g, of_d = map(narrow, PUBLISHED[family])
-    moved = {name: value * 2 if name.endswith("bias") else value for name, value in of_g.items()}
+    moved = {name: value if name.endswith(("filter", "Kernel")) else value * 2 for name, value in of_g.items()}
     torch.save({"G": of_g, "D": of_d, "G_ema": moved}, tmp_path / "all.pt")
     description = convert(of_g, family.removesuffix("_deep"))
     model = json.dumps(description.model).replace('"', "")
