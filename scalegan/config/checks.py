@@ -49,8 +49,6 @@ def check(recipe: Recipe, origin: Origin) -> None:
          "gradients of all weights in its losses; leave out freeze")
     need(data.backend != "points" or data.labels == "none", "2-D points have no labels; use data.labels=none")
     _check_engine(recipe.engine, need)
-    need(not recipe.freeze or recipe.engine.name == "ddp", "freeze needs engine.name=ddp: DeepSpeed's partitions hold "
-         "all of a player's weights; use engine.name=ddp")
     need(bool(data.path), "data.path is not given; set it to a folder that `scalegan prepare` wrote")
 
 
