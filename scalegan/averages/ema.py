@@ -37,7 +37,9 @@ class Ema:
 
     @torch.no_grad()
     def update(self, taken: int, images: int) -> None:
-        mine, theirs = list(self.average.parameters()), [p.detach() for p in self.network.parameters()]
+        pairs = [(m, p.detach()) for m, p in zip(self.average.parameters(), self.network.parameters())
+                 if p.requires_grad]        # a frozen weight's average stays as it began
+        mine, theirs = zip(*pairs)
         torch._foreach_lerp_(mine, [t.to(m.dtype) for m, t in zip(mine, theirs)], 1 - self.decay(taken, images))
         if buffers := list(self.average.buffers()):
             torch._foreach_copy_(buffers, list(self.network.buffers()))

@@ -122,11 +122,11 @@ def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None =
     if path.is_file():
         if ema is not None or sigma_rel is not None:
             raise UsageError(f"{path} is an export, which holds one average; use its run folder instead")
-        about, weights = _read_export(path)
+        about, weights = read_export(path)
     else:
         path = newest(path)
         metadata = store.metadata_of(path)
-        about, weights = _about_run(path, metadata), {}
+        about, weights = about_run(path, metadata), {}
     names = list(about["networks"])
     if only and only not in names:
         raise UsageError(f"{path} has no network '{only}'{did_you_mean(only, names)}; it has {', '.join(names)}")
@@ -169,7 +169,7 @@ def load_player(path: str | Path, name: str) -> nn.Module:
         raise UsageError(f"{path} is an export, which does not hold {name}; give its run or a checkpoint")
     path = newest(path)
     metadata = store.metadata_of(path)
-    about, part = _about_run(path, metadata), f"{name}{LIVE}"
+    about, part = about_run(path, metadata), f"{name}{LIVE}"
     recipe = players.recipe_of(path, about)
     game = game_of(recipe.game.name)
     if name not in about["prefixes"]:
@@ -275,7 +275,7 @@ def _export(tree: Mapping[str, Any]) -> Export:
     return Export(**{key: tuple(value) if isinstance(value, list) else value for key, value in tree.items()})
 
 
-def _about_run(path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
+def about_run(path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Describes a checkpoint's networks."""
     recipe = with_current_defaults(metadata["recipe"])
     shared = {"images": metadata["images"], "seed": recipe.get("seed", 0)}
@@ -293,7 +293,7 @@ def _parts(about: Mapping[str, Any], export: Export) -> list[str]:
             for player in export.players]
 
 
-def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, "pt") as file:
             about = parse_json((file.metadata() or {})[_KEY], f"its header {_KEY}")

@@ -29,6 +29,16 @@ def from_checkpoint(path: Path, metadata: Mapping[str, Any], about: Mapping[str,
     return _group(path, prefix_of(group_of(ema), player, averaged[0]), player)
 
 
+def of_players(path: Path, about: Mapping[str, Any]) -> dict[str, Tensor]:
+    """All players' live weights as `<player>.live/<name>`, and the main averages as `<player>/<name>`."""
+    averaged, found = about["averaged"], {}
+    for player, prefix in about["prefixes"].items():
+        found |= _group(path, f"game/{prefix}.", f"{player}{LIVE}")
+    for player in averaged:
+        found |= _group(path, prefix_of(group_of(None), player, averaged[0]), player)
+    return found
+
+
 def check_average(path: Path, about: Mapping[str, Any], recipe: Recipe, networks: list[str], ema: str | None,
                   sigma_rel: float | None) -> None:
     """Raises UserError if the requested average does not exist."""

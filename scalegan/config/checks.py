@@ -13,6 +13,8 @@ from scalegan.support.names import did_you_mean
 RESOLUTIONS = {"dcgan": (16, 32, 64, 128, 256), "text_dcgan": (16, 32, 64, 128),
                "biggan": (32, 64, 128, 256), "biggan_deep": (32, 64, 128, 256),
                "stylegan2": tuple(8 << i for i in range(8)), "r3gan": tuple(4 << i for i in range(9))}
+# Games that differentiate losses with respect to all weights of a player.
+_DIFFERENTIATE_WEIGHTS = ("consensus", "unrolled")
 
 
 def nearest_resolutions(size: int) -> str:
@@ -44,6 +46,8 @@ def check(recipe: Recipe, origin: Origin) -> None:
     _check_augment(recipe, need)
     if of_family(recipe):
         _check_family(recipe, need)
+    need(not recipe.freeze or recipe.game.name not in _DIFFERENTIATE_WEIGHTS, f"game.name={recipe.game.name} takes "
+         "gradients of all weights in its losses; leave out freeze")
     need(data.backend != "points" or data.labels == "none", "2-D points have no labels; use data.labels=none")
     _check_engine(recipe.engine, need)
     need(bool(data.path), "data.path is not given; set it to a folder that `scalegan prepare` wrote")

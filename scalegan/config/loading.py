@@ -150,8 +150,8 @@ def _parents(path: Path, given: Any) -> list[str]:
 
 
 def plain(tree: dict[str, Any]) -> dict[str, Any]:
-    """Only the recipe's keys, without what a run's config.yaml adds: environment, content hashes, network digests."""
-    found = {key: value for key, value in tree.items() if key not in ("records", "fixed")}
+    """Only the recipe's keys, without what a run's config.yaml adds: environment, content hashes, digests."""
+    found = {key: value for key, value in tree.items() if key not in ("records", "fixed", "init_content")}
 
     def without_content(data: Any) -> Any:
         return {k: v for k, v in data.items() if k != "content"} if isinstance(data, dict) else data
@@ -173,7 +173,7 @@ def with_current_defaults(tree: dict[str, Any]) -> dict[str, Any]:
                                                            (tree.get("streams") or {}).items())):
         if own and "content" in own:
             data["content"] = own["content"]
-    return found | {key: tree[key] for key in ("records", "fixed") if key in tree}
+    return found | {key: tree[key] for key in ("records", "fixed", "init_content") if key in tree}
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

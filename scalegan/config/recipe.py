@@ -34,6 +34,10 @@ class Recipe:
     resume: Text = "auto"
     """auto: resume from the newest complete checkpoint; never: refuse a folder that has any; or a checkpoint's path,
     which counts until the run folder has checkpoints that descend from it."""
+    init_from: Text | None = None
+    """Weights to begin with, as far as they fit: an export, run, checkpoint or published file."""
+    freeze: tuple[Text, ...] = ()
+    """Patterns of parameters that are not trained, such as D.blocks.* or G.mapping."""
     data: Data = field(default_factory=Data)
     """The images: where they are, their size and labels, how they are read."""
     model: Model = field(default_factory=DCGAN)

@@ -60,7 +60,8 @@ class Engine(ABC):
         self.micro_batch, self.precision, self.device = micro_batch, precision, ranks.device
         self.health = Health([phase.name for phase in game.phases], self.device)
         self.scales = {p.name: LossScale(self.device) for p in game.phases} if precision == "fp16" else {}
-        self._parameters = {name: list(player.parameters()) for name, player in game.players.items()}
+        self._parameters = {name: [p for p in player.parameters() if p.requires_grad]
+                            for name, player in game.players.items()}
         self._all_tracked = list(tracked_modules(game))
         self._tracked = {phase.players: self._tracked_by(phase.players) for phase in game.phases}
         self._kept: dict[int, dict[str, list[Tensor]]] = {}
@@ -107,7 +108,7 @@ class Engine(ABC):
             self._accumulate(phase, batch)
         found = {}
         for player in self._movers(phase):
-            names = [name for name, _ in self.game.players[player].named_parameters()]
+            names = [name for name, p in self.game.players[player].named_parameters() if p.requires_grad]
             found |= {f"{player}.{name}": gradient for name, gradient in zip(names, self._take_gradients(player))}
         return found
 
@@ -211,7 +212,7 @@ class Engine(ABC):
         return torch.cat(parts)
 
     def _movers(self, phase: Phase) -> list[str]:
-        """The phase's players that have parameters."""
+        """The phase's players that have parameters to train."""
         return [player for player in phase.players if self._parameters[player]]
 
     def _tracked_by(self, players: tuple[str, ...]) -> list[Tracked]:

@@ -71,11 +71,14 @@ def make(settings: config.Engine, game: Game, optimizers: Mapping[str, torch.opt
     """Makes the engine for these settings; the other arguments are `Engine`'s.
 
     Raises:
-        UserError: if deepspeed is requested but not installed.
+        UserError: if deepspeed is requested but not installed, or parameters are frozen.
     """
     if settings.name == "ddp":
         graphs = Graphs() if settings.cuda_graphs and ranks.device.type == "cuda" else None
         return DDPEngine(game, optimizers, ranks, micro_batch, precision, settings.reduction == "tree", graphs)
+    if not all(parameter.requires_grad for player in game.players.values() for parameter in player.parameters()):
+        raise RecipeError("freeze works with engine.name=ddp only, as DeepSpeed's partitions hold all of a player's "
+                          "weights; leave out freeze, or train with engine.name=ddp")
     from scalegan.engines.deepspeed import DeepSpeedEngine
 
     return DeepSpeedEngine(game, optimizers, ranks, micro_batch, precision, settings.zero_stage)

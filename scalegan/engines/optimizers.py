@@ -49,7 +49,7 @@ def _clip_weights(optimizer: torch.optim.Optimizer, *_: object, bound: float) ->
 
 
 def _make(settings: config.Optimizer, player: nn.Module) -> torch.optim.Optimizer:
-    parameters = list(player.parameters())
+    parameters = [parameter for parameter in player.parameters() if parameter.requires_grad]
     if settings.name == "adam":
         optimizer = torch.optim.Adam(parameters, eps=settings.eps, weight_decay=settings.weight_decay, fused=True)
     elif settings.name == "rmsprop":

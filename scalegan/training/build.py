@@ -24,6 +24,7 @@ from scalegan.games.compiled import Compiled
 from scalegan.games.lookup import game_of
 from scalegan.models.layers.recompute import recompute_blocks
 from scalegan.randomness import parameter_generators
+from scalegan.training.freezing import freeze
 
 
 def game(recipe: config.Recipe, specs: Mapping[str, Spec]) -> Game:
@@ -32,6 +33,8 @@ def game(recipe: config.Recipe, specs: Mapping[str, Spec]) -> Game:
     played = game_of(recipe.game.name).make(recipe, specs)
     _check_phases(played.phases)
     initialise(played, recipe.seed)
+    if recipe.freeze:
+        freeze(played, recipe.freeze)
     if recipe.engine.activation_checkpointing:
         for player in played.players.values():
             recompute_blocks(player)

@@ -174,7 +174,8 @@ class Costs:
 
 def measure(game: Game, phase: Phase, batch: Batch, precision: str) -> MicroBatchCost:
     """Measures one micro-batch, run as the engines run it; leaves no gradients behind."""
-    moving = [p for name in phase.players for p in game.players[name].parameters()]
+    moving = [p for name in phase.players for p in game.players[name].parameters() if p.requires_grad]
+    trained = [p for p in game.parameters() if p.requires_grad]
     game.requires_grad_(False)
     for parameter in moving:
         parameter.requires_grad_(True)
@@ -190,8 +191,8 @@ def measure(game: Game, phase: Phase, batch: Batch, precision: str) -> MicroBatc
     observed = [value for module in _observing(game, phase) for value in module.drain().values()]
     cost = MicroBatchCost(meter.flops, meter.peak, sum(p.numel() for p in moving),
                      sum(value.numel() for value in observed) + len(terms) + len(batch.figures))
-    game.requires_grad_(True)
-    for parameter in moving:
+    for parameter in trained:
+        parameter.requires_grad_(True)
         parameter.grad = None
     return cost
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from torch import nn
+
 from scalegan.config import Recipe
 from scalegan.data.opening import Source
 from scalegan.data.reading.order import Endless
@@ -46,8 +48,12 @@ def _labels(spec: Spec) -> str:
 
 
 def _players(run: Run) -> str:
-    return ", ".join(f"{name} {_count(sum(p.numel() for p in player.parameters()))} parameters"
-                     for name, player in run.game.players.items())
+    def counted(player: nn.Module) -> str:
+        frozen = sum(p.numel() for p in player.parameters() if not p.requires_grad)
+        text = f"{_count(sum(p.numel() for p in player.parameters()))} parameters"
+        return f"{text} ({_count(frozen)} frozen)" if frozen else text
+
+    return ", ".join(f"{name} {counted(player)}" for name, player in run.game.players.items())
 
 
 def _count(number: int) -> str:

@@ -15,7 +15,7 @@ from scalegan.checkpoints.listing import complete, dangling_links, images_of, se
 from scalegan.checkpoints.state import Lineage
 from scalegan.config import loading
 from scalegan.errors import RecipeError, UserError
-from scalegan.training import environment
+from scalegan.training import environment, fine_tuning
 from scalegan.training.named_checkpoint import check_named
 from scalegan.training.run import Run
 from scalegan.training.run_folder import check_identity, forget_configs, write_config
@@ -45,6 +45,7 @@ def resume(run: Run, config: dict[str, Any], records: dict[str, Any]) -> list[st
     if path is not None:
         metadata = run.ranks.run_collectively(lambda: store.metadata_of(path))
         before = loading.with_current_defaults(metadata["recipe"])
+        fine_tuning.identify(run, config, before, another=named is not None)
         if named is None:
             check_identity(before, config, run.folder)
         line, images = Lineage.of(path, metadata), metadata["images"]
@@ -60,6 +61,8 @@ def resume(run: Run, config: dict[str, Any], records: dict[str, Any]) -> list[st
         if images >= run.recipe.total_images:
             said.append(f"total_images={run.recipe.total_images:,} is already reached: raise it to train on from "
                         f"{images:,} images")
+    elif run.recipe.init_from:
+        said += fine_tuning.begin(run, config)
     if run.ranks.is_main:
         changed = write_config(run.folder, config, records, run.progress.images, before)
         said += [f"changed since that checkpoint: {key}" for key in changed]

@@ -16,7 +16,8 @@ from scalegan.training.run_lock import RunLock
 # Keys that identify a run: changing one makes a different run. Others may change on resume, which is recorded in
 # config.<images>.yaml.
 IDENTITY = ("seed", "batch_size", "micro_batch_size", "lanes", "model", "game", "data.resolution", "data.labels",
-            "augment.name", "data.flip", "data.block_records", "data.window_blocks", "data.content", "fixed")
+            "augment.name", "data.flip", "data.block_records", "data.window_blocks", "data.content", "fixed",
+            "freeze", "init_content")
 _STREAM_KEYS = tuple(key.removeprefix("data.") for key in IDENTITY if key.startswith("data."))
 
 

@@ -1,0 +1,72 @@
+"""The players of a file that another implementation wrote, in our layout."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from scalegan import interop
+from scalegan.errors import UserError
+from scalegan.interop import checkpoint_files, remedies
+from scalegan.interop.reference import unwrapped
+
+State = dict[str, Tensor]
+
+#: Keys of a published file's networks: the averaged generator, the generator, the discriminator.
+_KEYS = {"average": ("G_ema", "g_ema", "ema", "params_ema", "generator_ema", "netG_ema"),
+         "G": ("G", "g", "netG", "generator", "gen", "params"),
+         "D": ("D", "d", "netD", "discriminator", "disc")}
+#: The families whose published layouts are known, with the name under which `scalegan.interop` has them.
+_LAYOUTS = {"dcgan": "dcgan", "biggan": "biggan", "biggan_deep": "biggan", "stylegan2": "stylegan2", "r3gan": "r3gan",
+            "stargan": "stargan"}
+
+
+def players(path: Path, family: str) -> dict[str, nn.Module]:
+    """The networks in the file: G, D and the averaged generator as "average", as far as it has them.
+
+    Raises:
+        UserError: in one line, if the file cannot be read, or is not of this family.
+    """
+    if family not in _LAYOUTS:
+        raise UserError(f"{path} is not a file that `scalegan export` wrote, and no published layout of "
+                        f"model.name={family} is known; name an export, a run or a checkpoint")
+    content = checkpoint_files.read(path)
+    found = {what: _below(content, keys) for what, keys in _KEYS.items()}
+    if not any(found.values()):     # one network's tensors alone
+        tensors = checkpoint_files.state_dict(content)
+        found = {_player_of(tensors, family): tensors}
+    return {what: _converted(path, tensors, family, "discriminator" if what == "D" else "generator")
+            for what, tensors in found.items() if tensors}
+
+
+def _below(content: Any, keys: tuple[str, ...]) -> State | None:
+    """The tensors of the network that one of the keys names; None if there is no such key."""
+    if not isinstance(content, Mapping):
+        return None
+    key = next((name for key in keys for name in (key, f"{key}_state_dict") if name in content), None)
+    found = None if key is None else content[key]
+    return checkpoint_files.state_dict(found) if isinstance(found, Mapping | checkpoint_files.Record) and found \
+        else None
+
+
+def _player_of(tensors: State, family: str) -> str:
+    """Whose tensors these are: D's if they fit a discriminator, otherwise taken for G's."""
+    try:
+        getattr(interop, f"{_LAYOUTS[family]}_discriminator")(tensors)
+        return "D"
+    except (ValueError, RuntimeError, TypeError):
+        return "G"
+
+
+def _converted(path: Path, tensors: State, family: str, player: str) -> nn.Module:
+    remedy = remedies.of_names(tensors)
+    if remedy:
+        raise UserError(f"{path}: {remedy}")
+    try:
+        return getattr(interop, f"{_LAYOUTS[family]}_{player}")(tensors).float()
+    except (ValueError, RuntimeError, TypeError) as error:
+        first = next(iter(unwrapped(tensors)), "nothing")
+        raise UserError(f"{path} holds no {player} of model.name={family} in its published layout: "
+                        f"{str(error).splitlines()[0]} (its first tensor is {first}); set model.name to its family, or "
+                        "name other weights") from error
