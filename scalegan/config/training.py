@@ -10,8 +10,8 @@ from scalegan.config.schema import Beta, RelativeLength, typed
 
 @typed
 class Optimizer:
-    name: Literal["adam", "rmsprop", "sgd"] = "adam"
-    """Update rule."""
+    name: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
+    """Update rule; adamw is Adam with decoupled weight decay (Loshchilov & Hutter, 2019)."""
     lr: PositiveFloat | Schedule = 2e-4
     """Learning rate."""
     betas: tuple[Beta | Schedule, Beta | Schedule] = (0.5, 0.999)
@@ -19,9 +19,13 @@ class Optimizer:
     eps: PositiveFloat = 1e-8
     """Adam's epsilon."""
     weight_decay: NonNegativeFloat = 0.0
-    """Multiple of the weights that is added to their gradients: an L2 penalty."""
+    """Multiple of the weights that is added to their gradients: an L2 penalty. With adamw, each step instead shrinks
+    the weights by lr times this."""
     momentum: Beta | Schedule = 0.0
     """SGD's momentum."""
+    clip_norm: PositiveFloat | None = None
+    """Largest norm of the gradient of all the player's weights, over the whole batch; a longer one is shortened to it.
+    null for no bound."""
 
 
 @typed
