@@ -1,5 +1,4 @@
-"""Finite differences, AdamW, clipped gradients and power EMA: the same bits on any ranks, after a kill, and on DeepSpeed
-nearly the same."""
+"""Finite differences, AdamW, clipped gradients, power EMA: the same bits on any ranks and after a kill; and ZeRO."""
 
 import importlib.util
 from pathlib import Path
@@ -11,14 +10,14 @@ from test_families import write_recipe
 pytestmark = pytest.mark.slow
 
 KEYS = tuple(f"game.penalties.{r}={{gamma: 1, method: finite_difference, share: 0.5}}" for r in ("r1", "r2")) + tuple(
-    f"optimizer.{player}={{name: adamw, lr: 1e-3, betas: [0, 0.9], weight_decay: 0.1, clip_norm: 0.5}}"
+    f"optimizer.{player}={{name: adamw, lr: 1e-3, betas: [0, 0.9], weight_decay: 0.1, clip_norm: 0.1}}"
     for player in "GD") + ("power_ema={every_images: 80}", "augment.p=0.5")
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recipe")
-    return write_recipe(folder, "r3gan", "class", make_set(folder / "set", size=32), total=240)
+    return write_recipe(folder, "r3gan", "class", make_set(folder / "set", size=32), total=144)
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +38,9 @@ def test_two_ranks_and_a_kill_change_no_bit(recipe: Path, straight: Path, tmp_pa
     assert digest(run) == digest(straight)
     assert reports(run)[-1] == reports(straight)[-1]
     rows = reports(straight)
-    assert any(row["loss/D/r1"] > 0 for row in rows)
-    norms = [row["loss/D/grad_norm/D"] for row in rows]
-    assert max(norms) > 0.5, "some gradients were clipped"
+    assert all(row["loss/D/r1"] > 0 for row in rows)
+    norms = [row["grad_norm/D"] for row in rows]
+    assert max(norms) > 0.1, "some gradients were clipped"
 
 
 @pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is not installed")
