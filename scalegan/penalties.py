@@ -45,6 +45,18 @@ def r1(logits: Tensor, reals: Tensor, gamma: float | Tensor) -> Tensor:
     return half_weighted(gamma, squared_gradient_norm(logits, reals))
 
 
+def squared_differences(ahead: Tensor, behind: Tensor, distance: float) -> Tensor:
+    """((D(x + sigma e) - D(x)) / sigma)^2 of each sample [n]: |grad D(x)|^2 in expectation over e ~ N(0, I), as sigma
+    tends to 0. A difference is taken in fp32 at least.
+
+    Args:
+        ahead, behind: logits [n] at x + sigma e, and at x or, antithetically, at x - sigma e.
+        distance: sigma, or 2 sigma.
+    """
+    wide = torch.promote_types(ahead.dtype, torch.float32)
+    return ((ahead.to(wide) - behind.to(wide)) / distance).square()
+
+
 def half_weighted(gamma: float | Tensor, squares: Tensor) -> Tensor:
     """gamma / 2 times the mean of `squares` [n], in their dtype. A scalar."""
     weight = gamma / 2

@@ -1,15 +1,33 @@
 """Keys under `game.penalties`."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from scalegan.config.schedule import Schedule
 from scalegan.config.schema import Beta, typed
 
 
 @typed
-class R2:
+class GradientNorm:
+    """How R1 and R2 find the norm of D's gradient."""
+
+    method: Literal["exact", "finite_difference"] = "exact"
+    """exact differentiates D twice; finite_difference compares D's logits at a sample and at its noisy copy, which
+    needs first derivatives alone (Lin et al., 2025, "Diffusion Adversarial Post-Training")."""
+    sigma: PositiveFloat = 0.01
+    """finite_difference: standard deviation of the noise, where images lie in [-1, 1]. Below 0.05, D runs in fp32."""
+    antithetic: bool = False
+    """finite_difference: compare noise added with noise subtracted: exact for quadratic D, at one more pass."""
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """finite_difference: share of each micro-batch that is penalised."""
+    noise: Literal["sample", "augmented"] = "sample"
+    """finite_difference: add noise to the sample, of which an augmentation then makes the same as without, or to the
+    augmented sample. Exact penalties are those of the sample."""
+
+
+@typed
+class R2(GradientNorm):
     """gamma / 2 times the mean squared gradient norm of D at fakes; a term in every update of D."""
 
     gamma: NonNegativeFloat | Schedule = 1.0
@@ -37,7 +55,7 @@ class Orthogonal:
 
 
 @typed
-class R1:
+class R1(GradientNorm):
     """gamma / 2 times the mean squared gradient norm of D at real images (Mescheder et al., 2018)."""
 
     gamma: NonNegativeFloat | Schedule = 1.0

@@ -10,8 +10,8 @@ from scalegan.config.schema import Beta, RelativeLength, typed
 
 @typed
 class Optimizer:
-    name: Literal["adam", "rmsprop", "sgd"] = "adam"
-    """Update rule."""
+    name: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
+    """Update rule; adamw is Adam with decoupled weight decay (Loshchilov & Hutter, 2019)."""
     lr: PositiveFloat | Schedule = 2e-4
     """Learning rate."""
     betas: tuple[Beta | Schedule, Beta | Schedule] = (0.5, 0.999)
@@ -19,9 +19,13 @@ class Optimizer:
     eps: PositiveFloat = 1e-8
     """Adam's epsilon."""
     weight_decay: NonNegativeFloat = 0.0
-    """Multiple of the weights that is added to their gradients: an L2 penalty."""
+    """Multiple of the weights that is added to their gradients: an L2 penalty. With adamw, each step instead shrinks
+    the weights by lr times this."""
     momentum: Beta | Schedule = 0.0
     """SGD's momentum."""
+    clip_norm: PositiveFloat | None = None
+    """Largest norm of the gradient of all the player's weights, over the whole batch; a longer one is shortened to it.
+    null for no bound."""
 
 
 @typed
@@ -61,13 +65,13 @@ class Engine:
     """Round what fp32 convolutions and matrix products multiply to TF32 (10 of 23 bits of mantissa) on CUDA: several
     times faster. Concerns precision=fp32, and the layers that networks keep in fp32 otherwise."""
     compile: bool = False
-    """Compile the networks (torch.compile) for passes without penalties. Gives different bits."""
+    """Compile the networks (torch.compile) for passes without exact gradient penalties. Gives different bits."""
     cuda_graphs: bool = False
     """Record each phase's forward and backward pass as a CUDA graph, for small models whose kernels take less time than
     launching them: the same bits, and more memory. Phases that cannot be recorded run as usual."""
     activation_checkpointing: bool = False
     """Recompute the blocks' activations in the backward instead of keeping them: a third more arithmetic, the same
-    bits. Penalties keep their activations, and compiled passes choose for themselves."""
+    bits. Exact penalties keep their activations, and compiled passes choose for themselves."""
 
 
 @typed

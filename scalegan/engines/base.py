@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from scalegan.engines.health import Health, stepping_unless, undone_where
+from scalegan.engines.optimizers import CLIP_NORM
 from scalegan.engines.partitioned import Partitioned
 from scalegan.engines.precision import autocast
 from scalegan.engines.ranks import Ranks
@@ -93,6 +94,7 @@ class Engine(ABC):
         phase, means, norms = pending.phase, pending.means, pending.norms
         skip = self._skips(phase, means, norms)
         for player in self._movers(phase):
+            self._clip(player, norms[player])
             with stepping_unless(skip, self.optimizers[player]):
                 self._step(player)
         self._advance(pending, skip)
@@ -139,6 +141,17 @@ class Engine(ABC):
 
         Returns the means over all ranks of observations, terms and figures, and gradient norms as ("norm", player).
         """
+
+    def _clip(self, player: str, norm: Tensor) -> None:
+        """Shortens the player's gradient, of this norm over all ranks, to its optimizer's bound. Nothing waits for the
+        device; a gradient within the bound is multiplied by one and keeps its bits."""
+        bound = self.optimizers[player].param_groups[0].get(CLIP_NORM)
+        if bound is not None:
+            torch._foreach_mul_(self._own_gradients(player), (bound / norm).clamp(max=1))
+
+    @abstractmethod
+    def _own_gradients(self, player: str) -> list[Tensor]:
+        """The mean gradients that this rank holds, of all weights or of its part, where `_step` finds them."""
 
     @abstractmethod
     def _step(self, player: str) -> None:

@@ -43,15 +43,18 @@ class DDPEngine(Engine):
         for parameter, gradient in zip(moving, gradients):
             parameter.grad = gradient
         for player in self._movers(phase):
-            means["norm", player] = norm_of([p.grad for p in self._parameters[player]])
+            means["norm", player] = norm_of(self._own_gradients(player))
         return means
+
+    def _own_gradients(self, player: str) -> list[Tensor]:
+        return [parameter.grad for parameter in self._parameters[player]]
 
     def _step(self, player: str) -> None:
         self.optimizers[player].step()
         self.optimizers[player].zero_grad(set_to_none=True)
 
     def _take_gradients(self, player: str) -> list[Tensor]:
-        found = [parameter.grad for parameter in self._parameters[player]]
+        found = self._own_gradients(player)
         self.optimizers[player].zero_grad(set_to_none=True)
         return found
 

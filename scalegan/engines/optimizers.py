@@ -11,6 +11,7 @@ from scalegan.games.base import Game
 from scalegan.schedules import at
 
 Optimizers = dict[str, torch.optim.Optimizer]
+CLIP_NORM = "clip_norm"     # key of a parameter group: the bound on the gradient's norm, which engines enforce; or None
 
 
 def make(settings: Mapping[str, config.Optimizer], game: Game) -> Optimizers:
@@ -49,9 +50,11 @@ def _clip_weights(optimizer: torch.optim.Optimizer, *_: object, bound: float) ->
 
 
 def _make(settings: config.Optimizer, player: nn.Module) -> torch.optim.Optimizer:
-    parameters = [parameter for parameter in player.parameters() if parameter.requires_grad]
-    if settings.name == "adam":
-        optimizer = torch.optim.Adam(parameters, eps=settings.eps, weight_decay=settings.weight_decay, fused=True)
+    moving = [parameter for parameter in player.parameters() if parameter.requires_grad]
+    parameters = [{"params": moving, CLIP_NORM: settings.clip_norm}]
+    if settings.name in ("adam", "adamw"):
+        kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
+        optimizer = kind(parameters, eps=settings.eps, weight_decay=settings.weight_decay, fused=True)
     elif settings.name == "rmsprop":
         optimizer = torch.optim.RMSprop(parameters, weight_decay=settings.weight_decay, foreach=True)
     else:

@@ -57,6 +57,14 @@ def discriminator(model: config.Model, spec: Spec) -> nn.Module:
     return _one(model, spec, 1)
 
 
+def drop_last_bias(discriminator: nn.Module) -> None:
+    """Removes the bias of D's last layer, before the networks are initialised; some families have none."""
+    for name in ("head", "out", "linear"):
+        layer = getattr(discriminator, name, None)
+        if getattr(layer, "bias", None) is not None:
+            layer.bias = None
+
+
 def _one(model: config.Model, spec: Spec, player: int) -> nn.Module:
     try:
         return _FAMILIES[model.name](model, spec)[player]()

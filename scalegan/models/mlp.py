@@ -54,6 +54,11 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(*_dense(inputs + (hidden if num_classes else 0), hidden, layers, 1, nn.ReLU))
         self.initialise(global_generator)
 
+    @property
+    def head(self) -> nn.Linear:
+        """The last layer."""
+        return self.layers[-1]
+
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.classify(self.encode(x, labels), labels)
 
@@ -66,7 +71,7 @@ class Discriminator(nn.Module):
 
     def classify(self, h: Tensor, labels: Tensor | None = None) -> Tensor:
         """Logits [N] from the last hidden layer."""
-        return self.layers[-1](h).flatten()
+        return self.head(h).flatten()
 
     def initialise(self, generator: Generators) -> None:
         _initialise(self, generator)

@@ -79,7 +79,8 @@ def play(ranks: Ranks, settings: config.Engine, family: str, optimizer: str, whe
     Returns what each update changed, the counters after it, and the means for the log.
     """
     game = make_game(family)
-    of_players = optimizers.make({name: config.Optimizer(name=optimizer, lr=1e-3) for name in game.players}, game)
+    keys = config.Optimizer(name=optimizer, lr=1e-3, clip_norm=1e-3 if optimizer == "adamw" else None)
+    of_players = optimizers.make(dict.fromkeys(game.players, keys), game)
     engine = choice.make(settings, game, of_players, ranks, 8, "fp32")
     phase = next(p for p in game.phases if p.name == player)
     poison = {"gradient": poison_gradient, "loss": poison_loss}[where]
@@ -95,18 +96,20 @@ def play(ranks: Ranks, settings: config.Engine, family: str, optimizer: str, whe
     return changed, health, means.state()
 
 
-ADAM, LOSS, SPECTRAL, RMSPROP, SGD = (
+ADAM, LOSS, SPECTRAL, RMSPROP, SGD, CLIPPED = (
     ("dcgan", "adam", "gradient", "G"), ("dcgan", "adam", "loss", "D"), ("biggan", "adam", "gradient", "D"),
-    ("dcgan", "rmsprop", "gradient", "D"), ("dcgan", "sgd", "gradient", "G"))
+    ("dcgan", "rmsprop", "gradient", "D"), ("dcgan", "sgd", "gradient", "G"), ("dcgan", "adamw", "gradient", "D"))
 ZERO = [config.Engine(name="deepspeed", zero_stage=stage) for stage in (0, 1, 2)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world, settings, family, optimizer, where, player", [
     *(pytest.param(1, config.Engine(), *case, id=f"DDP on 1 {case}") for case in (ADAM, LOSS, RMSPROP)),
-    *(pytest.param(2, config.Engine(), *case, id=f"DDP on 2 {case}") for case in (ADAM, LOSS, SPECTRAL, RMSPROP, SGD)),
+    *(pytest.param(2, config.Engine(), *case, id=f"DDP on 2 {case}") for case in (ADAM, LOSS, SPECTRAL, RMSPROP, SGD,
+                                                                                         CLIPPED)),
     *(pytest.param(2, ZERO[stage], *case, id=f"ZeRO-{stage} on 2 {case}", marks=needs_deepspeed)
-      for stage, case in ((0, ADAM), (0, RMSPROP), (1, SPECTRAL), (1, SGD), (2, ADAM), (2, LOSS), (2, RMSPROP)))])
+      for stage, case in ((0, ADAM), (0, RMSPROP), (1, SPECTRAL), (1, SGD), (2, ADAM), (2, LOSS), (2, RMSPROP),
+                          (1, CLIPPED)))])
 def test_skipped_on_every_rank(world: int, settings: config.Engine, family: str, optimizer: str, where: str,
                                player: str) -> None:
     for changed, health, means in spawn(world, play, settings, family, optimizer, where, player):

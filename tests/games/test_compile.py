@@ -16,6 +16,8 @@ from scalegan.errors import RecipeError
 from scalegan.games import compiled
 from scalegan.games.compiled import Compiled, check_compiler
 from scalegan.games.gan.game import GAN
+from scalegan.games.penalties.finite_difference import FiniteDifferences, Probe
+from scalegan.losses import LOSSES
 
 FAMILIES = ("dcgan", "text_dcgan", "biggan", "biggan_deep", "stylegan2", "r3gan")
 
@@ -61,6 +63,22 @@ def test_compiled_updates_are_the_eager_ones(family: str, quickly_compiled: None
     assert graphs >= 4 and not counters["graph_break"]
     gradients(other, family)
     assert counters["stats"]["unique_graphs"] == graphs                   # nothing is compiled twice
+
+
+@pytest.mark.slow
+def test_finite_differences_run_compiled(quickly_compiled: None) -> None:
+    """One phase of D with R1 and R2: compiled, with the eager gradients."""
+    nets, probe = networks("r3gan"), Probe(1.0, 0.1, share=0.5)     # at a small sigma, rounding alone would differ more
+
+    def made(g: torch.nn.Module, d: torch.nn.Module) -> GAN:
+        return GAN(g, d, LOSSES["relativistic"], {"fd": FiniteDifferences({"real": probe, "fake": probe})})
+
+    eager, other = made(*copy.deepcopy(nets)), with_compiled_players(made(*nets))
+    counters.clear()
+    expected, found = gradients(eager, "r3gan")["D"], gradients(other, "r3gan")["D"]
+    assert counters["stats"]["unique_graphs"] >= 4 and not counters["graph_break"]      # both of D's calls, G's two
+    one, two = (torch.cat([g.flatten() for g in found]) for found in (expected, found))
+    assert (one - two).norm() <= 1e-4 * one.norm()
 
 
 @pytest.mark.slow

@@ -43,6 +43,9 @@ TRICKS: dict[str, tuple[dict[str, Any], str]] = {
 }
 PENALTIES: dict[str, tuple[dict[str, Any], str]] = {
     "r1": ({"gamma": 1.0}, "D/r1"), "r1, lazy": ({"gamma": 1.0, "every": 2}, "D.r1/r1"), "r2": ({"gamma": 1.0}, "D/r2"),
+    "r1, by differences": ({"gamma": 1.0, "method": "finite_difference"}, "D/r1"),
+    "r1, lazy, by differences": ({"gamma": 1.0, "every": 2, "method": "finite_difference", "share": 0.5}, "D.r1/r1"),
+    "r2, by differences": ({"gamma": 1.0, "method": "finite_difference", "antithetic": True}, "D/r2"),
     "path_length": ({"every": 2}, "G.path/path"), "orthogonal": ({"weight": 1e-2}, "D/orthogonal"),
     "gradient": ({"weight": 1.0}, "D/gradient_penalty"), "pull_away": ({"group": 4}, "G/pull_away"),
     "bcr": ({}, "D/bcr_real"),
@@ -52,6 +55,8 @@ GAMES: dict[str, tuple[dict[str, Any], str]] = {
     **{name: ({"penalties": {name.split(",")[0]: keys}}, term) for name, (keys, term) in PENALTIES.items()},
     "clip": ({"loss": "wasserstein_clip"}, ""), "unrolled": ({"name": "unrolled", "steps": 1, "step_size": 1e-3}, ""),
     "ebgan": ({"loss": "ebgan"}, ""),
+    "relativistic, by differences": ({"loss": "relativistic", "penalties": {
+        side: {"gamma": 1.0, "method": "finite_difference", "share": 0.5} for side in ("r1", "r2")}}, "D/r2"),
 }
 ENGINES = {"DDP": config.Engine()}
 if importlib.util.find_spec("deepspeed"):

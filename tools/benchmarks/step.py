@@ -116,6 +116,30 @@ def dcgan_fraction_of_peak() -> Result:
     return _fraction_of_peak("dcgan", {"model": {"name": "dcgan", "norm_group": _BATCH}})
 
 
+def r3gan_differences_vs_exact() -> Result:
+    """R1 and R2 by one-sided finite differences on all samples, against the exact penalties: a small R3GAN's updates of
+    D and G."""
+    return _beside_exact("r3gan_differences_vs_exact")
+
+
+def r3gan_quarter_differences_vs_exact() -> Result:
+    """The same on a quarter of the samples."""
+    return _beside_exact("r3gan_quarter_differences_vs_exact", share=0.25)
+
+
+def _beside_exact(name: str, **keys: float) -> Result:
+    def updates(**method: object) -> Callable[[], None]:
+        r = {"gamma": 0.1, **method}
+        model = {"name": "r3gan", "widths": [128, 96, 64, 16], "cardinalities": [32, 24, 16, 4], "blocks": 1}
+        game = {"name": "gan", "loss": "relativistic", "penalties": {"r1": r, "r2": r}}
+        return one_update(_parse({"model": model, "batch_size": 32, "data": _CIFAR, "game": game,
+                                  "precision": "fp32"}))
+
+    ours, exact = updates(method="finite_difference", **keys), updates()
+    value, reference = alternate(lambda: 1 / seconds(ours), lambda: 1 / seconds(exact))
+    return faster(name, "iterations/s", value, "exact penalties", reference)
+
+
 def _fraction_of_peak(family: str, changes: dict) -> Result:
     """FLOP/s of one update of every phase, without penalties, against the device's measured peak."""
     recipe = _parse(changes)
@@ -229,7 +253,8 @@ def _usual_dcgan() -> Callable[[], None]:
 
 BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (
     trainer_vs_bare_loop, graphed_trainer_vs_bare_loop, dcgan64_vs_examples, stylegan2_fraction_of_peak,
-    biggan_fraction_of_peak, r3gan_fraction_of_peak, dcgan_fraction_of_peak)}
+    biggan_fraction_of_peak, r3gan_fraction_of_peak, dcgan_fraction_of_peak,
+    r3gan_differences_vs_exact, r3gan_quarter_differences_vs_exact)}
 
 
 def time_configuration(arguments: list[str]) -> dict[str, object]:

@@ -10,6 +10,7 @@ from scalegan.games.gan.mixture import Deviations, LatentMixture
 from scalegan.games.penalties import Penalty
 from scalegan.games.penalties.consistency import Consistency
 from scalegan.games.penalties.feature_matching import FeatureMatching
+from scalegan.games.penalties.finite_difference import FiniteDifferences, Probe
 from scalegan.games.penalties.gradient_norm import R1R2Penalty
 from scalegan.games.penalties.gradient_penalty import GradientPenalty
 from scalegan.games.penalties.historical_averaging import HistoricalAveraging
@@ -51,11 +52,17 @@ def generator(game: config.Game, plain: nn.Module) -> nn.Module:
 def discriminator(recipe: config.Recipe, spec: Spec, plain: nn.Module) -> nn.Module:
     """The family's discriminator as the game needs it: an auto-encoder, with minibatch discrimination, or `plain`.
 
+    A relativistic loss and finite differences both see differences of logits alone, in which a bias of the last layer
+    cancels. Its gradient is rounding, which Adam would turn into whole steps that differ with the number of ranks, so
+    that D goes without.
+
     Raises:
         RecipeError: if a trick needs D's features, and the family's D does not expose them.
     """
     if recipe.game.loss in ("ebgan", "ebgan_pt"):
         plain = families.energy(recipe.model, spec)
+    if recipe.game.loss == "relativistic" and probes(recipe.game.penalties):
+        families.drop_last_bias(plain)
     minibatch, groups = recipe.game.tricks.minibatch_discrimination, groups_of(recipe)
     if groups and not hasattr(plain, "encode"):
         trick = next(iter(groups)).removesuffix(".group")
@@ -66,16 +73,28 @@ def discriminator(recipe: config.Recipe, spec: Spec, plain: nn.Module) -> nn.Mod
     return MinibatchDiscrimination(plain, plain.encoding_size, minibatch.kernels, minibatch.kernel_dim, minibatch.group)
 
 
+def probes(keys: config.Penalties) -> dict[str, Probe]:
+    """How R1 and R2 are approximated, by side, where they are."""
+    sides = {"real": keys.r1, "fake": keys.r2}
+    return {side: Probe(r.gamma, r.sigma, r.antithetic, r.share, r.noise == "augmented")
+            for side, r in sides.items() if r and r.gamma and r.method == "finite_difference"}
+
+
 def penalties(game: config.Game, generator: nn.Module, discriminator: nn.Module) -> dict[str, Penalty]:
     """Penalties by name, in the order in which their terms are added."""
     keys, tricks = game.penalties, game.tricks
     gradient = keys.gradient or (config.GradientPenalty() if game.loss == "wgan_gp" else None)
     pull_away = keys.pull_away or (config.PullAway() if game.loss == "ebgan_pt" else None)
     found: dict[str, Penalty] = {}
-    if keys.r1 and keys.r1.gamma:
+    approximated = probes(keys)
+    if "real" in approximated and keys.r1.every > 1:
+        found["r1"] = FiniteDifferences({"real": approximated.pop("real")}, keys.r1.every)
+    elif keys.r1 and keys.r1.gamma and "real" not in approximated:
         found["r1"] = R1R2Penalty("real", keys.r1.gamma, keys.r1.every)
-    if keys.r2 and keys.r2.gamma:
+    if keys.r2 and keys.r2.gamma and "fake" not in approximated:
         found["r2"] = R1R2Penalty("fake", keys.r2.gamma)
+    if approximated:
+        found["finite_differences"] = FiniteDifferences(approximated)
     if keys.path_length:
         found["path_length"] = PathLength(keys.path_length.weight, keys.path_length.decay, keys.path_length.every)
     if keys.bcr:

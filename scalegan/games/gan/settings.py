@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import PositiveFloat, PositiveInt
 
-from scalegan.config.penalties import Penalties, PullAway
+from scalegan.config.penalties import GradientNorm, Penalties, PullAway
 from scalegan.config.schema import typed
 from scalegan.config.tricks import Tricks
 
@@ -62,6 +62,8 @@ class GAN:
             yield f"game.fresh_batch must include {self.order[0]}, which moves first"
         if self.loss == "relativistic" and not (penalties.r1 or penalties.gradient):
             yield "game.loss=relativistic needs a gradient penalty to converge; set game.penalties.r1.gamma"
+        for name in ("r1", "r2"):
+            yield from _only_approximated(name, getattr(penalties, name))
         if self.loss != "least_squares" and (self.a, self.b, self.c) != (0.0, 1.0, 1.0):
             yield f"game.a, game.b and game.c apply only to game.loss=least_squares, not {self.loss}; leave them out"
         if not energy and self.margin != 1.0:
@@ -90,3 +92,13 @@ class GAN:
         if self.penalties.pull_away or self.loss == "ebgan_pt":
             found["game.penalties.pull_away.group"] = (self.penalties.pull_away or PullAway()).group
         return found
+
+
+def _only_approximated(name: str, keys: GradientNorm | None) -> Iterator[str]:
+    """Keys of a finite difference that an exact penalty would leave unused."""
+    if keys is None or keys.method == "finite_difference":
+        return
+    for key in ("sigma", "antithetic", "share", "noise"):
+        if getattr(keys, key) != getattr(GradientNorm(), key):
+            yield (f"game.penalties.{name}.{key} applies only to game.penalties.{name}.method=finite_difference; set "
+                   "that, or leave it out")

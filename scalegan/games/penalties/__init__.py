@@ -23,13 +23,13 @@ class Side:
         data: before augmentation, [n, ...]; requires grad if a penalty differentiates with respect to it.
         augmented: as D sees them.
         condition: their conditions, or None.
-        logits: D's logits, [n].
+        logits: D's logits, [n]; None in a phase without D's main pass.
     """
 
     data: Tensor
     augmented: Tensor
     condition: Tensor | None
-    logits: Tensor
+    logits: Tensor | None
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,8 @@ class ProjectionDiscriminator(nn.Module):
         direction = self.linear.normed()
         if labels is not None:
             direction = direction + _wide(self.embedding(labels))
-        return (direction * h).sum(1) + self.linear.bias
+        logits = (direction * h).sum(1)
+        return logits if self.linear.bias is None else logits + self.linear.bias
 
     def _entry(self, x: Tensor) -> Tensor:
         """Images to the input of the first block."""

@@ -45,13 +45,15 @@ class KeyedDropout(Keyed):
 
 @contextmanager
 def drawn_from(draws: "Draws", *networks: nn.Module) -> Iterator[None]:
-    """Lets the networks' random layers draw from the draws of a loss, each layer and each call its own."""
+    """Lets the networks' random layers draw from the draws of a loss, each layer and each call its own;
+    contexts nest."""
     layers = [(f"dropout/{number}/{name}", layer) for number, network in enumerate(networks)
               for name, layer in network.named_modules() if isinstance(layer, Keyed)]
+    before = [(layer.draws, layer.passes) for _, layer in layers]
     for name, layer in layers:
         layer.draws, layer.passes = draws.of(name), 0
     try:
         yield
     finally:
-        for _, layer in layers:
-            layer.draws = None
+        for (_, layer), (draws_before, passes) in zip(layers, before):
+            layer.draws, layer.passes = draws_before, passes

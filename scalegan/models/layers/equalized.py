@@ -52,14 +52,16 @@ class EqualizedLinear(nn.Module):
 
     def initialise(self, generator: Generators) -> None:
         fill_normal(self.weight, generator("weight"), std=1 / self.lr_multiplier)
-        nn.init.constant_(self.bias, self.bias_init)
+        if self.bias is not None:
+            nn.init.constant_(self.bias, self.bias_init)
 
     def activated(self, x: Tensor) -> Tensor:
         """Its leaky ReLU."""
         return leaky_relu(self(x), slope=SLOPE)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight.to(x.dtype) * self.weight_gain, self.bias.to(x.dtype) * self.bias_gain)
+        bias = None if self.bias is None else self.bias.to(x.dtype) * self.bias_gain
+        return F.linear(x, self.weight.to(x.dtype) * self.weight_gain, bias)
 
 
 class EqualizedConv2d(nn.Module):
