@@ -24,6 +24,7 @@ class Pretrained(nn.Module, PyTorchModelHubMixin, library_name="scalegan"):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network, self.about = network, network.about
+        self.train(network.training)
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         return self.network(*inputs, **options)

@@ -16,6 +16,8 @@ from small_generators import saved
 
 import scalegan
 from scalegan.checkpoints import exports, hub
+from scalegan.cli import run_verb
+from scalegan.commands import sample
 from scalegan.commands.push import main
 from scalegan.errors import UserError
 from scalegan.metrics import results
@@ -128,10 +130,8 @@ def test_push_and_load_through_the_hub(stub: Stub, evaluated_run: Path, tmp_path
 def test_commands_take_what_is_on_the_hub(stub: Stub, tmp_path: Path) -> None:
     export = saved("StyleGAN2", tmp_path / "G.safetensors")
     assert main([str(export), "ann/styles"]) == 0
-    hub_at = {"HF_ENDPOINT": stub.url, "HF_HOME": str(tmp_path / "home")}
-    done = cli("sample", "hf://ann/styles", "--seeds", "0-3", "--out", tmp_path / "there", **hub_at)
-    assert done.returncode == 0, done.stderr
-    assert cli("sample", export, "--seeds", "0-3", "--out", tmp_path / "here").returncode == 0
+    for source, out in ((str(export), "here"), ("hf://ann/styles", "there")):
+        assert run_verb(sample.main, [source, "--seeds", "0-3", "--out", str(tmp_path / out)]) == 0
     assert (tmp_path / "there" / "grid.png").read_bytes() == (tmp_path / "here" / "grid.png").read_bytes()
 
 
