@@ -126,8 +126,8 @@ def _grid(options: argparse.Namespace) -> int:
         check_images(generator, options.run)
         height, width = generator.about["spec"]["shape"][1:]
         if len(_seeds(options)) * columns * height * width > grids.MOST_PIXELS:
-            raise UsageError(f"{len(_seeds(options)):,} rows and {columns:,} columns of images of {width} x {height} px "
-                             f"are too many for one picture; take fewer --seeds or {option}")
+            raise UsageError(f"{len(_seeds(options)):,} rows and {columns:,} columns of images of {width} x {height} "
+                             f"px are too many for one picture; take fewer --seeds or {option}")
         return generator.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
     try:
