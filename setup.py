@@ -27,6 +27,10 @@ EXTRAS = {
              "emoji==2.16.0", "resvg-py>=0.5"],
     # ONNX files, and running them.
     "runtimes": ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.22"],
+    # .mp4 files, with the encoder inside.
+    "video": ["av>=14"],
+    # What accelerate needs of it is less.
+    "hub": ["huggingface_hub>=0.30"],
     "slurm": ["submitit>=1.5.2"],
     # What loaders are measured beside. From 0.11 on, mosaicml-streaming holds numpy below 2.2; 0.10 takes any.
     "bench": ["litdata>=0.2.70", "mosaicml-streaming>=0.10,<0.11", "spdl>=0.8", "grain>=0.2.18", "datago>=2026.10",

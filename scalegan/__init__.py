@@ -12,6 +12,8 @@ def load(path: str, network: str | None = None, ema: str | None = None) -> "torc
     """Loads a network of a run, a checkpoint or an export, in eval mode; by default, the averaged generator.
 
     Args:
+        path: a run folder, a checkpoint, an exported .safetensors file, a folder that `scalegan push --to-folder`
+            wrote, or hf://USER/NAME or hf://USER/NAME@REVISION on the Hugging Face Hub.
         network: name of another of the game's exports.
         ema: name of one of the recipe's `emas`, instead of the main average.
 

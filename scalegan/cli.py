@@ -24,11 +24,13 @@ VERBS = {
     "probe": ("scalegan.commands.probe", "measure how well labels can be predicted from a run's features"),
     "sample": ("scalegan.commands.sample", "generate images with a run or an export"),
     "export": ("scalegan.commands.export", "write a run's networks to one safetensors file"),
+    "push": ("scalegan.commands.push", "publish a run's networks with a model card on the Hugging Face Hub"),
     "convert": ("scalegan.commands.convert", "convert other implementations' checkpoints to exports"),
     "submit": ("scalegan.commands.submit", "submit a run or a sweep to SLURM"),
     "status": ("scalegan.commands.status", "show the status of runs"),
     "stop": ("scalegan.commands.stop", "save and stop runs"),
-    "interpolate": ("scalegan.commands.interpolate", "interpolate between samples: an image strip or a GIF"),
+    "interpolate": ("scalegan.commands.interpolate", "interpolate between samples: an image strip, a GIF or a video"),
+    "timelapse": ("scalegan.commands.timelapse", "show how a run's samples grew: a GIF or a video"),
     "directions": ("scalegan.commands.directions", "find directions in latents: attributes, SeFa, GANSpace"),
     "edit": ("scalegan.commands.edit", "move samples along directions, or add and subtract their latents"),
     "project": ("scalegan.commands.project", "find the latent of a photo"),
@@ -72,6 +74,11 @@ def run_verb(verb: Callable[[list[str]], int], arguments: list[str]) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
+        if any(argument.startswith("hf://") for argument in arguments):
+            from scalegan.checkpoints.hub import located
+
+            arguments = [str(located(argument)) if argument.startswith("hf://") else argument
+                         for argument in arguments]
         return verb(arguments)
     except UserError as error:
         rank = os.environ.get("RANK", "0")

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scalegan.averages import standing_statistics
-from scalegan.checkpoints import players, store
+from scalegan.checkpoints import hub, players, store
 from scalegan.checkpoints.state import Header, OldHeader
 from scalegan.checkpoints.stored_weights import LIVE, check_average, from_checkpoint
 from scalegan.config.game import REAL
@@ -35,7 +35,7 @@ _KEY = "scalegan"
 
 def load(path: str | Path, network: str | None = None, ema: str | None = None,
          sigma_rel: float | None = None, psi: float = 1.0, standing_batches: int | None = None) -> nn.Module:
-    """Loads a network from a run folder, a checkpoint or an export, in eval mode.
+    """Loads a network from a run folder, a checkpoint or an export, also hf://USER/NAME, in eval mode.
 
     Its attribute `about` holds the recipe's `model`, the `spec` of its samples, its inputs and outputs (`export`), and
     the `images` it was trained on.
@@ -118,7 +118,7 @@ def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None =
     Raises:
         UserError: as `load`.
     """
-    path = Path(path)
+    path = Path(hub.located(path))
     if path.is_file():
         if ema is not None or sigma_rel is not None:
             raise UsageError(f"{path} is an export, which holds one average; use its run folder instead")

@@ -1,5 +1,8 @@
 """Interpolates between samples of a run, a checkpoint or an export: as a strip (.png) with one row per pair of
-neighbouring seeds, or as a looping animation (.gif).
+neighbouring seeds, or as a looping animation (.gif) or video (.mp4, extra 'video').
+
+--truncation draws the samples of the seeds (rows) at several truncations (columns) instead, and --mix the mixtures of
+their coarse styles, at 4 and 8 px (rows), with the finer styles of other seeds (columns).
 
 Seeds are those of `scalegan sample`. Style-based generators are interpolated along straight lines in w; others in z,
 along great circles where z is normally distributed (Shoemake, 1985; White, 2016), along straight lines where it is not.
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from scalegan.commands import stored_latents, texts
 from scalegan.errors import UsageError
-from scalegan.support.arguments import file_named, finite, label_numbers, seeds, verb_parser, whole
+from scalegan.support.arguments import file_named, finite, label_numbers, numbers, seeds, verb_parser, whole
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,21 +29,34 @@ _MOST_PIXELS = 500_000_000     # of a picture or an animation that is made in me
 def main(arguments: list[str]) -> int:
     parser = verb_parser("interpolate", __doc__,
                          "interpolate runs/digits --seeds 0-3 --out walk.gif",
-                         "interpolate faces.safetensors --seeds 5,9 --steps 12 --out strip.png")
+                         "interpolate runs/digits --seeds 0-3 --steps 40 --out walk.mp4",
+                         "interpolate faces.safetensors --seeds 5,9 --steps 12 --out strip.png",
+                         "interpolate runs/faces --seeds 0-3 --truncation 0,0.5,1 --out truncation.png",
+                         "interpolate runs/faces --seeds 0-3 --mix 4-9 --out mixed.png")
     parser.add_argument("run", type=Path, help="run folder, checkpoint, or exported .safetensors")
     parser.add_argument("--seeds", type=seeds, help="two or more, such as 0,1,2 (the default)")
     texts.add_argument(parser)
     stored_latents.add_argument(parser)
     parser.add_argument("--steps", type=whole(0, 10_000), default=8, help="steps from one seed to the next (default 8)")
     parser.add_argument("--psi", type=finite, default=1.0, help="truncation, if the model supports it")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--truncation", type=numbers, metavar="PSI,...", help="instead of interpolating, a column for "
+                         "each of these truncations and a row for each seed")
+    instead.add_argument("--mix", type=seeds, metavar="SEEDS", help="instead of interpolating, a column for each of "
+                         "these seeds, whose finer styles are mixed with the coarse ones of --seeds (style-based "
+                         "generators)")
     parser.add_argument("--class", dest="label", metavar="NAME_OR_NUMBER",
                         help="class, or attribute, of every image")
     parser.add_argument("--network", metavar="NAME", help="one of the game's networks, if several generate samples")
     parser.add_argument("--ema", metavar="NAME", help="one of the run's extra averages (recipe key emas)")
-    parser.add_argument("--out", type=file_named("--out", ".png for a strip", ".gif for an animation"),
-                        default=Path("interpolation.png"), help="FILE.png or FILE.gif")
+    parser.add_argument("--out", type=file_named("--out", ".png for a strip", ".gif for an animation",
+                        ".mp4 for a video"), default=Path("interpolation.png"), help="FILE.png, FILE.gif or FILE.mp4")
     options = parser.parse_args(arguments)
     stored_latents.check_alone(options, "seeds", "label", "psi", "text")
+    if options.truncation or options.mix:
+        if options.latents:
+            raise UsageError("--truncation and --mix take --seeds; leave out --latents")
+        return _grid(options)
     if (options.seeds and len(options.seeds) < 2) or options.steps < 1:
         raise UsageError("interpolation needs at least two seeds and one step; use --seeds 0,1 --steps 8")
 
@@ -88,6 +104,51 @@ def _of_seeds(generator: "nn.Module", options: argparse.Namespace) -> "tuple[Spa
 
 def _seeds(options: argparse.Namespace) -> list[int]:
     return options.seeds or [0, 1, 2]
+
+
+def _grid(options: argparse.Namespace) -> int:
+    """Draws a grid of truncations or of mixed styles."""
+    import torch
+
+    from scalegan.checkpoints.exports import load_generator, sample
+    from scalegan.latents.mixing import mixed
+    from scalegan.latents.space import check_images
+    from scalegan.pictures import grids
+
+    option, columns = ("--truncation", len(options.truncation)) if options.truncation else ("--mix", len(options.mix))
+    if options.out.suffix.lower() != ".png":
+        raise UsageError(f"{option} makes a picture; name a .png with --out")
+    if options.truncation and options.psi != 1:
+        raise UsageError("--truncation has values of its own; leave out --psi")
+
+    def loaded(psi: float) -> "nn.Module":
+        """The generator; where it has BatchNorm, its statistics depend on psi."""
+        generator = load_generator(options.run, options.network, options.ema, psi)
+        check_images(generator, options.run)
+        height, width = generator.about["spec"]["shape"][1:]
+        if len(_seeds(options)) * columns * height * width > grids.MOST_PIXELS:
+            raise UsageError(f"{len(_seeds(options)):,} rows and {columns:,} columns of images of {width} x {height} "
+                             f"px are too many for one picture; take fewer --seeds or {option}")
+        return generator.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+    try:
+        if options.mix:
+            generator = loaded(options.psi)
+            images = mixed(generator, _seeds(options), options.mix, _label(generator, options), options.psi)
+        else:
+            columns_made = []
+            for psi in options.truncation:
+                generator, label = loaded(psi), None
+                if (one := _label(generator, options)) is not None:
+                    label = one.expand(len(_seeds(options)), *one.shape[1:])
+                columns_made.append(sample(generator, _seeds(options), label, psi).cpu())
+            images = torch.stack(columns_made, 1)
+    except ValueError as error:
+        raise UsageError(f"{options.run}: {error}") from error
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    grids.save_grid(options.out, images.flatten(0, 1), images.shape[1])
+    print(options.out.resolve())
+    return 0
 
 
 def _label(generator: "nn.Module", options: argparse.Namespace) -> "Tensor | None":

@@ -1,6 +1,6 @@
 """Pictures of samples: grids of images, and 2-D points over the data."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from scalegan.data.pixels import to_uint8
+from scalegan.pictures.video import save_video
 from scalegan.support.files import replacing
 
 MOST_PIXELS = 100_000_000   # of a picture that is made in memory
@@ -103,14 +104,22 @@ def save_pixels(path: Path, pixels: np.ndarray) -> None:
 
 
 def save_animation(path: Path, frames: Tensor, seconds: float) -> None:
-    """Saves [N, C, H, W] images in [-1, 1] as a looping GIF, `seconds` per frame; small images are enlarged."""
+    """Saves [N, C, H, W] images in [-1, 1] as a looping GIF or, if the name ends in .mp4, a video, `seconds` per frame;
+    small images are enlarged."""
     pixels = pixels_of(frames)
     enlarge = max(1, 128 // max(pixels.shape[1:3]))
-    shown = [Image.fromarray((image if image.shape[-1] == 3 else image[..., 0]).repeat(enlarge, 0).repeat(enlarge, 1))
-             for image in pixels]
+    save_frames(path, (image.repeat(enlarge, 0).repeat(enlarge, 1) for image in pixels), seconds)
+
+
+def save_frames(path: Path, frames: Iterable[np.ndarray], seconds: float) -> None:
+    """The same for uint8 frames, each [H, W, 1 or 3], which are shown as they are."""
+    if path.suffix.lower() == ".mp4":
+        save_video(path, frames, seconds)
+        return
+    first, *others = (Image.fromarray(image if image.shape[-1] == 3 else image[..., 0]) for image in frames)
     with replacing(path) as unfinished:
-        shown[0].save(unfinished, format="GIF", save_all=True, append_images=shown[1:], duration=round(seconds * 1000),
-                      loop=0)
+        first.save(unfinished, format="GIF", save_all=True, append_images=others, duration=round(seconds * 1000),
+                   loop=0)
 
 
 def save_points(path: Path, samples: Tensor, data: Tensor, size: int = 512) -> None:

@@ -75,6 +75,11 @@ def finite(text: str) -> float:
     return value
 
 
+def numbers(text: str) -> list[float]:
+    """Numbers at commas: '0,0.5,1'."""
+    return [finite(part) for part in text.split(",")]
+
+
 def fraction(text: str) -> float:
     """A number from 0 up to, but not including, 1."""
     try:

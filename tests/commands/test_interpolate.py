@@ -82,7 +82,11 @@ def test_an_animation_ends_where_it_began(finished_run: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("arguments, says", [
-    (["--out", "x.mp4"], "or .gif for an animation"),
+    (["--out", "x.webm"], "or .mp4 for a video"),
+    (["--truncation", "0,1", "--psi", "0.5"], "leave out --psi"),
+    (["--truncation", "0.5,1"], "truncation"),
+    (["--mix", "3"], "style-based"),
+    (["--mix", "3", "--out", "x.gif"], "--mix makes a picture"),
     (["--seeds", "3"], "two seeds"),
     (["--steps", "0"], "one step"),
     (["--class", "9"], "are 0 to 3"),
