@@ -76,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/api/repos/create":
             asked = json.loads(body)
             name = "/".join(part for part in (asked.get("organization"), asked["name"]) if part)
-            if asked.get("private"):
+            if asked.get("private") or asked.get("visibility") == "private":      # before and from huggingface_hub 1
                 self.server.private.add(name)
             self.server.repositories.setdefault(name, [])
             return self._json({"url": f"{self.server.url}/{name}", "id": name})
