@@ -276,6 +276,25 @@ def test_encoders_in_files(tmp_path: Path) -> None:
             text_encoders.fitted(str(tmp_path / name), [])
 
 
+@pytest.mark.slow
+def test_an_onnx_encoder_takes_strings(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="needs the extra `runtimes`")
+    onnx = pytest.importorskip("onnx", reason="needs the extra `runtimes`")
+    node, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    number = node("LabelEncoder", ["text"], ["number"], domain="ai.onnx.ml", keys_strings=["red", "blue"],
+                  values_floats=[1.0, 2.0], default_float=-1.0)
+    axes = onnx.helper.make_tensor("axes", onnx.TensorProto.INT64, [1], [1])
+    graph = onnx.helper.make_graph([number, node("Unsqueeze", ["number", "axes"], ["column"]),
+                                    node("Concat", ["column", "column"], ["vector"], axis=1)], "encoder",
+                                   [value("text", onnx.TensorProto.STRING, ["n"])],
+                                   [value("vector", onnx.TensorProto.FLOAT, ["n", 2])], [axes])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17),
+                                                         onnx.helper.make_opsetid("ai.onnx.ml", 2)], ir_version=9)
+    onnx.save(model, str(tmp_path / "words.onnx"))
+    encoder = text_encoders.fitted(str(tmp_path / "words.onnx"), [])
+    assert encoder.encode(["blue", "red", "green"]).tolist() == [[2, 2], [1, 1], [-1, -1]]
+
+
 def test_summaries_keep_vectors_and_texts() -> None:
     spec, described = Spec("image", (3, 8, 8), vector_dim=2), table((1,) * 200)
     words = captions.Captions(tuple(f"text {n}" for n in range(200)), described.vectors.numpy(), {"kind": "tfidf"})
