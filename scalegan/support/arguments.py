@@ -70,7 +70,7 @@ def resolution(text: str) -> Resolution:
     try:
         return parse(text)
     except ValueError as error:
-        raise ArgumentTypeError(f"'{text}' {error}") from error
+        raise ArgumentTypeError(f"'{text}': {error}") from error
 
 
 def finite(text: str) -> float:

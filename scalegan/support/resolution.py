@@ -18,12 +18,12 @@ def parse(given: object) -> Resolution:
     """
     match = None if isinstance(given, bool) else re.fullmatch("([0-9]{1,19})(?:x([0-9]{1,19}))?", _text(given))
     if match is None:
-        raise ValueError(f"is not a size; {_FORM}")
+        raise ValueError(f"not a size; {_FORM}")
     width, height = int(match[1]), int(match[2] or match[1])
     if not (width and height):
-        raise ValueError(f"has a side of 0 px; {_FORM}")
+        raise ValueError(f"a side has 0 px; {_FORM}")
     if max(width, height) > _MOST_SIDE or width * height > _MOST_PIXELS:
-        raise ValueError("is too large: sides have at most 65,536 px, and images 2^28; use a smaller size")
+        raise ValueError("too large: sides have at most 65,536 px, and images 2^28; use a smaller size")
     return of_sides(height, width)
 
 
