@@ -16,7 +16,7 @@ def blit(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
     flip, flips, turn, turns, move, dx, dy = draws.uniform("blit", 7).unbind(1)
     images = torch.where(_each((flip < p) & (flips < 0.5)), images.flip(3), images)
     quarters = (turns * 4).long().masked_fill(turn >= p, 0)
-    images = torch.where(_each(quarters % 2 == 1), _quarter_turn(images), images)
+    images = torch.where(_each(quarters % 2 == 1), quarter_turn(images), images)
     images = torch.where(_each(quarters >= 2), images.rot90(2, (2, 3)), images)
     by = torch.stack([(dx * 2 - 1) * SHIFT * width, (dy * 2 - 1) * SHIFT * height])
     return shift(images, *by.round().long().masked_fill(move >= p, 0))
@@ -36,7 +36,7 @@ def shift(images: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
     return pixels(images, row, column)
 
 
-def _quarter_turn(images: Tensor) -> Tensor:
+def quarter_turn(images: Tensor) -> Tensor:
     """A quarter turn about the centre; where the image ends, it goes on by reflection."""
     height, width = images.shape[2:]
     turned = images.rot90(1, (2, 3))                                                            # [n, C, W, H]

@@ -1,6 +1,5 @@
 """Images that are not square, in every family: an update, pictures, an export, and what it makes."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,20 +8,19 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from harness import cli, digest, launch
+from harness import launch
 from PIL import Image
 
 import scalegan
 from scalegan.commands import export, prepare
-from scalegan.config import loading
-from scalegan.errors import RecipeError
 
 SHAPES = {"64x32": (32, 64), "32x96": (96, 32)}         # as users write them; height and width
 _GAN = {"name": "gan", "loss": "non_saturating"}
 _TINY = {"optimizer": {"default": {"lr": 1e-3}}}
 #: By family or game: its keys of a recipe, and the players or streams that it has beside them.
 TABLE: dict[str, dict[str, Any]] = {
-    "dcgan": {"game": _GAN, "model": {"name": "dcgan", "width": 4, "norm_group": 2}, "augment": {"name": "ada", "p": 0.6}},
+    "dcgan": {"game": _GAN, "model": {"name": "dcgan", "width": 4, "norm_group": 2},
+              "augment": {"name": "ada", "p": 0.6, "target": None}},
     "mlp": {"game": _GAN, "model": {"name": "mlp", "hidden": 16}},
     "biggan": {"game": _GAN, "model": {"name": "biggan", "width": 8, "norm_group": 2}, "data": {"labels": "class"}},
     "biggan_deep": {"game": _GAN, "model": {"name": "biggan_deep", "width": 8, "norm_group": 2},
@@ -30,7 +28,7 @@ TABLE: dict[str, dict[str, Any]] = {
     "stylegan2": {"game": {**_GAN, "penalties": {"r1": {"gamma": 1.0}, "path_length": {"weight": 2}}},
                   "model": {"name": "stylegan2", "latent_dim": 16, "w_dim": 16, "channel_base": 256, "channel_max": 16,
                             "mapping_layers": 2, "mbstd_group": 2}},
-    "r3gan": {"game": {"name": "gan", "loss": "rpgan", "penalties": {"r1": {"gamma": 1.0}}},
+    "r3gan": {"game": {"name": "gan", "loss": "relativistic", "penalties": {"r1": {"gamma": 1.0}}},
               "model": {"name": "r3gan", "width": 16, "cardinality": 4, "latent_dim": 8},
               "augment": {"name": "diffaugment"}},
     "energy": {"game": {"name": "gan", "loss": "ebgan"}, "model": {"name": "dcgan", "width": 4, "norm_group": 2}},
@@ -69,8 +67,8 @@ def recipe_of(name: str, shape: str, data: Path, folder: Path, **more: object) -
     keys = TABLE[name]
     own = {"path": str(data), "resolution": shape, "workers": 0}
     tree = {**_TINY, **keys, "data": {**own, **keys.get("data", {})}, "batch_size": 4, "lanes": 1, "total_images": 4,
-            "micro_batch_size": 4, "run_dir": str(folder / "run"), "snapshot": {"every_images": 4, "rows": 2, "columns": 2},
-            "precision": "fp32", **more}
+            "micro_batch_size": 4, "run_dir": str(folder / "run"), "precision": "fp32",
+            "snapshot": {"every_images": 4, "rows": 2, "columns": 2}, **more}
     if name == "cyclegan":
         tree["streams"] = {"B": {**own}}
     file = folder / "recipe.yaml"
