@@ -187,9 +187,10 @@ def crop(pixels: np.ndarray, how: str, sides: tuple[int, int] = (1, 1)) -> np.nd
     return pixels[top : top + down, left : left + across]
 
 
-def resize(picture: np.ndarray, sides: Sequence[int], channels: int, filter: str) -> np.ndarray:
-    """uint8 [*sides, channels]. The support of Pillow's filters grows with the reduction, so nothing aliases."""
-    height, width = sides
+def resize(picture: np.ndarray, sides: int | Sequence[int], channels: int, filter: str) -> np.ndarray:
+    """uint8 [*sides, channels], for a square's side or a height and width. The support of Pillow's filters
+    grows with the reduction, so nothing aliases."""
+    height, width = (sides, sides) if isinstance(sides, int) else sides
     image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else np.ascontiguousarray(picture))
     mode = "L" if channels == 1 else "RGB"
     image = image if image.mode == mode else image.convert(mode)

@@ -133,7 +133,7 @@ def _squares(path: Path, side: int) -> Tensor:
             pixels = read(one.read()).pixels
         except ValueError as error:
             raise UserError(f"{one.name}: {error}; leave it out of --photos") from error
-        squares.append(resize(crop(pixels, "center"), (side, side), 3, "lanczos"))
+        squares.append(resize(crop(pixels, "center"), side, 3, "lanczos"))
     return from_uint8(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2))
 
 
