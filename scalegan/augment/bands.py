@@ -46,6 +46,7 @@ def amplify(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
     shares = constant(_row, POWER, 4, gains.dtype, gains.device)
     first, second, third, last = (1 + shares * (gains.square() - 1)).unbind(1)
     gains = (gains / (first * second * third * last).sqrt()[:, None]).to(images.dtype)
-    matrices = constant(_convolutions, _BANDS, images.shape[3], images.dtype, images.device)
-    filtered = separably(torch.einsum("nb,bij->nij", gains, matrices), images)
+    matrices = {side: torch.einsum("nb,bij->nij", gains, constant(_convolutions, _BANDS, side, images.dtype,
+                                                                  images.device)) for side in images.shape[2:]}
+    filtered = separably(*(matrices[side] for side in images.shape[2:]), images)
     return torch.where(chosen.any(1)[:, None, None, None], filtered, images)

@@ -7,18 +7,18 @@ from scalegan.augment.reflection import fold
 from scalegan.kernels.bilinear import pixels
 from scalegan.randomness import Draws
 
-SHIFT = 0.125  # maximum in either direction, as a fraction of the side
+SHIFT = 0.125  # maximum in either direction, as a fraction of the width or the height
 
 
 def blit(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
     """x-flip, rotation by multiples of 90 degrees, integer translation; each with probability p."""
-    side = images.shape[3]
+    height, width = images.shape[2:]
     flip, flips, turn, turns, move, dx, dy = draws.uniform("blit", 7).unbind(1)
     images = torch.where(_each((flip < p) & (flips < 0.5)), images.flip(3), images)
     quarters = (turns * 4).long().masked_fill(turn >= p, 0)
-    images = torch.where(_each(quarters % 2 == 1), images.rot90(1, (2, 3)), images)
+    images = torch.where(_each(quarters % 2 == 1), quarter_turn(images), images)
     images = torch.where(_each(quarters >= 2), images.rot90(2, (2, 3)), images)
-    by = (torch.stack([dx, dy]) * 2 - 1) * SHIFT * side
+    by = torch.stack([(dx * 2 - 1) * SHIFT * width, (dy * 2 - 1) * SHIFT * height])
     return shift(images, *by.round().long().masked_fill(move >= p, 0))
 
 
@@ -34,6 +34,18 @@ def shift(images: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
     row = fold(torch.arange(height, device=images.device) - dy[:, None], height)
     column = fold(torch.arange(width, device=images.device) - dx[:, None], width)
     return pixels(images, row, column)
+
+
+def quarter_turn(images: Tensor) -> Tensor:
+    """A quarter turn about the centre; where the image ends, it goes on by reflection."""
+    height, width = images.shape[2:]
+    turned = images.rot90(1, (2, 3))                                                            # [n, C, W, H]
+    if height == width:
+        return turned
+    along = torch.arange(max(height, width), device=images.device).expand(len(images), -1)
+    row = fold(along[:, :height] + (width - height) // 2, width)
+    column = fold(along[:, :width] + (height - width) // 2, height)
+    return pixels(turned, row, column)
 
 
 def _each(chosen: Tensor) -> Tensor:

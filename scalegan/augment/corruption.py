@@ -6,7 +6,7 @@ from torch import Tensor
 from scalegan.randomness import Draws
 
 NOISE = 0.1   # standard deviation of the noise's standard deviation
-HOLE = 0.5    # side of the cut-out square, as a fraction of the image's
+HOLE = 0.5    # sides of what is cut out, as a fraction of the image's
 
 
 def noise(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
@@ -17,10 +17,10 @@ def noise(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
 
 
 def cutout(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
-    """Sets a square centred anywhere in the image to 0, with probability p."""
+    """Sets a part of half the height and half the width, centred anywhere in the image, to 0, with probability p."""
     chance, x, y = draws.uniform("cutout", 3).unbind(1)
-    along = (torch.arange(images.shape[3], device=images.device) + 0.5) / images.shape[3]
-    column = (along - x[:, None]).abs() < HOLE / 2
-    row = (along - y[:, None]).abs() < HOLE / 2
+    down, across = ((torch.arange(side, device=images.device) + 0.5) / side for side in images.shape[2:])
+    column = (across - x[:, None]).abs() < HOLE / 2
+    row = (down - y[:, None]).abs() < HOLE / 2
     hole = row[:, :, None] & column[:, None, :] & (chance < p)[:, None, None]
     return images.masked_fill(hole[:, None], 0)

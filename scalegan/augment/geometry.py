@@ -10,7 +10,7 @@ from scalegan.kernels.bilinear import bilinear
 from scalegan.randomness import Draws
 
 SCALE, ASPECT = 0.2, 0.2  # standard deviations of log2
-SHIFT = 0.125             # standard deviation, of the side
+SHIFT = 0.125             # standard deviation, of the width and of the height
 
 # Symlet 6 (Daubechies, 1992), orthonormal: halving undoes doubling exactly.
 SYM6 = (0.015404109327027373, 0.0034907120842174702, -0.11799011114819057, -0.048311742585633, 0.4910559419267466,
@@ -33,7 +33,8 @@ def geometry(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
     stretch = torch.where(aspect, (ratio * ASPECT).exp2(), 1)
     matrix = matrix * torch.stack([stretch, 1 / stretch], 1)[:, None, :]
     matrix = matrix @ _turn(torch.where(after, (turn2 * 2 - 1) * math.pi, 0))
-    shift = torch.where(moved, torch.stack([dx, dy]) * SHIFT * images.shape[3], 0).T
+    height, width = images.shape[2:]
+    shift = torch.where(moved, torch.stack([dx * SHIFT * width, dy * SHIFT * height]), 0).T
 
     touched = scaled | before | aspect | after | moved
     warped = warp(images, matrix.to(images.dtype), shift.to(images.dtype))
@@ -41,22 +42,27 @@ def geometry(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
 
 
 def warp(images: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
-    """What stands at q of an image [n, C, S, S] comes from matrix @ (q - shift), both from its centre, in pixels.
+    """What stands at q of an image [n, C, H, W] comes from matrix @ (q - shift), both from its centre, in pixels.
 
     Args:
         matrix: [n, 2, 2], for (x, y).
         shift: [n, 2], x to the right and y down.
     """
-    side, like = images.shape[3], (images.dtype, images.device)
-    fine = separably(constant(doubling, _UP, side, *like), images)
+    sides, like = images.shape[2:], (images.dtype, images.device)
+    fine = separably(*(constant(doubling, _UP, side, *like) for side in sides), images)
     margin = len(SYM6) // 2 - 1
     # The centre of fine pixel m lies at (m + 1/2) / 2 pixels from the border.
-    along = (torch.arange(-margin, 2 * side + margin, device=images.device).to(images.dtype) + 0.5) / 2 - side / 2
+    down, across = ((torch.arange(-margin, 2 * side + margin, device=images.device).to(images.dtype) + 0.5) / 2
+                    - side / 2 for side in sides)
     # matrix @ (q - shift) of every q = (x, y) from its parts; in pixels, mirrored as the borders are; in fine pixels.
-    offset = (side - 1) / 2 - (matrix @ shift[:, :, None])                                      # [n, 2, 1]
-    of_x, of_y = matrix[:, :, :1] * along, matrix[:, :, 1:] * along + offset                    # [n, 2, F]
-    source = fold(of_x[:, :, None, :] + of_y[:, :, :, None], side) * 2 + 0.5                    # [n, (x, y), F, F]
-    return separably(constant(halving, _DOWN, side, *like), bilinear(fine, source))
+    moved = matrix @ shift[:, :, None]                                                          # [n, 2, 1]
+    source = []
+    for axis, side in enumerate(reversed(sides)):                                               # x, then y
+        of_x = matrix[:, axis, :1] * across                                                     # [n, F of the width]
+        of_y = matrix[:, axis, 1:] * down + ((side - 1) / 2 - moved[:, axis])                   # [n, F of the height]
+        source.append(fold(of_x[:, None, :] + of_y[:, :, None], side) * 2 + 0.5)
+    return separably(*(constant(halving, _DOWN, side, *like) for side in sides),
+                     bilinear(fine, torch.stack(source, 1)))
 
 
 def _turn(angle: Tensor) -> Tensor:

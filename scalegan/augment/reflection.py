@@ -62,7 +62,8 @@ def constant(make: Callable[..., np.ndarray], taps: Hashable, size: int, dtype: 
         return torch.from_numpy(make(taps, size)).to(dtype=dtype, device=device)
 
 
-def separably(matrix: Tensor, images: Tensor) -> Tensor:
-    """Applies a matrix [out, in], or one for each sample [n, out, in], to both axes of images [n, C, in, in]."""
-    matrix = matrix if matrix.dim() == 2 else matrix[:, None]
-    return matrix @ images @ matrix.mT
+def separably(down: Tensor, across: Tensor, images: Tensor) -> Tensor:
+    """Applies matrices [out, in], or one for each sample [n, out, in], to the height and the width of images
+    [n, C, H, W]."""
+    down, across = (matrix if matrix.dim() == 2 else matrix[:, None] for matrix in (down, across))
+    return down @ images @ across.mT

@@ -13,6 +13,7 @@ Seeds and labels are those of `scalegan sample`. A seed gives the same pictures 
 
 import argparse
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -215,7 +216,7 @@ def _starts(options: argparse.Namespace, space: "Space", chosen: Sequence[int], 
 
 def _most_images(space: "Space") -> int:
     """How many images one picture takes."""
-    return min(_MOST_IMAGES, _MOST_PIXELS // space.shape[-1] ** 2)
+    return min(_MOST_IMAGES, _MOST_PIXELS // math.prod(space.shape[-2:]))
 
 
 def _arithmetic(options: argparse.Namespace, space: "Space") -> None:

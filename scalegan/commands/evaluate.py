@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scalegan.support.arguments import file_named, finite, positive, report, verb_parser, whole
+from scalegan.support.resolution import Resolution, of_sides
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -157,7 +158,7 @@ def _samples(options: argparse.Namespace, metrics: tuple[str, ...], count: int, 
         options.source, ema=options.ema, psi=options.psi, standing_batches=options.standing_statistics))
     check_images(generator, options.source)
     generator.to(ranks.device)
-    size = generator.about["spec"]["shape"][-1]
+    size = of_sides(*generator.about["spec"]["shape"][-2:])
     target = generator.about["target"]
     reals = _images(options.data, size, ranks) if options.data else _own_images(options.source, ranks, target)
     inputs, export = {}, generator.about["export"]
@@ -240,8 +241,8 @@ def _inputs(source: str, ranks):
     return ranks.run_collectively(lambda: inputs_of(recipe))
 
 
-def _images(path: str, size: int, ranks):
-    """Opens a set of images by path; an embedded set is made at `size` pixels."""
+def _images(path: str, size: Resolution, ranks):
+    """Opens a set of images by path; an embedded set is made at that size."""
     from scalegan.config import Data
     from scalegan.data.preparing.embedded import folder_of, is_embedded, make_embedded
     from scalegan.metrics.images import open_images

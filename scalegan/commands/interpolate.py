@@ -9,12 +9,14 @@ along great circles where z is normally distributed (Shoemake, 1985; White, 2016
 """
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scalegan.commands import stored_latents, texts
 from scalegan.errors import UsageError
 from scalegan.support.arguments import file_named, finite, label_numbers, numbers, seeds, verb_parser, whole
+from scalegan.support.resolution import of_sides
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -75,10 +77,10 @@ def main(arguments: list[str]) -> int:
         space, ends = stored_latents.read(options, generator) if options.latents else _of_seeds(generator, options)
         if len(ends) < 2:
             raise UsageError("interpolation needs at least two latents; name a file with several, or several files")
-        images, side = len(ends) * (options.steps + 1), space.shape[-1]
-        if images * side * side > _MOST_PIXELS:
-            raise UsageError(f"--seeds and --steps ask for {images:,} images of {side} px in one file; at most "
-                             f"{_MOST_PIXELS // side**2:,} fit")
+        images, sides = len(ends) * (options.steps + 1), space.shape[-2:]
+        if images * math.prod(sides) > _MOST_PIXELS:
+            raise UsageError(f"--seeds and --steps ask for {images:,} images of {of_sides(*sides)} px in one file; "
+                             f"at most {_MOST_PIXELS // math.prod(sides):,} fit")
         if options.out.suffix.lower() == ".png":
             grids.save_grid(options.out, between(space, ends, options.steps), options.steps + 1)
         else:

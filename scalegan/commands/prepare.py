@@ -17,7 +17,7 @@ import argparse
 import re
 from pathlib import Path
 
-from scalegan.support.arguments import Parser, count_or_share, folder, fraction, positive, whole
+from scalegan.support.arguments import Parser, count_or_share, folder, fraction, positive, resolution, whole
 
 EPILOG = """examples:
   scalegan prepare bedroom_train_lmdb data/bedroom64 --kind lsun --resolution 64
@@ -26,6 +26,8 @@ EPILOG = """examples:
   scalegan prepare img_align_celeba.zip data/celeba64 --kind celeba --crop celeba108 --resolution 64 --labels none
   scalegan prepare cifar-10-python.tar.gz data/cifar10 --kind cifar10
   scalegan prepare photos data/photos128 --resolution 128 --validation 0.05
+  scalegan prepare panoramas data/panoramas --resolution 256x64
+  scalegan prepare scans data/scans128x256 --resolution 128x256 --crop none --pad white
   scalegan prepare facades data/facades256 --kind pairs --resolution 256
   scalegan prepare birds data/birds64 --captions birds.jsonl --text-encoder minilm
   scalegan prepare chairs data/chairs64 --kind volumes --resolution 64
@@ -101,13 +103,17 @@ def _add_captions(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_images(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--resolution", type=positive, metavar="N",
-                       help="height and width in pixels, or side of volumes in voxels (default 64; 128 with --crop "
-                            "celeba178, the default for celeba; 32 for cifar10)")
+    group.add_argument("--resolution", type=resolution, metavar="N|WxH",
+                       help="side in pixels; width and height, such as 256x128; or side of volumes in voxels (default "
+                            "64; 128 with --crop celeba178, the default for celeba; 32 for cifar10)")
     group.add_argument("--crop", choices=("center", "celeba178", "celeba108", "none"),
-                       help="center: the largest central square; 178 x 178 (usual at 128 px and above) or 108 x 108 "
-                            "(as in DCGAN papers) of CelebA's 178 x 218; none, for square images (default center; "
-                            "celeba: celeba178; cifar10: none)")
+                       help="center: the largest central part in the ratio of --resolution; 178 x 178 (usual at 128 px "
+                            "and above) or 108 x 108 (as in DCGAN papers) of CelebA's 178 x 218; none: all of an image "
+                            "that has the ratio, or gets it by --pad (default center; celeba: celeba178; cifar10: "
+                            "none)")
+    group.add_argument("--pad", choices=("black", "white", "edge"),
+                       help="with --crop none, which it implies: fill what an image of another ratio lacks, black, "
+                            "white, or by repeating its borders")
     group.add_argument("--filter", choices=("lanczos", "box", "bicubic"), default="lanczos",
                        help="resize filter, antialiased (default lanczos)")
     group.add_argument("--encoding", choices=("jpeg", "png", "webp", "raw"),

@@ -6,11 +6,13 @@ the rules in a table.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from scalegan.errors import RecipeError
 from scalegan.support.names import did_you_mean
+from scalegan.support.resolution import Resolution, parse, sides_of
 
 FEWEST = 100                # images: below that, D learns them by heart before G has learnt anything
 _FEWEST_OF_A_CLASS = 20
@@ -29,6 +31,7 @@ class Images:
         labels, names: kind of labels, and number of classes or attributes.
         fewest: images of the smallest class.
         prepared: whether they are shards already, and so of one resolution.
+        resolution: of shards whose images are not square, such as '64x32'; empty for all others.
     """
 
     count: int
@@ -37,11 +40,13 @@ class Images:
     names: int = 0
     fewest: int = 0
     prepared: bool = False
+    resolution: str = ""
 
     def __str__(self) -> str:
         kind = {"none": "no labels", "class": f"{self.names:,} classes", "attributes": f"{self.names} attributes",
                 "vectors": "captions"}
-        return f"{self.count:,} images of {'' if self.prepared else 'about '}{self.side} px, {kind[self.labels]}"
+        size = self.resolution or self.side
+        return f"{self.count:,} images of {'' if self.prepared else 'about '}{size} px, {kind[self.labels]}"
 
 
 @dataclass(frozen=True)
@@ -92,11 +97,12 @@ def choose(images: Images, device: Device, given: Mapping[str, Any]) -> list[Cho
     if images.count < FEWEST:
         raise RecipeError(f"data.path has {images.count} image{'s' * (images.count != 1)}; recipe=auto needs at least "
                           f"{FEWEST}, and 2,000 or more to learn much: add some, or name a recipe")
-    resolution, why = _resolution(images, device, _number(given, "data", "resolution"))
+    size, why = _resolution(images, device, _look_up(given, "data", "resolution"))
+    resolution = min(sides_of(size))
     family, reason = _family(device, _look_up(given, "model", "name"))
     total, until = _length(images, device, resolution, family, _number(given, "total_images"))
     setting = Setting(images, device, resolution, _number(given, "batch_size"))
-    return [Choice("resolution", f"{resolution} px", why, {"data": {"resolution": resolution}}),
+    return [Choice("resolution", f"{size} px", why, {"data": {"resolution": size}}),
             Choice("mirror", "at random", "data.flip=false if left and right differ, as in text",
                    {"data": {"flip": True}}),
             _labels(images, _look_up(given, "data", "labels")), *_FAMILIES[family](setting, reason),
@@ -117,11 +123,12 @@ def _number(given: Mapping[str, Any], *path: str) -> int | None:
     return value if isinstance(value, int) and value > 0 else None
 
 
-def _resolution(images: Images, device: Device, given: int | None) -> tuple[int, str]:
-    if given is not None:
-        return given, "as given"
+def _resolution(images: Images, device: Device, given: Any) -> tuple[Resolution, str]:
+    with suppress(ValueError):      # about a size that is none, the schema will complain
+        if given is not None:
+            return parse(given), "as given"
     if images.prepared:
-        return images.side, "as prepared"
+        return images.resolution or images.side, "as prepared"
     most = _LARGEST[device.kind]
     fits = max((size for size in (32, 64, 128, 256) if size <= min(images.side, most)), default=32)
     if fits == most:

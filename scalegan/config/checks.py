@@ -8,8 +8,9 @@ from scalegan.config.models import BY_LABELS, CONVERTED, IMAGE_TO_IMAGE, UPSCALE
 from scalegan.config.origin import Origin
 from scalegan.errors import RecipeError
 from scalegan.support.names import did_you_mean
+from scalegan.support.resolution import Resolution, fits, nearest
 
-# Resolutions for which a family has both networks.
+# Resolutions for which a family has both networks; of images that are not square, of the shorter side.
 RESOLUTIONS = {"dcgan": (16, 32, 64, 128, 256), "text_dcgan": (16, 32, 64, 128),
                "biggan": (32, 64, 128, 256), "biggan_deep": (32, 64, 128, 256),
                "stylegan2": tuple(8 << i for i in range(8)), "r3gan": tuple(4 << i for i in range(9))}
@@ -17,11 +18,13 @@ RESOLUTIONS = {"dcgan": (16, 32, 64, 128, 256), "text_dcgan": (16, 32, 64, 128),
 _DIFFERENTIATE_WEIGHTS = ("consensus", "unrolled")
 
 
-def nearest_resolutions(size: int) -> str:
+def nearest_resolutions(size: Resolution) -> str:
     """'64 and 128' for 100, which no convolutional family has; empty for a resolution that some family has."""
     known = sorted({side for sides in RESOLUTIONS.values() for side in sides})
-    if size in known:
+    if fits(size, known):
         return ""
+    if isinstance(size, str):
+        return " and ".join(map(str, nearest(size, known)))
     below, above = [side for side in known if side < size], [side for side in known if side > size]
     return " and ".join(map(str, below[-1:] + above[:1]))
 
@@ -64,8 +67,13 @@ def _check_family(recipe: Recipe, need: Callable[[bool, str], None]) -> None:
     need(model.name not in BY_LABELS, f"model.name={model.name} gives images other labels, and "
          f"game.name={recipe.game.name} makes them from z; use game.name=stargan, or another model.name")
     sizes = RESOLUTIONS.get(model.name, (data.resolution,))
-    need(data.resolution in sizes,
+    square = len(set(data.sides)) == 1
+    need(not square or data.resolution in sizes,
          f"data.resolution={data.resolution}: {model.name} supports {', '.join(map(str, sizes))}")
+    if not square and model.name in RESOLUTIONS and not fits(data.resolution, sizes):
+        need(False, f"data.resolution={data.resolution}: the shorter side of {model.name}'s images is one of "
+             f"{', '.join(map(str, sizes))}, and the longer one a multiple of a quarter of it; prepare the data at "
+             f"{' or '.join(map(str, nearest(data.resolution, sizes)))}")
     if model.name == "text_dcgan" or (model.name == "dcgan" and model.norm != "none"):
         group = model.norm_group
         need(group == "batch" or batch % group == 0, f"model.norm_group={group} does not divide batch_size={batch}; "

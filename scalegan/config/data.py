@@ -1,10 +1,11 @@
 """Keys under `data`."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import BeforeValidator, NonNegativeInt, PositiveInt
 
 from scalegan.config.schema import Text, typed
+from scalegan.support.resolution import Resolution, parse, sides_of
 
 
 @typed
@@ -28,8 +29,9 @@ class Data:
     cache_bytes: PositiveInt = 100_000_000_000
     """Disk space on this machine, shared by all processes, for the shards of a data.path that is a URL; the least
     recently used are deleted first. The cache is $SCALEGAN_CACHE/shards, or ~/.cache/scalegan/shards."""
-    resolution: PositiveInt = 64
-    """Side of the images in pixels, or of volumes in voxels; must match the manifest."""
+    resolution: Annotated[Resolution, BeforeValidator(parse)] = 64
+    """Side of the images in pixels, or of volumes in voxels; WIDTHxHEIGHT, such as 64x32, of images that are not
+    square; must match the manifest."""
     labels: Literal["none", "class", "attributes", "vectors"] = "none"
     """What conditions the model: nothing, class indices, multi-label attributes, or vectors, such as those of captions;
     the manifest must provide it."""
@@ -42,3 +44,8 @@ class Data:
     """Consecutive records that are read together."""
     window_blocks: PositiveInt = 64
     """Blocks that a lane shuffles together."""
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return sides_of(self.resolution)

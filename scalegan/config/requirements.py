@@ -30,7 +30,7 @@ def image_to_image(recipe: "Recipe") -> Iterator[str]:
     if model not in IMAGE_TO_IMAGE:
         yield (f"game.name={game} turns images into images, for which model.name={model} is not made; set "
                f"model.name={' or '.join(IMAGE_TO_IMAGE)}")
-    if model == "resnet_i2i" and recipe.data.resolution < 16:
+    if model == "resnet_i2i" and min(recipe.data.sides) < 16:
         yield f"data.resolution={recipe.data.resolution} is too small for model.name=resnet_i2i; set 16 or more"
     yield from images(recipe)
 

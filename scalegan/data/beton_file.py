@@ -5,6 +5,7 @@ in the index. The file is an ordinary beton with two fields: `image`, which for 
 `checksum`, an integer over the image's bytes that is checked at every load.
 """
 
+import math
 import mmap
 import os
 import threading
@@ -137,7 +138,7 @@ class _Writer:
     def _fill(self, types, pipeline, end: int) -> None:
         image = self.records["f0"]
         image["mode"] = pipeline.JPEG if self.manifest.image.encoding == "jpeg" else pipeline.RAW
-        image["width"] = image["height"] = self.manifest.image.size
+        image["height"], image["width"] = self.manifest.image.sides
         image["data_ptr"] = self.places
         self.allocations = np.zeros(len(self.records), types.ALLOC_TABLE_TYPE)
         self.allocations["sample_id"] = np.arange(len(self.records))
@@ -225,9 +226,9 @@ def _damage(data: bytes, digest: int, image: ImageFormat) -> str | None:
             side = simplejpeg.decode_jpeg_header(data)[:2]
         except ValueError as error:
             return str(error)
-        return None if side == (image.size, image.size) else f"it is {side[1]} x {side[0]} pixels"
-    side = image.size * image.size * image.channels
-    return None if len(data) == side else f"it has {len(data)} bytes, not {side}"
+        return None if side == image.sides else f"it is {side[1]} x {side[0]} pixels"
+    size = math.prod(image.shape)
+    return None if len(data) == size else f"it has {len(data)} bytes, not {size}"
 
 
 def stands_alone(folder: Path) -> bool:

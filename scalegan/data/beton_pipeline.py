@@ -132,7 +132,7 @@ class DecodeRecord(Operation):
         self.image = image
 
     def declare_state_and_memory(self, previous_state: State) -> tuple[State, tuple[AllocationQuery, AllocationQuery]]:
-        shape, pixel = (self.image.size, self.image.size, self.image.channels), np.dtype("<u1")
+        shape, pixel = self.image.shape, np.dtype("<u1")
         state = replace(previous_state, jit_mode=True, shape=shape, dtype=pixel)
         return state, (AllocationQuery(shape, pixel), AllocationQuery((2,), np.dtype("<i8")))
 

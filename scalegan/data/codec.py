@@ -48,8 +48,9 @@ def _with_pillow(data: bytes, image: ImageFormat) -> np.ndarray:
 
 def _check_side(shape: tuple[int, ...], image: ImageFormat) -> None:
     """Before the pixels are decoded: a small record may claim any size."""
-    if tuple(shape) != (image.size, image.size):
-        raise ValueError(f"it has {shape[1]} x {shape[0]} pixels, not {image.size} x {image.size}")
+    if tuple(shape) != image.sides:
+        height, width = image.sides
+        raise ValueError(f"it has {shape[1]} x {shape[0]} pixels, not {width} x {height}")
 
 
 def encode(pixels: np.ndarray, image: ImageFormat, coarse_colour: bool = False) -> bytes:

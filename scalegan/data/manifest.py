@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save
 from scalegan.errors import UserError
 from scalegan.support.files import write_whole
 from scalegan.support.reading import DamagedFile, checked, read_json, regular
+from scalegan.support.resolution import Resolution, of_sides
 
 VERSION = 1
 
@@ -23,7 +24,7 @@ VERSION = 1
 class ImageFormat:
     """How every image, or volume, of a set was made and is stored."""
 
-    size: Annotated[int, Field(ge=1, le=1 << 16)]       # side in pixels or voxels; images are square, volumes cubes
+    size: Annotated[int, Field(ge=1, le=1 << 16)]       # side in pixels or voxels, of squares and cubes
     channels: Literal[1, 3]     # grey, RGB
     encoding: Literal["jpeg", "png", "webp", "raw", "as found"]     # raw: HWC or 1DHW bytes; as found: folder backend
     quality: int | None = None  # for jpeg and webp
@@ -31,17 +32,33 @@ class ImageFormat:
     filter: str = "lanczos"
     colour: Literal["", "sRGB"] = ""    # sRGB: some had other embedded profiles, and were converted
     kind: Literal["image", "volume"] = "image"
+    width: Annotated[int, Field(ge=1, le=1 << 16)] | None = None    # of images other than squares, whose height is size
 
     def tree(self) -> dict[str, Any]:
-        """The fields for JSON, without `colour` where nothing was converted, and without `kind` for images: sets from
-        before these fields keep their content."""
-        unsaid = (("colour", ""), ("kind", "image"))
+        """The fields for JSON, without `colour` where nothing was converted, and without `kind` for images, and
+        without `width` for squares: sets from before these fields keep their content."""
+        unsaid = (("colour", ""), ("kind", "image"), ("width", None))
         return {name: value for name, value in asdict(self).items() if (name, value) not in unsaid}
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.size, self.width or self.size
+
+    @property
+    def resolution(self) -> Resolution:
+        """The size as `data.resolution` has it."""
+        return of_sides(*self.sides)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Of a sample as it is stored: (H, W, C), or (1, D, H, W) of a volume."""
-        return (1, *[self.size] * 3) if self.kind == "volume" else (self.size, self.size, self.channels)
+        return (1, *[self.size] * 3) if self.kind == "volume" else (*self.sides, self.channels)
+
+    @property
+    def tensor_shape(self) -> tuple[int, ...]:
+        """Of a sample as networks see it: (C, H, W), or (1, D, H, W) of a volume."""
+        return self.shape if self.kind == "volume" else (self.channels, *self.sides)
 
 
 @dataclass(frozen=True)

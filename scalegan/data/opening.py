@@ -29,6 +29,7 @@ from scalegan.data.spec import Link, PairedWith, Spec
 from scalegan.data.vectors import VectorTable
 from scalegan.errors import RecipeError, UserError
 from scalegan.support.keys import key_of
+from scalegan.support.resolution import Resolution
 
 D = TypeVar("D")    # Data or HeldOut
 _UNITS = {"image": "px", "volume": "voxels"}
@@ -91,7 +92,7 @@ def settings_of(recipe: Recipe, stream: str) -> Data:
     return recipe.data if stream == first else recipe.streams[stream]
 
 
-def data_folder(path: str, resolution: int, key: str = "data.path") -> Path:
+def data_folder(path: str, resolution: Resolution, key: str = "data.path") -> Path:
     """The path given by `key`, `expanded`; for an embedded set, its folder in the cache.
 
     Raises:
@@ -129,7 +130,7 @@ def _open(data: Data, key: str, seed: int,
     manifest = reader.manifest
     _check_manifest(data, key, manifest)
     image, conditions, captions = manifest.image, None, None
-    shape = image.shape if image.kind == "volume" else (image.channels, image.size, image.size)
+    shape = image.tensor_shape
     spec = Spec(image.kind, shape)
     if data.labels == "vectors":
         spec = Spec(image.kind, shape, vector_dim=manifest.labels.dim)
@@ -194,7 +195,7 @@ def _open_images(data: Data, key: str) -> WebDatasetReader | FfcvReader | Folder
 
 
 def _check_manifest(data: Data, key: str, manifest: Manifest) -> None:
-    size, unit = manifest.image.size, _UNITS[manifest.image.kind]
+    size, unit = manifest.image.resolution, _UNITS[manifest.image.kind]
     if size != data.resolution:
         raise RecipeError(f"{key}.resolution={data.resolution}, but the manifest of {data.path} says {size} {unit}; "
                           f"set {key}.resolution={size}, or prepare the data again")

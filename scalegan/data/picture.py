@@ -1,8 +1,10 @@
-"""Turns a source's picture, of any format, into the square that is stored: decode, crop, resize."""
+"""Turns a source's picture, of any format, into the image that is stored: decode, crop, resize, pad."""
 
 import io
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -15,6 +17,7 @@ silence_decoders()
 
 FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC, "box": Image.Resampling.BOX}
 CROPS = ("center", "celeba178", "celeba108", "none")
+PADS = ("black", "white", "edge")       # what fills a picture of another ratio; such crops are pad-black, ...
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")    # none that runs other programs, as EPS does
 CELEBA_SIZE = (218, 178)        # height and width of CelebA's aligned images
 _EXIF_ORIENTATION = 0x0112
@@ -132,27 +135,81 @@ def _check_size(height: int, width: int) -> None:
         raise ValueError(f"{width} x {height} pixels are more than the limit of 2^28 pixels; downscale it first")
 
 
-def crop(pixels: np.ndarray, how: str) -> np.ndarray:
-    """Cuts a square from [H, W, C]. Raises ValueError if `how` does not apply to a picture of that size."""
+class Fitted(NamedTuple):
+    """A picture as it is stored.
+
+    Args:
+        pixels: uint8 [H, W, C].
+        scale: pixels of it along a side, for each of the picture's.
+        cut: share of the picture's pixels that it leaves out.
+    """
+
+    pixels: np.ndarray
+    scale: float
+    cut: float
+
+
+def fit(pixels: np.ndarray, how: str, sides: tuple[int, int], channels: int, filter: str) -> Fitted:
+    """A picture [H, W, C] in the form that a set stores.
+
+    Args:
+        how: one of `CROPS`, or pad- and one of `PADS`: nothing is cut, and borders fill what is missing.
+        sides: height and width to make.
+
+    Raises:
+        ValueError: if `how` does not apply to a picture of that size.
+    """
+    if how.startswith("pad-"):
+        return _padded(pixels, how.removeprefix("pad-"), sides, channels, filter)
+    part = crop(pixels, how, sides)
+    return Fitted(resize(part, sides, channels, filter), sides[0] / part.shape[0],
+                  1 - part.shape[0] * part.shape[1] / (pixels.shape[0] * pixels.shape[1]))
+
+
+def crop(pixels: np.ndarray, how: str, sides: tuple[int, int] = (1, 1)) -> np.ndarray:
+    """Cuts the middle from [H, W, C], in the ratio of (height, width). Raises ValueError if `how` does not apply to a
+    picture of that size."""
     height, width = pixels.shape[:2]
+    down, across = _largest(height, width, sides)
     if how == "none":
-        if height != width:
-            raise ValueError(f"{width} x {height} is not square, as --crop none requires")
+        if (down, across) != (height, width):
+            shape = "square" if sides[0] == sides[1] else f"of the ratio {sides[1]} : {sides[0]}"
+            raise ValueError(f"{width} x {height} is not {shape}, as --crop none requires; --crop center cuts it, and "
+                             "--pad fills it")
         return pixels
-    side = min(height, width)
     if how != "center":
-        side = int(how.removeprefix("celeba"))
+        if sides[0] != sides[1]:
+            raise ValueError(f"--crop {how} cuts squares; use --crop center")
+        down = across = int(how.removeprefix("celeba"))
         if (height, width) != CELEBA_SIZE:
             raise ValueError(f"{width} x {height} is not CelebA's 178 x 218, which --crop {how} requires")
-    top, left = (height - side) // 2, (width - side) // 2
-    return pixels[top : top + side, left : left + side]
+    top, left = (height - down) // 2, (width - across) // 2
+    return pixels[top : top + down, left : left + across]
 
 
-def resize(square: np.ndarray, size: int, channels: int, filter: str) -> np.ndarray:
-    """uint8 [size, size, channels]. The support of Pillow's filters grows with the reduction, so nothing aliases."""
-    picture = Image.fromarray(square[..., 0] if square.shape[2] == 1 else np.ascontiguousarray(square))
+def resize(picture: np.ndarray, sides: int | Sequence[int], channels: int, filter: str) -> np.ndarray:
+    """uint8 [*sides, channels], for a square's side or a height and width. The support of Pillow's filters
+    grows with the reduction, so nothing aliases."""
+    height, width = (sides, sides) if isinstance(sides, int) else sides
+    image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else np.ascontiguousarray(picture))
     mode = "L" if channels == 1 else "RGB"
-    picture = picture if picture.mode == mode else picture.convert(mode)
-    if picture.size != (size, size):
-        picture = picture.resize((size, size), FILTERS[filter])
-    return np.asarray(picture).reshape(size, size, channels)
+    image = image if image.mode == mode else image.convert(mode)
+    if image.size != (width, height):
+        image = image.resize((width, height), FILTERS[filter])
+    return np.asarray(image).reshape(height, width, channels)
+
+
+def _largest(height: int, width: int, sides: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the largest part of a picture in the ratio of `sides`, in whole pixels."""
+    if height * sides[1] <= width * sides[0]:
+        return height, max(1, min(width, round(height * sides[1] / sides[0])))
+    return max(1, min(height, round(width * sides[0] / sides[1]))), width
+
+
+def _padded(pixels: np.ndarray, fill: str, sides: tuple[int, int], channels: int, filter: str) -> Fitted:
+    """Resizes first: a narrow picture, padded as it is, might not fit the memory."""
+    scale = min(side / length for side, length in zip(sides, pixels.shape))
+    inner = [max(1, min(side, round(length * scale))) for side, length in zip(sides, pixels.shape)]
+    margins = [((side - length) // 2, side - length - (side - length) // 2) for side, length in zip(sides, inner)]
+    options = {"mode": "edge"} if fill == "edge" else {"constant_values": {"black": 0, "white": 255}[fill]}
+    return Fitted(np.pad(resize(pixels, inner, channels, filter), [*margins, (0, 0)], **options), scale, 0.0)

@@ -46,6 +46,9 @@ class Squares:
 
     def __init__(self, shape: Sequence[int], how: str,
                  detect: "Callable[[np.ndarray], list[Face]] | None") -> None:
+        if shape[1] != shape[2]:
+            raise UserError(f"the run's images are {shape[2]} x {shape[1]} px, and faces are cut as squares; use a "
+                            "run of square images")
         (self.channels, self.side, _), self.how, self.detect = shape, how, detect
 
     @property

@@ -111,9 +111,10 @@ def probabilities(classifier: Classifier, images: Tensor, attributes: bool) -> T
 
 def _small(pixels: Tensor) -> Tensor:
     """uint8 [N, C, H, W] with at most 64 px on a side, which is what CPUs can train a classifier on."""
-    if pixels.shape[-1] <= _SIDE:
+    sides = [min(side, _SIDE) for side in pixels.shape[2:]]
+    if sides == list(pixels.shape[2:]):
         return pixels
-    return torch.cat([F.adaptive_avg_pool2d(part.float(), _SIDE).round().byte() for part in pixels.split(_AT_ONCE)])
+    return torch.cat([F.adaptive_avg_pool2d(part.float(), sides).round().byte() for part in pixels.split(_AT_ONCE)])
 
 
 @torch.no_grad()

@@ -77,7 +77,7 @@ def of_seed(space: Space, seed: int, label: Tensor | None) -> Start:
 
 def of_photo(space: Space, path: Path, label: Tensor | None, likeness: Likeness, advance: Callable[[int], None],
              ) -> Start:
-    """A photo's central square at the size of the generator's images, and its projection.
+    """A photo's middle at the size of the generator's images, and its projection.
 
     Raises:
         UserError: if there is no such photo, or it cannot be read.

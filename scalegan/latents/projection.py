@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from scalegan.data.picture import crop, read_picture, resize
+from scalegan.data.picture import fit, read_picture
 from scalegan.data.pixels import from_uint8
 from scalegan.errors import UserError
 from scalegan.latents.descent import descend
@@ -19,14 +19,14 @@ _CANDIDATES = 256
 
 
 def read_photo(space: Space, path: Path) -> Tensor:
-    """A photo's central square at the size of the generator's images, [1, C, H, W] in [-1, 1], on its device.
+    """A photo's middle at the size of the generator's images, [1, C, H, W] in [-1, 1], on its device.
 
     Raises:
         UserError: if there is no such photo, or it cannot be read.
     """
-    channels, height, _ = space.shape
+    channels, *sides = space.shape
     try:
-        pixels = resize(crop(read_picture(read_bytes(path)), "center"), height, channels, "lanczos")
+        pixels = fit(read_picture(read_bytes(path)), "center", tuple(sides), channels, "lanczos").pixels
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except ValueError as error:

@@ -22,6 +22,7 @@ from scalegan.data.reading.folder import FolderReader
 from scalegan.data.reading.webdataset import WebDatasetReader
 from scalegan.data.vectors import VectorTable
 from scalegan.errors import UserError
+from scalegan.support.resolution import Resolution
 
 _READERS = 8
 _INSPECTED = 64         # images to inspect for whether a set is grey
@@ -90,7 +91,7 @@ class StoredImages(_Labelled):
             raise UserError(f"{path} holds {manifest.image.kind}s, not {kind}s; name a set of {kind}s")
         check_content(str(path), manifest, self.reader.index)
         self.name, self.content = str(path), manifest.content
-        self.shape = manifest.image.shape if kind == "volume" else (manifest.image.channels, *[manifest.image.size] * 2)
+        self.shape = manifest.image.tensor_shape
         described = manifest.labels.kind == "vectors"
         self.labels, self.classes = (labels if len(labels) and not described else None), manifest.labels.names
         if described and not is_url(str(path)):
@@ -123,11 +124,11 @@ def _open_reader(path: str) -> WebDatasetReader | FfcvReader:
 class RunImages(_Labelled):
     """A folder or zip as a run with data.backend=folder sees it: cropped and resized."""
 
-    def __init__(self, path: Path, size: int) -> None:
+    def __init__(self, path: Path, size: Resolution) -> None:
         self.reader = FolderReader(path, size)
         image, labels = self.reader.manifest.image, self.reader.index.labels
         self.name, self.content = str(path), self.reader.manifest.content
-        self.shape = (image.channels, size, size)
+        self.shape = image.tensor_shape
         self.labels, self.classes = (labels if len(labels) else None), self.reader.manifest.labels.names
         self.remarks, self.people = self.reader.remarks, self.reader.source.people
 

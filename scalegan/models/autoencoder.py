@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
 from scalegan.models.layers.initial import Generators, global_generator
+from scalegan.models.layers.sides import pair
 
 
 class AutoEncoder(nn.Module):
@@ -44,15 +45,17 @@ class AutoEncoder(nn.Module):
                 parameter.normal_(0.0, deviation, generator=generator(name))
 
 
-def convolutional(resolution: int, channels: int, width: int, norm_group: int | str, halvings: int = 3) -> AutoEncoder:
+def convolutional(sides: int | Sequence[int], channels: int, width: int, norm_group: int | str,
+                  halvings: int = 3) -> AutoEncoder:
     """The paper's auto-encoder for CelebA (appendix C): (w)4c2s-(2w)4c2s-(4w)4c2s, and its mirror image; w = 64 there.
 
-    Encodings are [N, 4w, R / 8, R / 8] of images [N, channels, R, R] with three halvings, and half that size with twice
+    Encodings are [N, 4w, H / 8, W / 8] of images [N, channels, H, W] with three halvings, and half that size with twice
     the channels with four.
     """
-    if resolution % 2**halvings:
-        raise ValueError(f"the auto-encoder halves images {halvings} times, but {resolution} px is not a multiple of "
-                         f"{2**halvings}; set data.resolution to one")
+    for side in pair(sides):
+        if side % 2**halvings:
+            raise ValueError(f"the auto-encoder halves images {halvings} times, but {side} px is not a multiple of "
+                             f"{2**halvings}; set data.resolution to one")
     widths = [channels, *(width * 2**number for number in range(halvings))]
     encoder: list[nn.Module] = []
     for number, (inputs, outputs) in enumerate(itertools.pairwise(widths)):

@@ -3,6 +3,7 @@
 The architecture is that of ajbrock/BigGAN-PyTorch, whose details differ from the paper's appendix here and there.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -91,6 +92,7 @@ class Generator(BlockGenerator):
 
     Args:
         resolution: 32, 64, 128, 256 or 512; selects the preset for arguments left at None.
+        base: height and width of the first feature map; the shorter is 4, and `resolution` is the image's shorter side.
         num_classes: 0 for an unconditional generator, whose norms then have plain gains.
         width: "ch"; channels are the multiples of `G_CHANNELS`.
         latent_dim: rounded down to a multiple of the number of chunks if the latent is hierarchical.
@@ -106,7 +108,8 @@ class Generator(BlockGenerator):
     def __init__(self, resolution: int = 128, channels: int = 3, width: int | None = None, num_classes: int = 0,
                  latent_dim: int | None = None, shared_dim: int | None = None, hierarchical: bool | None = None,
                  attention: Sequence[int] | None = None, init: str = "orthogonal", norm_group: int | str = 16,
-                 spectral: bool = True, bn_eps: float = 1e-5, sn_eps: float = 1e-6, latent: str = "normal") -> None:
+                 spectral: bool = True, bn_eps: float = 1e-5, sn_eps: float = 1e-6, latent: str = "normal",
+                 base: tuple[int, int] = (BOTTOM, BOTTOM)) -> None:
         super().__init__()
         check_resolution("BigGAN", "generator", resolution, G_CHANNELS)
         preset, table = PRESETS[resolution], G_CHANNELS[resolution]
@@ -119,7 +122,7 @@ class Generator(BlockGenerator):
         chunks = len(table) if hierarchical else 1
         self.chunk_dim = (preset.latent_dim if latent_dim is None else latent_dim) // chunks
         self.resolution, self.num_classes, self.latent_dim = resolution, num_classes, self.chunk_dim * chunks
-        self.hierarchical, self.init, self.latent = hierarchical, init, latent
+        self.hierarchical, self.init, self.latent, self.base = hierarchical, init, latent, base
         if hierarchical and num_classes and not shared_dim:
             raise ValueError("a hierarchical latent needs the shared class embedding; set shared_dim, or "
                              "hierarchical=False")
@@ -137,7 +140,7 @@ class Generator(BlockGenerator):
                 return GroupedBatchNorm(channels, norm_group, bn_eps)
             return ConditionalBatchNorm(channels, gain, bias, norm_group, bn_eps)
 
-        self.linear = Linear(self.chunk_dim, BOTTOM * BOTTOM * table[0] * width, **spectral_options)
+        self.linear = Linear(self.chunk_dim, math.prod(base) * table[0] * width, **spectral_options)
         self.blocks, self.attention = nn.ModuleList(), nn.ModuleDict()
         for i, (before, after, size) in enumerate(zip(table, table[1:], resolutions)):
             self.blocks.append(GeneratorBlock(before * width, after * width, norm, **spectral_options))
@@ -172,7 +175,7 @@ class Discriminator(ProjectionDiscriminator):
 
     def __init__(self, resolution: int = 128, channels: int = 3, width: int | None = None, num_classes: int = 0,
                  attention: Sequence[int] | None = None, init: str = "orthogonal", wide_blocks: bool = True,
-                 sn_eps: float = 1e-6) -> None:
+                 sn_eps: float = 1e-6, base: tuple[int, int] = (BOTTOM, BOTTOM)) -> None:
         super().__init__()
         check_resolution("BigGAN", "discriminator", resolution, D_CHANNELS)
         preset, table = PRESETS[resolution], D_CHANNELS[resolution]
@@ -180,6 +183,7 @@ class Discriminator(ProjectionDiscriminator):
         attention = preset.attention if attention is None else attention
         check_attention(attention, D_RESOLUTIONS[resolution])
         self.resolution, self.channels, self.num_classes, self.init = resolution, channels, num_classes, init
+        self.sides = tuple(side * resolution // BOTTOM for side in base)
 
         self.blocks, self.attention, before = nn.ModuleList(), nn.ModuleDict(), channels
         layout = zip(table, D_DOWNSAMPLES[resolution], D_RESOLUTIONS[resolution])

@@ -4,6 +4,7 @@ The architecture is that of ajbrock/BigGAN-PyTorch (BigGANdeep.py). Skip connect
 they can do without: G drops channels, D passes its own on and appends those that are missing.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -109,6 +110,7 @@ class Generator(BlockGenerator):
 
     Args:
         resolution: 32, 64, 128 or 256; selects the preset for arguments left at None.
+        base: height and width of the first feature map; the shorter is 4, and `resolution` is the image's shorter side.
         num_classes: 0 for an unconditional generator, whose norms then depend on z alone.
         width: "ch"; channels are the multiples of `G_CHANNELS`.
         shared_dim: size of the class embedding; with z it is the input of the first layer and of every norm.
@@ -120,7 +122,8 @@ class Generator(BlockGenerator):
     def __init__(self, resolution: int = 128, channels: int = 3, width: int | None = None, num_classes: int = 0,
                  latent_dim: int = 128, shared_dim: int = 128, depth: int = 2,
                  attention: Sequence[int] | None = None, init: str = "orthogonal", norm_group: int | str = 16,
-                 spectral: bool = True, bn_eps: float = 1e-5, sn_eps: float = 1e-6, latent: str = "normal") -> None:
+                 spectral: bool = True, bn_eps: float = 1e-5, sn_eps: float = 1e-6, latent: str = "normal",
+                 base: tuple[int, int] = (BOTTOM, BOTTOM)) -> None:
         super().__init__()
         check_resolution("BigGAN-deep", "generator", resolution, PRESETS)
         preset, table = PRESETS[resolution], G_CHANNELS[resolution]
@@ -129,7 +132,7 @@ class Generator(BlockGenerator):
         attention = preset.attention if attention is None else attention
         check_attention(attention, resolutions)
         self.resolution, self.num_classes, self.latent_dim = resolution, num_classes, latent_dim
-        self.depth, self.init, self.latent = depth, init, latent
+        self.depth, self.init, self.latent, self.base = depth, init, latent, base
 
         options = dict(spectral=spectral, eps=sn_eps)
         self.shared = Embedding(num_classes, shared_dim, spectral=False) if num_classes else None
@@ -139,7 +142,7 @@ class Generator(BlockGenerator):
             gain, bias = (Linear(condition_dim, channels, bias=False, **options) for _ in range(2))
             return ConditionalBatchNorm(channels, gain, bias, norm_group, bn_eps)
 
-        self.linear = Linear(condition_dim, BOTTOM * BOTTOM * table[0] * width, **options)
+        self.linear = Linear(condition_dim, math.prod(base) * table[0] * width, **options)
         self.blocks, self.attention = nn.ModuleList(), nn.ModuleDict()
         for before, after, size in zip(table, table[1:], resolutions):
             for _ in range(depth - 1):
@@ -172,7 +175,7 @@ class Discriminator(ProjectionDiscriminator):
 
     def __init__(self, resolution: int = 128, channels: int = 3, width: int | None = None, num_classes: int = 0,
                  depth: int = 2, attention: Sequence[int] | None = None, init: str = "orthogonal",
-                 sn_eps: float = 1e-6) -> None:
+                 sn_eps: float = 1e-6, base: tuple[int, int] = (BOTTOM, BOTTOM)) -> None:
         super().__init__()
         check_resolution("BigGAN-deep", "discriminator", resolution, PRESETS)
         preset, table = PRESETS[resolution], D_CHANNELS[resolution]
@@ -181,6 +184,7 @@ class Discriminator(ProjectionDiscriminator):
         attention = preset.attention if attention is None else attention
         check_attention(attention, [size for *_, size in stages])
         self.resolution, self.channels, self.num_classes, self.init = resolution, channels, num_classes, init
+        self.sides = tuple(side * resolution // BOTTOM for side in base)
 
         self.from_rgb = Conv2d(channels, table[0] * width, eps=sn_eps)
         self.blocks, self.attention = nn.ModuleList(), nn.ModuleDict()

@@ -10,6 +10,7 @@ from scalegan.models.layers.activation import ACTIVATIONS
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
 from scalegan.models.layers.initial import Generators, global_generator
 from scalegan.models.layers.labels import LabelEmbedding
+from scalegan.models.layers.sides import BASE
 from scalegan.models.layers.virtual_batchnorm import VirtualBatchNorm
 
 RESOLUTIONS = (16, 32, 64, 128, 256)
@@ -23,14 +24,15 @@ def _stages(resolution: int) -> int:
 
 
 class Generator(nn.Module):
-    """Transposed convolutions from z [N, latent_dim] to images [N, C, R, R] in [-1, 1] (figure 1 of the paper).
+    """Transposed convolutions from z [N, latent_dim] to images [N, C, H, W] in [-1, 1] (figure 1 of the paper).
 
     At 64 px: 1 -> 4 -> 8 -> 16 -> 32 -> 64 px with 8w, 4w, 2w, w channels; higher resolutions double the widest stage.
     Labels, if the model has them, shift the channels after the first norm: there z's part of the features has unit
     variance, and no class can crowd it out. (Labels appended to z do: each class collapses to one image.)
 
     Args:
-        resolution: 16, 32, 64, 128 or 256.
+        resolution: 16, 32, 64, 128 or 256, along the shorter side.
+        base: height and width of the first feature map, which is doubled; the shorter is 4.
         num_classes: 0 for none; `multilabel` says that labels are 0/1 vectors [N, num_classes], not indices [N].
         latent: the distribution z is drawn from in training, "normal" or "uniform".
         virtual: size of the reference batch of virtual batch normalisation, which then replaces BatchNorm in the
@@ -41,14 +43,15 @@ class Generator(nn.Module):
 
     def __init__(self, resolution: int = 64, channels: int = 3, width: int = 64, latent_dim: int = 100,
                  num_classes: int = 0, multilabel: bool = False, norm_group: int | str = 16,
-                 latent: str = "normal", virtual: int = 0, norm: bool = True, activation: str = "relu") -> None:
+                 latent: str = "normal", virtual: int = 0, norm: bool = True, activation: str = "relu",
+                 base: tuple[int, int] = (BASE, BASE)) -> None:
         super().__init__()
         if virtual and num_classes:
             raise ValueError("virtual batch normalisation has a reference batch without labels; set data.labels=none")
         if virtual and not norm:
             raise ValueError("norm=none leaves no norm for a virtual batch; set model.virtual_batch=0")
         stages = _stages(resolution)
-        self.latent_dim, self.latent, self.virtual = latent_dim, latent, virtual
+        self.latent_dim, self.latent, self.virtual, self.base = latent_dim, latent, virtual, base
         if virtual:
             self.register_buffer("reference", torch.zeros(virtual, latent_dim))
 
@@ -58,14 +61,14 @@ class Generator(nn.Module):
             return VirtualBatchNorm(width, virtual) if virtual else GroupedBatchNorm(width, norm_group)
 
         widths = [width * 2**k for k in reversed(range(stages))]  # 64 px: 8w, 4w, 2w, w
-        self.stem = nn.Sequential(nn.ConvTranspose2d(latent_dim, widths[0], 4, 1, 0, bias=not norm),
-                                  normed(widths[0]))  # [N, widths[0], 4, 4]
+        self.stem = nn.Sequential(nn.ConvTranspose2d(latent_dim, widths[0], base, 1, 0, bias=not norm),
+                                  normed(widths[0]))  # [N, widths[0], *base]
         active = ACTIVATIONS[activation]
         layers: list[nn.Module] = [active()]
         for wide, narrow in itertools.pairwise(widths):
             layers += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=not norm), normed(narrow), active()]
         self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(width, channels, 4, 2, 1, bias=False), nn.Tanh())
-        self.embed = LabelEmbedding(num_classes, widths[0] * 16, multilabel) if num_classes else None
+        self.embed = LabelEmbedding(num_classes, widths[0] * math.prod(base), multilabel) if num_classes else None
         self.initialise(global_generator)
 
     def forward(self, z: Tensor, labels: Tensor | None = None, psi: float = 1.0) -> Tensor:
@@ -75,7 +78,7 @@ class Generator(nn.Module):
             z = torch.cat([self.reference.to(z.dtype), z])
         convolution, norm = self.stem
         if torch.compiler.is_compiling():   # from 1 px, Inductor expects its gradient in another layout than cuDNN's
-            h = (z @ convolution.weight.flatten(1)).unflatten(1, (-1, 4, 4))
+            h = (z @ convolution.weight.flatten(1)).unflatten(1, (-1, *self.base))
             h = norm(h if convolution.bias is None else h + convolution.bias[:, None, None])
         else:
             h = norm(convolution(z[:, :, None, None]))
@@ -97,23 +100,23 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Strided convolutions from images [N, C, R, R] to logits [N]; w, 2w, 4w, 8w channels at 64 px.
+    """Strided convolutions from images [N, C, H, W] to logits [N]; w, 2w, 4w, 8w channels at 64 px.
 
     Labels, if the model has them, enter by projection: <e(y), h>, with h the last features (Miyato & Koyama, 2018).
     """
 
     def __init__(self, resolution: int = 64, channels: int = 3, width: int = 64, num_classes: int = 0,
                  multilabel: bool = False, norm_group: int | str = 16, norm: bool = True,
-                 activation: str = "leaky_relu") -> None:
+                 activation: str = "leaky_relu", base: tuple[int, int] = (BASE, BASE)) -> None:
         super().__init__()
         widths, active = [width * 2**k for k in range(_stages(resolution))], ACTIVATIONS[activation]
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1, bias=False), active()]
         for narrow, wide in itertools.pairwise(widths):
             layers += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=not norm),
                        GroupedBatchNorm(wide, norm_group) if norm else nn.Identity(), active()]
-        self.features = nn.Sequential(*layers)  # [N, widths[-1], 4, 4]
-        self.encoding_size = widths[-1] * 16
-        self.head = nn.Conv2d(widths[-1], 1, 4, 1, 0, bias=False)
+        self.features = nn.Sequential(*layers)  # [N, widths[-1], *base]
+        self.encoding_size = widths[-1] * math.prod(base)
+        self.head = nn.Conv2d(widths[-1], 1, base, 1, 0, bias=False)
         self.embed = LabelEmbedding(num_classes, widths[-1], multilabel) if num_classes else None
         self.initialise(global_generator)
 
@@ -121,7 +124,7 @@ class Discriminator(nn.Module):
         return self.classify(self.encode(x, labels), labels)
 
     def encode(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The last features [N, channels, 4, 4]."""
+        """The last features [N, channels, *base]."""
         return self.features(x)
 
     def classify(self, h: Tensor, labels: Tensor | None = None) -> Tensor:

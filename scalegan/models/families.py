@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -10,6 +11,7 @@ from scalegan import config
 from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError
 from scalegan.models import autoencoder, biggan, biggan_deep, dcgan, mlp, r3gan, stylegan2, text_dcgan
+from scalegan.support.resolution import base_of
 
 Build = Callable[[], nn.Module]
 
@@ -37,11 +39,11 @@ def energy(model: config.Model, spec: Spec) -> nn.Module:
         if model.name == "mlp":
             return autoencoder.dense(spec.shape, model.hidden, model.layers, model.latent_dim)
         if model.name == "dcgan":
-            channels, resolution, _ = spec.shape
+            channels, *sides = spec.shape
             if (model.norm, model.activation) != ("both", "published"):
                 raise ValueError("an auto-encoder as D has BatchNorm and LeakyReLU; leave out model.norm and "
                                  "model.activation")
-            return autoencoder.convolutional(resolution, channels, model.width, model.norm_group)
+            return autoencoder.convolutional(sides, channels, model.width, model.norm_group)
     except ValueError as error:
         raise RecipeError(f"model.name={model.name}: {error}") from error
     raise RecipeError(f"model.name={model.name} has no auto-encoder for an energy-based game; use dcgan or mlp")
@@ -129,9 +131,9 @@ _FAMILIES = {"dcgan": _dcgan, "text_dcgan": _text_dcgan, "mlp": _mlp, "biggan": 
              "stylegan2": _stylegan2, "r3gan": _r3gan}
 
 
-def _image(spec: Spec) -> dict[str, int]:
-    channels, resolution, _ = spec.shape
-    return {"resolution": resolution, "channels": channels, "num_classes": _labels(spec)}
+def _image(spec: Spec) -> dict[str, Any]:
+    channels, *sides = spec.shape
+    return {"resolution": min(sides), "base": base_of(*sides), "channels": channels, "num_classes": _labels(spec)}
 
 
 def _labels(spec: Spec) -> int:

@@ -26,6 +26,7 @@ from scalegan.models.layers.convolution import conv2d
 from scalegan.models.layers.half import half_dtype, wide_dtype, without_autocast
 from scalegan.models.layers.initial import Generators, global_generator
 from scalegan.models.layers.resample import downsample, upsample
+from scalegan.models.layers.sides import BASE
 
 #: Arguments of the published models; the conditional ones also take num_classes.
 SHAPES = {
@@ -109,7 +110,8 @@ class Generator(nn.Module):
     """Latents and classes to images.
 
     Args:
-        resolution: 4 times a power of two.
+        resolution: 4 times a power of two, along the shorter side.
+        base: height and width of the basis, from which images are doubled; the shorter is 4.
         num_classes: 0 for an unconditional generator.
         width, full_width_until, cardinality: see `stage_widths`; groups shrink as the width does.
         widths, cardinalities: per stage, from 4 px up, instead of those three.
@@ -124,7 +126,7 @@ class Generator(nn.Module):
                  latent_dim: int = 64, full_width_until: int = 32, cardinality: int = 96,
                  widths: Sequence[int] | None = None, cardinalities: Sequence[int] | None = None,
                  blocks: int | Sequence[int] = 2, expansion: int = 2, kernel: int = 3, embedding_dim: int = 64,
-                 half_stages: int | None = None, latent: str = "normal") -> None:
+                 half_stages: int | None = None, latent: str = "normal", base: tuple[int, int] = (BASE, BASE)) -> None:
         super().__init__()
         layout = _Layout(resolution, width, full_width_until, cardinality, widths, cardinalities, blocks, half_stages)
         self.resolution, self.num_classes, self.latent_dim = resolution, num_classes, latent_dim
@@ -133,7 +135,7 @@ class Generator(nn.Module):
 
         self.embedding = nn.Parameter(torch.empty(num_classes, embedding_dim)) if num_classes else None
         self.linear = nn.Parameter(torch.empty(layout.widths[0], latent_dim + (embedding_dim if num_classes else 0)))
-        self.basis = nn.Parameter(torch.empty(layout.widths[0], 4, 4))
+        self.basis = nn.Parameter(torch.empty(layout.widths[0], *base))
         self.transitions, self.stages = nn.ModuleList(), nn.ModuleList()
         before = layout.widths[0]
         for after, cardinality, count in zip(layout.widths, layout.cardinalities, layout.blocks):
@@ -159,7 +161,7 @@ class Generator(nn.Module):
             z = z.to(wide_dtype(self.linear))
             if labels is not None:
                 z = torch.cat([z, embed(labels, self.embedding)], 1)
-            x = self.basis * F.linear(z, self.linear)[:, :, None, None]          # [N, widths[0], 4, 4]
+            x = self.basis * F.linear(z, self.linear)[:, :, None, None]          # [N, widths[0], *base]
         x = x.contiguous(memory_format=torch.channels_last)
         for i, (transition, stage) in enumerate(zip(self.transitions, self.stages)):
             x = _stage_type(x, self.half[i])
@@ -184,10 +186,12 @@ class Discriminator(nn.Module):
     def __init__(self, resolution: int = 256, channels: int = 3, width: int = 768, num_classes: int = 0,
                  full_width_until: int = 32, cardinality: int = 96, widths: Sequence[int] | None = None,
                  cardinalities: Sequence[int] | None = None, blocks: int | Sequence[int] = 2, expansion: int = 2,
-                 kernel: int = 3, embedding_dim: int | None = None, half_stages: int | None = None) -> None:
+                 kernel: int = 3, embedding_dim: int | None = None, half_stages: int | None = None,
+                 base: tuple[int, int] = (BASE, BASE)) -> None:
         super().__init__()
         layout = _Layout(resolution, width, full_width_until, cardinality, widths, cardinalities, blocks, half_stages)
         self.resolution, self.channels, self.num_classes = resolution, channels, num_classes
+        self.sides = tuple(side * resolution // BASE for side in base)
         self.half, depth = layout.half[::-1], sum(layout.blocks)
         top_down = layout.widths[::-1]
 
@@ -199,19 +203,20 @@ class Discriminator(nn.Module):
                 *(ResidualBlock(before, cardinality, expansion, kernel, depth) for _ in range(count))))
             self.transitions.append(Convolution(before, after) if before != after else nn.Identity())
         features = (embedding_dim or top_down[-1]) if num_classes else 1
-        self.basis = nn.Parameter(torch.empty(top_down[-1], 4, 4))
+        self.basis = nn.Parameter(torch.empty(top_down[-1], *base))
         self.linear = nn.Parameter(torch.empty(features, top_down[-1]))
         self.embedding = nn.Parameter(torch.empty(num_classes, features)) if num_classes else None
         self.initialise(global_generator)
 
     def initialise(self, generator: Generators) -> None:
         """Initialises every parameter from the random generator keyed by its name."""
-        # The basis is a depthwise 4x4 convolution with 16 inputs; the projection keeps the variance of a feature.
-        _initialise(self, generator, basis_std=16**-0.5, embedding_gain=self.linear.shape[0] ** -0.5)
+        # The basis is a depthwise 4x4 convolution with 16 inputs, or more of images that are not square; the projection
+        # keeps the variance of a feature.
+        _initialise(self, generator, basis_std=self.basis[0].numel()**-0.5, embedding_gain=self.linear.shape[0] ** -0.5)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """[N, C, H, W], [N] or [N, K] -> logits [N]."""
-        shape = (self.channels, self.resolution, self.resolution)
+        shape = (self.channels, *self.sides)
         if x.shape[1:] != shape:
             raise ValueError(f"images must be [N, {', '.join(map(str, shape))}], not {list(x.shape)}")
         labels = check_labels(labels, self.num_classes, x.shape[0])

@@ -1,12 +1,14 @@
 """SRResNet, and SRGAN's discriminator (Ledig et al., 2017, figure 4)."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
 from scalegan.models.layers.initial import Generators, global_generator
+from scalegan.models.layers.sides import pair
 
 _SLOPE = 0.2                # of LeakyReLU in the discriminator
 _EDGE = 9                   # kernel of the first and last convolution
@@ -67,23 +69,24 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images [N, C, R, R] -> logits [N]: eight convolutions, every second one of stride two, and two dense layers.
+    """Images [N, C, H, W] -> logits [N]: eight convolutions, every second one of stride two, and two dense layers.
 
     Args:
-        resolution: R; any, since each stride of two rounds up.
+        resolution: side of squares, or height and width; any, since each stride of two rounds up.
         norm_group: as in `Generator`; convolutions before BatchNorm have no bias.
     """
 
-    def __init__(self, resolution: int = 96, channels: int = 3, width: int = 64, norm_group: int | str = 16) -> None:
+    def __init__(self, resolution: int | Sequence[int] = 96, channels: int = 3, width: int = 64,
+                 norm_group: int | str = 16) -> None:
         super().__init__()
         self.stages = nn.ModuleList([nn.Sequential(nn.Conv2d(channels, width, 3, 1, 1), nn.LeakyReLU(_SLOPE))])
-        before, side = width, resolution
+        before, sides = width, pair(resolution)
         for wide in (width, 2 * width, 4 * width, 8 * width):
             for stride in (1, 2) if wide > width else (2,):
                 self.stages.append(nn.Sequential(nn.Conv2d(before, wide, 3, stride, 1, bias=False),
                                                  GroupedBatchNorm(wide, norm_group), nn.LeakyReLU(_SLOPE)))
-                before, side = wide, -(-side // stride)
-        self.head = nn.Sequential(nn.Linear(before * side**2, 16 * width), nn.LeakyReLU(_SLOPE),
+                before, sides = wide, [-(-side // stride) for side in sides]
+        self.head = nn.Sequential(nn.Linear(before * math.prod(sides), 16 * width), nn.LeakyReLU(_SLOPE),
                                   nn.Linear(16 * width, 1))
         self.initialise(global_generator)
 

@@ -2,6 +2,7 @@
 a discriminator that also tells the labels."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from scalegan.models.layers.conditions import check_labels, embed
 from scalegan.models.layers.initial import Generators, fan_in_uniform, global_generator
 from scalegan.models.layers.padding import repeat_edges
+from scalegan.models.layers.sides import pair
 
 MULTIPLE = 4        # two halvings
 _MOST_LAYERS = 6
@@ -71,10 +73,10 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images [N, C, R, R] -> source logits [N, 1, h, w], one a patch, and the labels' logits [N, labels].
+    """Images [N, C, H, W] -> source logits [N, 1, h, w], one a patch, and the labels' logits [N, labels].
 
     Args:
-        resolution: R, a multiple of 2^layers.
+        resolution: side of squares, or height and width; multiples of 2^layers.
         layers: convolutions of stride two, each of twice the channels of the one before. By default as many as leave
             2 x 2 px or more, six at most: the published six for 128 and 256 px.
         width: channels of the first.
@@ -83,13 +85,15 @@ class Discriminator(nn.Module):
         ValueError: for a resolution that is not such a multiple.
     """
 
-    def __init__(self, resolution: int = 128, channels: int = 3, labels: int = 5, width: int = 64,
+    def __init__(self, resolution: int | Sequence[int] = 128, channels: int = 3, labels: int = 5, width: int = 64,
                  layers: int | None = None) -> None:
         super().__init__()
-        layers = layers or min(_MOST_LAYERS, max(1, int(math.log2(resolution)) - 1))
-        if resolution % 2**layers:
-            raise ValueError(f"d_layers={layers} halves images to a fraction of a pixel: data.resolution={resolution} "
-                             f"is not a multiple of {2**layers}; set model.d_layers lower, or another resolution")
+        sides = pair(resolution)
+        layers = layers or min(_MOST_LAYERS, max(1, int(math.log2(min(sides))) - 1))
+        for side in sides:
+            if side % 2**layers:
+                raise ValueError(f"d_layers={layers} halves images to a fraction of a pixel: {side} px is not "
+                                 f"a multiple of {2**layers}; set model.d_layers lower, or another data.resolution")
         stages: list[nn.Module] = []
         for number in range(layers):
             before = width << number - 1 if number else channels
@@ -97,7 +101,7 @@ class Discriminator(nn.Module):
         last = width << layers - 1
         self.features = nn.Sequential(*stages)
         self.source = nn.Conv2d(last, 1, 3, 1, 1, bias=False)
-        self.labels = nn.Conv2d(last, labels, resolution // 2**layers, bias=False)
+        self.labels = nn.Conv2d(last, labels, [side // 2**layers for side in sides], bias=False)
         self.initialise(global_generator)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,7 +113,7 @@ class Discriminator(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Images [N, C, R, R] in [-1, 1] -> the labels' logits [N, labels]."""
+    """Images [N, C, H, W] in [-1, 1] -> the labels' logits [N, labels]."""
 
     def __init__(self, discriminator: Discriminator) -> None:
         super().__init__()

@@ -36,6 +36,7 @@ from scalegan.models.layers.initial import Generators, global_generator
 from scalegan.models.layers.mbstd import minibatch_stddev
 from scalegan.models.layers.modulated import NoiseSource, SynthesisLayer, ToRGB, modulated_conv2d, modulated_upconv2d
 from scalegan.models.layers.resample import blur, downsample, upsample
+from scalegan.models.layers.sides import BASE
 from scalegan.models.layers.tracked import Tracked
 
 SQRT2 = math.sqrt(2)                # gain of a leaky ReLU
@@ -129,15 +130,15 @@ class Mapping(Tracked):
 
 
 class SynthesisBlock(nn.Module):
-    """One resolution of the skip generator (figure 7b): features [N, in, H/2, H/2] -> [N, out, H, H], and its colours.
+    """One resolution of the skip generator (figure 7b): features [N, in, H/2, W/2] -> [N, out, H, W], and its colours.
 
     The lowest, 4 px, has no conv0: it starts from the learned constant.
     """
 
     def __init__(self, resolution: int, in_channels: int, out_channels: int, channels: int, w_dim: int,
-                 clamp: float | None) -> None:
+                 clamp: float | None, base: tuple[int, int]) -> None:
         super().__init__()
-        layer = {"w_dim": w_dim, "resolution": resolution, "clamp": clamp}
+        layer = {"w_dim": w_dim, "resolution": [side * resolution // BASE for side in base], "clamp": clamp}
         if resolution > 4:
             self.conv0 = SynthesisLayer(f"{resolution}.conv0", modulated_upconv2d, in_channels, out_channels, **layer)
         self.conv1 = SynthesisLayer(f"{resolution}.conv1", modulated_conv2d, out_channels, out_channels, **layer)
@@ -154,20 +155,20 @@ class SynthesisBlock(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Styles to images: ws [N, num_ws, w_dim] -> [N, channels, resolution, resolution].
+    """Styles to images: ws [N, num_ws, w_dim] -> [N, channels, H, W].
 
     A resolution has two styles for its convolutions (one at 4 px); its ToRGB shares the next resolution's first style.
     """
 
     def __init__(self, resolution: int, channels: int, w_dim: int, channel_base: int, channel_max: int,
-                 conv_clamp: float | None, num_half_res: int) -> None:
+                 conv_clamp: float | None, num_half_res: int, base: tuple[int, int] = (BASE, BASE)) -> None:
         super().__init__()
         width = widths(resolution, channel_base, channel_max)
         self.num_ws, self.w_dim = 2 * len(width), w_dim
         self.half_resolutions = half_resolutions(resolution, num_half_res)
-        self.const = nn.Parameter(torch.empty(width[4], 4, 4))
+        self.const = nn.Parameter(torch.empty(width[4], *base))
         self.blocks = nn.ModuleDict({
-            str(res): SynthesisBlock(res, width.get(res // 2, 0), width[res], channels, w_dim, conv_clamp)
+            str(res): SynthesisBlock(res, width.get(res // 2, 0), width[res], channels, w_dim, conv_clamp, base)
             for res in width})
 
     def initialise(self, generator: Generators) -> None:
@@ -175,7 +176,7 @@ class Synthesis(nn.Module):
 
     def noise_shapes(self) -> dict[str, tuple[int, int, int]]:
         """Shape [1, H, W] of a sample's noise in each layer that has any, by layer name."""
-        return {layer.name: (1, layer.resolution, layer.resolution) for layer in self.modules()
+        return {layer.name: (1, *layer.sides) for layer in self.modules()
                 if isinstance(layer, SynthesisLayer)}
 
     def forward(self, ws: Tensor, noise: NoiseSource | str = "random") -> Tensor:
@@ -195,7 +196,10 @@ class Synthesis(nn.Module):
 
 
 class Generator(nn.Module):
-    """z [N, latent_dim] (and labels) -> images [N, channels, resolution, resolution], nominally in [-1, 1].
+    """z [N, latent_dim] (and labels) -> images [N, channels, H, W], nominally in [-1, 1].
+
+    `resolution` is the shorter side, 4 times a power of two; `base` the height and width of the learned constant, from
+    which images are doubled.
 
     `mapping(z, labels, psi)` -> ws [N, num_ws, w_dim] and `synthesis(ws, noise)` -> images are the halves that style
     mixing and path length regularisation need.
@@ -204,10 +208,11 @@ class Generator(nn.Module):
     def __init__(self, resolution: int, channels: int = 3, latent_dim: int = 512, num_classes: int = 0,
                  w_dim: int = 512, mapping_layers: int = 8, mapping_lr_multiplier: float = 0.01,
                  channel_base: int = 32768, channel_max: int = 512, conv_clamp: float | None = 256,
-                 num_half_res: int = 4, w_avg_beta: float = 0.998) -> None:
+                 num_half_res: int = 4, w_avg_beta: float = 0.998, base: tuple[int, int] = (BASE, BASE)) -> None:
         super().__init__()
         self.resolution, self.latent_dim, self.num_classes = resolution, latent_dim, num_classes
-        self.synthesis = Synthesis(resolution, channels, w_dim, channel_base, channel_max, conv_clamp, num_half_res)
+        self.synthesis = Synthesis(resolution, channels, w_dim, channel_base, channel_max, conv_clamp, num_half_res,
+                                   base)
         self.num_ws, self.latent = self.synthesis.num_ws, "normal"
         self.mapping = Mapping(latent_dim, num_classes, w_dim, self.num_ws, mapping_layers, mapping_lr_multiplier,
                                w_avg_beta)
@@ -229,7 +234,7 @@ class Generator(nn.Module):
 
 
 class DiscriminatorBlock(nn.Module):
-    """One resolution (figure 7c, or 7a without the skip): [N, in, H, H] -> [N, out, H/2, H/2]."""
+    """One resolution (figure 7c, or 7a without the skip): [N, in, H, W] -> [N, out, H/2, W/2]."""
 
     def __init__(self, in_channels: int, out_channels: int, residual: bool, clamp: float | None) -> None:
         super().__init__()
@@ -246,7 +251,7 @@ class DiscriminatorBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images [N, channels, resolution, resolution] (and labels) -> logits [N].
+    """Images [N, channels, H, W] (and labels) -> logits [N]; `resolution` and `base` as the generator's.
 
     With labels the logit is the inner product of the image's features and the labels' mapping (Miyato & Koyama, 2018).
     The minibatch standard deviation is taken within the given samples, in groups of `mbstd_group`.
@@ -255,12 +260,14 @@ class Discriminator(nn.Module):
     def __init__(self, resolution: int, channels: int = 3, num_classes: int = 0, architecture: str = "resnet",
                  channel_base: int = 32768, channel_max: int = 512, cmap_dim: int | None = None,
                  mapping_layers: int = 8, mapping_lr_multiplier: float = 0.01, mbstd_group: int = 4,
-                 mbstd_channels: int = 1, conv_clamp: float | None = 256, num_half_res: int = 4) -> None:
+                 mbstd_channels: int = 1, conv_clamp: float | None = 256, num_half_res: int = 4,
+                 base: tuple[int, int] = (BASE, BASE)) -> None:
         super().__init__()
         if architecture not in ("resnet", "orig"):
             raise ValueError(f'architecture must be "resnet" or "orig", not {architecture!r}')
         width = widths(resolution, channel_base, channel_max)
         self.resolution, self.channels, self.num_classes = resolution, channels, num_classes
+        self.sides = tuple(side * resolution // BASE for side in base)
         self.mbstd_group, self.mbstd_channels, self.clamp = mbstd_group, mbstd_channels, conv_clamp
         self.half_resolutions = half_resolutions(resolution, num_half_res)
         self.fromrgb = EqualizedConv2d(channels, width[resolution], 1, gain=SQRT2)
@@ -268,7 +275,7 @@ class Discriminator(nn.Module):
             str(res): DiscriminatorBlock(width[res], width[res // 2], architecture == "resnet", conv_clamp)
             for res in sorted(width, reverse=True) if res > 4})
         self.conv = EqualizedConv2d(width[4] + mbstd_channels, width[4], 3, padding=1, gain=SQRT2)
-        self.fc = EqualizedLinear(width[4] * 4 * 4, width[4], gain=SQRT2)
+        self.fc = EqualizedLinear(width[4] * math.prod(base), width[4], gain=SQRT2)
         cmap_dim = (cmap_dim or width[4]) if num_classes else 0
         self.mapping = LabelMapping(0, num_classes, cmap_dim, mapping_layers,
                                     mapping_lr_multiplier) if num_classes else None
@@ -279,9 +286,9 @@ class Discriminator(nn.Module):
         initialise_layers(self, generator)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        if x.shape[1:] != (self.channels, self.resolution, self.resolution):
-            raise ValueError(f"images must have shape [N, {self.channels}, {self.resolution}, {self.resolution}], "
-                             f"not {list(x.shape)}")
+        shape = (self.channels, *self.sides)
+        if x.shape[1:] != shape:
+            raise ValueError(f"images must have shape [N, {', '.join(map(str, shape))}], not {list(x.shape)}")
         wide, half = wide_dtype(self.fc.weight), half_dtype(x)
         with without_autocast(x):
             dtype = half if half and self.half_resolutions else wide
@@ -292,7 +299,7 @@ class Discriminator(nn.Module):
             return self._logits(x.to(wide), labels)
 
     def _logits(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        """[N, C, 4, 4] -> [N], in full precision."""
+        """[N, C, *base] -> [N], in full precision."""
         if self.mbstd_channels:
             # In training, groups are consecutive samples, so that they do not depend on the micro-batch size.
             whole = not self.training or len(x) % self.mbstd_group  # a remainder is refused below

@@ -13,7 +13,7 @@ MAX_LEVELS, WITH_DROPOUT = 8, 3
 
 
 def levels_of(resolution: int) -> int:
-    """Halvings of a side: 8 from 256 px on, 7 at 128, 6 at 64, 5 at 32."""
+    """Halvings of the shorter side: 8 from 256 px on, 7 at 128, 6 at 64, 5 at 32."""
     return min(resolution.bit_length() - 1, MAX_LEVELS)
 
 

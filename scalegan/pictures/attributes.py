@@ -29,7 +29,8 @@ class Relabelling:
     """Gives photos some attributes, or a class.
 
     The network sees a photo with its shorter side as long as in training; what it changes is enlarged to the photo's
-    size and added to it. Attributes that are not named stay as the classifier sees them in the middle square.
+    size and added to it. Attributes that are not named stay as the classifier sees them in the middle, in the ratio of
+    training.
 
     Args:
         network: (images, labels) -> images, as `scalegan.load` returns it.
@@ -43,7 +44,8 @@ class Relabelling:
     def __init__(self, network: nn.Module, classifier: nn.Module | None, values: Mapping[str, float]) -> None:
         self.network, self.classifier, self.values = network, classifier, values
         spec = network.about["spec"]
-        self.channels, self.side, _ = spec["shape"]
+        self.channels, *self.sides = spec["shape"]
+        self.side = min(self.sides)
         self.names, self.device = network.names, next(network.parameters()).device
         self.classes = bool(spec["classes"])
         self._check()
@@ -83,9 +85,10 @@ class Relabelling:
 
     def _present(self, seen: Tensor) -> Tensor:
         """The photo's own attributes, 0 or 1, [1, K]."""
-        short = min(seen.shape[2:])
-        top, left = ((length - short) // 2 for length in seen.shape[2:])
-        square = seen[:, :, top : top + short, left : left + short]
-        if short != self.side:
-            square = F.interpolate(square, (self.side, self.side), mode="bicubic")
-        return (self.classifier(square.to(self.device)).float().cpu() > 0).float()
+        share = min(length / side for length, side in zip(seen.shape[2:], self.sides))
+        height, width = (max(1, min(length, round(side * share))) for length, side in zip(seen.shape[2:], self.sides))
+        top, left = (seen.shape[2] - height) // 2, (seen.shape[3] - width) // 2
+        middle = seen[:, :, top : top + height, left : left + width]
+        if [height, width] != self.sides:
+            middle = F.interpolate(middle, self.sides, mode="bicubic")
+        return (self.classifier(middle.to(self.device)).float().cpu() > 0).float()

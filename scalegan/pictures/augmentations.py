@@ -85,7 +85,7 @@ def _moments(recipe: Recipe) -> list[int]:
 
 def _resized(images: Tensor) -> Tensor:
     """Images of a side that people can see, and that fits a screen."""
-    side = images.shape[-1]
+    side = max(images.shape[2:])
     if side > _MOST_SIDE:
-        return F.interpolate(images, _MOST_SIDE, mode="area")
+        return F.interpolate(images, [max(1, length * _MOST_SIDE // side) for length in images.shape[2:]], mode="area")
     return images.repeat_interleave(-(-_LEAST_SIDE // side), 2).repeat_interleave(-(-_LEAST_SIDE // side), 3)

@@ -49,7 +49,7 @@ def translate(network: nn.Module, pixels: np.ndarray, said: Callable[[str], None
                          "the photo first")
     kind = network.about["export"]["inputs"][0]
     if kind == "lightness":
-        return colourise(network, pixels, network.about["spec"]["shape"][-1])
+        return colourise(network, pixels, min(network.about["spec"]["shape"][-2:]))
     if network.reach is None:
         return _as_a_whole(network, pixels, kind)
     return _in_tiles(network, pixels, kind, said)

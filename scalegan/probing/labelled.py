@@ -19,6 +19,7 @@ from scalegan.errors import UsageError, UserError
 from scalegan.metrics.images import Images, StoredImages, described, open_images
 from scalegan.support.keys import key_of
 from scalegan.support.progress import Bar
+from scalegan.support.resolution import of_sides
 
 HELD_OUT = 5        # a fifth of the images, where no test set is named
 _READERS, _AT_ONCE = 8, 512
@@ -93,8 +94,9 @@ def open_labelled(path: str, spec: Spec, option: str = "--data") -> Labelled:
         UserError: if there are no labels that tell images apart, or the images are of another shape.
     """
     if is_embedded(path):
-        make_embedded(Data(path=path, resolution=spec.shape[-1]), join())
-        path = str(folder_of(path, spec.shape[-1]))
+        size = of_sides(*spec.shape[-2:])
+        make_embedded(Data(path=path, resolution=size), join())
+        path = str(folder_of(path, size))
     images = StoredImages(_shards(path, option), "volume") if spec.kind == "volume" else open_images(path)
     if images.shape != tuple(spec.shape):
         raise UserError(f"{option} {path} has images of {described(images.shape)}, but the run of "

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from scalegan.errors import UsageError, one_line
 from scalegan.support.names import did_you_mean
+from scalegan.support.resolution import Resolution, parse
 
 _MOST_SEEDS = 10_000_000
 _SEEDS_END = 1 << 63        # they are positions of draws, which are int64
@@ -62,6 +63,14 @@ def positive(text: str) -> int:
     if not re.fullmatch("[0-9]{1,19}", text) or int(text) < 1:
         raise ArgumentTypeError(f"'{text}' is not a positive whole number")
     return int(text)
+
+
+def resolution(text: str) -> Resolution:
+    """The size of images: a side, or WIDTHxHEIGHT."""
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"'{text}': {error}") from error
 
 
 def finite(text: str) -> float:

@@ -17,6 +17,7 @@ from scalegan.config.auto import Choice, Device, choose
 from scalegan.config.catalogue import is_file
 from scalegan.errors import LostRank, RecipeError, UserError
 from scalegan.support.files import write_whole
+from scalegan.support.resolution import Resolution
 
 if TYPE_CHECKING:
     from scalegan.data.preparing.facts import Found
@@ -148,16 +149,16 @@ def _wait_for(file: Path) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _prepare(source: Path, shards: Path, found: "Found", labels: str, resolution: int) -> None:
+def _prepare(source: Path, shards: Path, found: "Found", labels: str, resolution: Resolution) -> None:
     from scalegan.data.preparing import preparation
 
     print(f"preparing the images once, in {shards}", flush=True)
     try:
         preparation.prepare(argparse.Namespace(
             source=[source], dest=shards, kind=found.kind, labels=labels, split=None, annotations=None,
-            resolution=resolution, crop=found.crop, filter="lanczos", encoding=None, quality=None, channels=None,
-            format="webdataset", validation=0.0, shard_records=None, max_rejected=_MOST_BROKEN, workers=None,
-            part=None, dry_run=False))
+            resolution=resolution, crop=found.crop, pad=None, filter="lanczos", encoding=None, quality=None,
+            channels=None, format="webdataset", validation=0.0, shard_records=None, max_rejected=_MOST_BROKEN,
+            workers=None, part=None, dry_run=False))
     except preparation.TooManyRejected as error:
         raise UserError(f"{error.fact}; recipe=auto leaves out up to {_MOST_BROKEN:.0%}; mend or remove those that "
                         f"{shards / preparation.REJECTED} lists, and take a new run_dir; or leave them out yourself: "

@@ -116,7 +116,7 @@ def specs_of(recipe: config.Recipe, classes: int = 10) -> dict[str, Spec]:
             found[name] = Spec("volume", (1, *[data.resolution] * 3), **labels)
         else:
             found[name] = Spec("points", (2,)) if data.backend == "points" else \
-                Spec("image", (channels, data.resolution, data.resolution), **labels)
+                Spec("image", (channels, *data.sides), **labels)
     return found
 
 

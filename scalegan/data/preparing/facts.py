@@ -1,6 +1,7 @@
 """What `recipe=auto` asks of a set before it chooses: how many images, how large, with which labels."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -44,7 +45,9 @@ def look(path: Path, labels: str) -> Found:
         if manifest.image.kind == "volume":
             raise UserError(f"data.path={path} holds volumes, and recipe=auto chooses among networks for images; use "
                             "recipe=gan3d_glyphs with this data.path")
-        return Found(_images(manifest.records, manifest.image.size, manifest.labels, index.labels, prepared=True))
+        size = manifest.image.resolution
+        found = _images(manifest.records, min(manifest.image.sides), manifest.labels, index.labels, prepared=True)
+        return Found(replace(found, resolution=size if isinstance(size, str) else ""))
     if not path.exists():
         raise UserError(f"data.path={path} does not exist; give a folder or zip of images, or what `scalegan prepare` "
                         "wrote")

@@ -14,6 +14,7 @@ from scalegan.data.preparing.shard_job import WORK
 from scalegan.errors import UserError
 from scalegan.support.files import own_name, write_whole
 from scalegan.support.reading import DamagedFile, read_json
+from scalegan.support.resolution import Resolution, sides_of
 
 RECORD = "prepare.json"
 _PLAN = "plan.json"
@@ -27,7 +28,7 @@ class Settings:
     sources: list[str]
     labels: str
     split: str | None
-    resolution: int
+    resolution: Resolution
     crop: str
     filter: str
     encoding: str
@@ -42,8 +43,10 @@ class Settings:
         return "volumes" if self.kind == "volumes" else "images"
 
     def image(self) -> ImageFormat:
-        return ImageFormat(self.resolution, self.channels, self.encoding, self.quality, self.crop, self.filter,
-                           kind="volume" if self.kind == "volumes" else "image")
+        height, width = sides_of(self.resolution)
+        return ImageFormat(height, self.channels, self.encoding, self.quality, self.crop, self.filter,
+                           kind="volume" if self.kind == "volumes" else "image",
+                           width=None if width == height else width)
 
 
 class _Begun(TypedDict):

@@ -32,6 +32,7 @@ from scalegan.errors import UsageError, UserError
 from scalegan.support import worker_pool
 from scalegan.support.files import write_whole
 from scalegan.support.progress import Bar
+from scalegan.support.resolution import sides_of
 
 _SAMPLE = 64
 _LOSSY = ("jpeg", "webp")
@@ -169,9 +170,12 @@ def _guess(path: Path) -> str:
 
 def _check_options(options: argparse.Namespace) -> None:
     """Raises UsageError for options that are for images alone."""
-    for name in ("crop", "encoding", "quality", "channels"):
+    for name in ("crop", "pad", "encoding", "quality", "channels"):
         if getattr(options, name) is not None:
             raise UsageError(f"--{name} is for images; leave it out with --kind volumes")
+    if isinstance(options.resolution, str):
+        raise UsageError(f"--resolution {options.resolution}: volumes are cubes; give one number, such as "
+                         f"{min(sides_of(options.resolution))}")
     if options.format != "webdataset":
         raise UsageError(f"--format {options.format} is for images; volumes are stored as shards, so leave it out")
 
@@ -187,7 +191,7 @@ def _settings(options: argparse.Namespace, kind: str, pictures: list[tuple[str, 
         beton_file.check_encoding(encoding)
     if options.quality is not None and encoding not in _LOSSY:
         raise UsageError(f"--quality is for jpeg and webp; {encoding} is lossless")
-    crop = options.crop or usual.crop
+    crop = _crop(options, usual.crop)
     resolution = options.resolution or {"celeba178": 128, "celeba108": 64}.get(crop, usual.resolution)
     channels = options.channels or (1 if kind == "volumes" else None)
     grey = channels is None and begun.get("only_grey", all_grey([picture for _, picture in pictures]))
@@ -196,6 +200,20 @@ def _settings(options: argparse.Namespace, kind: str, pictures: list[tuple[str, 
         options.filter, encoding, (options.quality or 95) if encoding in _LOSSY else None,
         channels or (1 if grey else 3), grey, options.validation,
         options.shard_records or begun.get("shard_records", 0))
+
+
+def _crop(options: argparse.Namespace, usual: str) -> str:
+    """How pictures of another ratio are made to fit."""
+    if options.pad is None:
+        crop = options.crop or usual
+        if isinstance(options.resolution, str) and crop.startswith("celeba"):
+            raise UsageError(f"--resolution {options.resolution}: --crop {crop} cuts squares; use --crop center, or "
+                             "--crop none --pad edge")
+        return crop
+    if options.crop not in (None, "none"):
+        raise UsageError(f"--pad {options.pad} keeps all of an image, and --crop {options.crop} cuts it; leave one of "
+                         "them out")
+    return f"pad-{options.pad}"
 
 
 @contextmanager
@@ -324,4 +342,5 @@ def _finish(job: ShardJob, plan: Plan, outcomes: dict[Span, Outcome], settings: 
              "rejected": len(rejected), "enlarged": enlarged, "converted_to_srgb": converted}
     write_whole(job.folder / RECORD, json.dumps(facts, indent=1))
     shutil.rmtree(job.folder / WORK)
-    announcement.report(job.folder, settings.noun, plan, rejected, enlarged, converted)
+    cut = [share for outcome in outcomes.values() for share in outcome.cut]
+    announcement.report(job.folder, settings, plan, rejected, enlarged, converted, cut)

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from pydantic import NonNegativeInt
+from pydantic import NonNegativeFloat, NonNegativeInt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from scalegan.data.codec import encode
 from scalegan.data.manifest import ImageFormat, Index, Shard
-from scalegan.data.picture import crop, has_subsampled_chroma, is_converted, read_picture, resize
+from scalegan.data.picture import fit, has_subsampled_chroma, is_converted, read_picture
 from scalegan.data.preparing.plan import Span, entries_of
 from scalegan.data.preparing.shards import Record, write_shard
 from scalegan.data.preparing.sources.base import Entry, Picture, Source, attempt
@@ -62,6 +62,7 @@ class _Facts:
     shard: _Stored
     rejected: list[tuple[Any, Any]]     # not str, as keys may be names of files that are not UTF-8
     enlarged: NonNegativeInt
+    cut: list[NonNegativeFloat]
     converted: NonNegativeInt
     index: str                          # digest
 
@@ -75,15 +76,16 @@ class Outcome:
     rejected: list[Rejected] = field(default_factory=list)
     enlarged: int = 0           # pictures smaller than the stored size
     converted: int = 0          # pictures whose embedded profile was not sRGB's
+    cut: list[float] = field(default_factory=list)      # the share of its pixels that each cropped picture lost
 
     def save(self, path: Path) -> None:
         facts = {"shard": asdict(self.shard), "rejected": self.rejected, "enlarged": self.enlarged,
-                 "converted": self.converted, "index": _digest_of(self.index)}
+                 "converted": self.converted, "cut": self.cut, "index": _digest_of(self.index)}
         write_whole(path, save(vars(self.index), {"outcome": json.dumps(facts)}))
 
     @classmethod
     def load(cls, path: Path) -> "Outcome | None":
-        """None if the file is missing or damaged, or from before colours were converted."""
+        """None if the file is missing or damaged, or from an earlier version."""
         try:
             with safe_open(regular(path), "numpy") as file:
                 facts = parse_json((file.metadata() or {}).get("outcome", ""), str(path), _Facts)
@@ -94,7 +96,7 @@ class Outcome:
         if len(index.offsets) != facts.shard.records or _digest_of(index) != facts.index:
             return None
         return cls(Shard(**vars(facts.shard)), index, [Rejected(*one) for one in facts.rejected], facts.enlarged,
-                   facts.converted)
+                   facts.converted, facts.cut)
 
 
 def _digest_of(index: Index) -> str:
@@ -130,7 +132,8 @@ class ShardJob:
         if damage:
             raise UserError(f"{temporary} {damage} right after it was written; check the disk and the memory")
         temporary.rename(final)
-        outcome = Outcome(shard, index, conversion.rejected, conversion.enlarged, conversion.converted)
+        outcome = Outcome(shard, index, conversion.rejected, conversion.enlarged, conversion.converted,
+                          conversion.cut)
         outcome.save(self.outcome_path(span))
         return outcome
 
@@ -144,28 +147,28 @@ class ShardJob:
         whole = outcome is not None and path.is_file() and path.stat().st_size == outcome.shard.bytes
         return outcome if whole else None
 
-    def encoded(self, picture: Picture) -> tuple[bytes, bool]:
-        """The bytes to store, and whether the picture had to be enlarged. Raises ValueError if it is unusable."""
+    def encoded(self, picture: Picture) -> tuple[bytes, bool, float]:
+        """The bytes to store, whether the picture had to be enlarged, and the share of it that was cut off. Raises
+        ValueError if it is unusable."""
         if isinstance(picture, Shape):
-            return encode(picture.voxels(self.image.size), self.image), False
+            return encode(picture.voxels(self.image.size), self.image), False, 0.0
         pixels = read_picture(picture) if isinstance(picture, bytes) else picture
         if self.only_grey and pixels.shape[2] == 3:
             raise ValueError("it is in colour among grey pictures; use --channels 3, or 1 to make all grey")
-        square = crop(pixels, self.image.crop)
-        stored = resize(square, self.image.size, self.image.channels, self.image.filter)
-        reduced, enlarged = square.shape[0] > self.image.size, square.shape[0] < self.image.size
+        stored, scale, cut = fit(pixels, self.image.crop, self.image.sides, self.image.channels, self.image.filter)
         # Unless it is reduced, finer colour than it came with would cost bytes and decoding time for hardly any detail.
-        coarse = isinstance(picture, bytes) and not reduced and has_subsampled_chroma(picture)
-        return encode(stored, self.image, coarse), enlarged
+        coarse = isinstance(picture, bytes) and scale >= 1 and has_subsampled_chroma(picture)
+        return encode(stored, self.image, coarse), scale > 1, cut
 
 
 class _Conversion:
-    """Converts the records of one shard, and keeps track of those rejected or enlarged."""
+    """Converts the records of one shard, and keeps track of those rejected, enlarged or cut."""
 
     def __init__(self, job: ShardJob, report: Callable[[Progress], None]) -> None:
         self.job, self.report = job, report
         self.rejected: list[Rejected] = []
         self.enlarged = self.converted = 0
+        self.cut: list[float] = []
 
     def records(self, span: Span) -> Iterator[Record]:
         seen = reported = rejects_reported = 0
@@ -185,11 +188,12 @@ class _Conversion:
         try:
             if isinstance(picture, Exception):
                 raise ValueError(str(picture)) from picture
-            data, enlarged = self.job.encoded(picture)
+            data, enlarged, cut = self.job.encoded(picture)
         except ValueError as error:
             self.rejected.append(Rejected(entry.key, str(error)))
             return None
         self.enlarged += enlarged
+        self.cut += [cut] if cut else []
         self.converted += isinstance(picture, bytes) and is_converted(picture)
         return Record(data, entry.label, entry.person)
 

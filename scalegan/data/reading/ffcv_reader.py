@@ -44,7 +44,7 @@ class FfcvReader(RecordReader):
         # Blocks end where shards end, so the sizes of the original shards give the same order as reading those.
         self.sizes = tuple(shard.records for shard in self.manifest.shards)
         self.labels = self.index.labels if len(self.index.labels) else None
-        self.sample = images_of(self.manifest.image.size, self.manifest.image.channels)
+        self.sample = images_of(self.manifest.image.shape)
         self.pipeline = open_pipeline(self.path, self.manifest, self.index)
         self._file = os.open(self.path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._file)

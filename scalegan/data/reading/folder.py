@@ -6,11 +6,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from scalegan.data.manifest import ImageFormat, Index, Manifest, Shard, content_hash, digest_of
-from scalegan.data.picture import all_grey, crop, is_converted, read_picture, resize
+from scalegan.data.picture import all_grey, fit, is_converted, read_picture
 from scalegan.data.preparing.sources import USUAL, guess_kind, open_source
 from scalegan.data.preparing.sources.base import Listed, Picture, attempt
 from scalegan.data.reading.record_reader import RecordReader, images_of
 from scalegan.errors import UserError
+from scalegan.support.resolution import Resolution, sides_of
 
 _SAMPLE = 64
 _READERS = 8
@@ -26,25 +27,26 @@ class FolderReader(RecordReader):
 
     Args:
         path: folder or zip.
-        size: side of the images, in pixels.
+        resolution: of the images.
         key: the recipe key that configures it, for errors.
     """
 
-    def __init__(self, path: Path, size: int, key: str = "data") -> None:
+    def __init__(self, path: Path, resolution: Resolution, key: str = "data") -> None:
         self.source = _open(path, key)
         usual = USUAL[guess_kind(path)]
         self.remarks = self.source.remarks
         self.index, converted = _index(self.source)
         grey = all_grey([picture for _, picture in self.source.sample(_SAMPLE)])
-        image = ImageFormat(size, 1 if grey else 3, "as found", None, usual.crop, "lanczos",
-                            "sRGB" if converted else "")
+        height, width = sides_of(resolution)
+        image = ImageFormat(height, 1 if grey else 3, "as found", None, usual.crop, "lanczos",
+                            "sRGB" if converted else "", width=None if width == height else width)
         shard = Shard(path.name, len(self.source), int(self.index.sizes.sum()), "")
         self.manifest = Manifest(image, self.source.labels, (shard,), self.source.name,
                                  content_hash(image, self.source.labels, self.index))
         self.sizes = (len(self.source),)
         self.labels = self.index.labels if len(self.index.labels) else None
         self.keys = [str(PurePosixPath(file).with_suffix("")) for file in self.source.files]
-        self.sample = images_of(size, image.channels)
+        self.sample = images_of(image.shape)
 
     def read(self, out: np.ndarray, records: np.ndarray) -> None:
         for row, record in zip(out, records.tolist()):
@@ -57,7 +59,7 @@ class FolderReader(RecordReader):
             if _digest(picture) != self.index.digests[record]:
                 raise ValueError("it has changed since the run began")
             pixels = read_picture(picture) if isinstance(picture, bytes) else picture
-            return resize(crop(pixels, image.crop), image.size, image.channels, image.filter)
+            return fit(pixels, image.crop, image.sides, image.channels, image.filter).pixels
         except (ValueError, OSError) as error:
             raise UserError(f"{self.source.store.path}: {entry.key} cannot be used ({error}); remove it, or use "
                             "`scalegan prepare`, which skips such images") from error

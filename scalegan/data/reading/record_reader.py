@@ -81,9 +81,9 @@ class OrderedReader:
             self.reader.expect(self.order.window_records(window, lane))
 
 
-def images_of(size: int, channels: int) -> np.dtype:
+def images_of(shape: tuple[int, ...]) -> np.dtype:
     """The `sample` of image readers."""
-    return np.dtype((np.uint8, (size, size, channels)))
+    return np.dtype((np.uint8, shape))
 
 
 def as_samples(stored: np.ndarray) -> Tensor:

@@ -95,8 +95,7 @@ class Maxout(nn.Module):
         super().__init__()
         self.shape, self.dropout = shape, dropout
         self.conv = nn.Conv2d(shape[0], 2 * channels, kernel, stride)
-        side = (shape[1] - kernel) // stride + 1
-        self.output = (channels, side, side)
+        self.output = (channels, *((side - kernel) // stride + 1 for side in shape[1:]))
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         return torch.maximum(*self.conv(x if mask is None else x * mask).chunk(2, 1))

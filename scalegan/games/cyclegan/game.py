@@ -15,6 +15,7 @@ from scalegan.losses import Terms
 from scalegan.models import image_to_image
 from scalegan.models.layers.dropout import drawn_from
 from scalegan.models.patch import mean_logit
+from scalegan.support.resolution import of_sides
 
 if TYPE_CHECKING:
     from scalegan.config import Recipe
@@ -54,12 +55,12 @@ class CycleGAN(Game):
         game, model = recipe.game, recipe.model
         (of_a, *size), (of_b, *other) = specs["A"].shape, specs["B"].shape
         if size != other:
-            raise RecipeError(f"streams.B has images of {other[0]} px, and data of {size[0]} px; prepare both at one "
-                              "size")
+            raise RecipeError(f"streams.B has images of {of_sides(*other)} px, and data of {of_sides(*size)} px; "
+                              "prepare both at one size")
         if game.identity and of_a != of_b:
             raise RecipeError("game.identity needs both domains grey or both in colour; leave it out")
-        return cls([image_to_image.generator(model, of_a, of_b, size[0]),
-                    image_to_image.generator(model, of_b, of_a, size[0])],
+        return cls([image_to_image.generator(model, of_a, of_b, size),
+                    image_to_image.generator(model, of_b, of_a, size)],
                    [image_to_image.discriminator(model, of_b), image_to_image.discriminator(model, of_a)],
                    [Pool(game.pool, specs[domain].shape, recipe.batch_size) for domain in "BA"],
                    game.loss, game.cycle, game.identity)

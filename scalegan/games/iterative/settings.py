@@ -52,6 +52,8 @@ class Iterative:
             yield "game.name=iterative learns to recognise attributes; set data.labels=attributes"
         if data.backend == "points":
             yield "game.name=iterative needs images, but data.backend=points has 2-D points; set another backend"
+        elif isinstance(data.resolution, str):
+            yield f"data.resolution={data.resolution}: game.name=iterative makes squares; set one number"
         elif data.resolution % _STEP or data.resolution < 2 * _STEP:
             yield f"data.resolution={data.resolution}: game.name=iterative needs a multiple of {_STEP} from 32 on"
         if not (self.perceptual or self.pixel or self.code):

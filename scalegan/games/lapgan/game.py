@@ -14,6 +14,7 @@ from scalegan.games.lapgan import networks, pyramid
 from scalegan.games.sampling import latents
 from scalegan.losses import LOSSES, Terms
 from scalegan.models.layers.dropout import drawn_from
+from scalegan.support.resolution import of_sides
 
 if TYPE_CHECKING:
     from scalegan.config import Recipe
@@ -51,8 +52,8 @@ class LAPGAN(Game):
     @classmethod
     def player(cls, recipe: "Recipe", specs: Mapping[str, Spec], name: str) -> nn.Module:
         settings, level = recipe.game, int(name[1:])
-        channels, side, _ = next(iter(specs.values())).shape
-        shape = (channels, side >> level, side >> level)
+        channels, *sides = next(iter(specs.values())).shape
+        shape = (channels, *(side >> level for side in sides))
         if level < settings.levels - 1:
             kind = {"G": networks.ResidualGenerator, "D": networks.ResidualDiscriminator}[name[0]]
             return kind(shape, settings.width)
@@ -96,4 +97,4 @@ class LAPGAN(Game):
         network = networks[self.default]
         z = latents(network, preview.draws)
         parts = [network.stages(part) for part in z.split(preview.at_once or len(z))]
-        return {f"{level[0].shape[-1]} px": torch.cat(level) for level in zip(*parts)}
+        return {f"{of_sides(*level[0].shape[2:])} px": torch.cat(level) for level in zip(*parts)}

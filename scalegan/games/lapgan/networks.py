@@ -31,7 +31,7 @@ class BaseGenerator(nn.Module):
 
 
 class BaseDiscriminator(nn.Module):
-    """The coarsest images [N, C, S, S] -> logits [N]. Weights N(0, 0.005), biases 0."""
+    """The coarsest images [N, C, H, W] -> logits [N]. Weights N(0, 0.005), biases 0."""
 
     def __init__(self, shape: Sequence[int], hidden: int = 1600) -> None:
         super().__init__()
@@ -49,34 +49,34 @@ class BaseDiscriminator(nn.Module):
 
 
 class ResidualGenerator(nn.Module):
-    """z [N, S * S], a plane of noise, and low-pass images l [N, C, S, S] -> high-pass images h [N, C, S, S]."""
+    """z [N, H * W], a plane of noise, and low-pass images l [N, C, H, W] -> high-pass images h [N, C, H, W]."""
 
     def __init__(self, shape: Sequence[int], width: int = 64) -> None:
         super().__init__()
-        channels, self.side, _ = shape
-        self.latent_dim = self.side**2
+        channels, *self.sides = shape
+        self.latent_dim = math.prod(self.sides)
         self.layers = nn.Sequential(nn.Conv2d(channels + 1, width, 7, padding=3), nn.ReLU(),
                                     nn.Conv2d(width, width, 7, padding=3), nn.ReLU(),
                                     nn.Conv2d(width, channels, 5, padding=2))
         self.initialise(global_generator)
 
     def forward(self, z: Tensor, low: Tensor) -> Tensor:
-        return self.layers(torch.cat([low, z.view(-1, 1, self.side, self.side).to(low.dtype)], 1))
+        return self.layers(torch.cat([low, z.view(-1, 1, *self.sides).to(low.dtype)], 1))
 
     def initialise(self, generator: Generators) -> None:
         _uniform(self, generator)
 
 
 class ResidualDiscriminator(nn.Module):
-    """Images I = h + l [N, C, S, S] -> logits [N]. The published network adds h to l before its first layer, so h and l
+    """Images I = h + l [N, C, H, W] -> logits [N]. The published network adds h to l before its first layer, so h and l
     reach it as their sum alone."""
 
     def __init__(self, shape: Sequence[int], width: int = 64) -> None:
         super().__init__()
-        channels, side, _ = shape
-        last = (side - 4 - 5) // 2 + 1      # px, behind convolutions without padding
+        channels, *sides = shape
+        last = [(side - 4 - 5) // 2 + 1 for side in sides]      # px, behind convolutions without padding
         self.layers = nn.Sequential(nn.Conv2d(channels, width, 5), nn.ReLU(), nn.Conv2d(width, width, 5, 2), nn.ReLU(),
-                                    nn.Flatten(), KeyedDropout(_DROPPED), nn.Linear(width * last**2, 1))
+                                    nn.Flatten(), KeyedDropout(_DROPPED), nn.Linear(width * math.prod(last), 1))
         self.initialise(global_generator)
 
     def forward(self, images: Tensor) -> Tensor:

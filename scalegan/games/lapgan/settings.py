@@ -37,7 +37,7 @@ class LAPGAN:
         data, halvings = recipe.data, 2 ** (self.levels - 1)
         if data.backend == "points":
             yield "game.name=lapgan makes images, not 2-D points; use another data.backend"
-        elif data.resolution % halvings or data.resolution // halvings < _SMALLEST:
+        elif any(side % halvings or side // halvings < _SMALLEST for side in data.sides):
             yield (f"game.levels={self.levels} halves data.resolution={data.resolution} {self.levels - 1} times, which "
                    f"must leave whole pixels and at least {_SMALLEST}; use fewer levels or another resolution")
         if data.labels != "none":

@@ -21,6 +21,7 @@ from scalegan.losses import AdversarialLoss, Terms
 from scalegan.models import autoencoder, image_to_image
 from scalegan.models.layers.dropout import drawn_from
 from scalegan.models.patch import mean_logit
+from scalegan.support.resolution import of_sides
 
 if TYPE_CHECKING:
     from scalegan.config import Recipe
@@ -72,15 +73,15 @@ class Pix2Pix(Game):
     def make(cls, recipe: "Recipe", specs: Mapping[str, Spec]) -> "Pix2Pix":
         settings, model, spec = recipe.game, recipe.model, specs[TARGET]
         inputs, outputs = _channels(settings.input, specs)
-        resolution = spec.shape[1]
-        if settings.input == PAIRED and specs[INPUT].shape[1:] != spec.shape[1:]:
-            raise RecipeError(f"streams.input has images of {specs[INPUT].shape[1]} px, and data of {resolution} px; "
-                              "prepare both at one size")
+        sides = spec.shape[1:]
+        if settings.input == PAIRED and specs[INPUT].shape[1:] != sides:
+            raise RecipeError(f"streams.input has images of {of_sides(*specs[INPUT].shape[1:])} px, and data of "
+                              f"{of_sides(*sides)} px; prepare both at one size")
         if settings.loss == "ebgan":
-            discriminator = image_to_image.energy(model, outputs, resolution)
+            discriminator = image_to_image.energy(model, outputs, sides)
         else:
             discriminator = image_to_image.discriminator(model, inputs + outputs)
-        return cls(image_to_image.generator(model, inputs, outputs, resolution), discriminator, settings.input,
+        return cls(image_to_image.generator(model, inputs, outputs, sides), discriminator, settings.input,
                    objectives.plain_loss(settings), settings.adversarial_weight, _DISTANCES.get(settings.pixel),
                    settings.pixel_weight, settings.feature_matching,
                    settings.gradient_penalty if settings.loss == "wgan_gp" else 0.0, objectives.clip(settings),
@@ -91,7 +92,7 @@ class Pix2Pix(Game):
         if name != "G":
             return super().player(recipe, specs, name)
         # Converted networks have no D, and may enlarge what they get.
-        return image_to_image.generator(recipe.model, *_channels(recipe.game.input, specs), specs[TARGET].shape[1])
+        return image_to_image.generator(recipe.model, *_channels(recipe.game.input, specs), specs[TARGET].shape[1:])
 
     @classmethod
     def compose(cls, export: Export, parts: Sequence[nn.Module]) -> nn.Module:

@@ -1,5 +1,7 @@
 """Networks of pixel-level domain adaptation (Bousmalis et al., 2017, appendix, and published code)."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
@@ -56,17 +58,17 @@ class Generator(nn.Module):
 
 class Discriminator(nn.Module):
     """Images [N, C, S, S] in [-1, 1] -> logits [N], positive for real. Every layer's features have dropout and noise in
-    training; layers of stride 2 follow until a side has at most 4 px."""
+    training; layers of stride 2 follow until the shorter side has at most 4 px."""
 
     def __init__(self, shape: tuple[int, ...], width: int = 64, norm_group: int = 16) -> None:
         super().__init__()
         layers = [nn.Conv2d(shape[0], width, 3, 1, 1), nn.LeakyReLU(0.2), KeyedDropout(_DROPPED), KeyedNoise(_NOISE)]
-        side = shape[1]
-        while side > _LAST_SIDE:
+        sides = shape[1:]
+        while min(sides) > _LAST_SIDE:
             layers += [*_convolved(width, 2 * width, 2, norm_group), nn.LeakyReLU(0.2), KeyedDropout(_DROPPED),
                        KeyedNoise(_NOISE)]
-            width, side = 2 * width, -(-side // 2)
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * side**2, 1))
+            width, sides = 2 * width, [-(-side // 2) for side in sides]
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * math.prod(sides), 1))
         self.initialise(global_generator)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -83,8 +85,8 @@ class Classifier(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(shape[0], 32, 5, 1, 2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 48, 5, 1, 2), nn.ReLU(),
-            nn.MaxPool2d(2), nn.Flatten(), nn.Linear(48 * (shape[1] // 4) ** 2, 100), nn.ReLU(), nn.Linear(100, 100),
-            nn.ReLU(), nn.Linear(100, classes))
+            nn.MaxPool2d(2), nn.Flatten(), nn.Linear(48 * (shape[1] // 4) * (shape[2] // 4), 100), nn.ReLU(),
+            nn.Linear(100, 100), nn.ReLU(), nn.Linear(100, classes))
         self.initialise(global_generator)
 
     def forward(self, images: Tensor) -> Tensor:

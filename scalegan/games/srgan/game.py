@@ -1,6 +1,6 @@
 """SRGAN and SRResNet (Ledig et al., 2017): G enlarges an image, and D sees whether it is one that was large."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from scalegan.games.srgan.degradations import degraded
 from scalegan.games.srgan.settings import SRGAN as Settings
 from scalegan.losses import LOSSES, Terms
 from scalegan.models import efflite0, srresnet
+from scalegan.randomness import Draws
 
 if TYPE_CHECKING:
     from scalegan.config import Recipe
@@ -34,7 +35,7 @@ class SRGAN(Game):
 
     Args:
         generator: x [N, C, H / s, W / s] -> [N, C, H, W].
-        discriminator: [N, C, side, side] -> logits [N]; None for SRResNet.
+        discriminator: [N, C, H, W] -> logits [N]; None for SRResNet.
         kind: the name in `DERIVED` of what makes x.
         settings: the keys under `game`.
         features: images -> features of the perceptual term; None if its weight is 0.
@@ -61,9 +62,9 @@ class SRGAN(Game):
 
     @classmethod
     def player(cls, recipe: "Recipe", specs: Mapping[str, Spec], name: str) -> nn.Module:
-        model, (channels, side, _) = recipe.model, specs[REAL].shape
+        model, (channels, *sides) = recipe.model, specs[REAL].shape
         if name == "D":
-            return srresnet.Discriminator(recipe.game.crop or side, channels, model.d_width, model.norm_group)
+            return srresnet.Discriminator(recipe.game.crop or sides, channels, model.d_width, model.norm_group)
         return srresnet.Generator(channels, model.scale, model.width, model.blocks, model.norm_group)
 
     def _phases(self) -> list[Phase]:
@@ -79,7 +80,7 @@ class SRGAN(Game):
         """G's input, and the image that it should answer with."""
         images, side = batch.reals, self.settings.crop
         if side:
-            images = cut(images, side, batch.draws.integers("crop", images.shape[2] - side + 1, 2))
+            images = cut(images, side, _corners(batch.draws, [length - side for length in images.shape[2:]]))
         return degraded(images, self.kind, self.settings.degrade, batch.draws.of("degrade")), images
 
     def discriminator_loss(self, batch: Batch) -> Terms:
@@ -121,6 +122,14 @@ class SRGAN(Game):
     @torch.no_grad()
     def fakes(self, networks: Mapping[str, nn.Module], preview: Preview) -> Tensor:
         return networks["G"](DERIVED[self.kind].make(preview.samples[REAL].data))
+
+
+def _corners(draws: Draws, room: Sequence[int]) -> Tensor:
+    """Upper left corners (y, x) [N, 2] of what is cut out, from 0 to the room that there is along each axis."""
+    down, across = room
+    if down == across:
+        return draws.integers("crop", down + 1, 2)
+    return torch.stack([draws.integers("crop/y", down + 1), draws.integers("crop/x", across + 1)], 1)
 
 
 def cut(images: Tensor, side: int, corners: Tensor) -> Tensor:

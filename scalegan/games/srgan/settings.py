@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from scalegan.config import requirements
 from scalegan.config.models import UPSCALERS
 from scalegan.config.schema import typed
+from scalegan.support.resolution import of_sides
 
 if TYPE_CHECKING:
     from scalegan.config.recipe import Recipe
@@ -65,7 +66,7 @@ class SRGAN:
         if recipe.augment.name != "none":
             yield (f"game.name={self.name} has no use for augmentation, as G would learn from images that D does not "
                    "see; set augment.name=none")
-        yield from self._problems_of_size(data.resolution, model.scale)
+        yield from self._problems_of_size(data.sides, model.scale)
         if not self.pixel_weight and not self.perceptual_weight:
             yield ("game.pixel_weight=0 and game.perceptual_weight=0 leave G without an image to come close to; set "
                    "one of them")
@@ -73,15 +74,19 @@ class SRGAN:
             yield ("game.pretraining ends where the adversarial term begins, which game.adversarial_weight=0 leaves "
                    "out; leave out game.pretraining too")
 
-    def _problems_of_size(self, resolution: int, scale: int) -> Iterator[str]:
-        side, key = (resolution, "data.resolution") if self.crop is None else (self.crop, "game.crop")
-        if side > resolution:
-            yield f"game.crop={side} is larger than the images, data.resolution={resolution}; set it to that or less"
-        for name, size in {"data.resolution": resolution, key: side}.items():
-            if size % scale:
-                yield f"{name}={size} is not a multiple of model.scale={scale}; set it to {size // scale * scale}"
+    def _problems_of_size(self, sides: tuple[int, int], scale: int) -> Iterator[str]:
+        least, of_data = min(sides), of_sides(*sides)
+        shown, side, key = (of_data, least, "data.resolution") if self.crop is None else \
+            (self.crop, self.crop, "game.crop")
+        if side > least:
+            yield f"game.crop={side} is larger than the images, data.resolution={of_data}; set it to {least} or less"
+        if any(length % scale for length in sides):
+            fitting = of_sides(*(length // scale * scale for length in sides))
+            yield f"data.resolution={of_data} is not a multiple of model.scale={scale}; set it to {fitting}"
+        if self.crop is not None and self.crop % scale:
+            yield f"{key}={side} is not a multiple of model.scale={scale}; set it to {side // scale * scale}"
         if side < _LEAST:
-            yield f"{key}={side} is too small for game.name={self.name}; set {_LEAST} or more"
+            yield f"{key}={shown} is too small for game.name={self.name}; set {_LEAST} or more"
 
     def groups(self, recipe: "Recipe") -> Mapping[str, int]:
         group = recipe.model.norm_group

@@ -54,9 +54,9 @@ class StarGAN(Game):
     def make(cls, recipe: "Recipe", specs: Mapping[str, Spec]) -> "StarGAN":
         game, model, spec = recipe.game, recipe.model, next(iter(specs.values()))
         chosen, generator = _chosen(recipe, spec), cls.player(recipe, specs, "G")
-        channels, resolution, _ = spec.shape
+        channels, *sides = spec.shape
         try:
-            discriminator = stargan.Discriminator(resolution, channels, generator.labels, model.d_width, model.d_layers)
+            discriminator = stargan.Discriminator(sides, channels, generator.labels, model.d_width, model.d_layers)
         except ValueError as error:
             raise RecipeError(f"model.name={model.name}: {error}") from error
         return cls(generator, discriminator, chosen, game.reconstruction, game.class_weight, game.gradient_penalty,

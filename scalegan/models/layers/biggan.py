@@ -13,9 +13,10 @@ from scalegan.models.layers.batchnorm import GroupedBatchNorm
 from scalegan.models.layers.conditions import check_labels
 from scalegan.models.layers.half import wide_dtype
 from scalegan.models.layers.initial import Generators
+from scalegan.models.layers.sides import BASE
 from scalegan.models.layers.spectral import Conv2d, Embedding, Linear
 
-BOTTOM = 4                                              # pixels per side where the generator starts
+BOTTOM = BASE                                           # pixels of the shorter side where the generator starts
 
 # Channels in multiples of the width: of the first map, then after each stage, which doubles the resolution. A stage is
 # one block of BigGAN, or several of BigGAN-deep.
@@ -60,8 +61,9 @@ def truncate(z: Tensor, psi: float) -> Tensor:
 class BlockGenerator(nn.Module, ABC):
     """Latents and classes to images, through a linear layer and a sequence of blocks.
 
-    A family's `__init__` sets `latent_dim`, `num_classes` and `init`, and makes `shared` (or None), `linear`, `blocks`,
-    `attention` (by the index of the block that it follows), `norm` and `to_rgb`.
+    A family's `__init__` sets `latent_dim`, `num_classes`, `init` and `base`, the height and width of the first map,
+    and makes `shared` (or None), `linear`, `blocks`, `attention` (by the index of the block that it follows), `norm`
+    and `to_rgb`.
     """
 
     def initialise(self, generator: Generators) -> None:
@@ -78,7 +80,7 @@ class BlockGenerator(nn.Module, ABC):
             raise ValueError(f"latents must be [N, {self.latent_dim}], not {list(z.shape)}")
         labels = check_labels(labels, self.num_classes, z.shape[0])
         first, conditions = self._conditions(self.truncated(z, psi), labels)
-        h = self.linear(first).unflatten(1, (-1, BOTTOM, BOTTOM)).contiguous(memory_format=torch.channels_last)
+        h = self.linear(first).unflatten(1, (-1, *self.base)).contiguous(memory_format=torch.channels_last)
         for i, (block, condition) in enumerate(zip(self.blocks, conditions)):
             h = block(h, *condition)
             if str(i) in self.attention:
@@ -97,8 +99,8 @@ class BlockGenerator(nn.Module, ABC):
 class ProjectionDiscriminator(nn.Module):
     """Images and classes to logits: features of a sequence of blocks, summed over pixels and projected.
 
-    A family's `__init__` sets `resolution`, `channels`, `num_classes` and `init`, and makes `blocks`, `attention`,
-    `linear` and `embedding` (or None).
+    A family's `__init__` sets `sides` (height and width), `channels`, `num_classes` and `init`, and makes `blocks`,
+    `attention`, `linear` and `embedding` (or None).
     """
 
     per_sample = True  # a logit depends on its own image alone: reals and fakes may share a pass
@@ -109,7 +111,7 @@ class ProjectionDiscriminator(nn.Module):
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """[N, C, H, W], [N] or [N, K] -> logits [N]."""
-        shape = (self.channels, self.resolution, self.resolution)
+        shape = (self.channels, *self.sides)
         if x.shape[1:] != shape:
             raise ValueError(f"images must be [N, {', '.join(map(str, shape))}], not {list(x.shape)}")
         labels = check_labels(labels, self.num_classes, x.shape[0])

@@ -6,7 +6,7 @@ weight, and scaling the output channels by d: no grouped convolution, and no wei
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from scalegan.models.layers.convolution import conv2d, conv_transpose2d
 from scalegan.models.layers.equalized import SLOPE, EqualizedLinear, fill_normal
 from scalegan.models.layers.initial import Generators
 from scalegan.models.layers.resample import blur
+from scalegan.models.layers.sides import pair
 
 #: Returns the noise of the layer with that name (`8.conv0`), in that shape [N, 1, H, W]. The trainer keys the draws.
 NoiseSource = Callable[[str, tuple[int, ...]], Tensor]
@@ -55,18 +56,20 @@ def _rescaled(weight: Tensor, styles: Tensor) -> tuple[Tensor, Tensor]:
 class SynthesisLayer(nn.Module):
     """Modulated 3x3 convolution, noise, bias, leaky ReLU: x [N, in, H, W], w [N, w_dim] -> [N, out, H', H'].
 
-    `name` is passed to the noise source; `convolve` is `modulated_conv2d`, or `modulated_upconv2d` to upsample.
+    `name` is passed to the noise source; `resolution` is the output's side, or height and width; `convolve` is
+    `modulated_conv2d`, or `modulated_upconv2d` to upsample.
     """
 
     def __init__(self, name: str, convolve: Callable[[Tensor, Tensor, Tensor], Tensor], in_channels: int,
-                 out_channels: int, w_dim: int, resolution: int, clamp: float | None) -> None:
+                 out_channels: int, w_dim: int, resolution: int | Sequence[int], clamp: float | None) -> None:
         super().__init__()
-        self.name, self.resolution, self.convolve, self.clamp = name, resolution, convolve, clamp
+        self.sides = pair(resolution)               # of its output
+        self.name, self.convolve, self.clamp = name, convolve, clamp
         self.affine = EqualizedLinear(w_dim, in_channels, bias_init=1)
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.empty(out_channels))
         self.noise_strength = nn.Parameter(torch.empty([]))
-        self.register_buffer("noise_const", torch.empty(resolution, resolution))
+        self.register_buffer("noise_const", torch.empty(self.sides))
 
     def initialise(self, generator: Generators) -> None:
         fill_normal(self.weight, generator("weight"))
@@ -91,7 +94,7 @@ class SynthesisLayer(nn.Module):
             return None
         if source == "const":
             return self.noise_const
-        shape = (y.shape[0], 1, self.resolution, self.resolution)
+        shape = (y.shape[0], 1, *self.sides)
         if source == "random":                          # outside the trainer: from torch's global generator
             return self.noise_const.new_empty(shape).normal_()
         return source(self.name, shape).to(self.noise_const)

@@ -111,7 +111,7 @@ def test_colour_is_stored_as_fine_as_it_came(
     image = ImageFormat(size, 3, "jpeg", 95)
     source = open_source("folder", [write_folder(tmp_path / "photos", {"cat": 1})])
     picture = encoded(smooth, format, **options)
-    data, _ = ShardJob(source, image, 0.0, tmp_path, False).encoded(picture)
+    data, *_ = ShardJob(source, image, 0.0, tmp_path, False).encoded(picture)
     assert simplejpeg.decode_jpeg_header(data)[3] == stored
     expected = resize(read_picture(picture), size, 3, image.filter).astype(int)
     assert np.abs(pixels_of(data, image) - expected).mean() < 2
