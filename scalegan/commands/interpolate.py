@@ -74,13 +74,12 @@ def main(arguments: list[str]) -> int:
     generator.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     try:
+        if not options.latents:
+            _check_fits(len(_seeds(options)), options.steps, generator)
         space, ends = stored_latents.read(options, generator) if options.latents else _of_seeds(generator, options)
         if len(ends) < 2:
             raise UsageError("interpolation needs at least two latents; name a file with several, or several files")
-        images, sides = len(ends) * (options.steps + 1), space.shape[-2:]
-        if images * math.prod(sides) > _MOST_PIXELS:
-            raise UsageError(f"--seeds and --steps ask for {images:,} images of {of_sides(*sides)} px in one file; "
-                             f"at most {_MOST_PIXELS // math.prod(sides):,} fit")
+        _check_fits(len(ends), options.steps, generator)
         if options.out.suffix.lower() == ".png":
             grids.save_grid(options.out, between(space, ends, options.steps), options.steps + 1)
         else:
@@ -92,6 +91,14 @@ def main(arguments: list[str]) -> int:
         raise UsageError(str(error)) from error
     print(options.out.resolve())
     return 0
+
+
+def _check_fits(ends: int, steps: int, generator: "nn.Module") -> None:
+    """Raises UsageError if an interpolation between so many ends has too many pixels for one file."""
+    images, sides = ends * (steps + 1), generator.about["spec"]["shape"][-2:]
+    if images * math.prod(sides) > _MOST_PIXELS:
+        raise UsageError(f"--seeds and --steps ask for {images:,} images of {of_sides(*sides)} px in one file; "
+                         f"at most {_MOST_PIXELS // math.prod(sides):,} fit")
 
 
 def _of_seeds(generator: "nn.Module", options: argparse.Namespace) -> "tuple[Space, Latents]":

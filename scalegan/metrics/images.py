@@ -94,6 +94,7 @@ class StoredImages(_Labelled):
         self.shape = manifest.image.tensor_shape
         described = manifest.labels.kind == "vectors"
         self.labels, self.classes = (labels if len(labels) and not described else None), manifest.labels.names
+        self.unlabelled = "it has captions in their place" * described
         if described and not is_url(str(path)):
             vectors = captions.read(Path(path), manifest.labels.vectors).vectors
             self.vectors = VectorTable(torch.from_numpy(vectors), torch.from_numpy(labels))

@@ -41,9 +41,9 @@ def network_of(path: str | Path) -> nn.Module:
     Raises:
         UserError: if the run is damaged, an export without an encoder, or of a game without either.
     """
-    networks = exports.load(path, standing_batches=0).about["networks"]
-    network = exports.load(path, "encode", standing_batches=0) if "encode" in networks else \
-        exports.load_player(path, "D")
+    default = exports.load(path, standing_batches=0)
+    encodes = "encode" in default.about["networks"] and spec_of(default).kind == "image"    # volumes' are of pictures
+    network = exports.load(path, "encode", standing_batches=0) if encodes else exports.load_player(path, "D")
     recipe = network.about["recipe"]
     if recipe["model"]["name"] in IMAGE_TO_IMAGE + UPSCALERS:
         raise UserError(f"{path} is a run of game.name={recipe['game']['name']}, whose D sees answers to images; a "

@@ -82,7 +82,7 @@ def test_samples_have_attributes_of_the_data_and_those_asked_for() -> None:
 @pytest.mark.parametrize("generator, spec, says", [
     (r3gan.Generator(8, width=4, cardinality=2, latent_dim=4), Spec("image", (3, 8, 8)), "no BatchNorm"),
     (dcgan.Generator(16, width=4, num_classes=3, multilabel=True), Spec("image", (3, 16, 16), attributes=3),
-     "a summary of the data's attributes"),
+     "a summary of the data's labels"),
 ], ids=["no norm", "attributes without their distribution"])
 def test_what_has_no_standing_statistics_is_said(generator: torch.nn.Module, spec: Spec, says: str) -> None:
     with pytest.raises(ValueError, match=says):

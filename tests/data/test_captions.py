@@ -12,7 +12,7 @@ from PIL import Image
 
 import scalegan
 from scalegan.averages.label_summary import drawn, summary, vectors_of
-from scalegan.commands import evaluate, interpolate, prepare, sample
+from scalegan.commands import evaluate, interpolate, prepare, probe, sample
 from scalegan.commands import export as export_command
 from scalegan.data import captions, text_encoders
 from scalegan.data.manifest import Manifest
@@ -219,6 +219,12 @@ def test_texts_that_cannot_be_drawn(run: Path, arguments: list[str], words: str,
 def test_a_run_without_captions_takes_no_text(finished_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has not learnt from captions"):
         sample.main([str(finished_run), "--text", "red", "--out", str(tmp_path)])
+
+
+@pytest.mark.slow
+def test_a_probe_says_that_there_are_captions_in_place_of_labels(run: Path, made: Path) -> None:
+    with pytest.raises(UserError, match=r"no labels \(it has captions in their place\); prepare it with --labels"):
+        probe.main([str(run), "--data", str(made)])
 
 
 @pytest.mark.slow

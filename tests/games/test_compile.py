@@ -74,6 +74,7 @@ def test_finite_differences_run_compiled(quickly_compiled: None) -> None:
         return GAN(g, d, LOSSES["relativistic"], {"fd": FiniteDifferences({"real": probe, "fake": probe})})
 
     eager, other = made(*copy.deepcopy(nets)), with_compiled_players(made(*nets))
+    torch.compiler.reset()      # graphs of the tests before would be taken again
     counters.clear()
     expected, found = gradients(eager, "r3gan")["D"], gradients(other, "r3gan")["D"]
     assert counters["stats"]["unique_graphs"] >= 4 and not counters["graph_break"]      # both of D's calls, G's two

@@ -3,14 +3,16 @@
 import json
 from pathlib import Path
 
+import harness
 import numpy as np
 import pytest
+import sources_made as made
 import torch
 from PIL import Image
 from small_games import SAMPLES, VOLUMES, Witness, batch_for, exported, leave_zero, volumes
 
 from scalegan.checkpoints import exports
-from scalegan.commands import apply
+from scalegan.commands import apply, probe
 from scalegan.config import loading
 from scalegan.data.rendering import rendered
 from scalegan.engines.ddp import DDPEngine
@@ -116,6 +118,33 @@ def test_what_makes_no_shape_of_a_picture_is_refused(saved: Path, tmp_path: Path
 
 @pytest.mark.slow
 def test_networks_say_what_they_take(saved: Path) -> None:
-    made = {name: json.loads(json.dumps(network.about["export"])) for name, network in exports.load_all(saved).items()}
-    assert {name: (about["inputs"], about["output"]) for name, about in made.items()} == {
+    said = {name: network.about["export"] for name, network in exports.load_all(saved).items()}
+    assert {name: (list(about["inputs"]), about["output"]) for name, about in said.items()} == {
         "G": (["z"], "volume"), "encode": (["image"], "vector"), "rebuild": (["image"], "volume")}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A finished run on boxes, and its command."""
+    folder = tmp_path_factory.mktemp("vaegan3d")
+    made.volume_set(folder / "set", 96)
+    command = ["recipe=vaegan3d_glyphs", f"data.path={folder / 'set'}", "data.workers=0", "data.block_records=4",
+               "data.window_blocks=2", "game.width=2", "game.encoder.width=2", "game.latent_dim=4", "game.norm_group=4",
+               "batch_size=16", "micro_batch_size=4", "total_images=160", "precision=fp32", "engine.reduction=tree",
+               "checkpoint.every_images=80", "log={every_images: 80, tensorboard: false}",
+               "snapshot={every_images: 160, rows: 2, columns: 2}"]
+    harness.launch(1, *command, f"run_dir={folder / 'run'}")
+    return folder / "run", command
+
+
+@pytest.mark.slow
+def test_a_kill_and_more_ranks_change_no_bit(run: tuple[Path, list[str]], tmp_path: Path) -> None:
+    harness.check_a_kill_changes_no_bit(*run, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_probe_reads_d_not_the_encoder_of_pictures(run: tuple[Path, list[str]],
+                                                     capsys: pytest.CaptureFixture) -> None:
+    folder, _ = run
+    assert probe.main([str(folder), "--data", str(folder.parent / "set")]) == 0
+    assert json.loads(capsys.readouterr().out)["network"] == "D"
