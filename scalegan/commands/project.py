@@ -1,5 +1,5 @@
-"""Finds the latent of a photo: the point whose image, as a run's generator draws it, is most like the photo's central
-square.
+"""Finds the latent of a photo: the point whose image, as a run's generator draws it, is most like the middle of the
+photo.
 
 Style-based generators are searched as StyleGAN2 does: w and the noise planes by 1,000 steps from the mean of w;
 --space w+ has a w for each layer, which comes nearer to the photo but takes edits less well. Others are searched in z,
@@ -74,7 +74,8 @@ def _parser() -> argparse.ArgumentParser:
                          "project me.jpg runs/faces --space w+ --pivotal-tuning --out me",
                          "edit me/tuned.safetensors --latents me/latent.safetensors --direction Smiling=+2 "
                          "--directions runs/faces/directions.safetensors")
-    parser.add_argument("photo", type=Path, help="a JPEG, PNG, WebP or TIFF; its central square is projected")
+    parser.add_argument("photo", type=Path,
+                        help="a JPEG, PNG, WebP or TIFF; its middle is projected, in the ratio of the run's images")
     parser.add_argument("run", type=Path, help="run folder, checkpoint, or exported .safetensors")
     parser.add_argument("--space", choices=("w", "w+"), help="of style-based generators (default: w)")
     parser.add_argument("--steps", type=whole(1, 1_000_000), help="of style-based generators (default: 1000)")

@@ -85,8 +85,8 @@ def _dcgan(model: config.DCGAN, spec: Spec) -> tuple[Build, Build]:
 def _text_dcgan(model: config.TextDCGAN, spec: Spec) -> tuple[Build, Build]:
     if not spec.vector_dim:
         raise ValueError("the samples have no vectors that describe them; set data.labels=vectors, or another model")
-    channels, resolution, _ = spec.shape
-    both = {"resolution": resolution, "channels": channels, "vector_dim": spec.vector_dim,
+    channels, *sides = spec.shape
+    both = {"resolution": min(sides), "base": base_of(*sides), "channels": channels, "vector_dim": spec.vector_dim,
             **_only(model, "text_dim", "norm_group")}
     return (partial(text_dcgan.Generator, width=model.width, **both, **_only(model, "latent_dim", "latent")),
             partial(text_dcgan.Discriminator, width=model.d_width, **both))

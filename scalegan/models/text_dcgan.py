@@ -10,6 +10,7 @@ D's third convolution, and the paper one after each; here there is one.
 """
 
 import itertools
+import math
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
 from scalegan.models.layers.conditions import check_vectors
 from scalegan.models.layers.initial import Generators, global_generator, small_normal
+from scalegan.models.layers.sides import BASE
 
 RESOLUTIONS = (16, 32, 64, 128)
 SLOPE = 0.2
@@ -47,10 +49,11 @@ class Residual(nn.Module):
 
 
 class Generator(nn.Module):
-    """z [N, latent_dim] and vectors [N, vector_dim] to images [N, C, R, R] in [-1, 1].
+    """z [N, latent_dim] and vectors [N, vector_dim] to images [N, C, H, W] in [-1, 1].
 
     Args:
-        resolution: 16, 32, 64 or 128.
+        resolution: 16, 32, 64 or 128, along the shorter side.
+        base: height and width of the first feature map, which is doubled; the shorter is 4.
         width: channels at half the resolution (ngf).
         vector_dim: length of the vectors; text_dim: length of what is made of them and joins z (nt).
         norm_group: see `GroupedBatchNorm`.
@@ -59,12 +62,12 @@ class Generator(nn.Module):
 
     def __init__(self, resolution: int = 64, channels: int = 3, width: int = 128, latent_dim: int = 100,
                  vector_dim: int = 1024, text_dim: int = 128, norm_group: int | str = 16,
-                 latent: str = "normal") -> None:
+                 latent: str = "normal", base: tuple[int, int] = (BASE, BASE)) -> None:
         super().__init__()
         widths = widths_of(resolution, width)[::-1]
-        self.latent_dim, self.latent, self.vector_dim = latent_dim, latent, vector_dim
+        self.latent_dim, self.latent, self.vector_dim, self.base = latent_dim, latent, vector_dim, base
         self.text = nn.Sequential(nn.Linear(vector_dim, text_dim), nn.LeakyReLU(SLOPE))
-        self.stem = nn.ConvTranspose2d(latent_dim + text_dim, widths[0], 4, bias=False)
+        self.stem = nn.ConvTranspose2d(latent_dim + text_dim, widths[0], base, bias=False)
         active = nn.ReLU()
         layers: list[nn.Module] = [GroupedBatchNorm(widths[0], norm_group), Residual(widths[0], norm_group, active)]
         for wide, narrow in itertools.pairwise(widths):
@@ -78,7 +81,7 @@ class Generator(nn.Module):
             raise ValueError("text_dcgan has no truncation; leave psi at 1")
         joined = torch.cat([z, self.text(check_vectors(labels, self.vector_dim, len(z)))], 1)
         # From 1 px the transposed convolution is a matrix product, in every memory layout.
-        return self.layers((joined @ self.stem.weight.flatten(1)).unflatten(1, (-1, 4, 4)))
+        return self.layers((joined @ self.stem.weight.flatten(1)).unflatten(1, (-1, *self.base)))
 
     def latent_weights(self) -> Tensor:
         """The weights by which z enters, [features, latent_dim]."""
@@ -93,13 +96,13 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images [N, C, R, R] and vectors [N, vector_dim] to logits [N] of their being a real pair.
+    """Images [N, C, H, W] and vectors [N, vector_dim] to logits [N] of their being a real pair.
 
     Arguments as for the generator; `width` is that of the first layer (ndf).
     """
 
     def __init__(self, resolution: int = 64, channels: int = 3, width: int = 64, vector_dim: int = 1024,
-                 text_dim: int = 128, norm_group: int | str = 16) -> None:
+                 text_dim: int = 128, norm_group: int | str = 16, base: tuple[int, int] = (BASE, BASE)) -> None:
         super().__init__()
         widths, active = widths_of(resolution, width), nn.LeakyReLU(SLOPE)
         last, self.vector_dim = widths[-1], vector_dim
@@ -107,23 +110,23 @@ class Discriminator(nn.Module):
         for narrow, wide in itertools.pairwise(widths):
             layers += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=False), GroupedBatchNorm(wide, norm_group),
                        Residual(wide, norm_group, active) if wide == last else active]
-        self.features, self.encoding_size = nn.Sequential(*layers), last * 16       # [N, last, 4, 4]
+        self.features, self.encoding_size = nn.Sequential(*layers), last * math.prod(base)    # [N, last, *base]
         self.text = nn.Sequential(nn.Linear(vector_dim, text_dim), GroupedBatchNorm(text_dim, norm_group), active)
         self.joint = nn.Sequential(nn.Conv2d(last + text_dim, last, 1, bias=False), GroupedBatchNorm(last, norm_group),
                                    active)
-        self.head = nn.Conv2d(last, 1, 4, bias=False)
+        self.head = nn.Conv2d(last, 1, base, bias=False)
         self.initialise(global_generator)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.classify(self.encode(x), labels)
 
     def encode(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Features of the images alone, [N, channels, 4, 4]."""
+        """Features of the images alone, [N, channels, *base]."""
         return self.features(x)
 
     def classify(self, h: Tensor, labels: Tensor | None = None) -> Tensor:
         """Logits [N] from these features and the vectors."""
-        text = self.text(check_vectors(labels, self.vector_dim, len(h)))[:, :, None, None].expand(-1, -1, 4, 4)
+        text = self.text(check_vectors(labels, self.vector_dim, len(h)))[:, :, None, None].expand(-1, -1, *h.shape[2:])
         return self.head(self.joint(torch.cat([h, text], 1))).flatten()
 
     def initialise(self, generator: Generators) -> None:

@@ -1,5 +1,6 @@
 """Images that are not square, in every family: an update, pictures, an export, and what it makes."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ _TINY = {"optimizer": {"default": {"lr": 1e-3}}}
 TABLE: dict[str, dict[str, Any]] = {
     "dcgan": {"game": _GAN, "model": {"name": "dcgan", "width": 4, "norm_group": 2},
               "augment": {"name": "ada", "p": 0.6, "target": None}},
+    "text_dcgan": {"game": {"name": "text_to_image", "loss": "non_saturating"}, "data": {"labels": "vectors"},
+                   "model": {"name": "text_dcgan", "width": 4, "d_width": 4, "text_dim": 4, "norm_group": 2}},
     "mlp": {"game": _GAN, "model": {"name": "mlp", "hidden": 16}},
     "biggan": {"game": _GAN, "model": {"name": "biggan", "width": 8, "norm_group": 2}, "data": {"labels": "class"}},
     "biggan_deep": {"game": _GAN, "model": {"name": "biggan_deep", "width": 8, "norm_group": 2},
@@ -48,8 +51,11 @@ FROM_IMAGES = ("pix2pix", "colorization", "cyclegan", "stargan", "srgan", "srgan
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
-    """A prepared set for each shape, of photos of other shapes."""
+    """A prepared set for each shape, of photos of other shapes, and one with captions."""
     folder = tmp_path_factory.mktemp("shapes")
+    captions = "".join(json.dumps({"file": f"{'ab'[number % 2]}/{number:02d}.png", "caption": f"picture {number}"})
+                       + "\n" for number in range(16))
+    (folder / "captions.jsonl").write_text(captions)
     for number in range(16):
         across = np.linspace(0, 255, 40 + number, dtype=np.uint8)
         photo = np.dstack([np.broadcast_to(across, (50, len(across)))] * 3)
@@ -59,7 +65,9 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
         Image.fromarray(photo).save(path)
     for shape in SHAPES:
         prepare.main([str(folder / "photos"), str(folder / shape), "--resolution", shape, "--workers", "1"])
-    yield {shape: folder / shape for shape in SHAPES}
+        prepare.main([str(folder / "photos"), str(folder / f"{shape}, captions"), "--resolution", shape,
+                      "--captions", str(folder / "captions.jsonl"), "--workers", "1"])
+    yield {name: folder / name for shape in SHAPES for name in (shape, f"{shape}, captions")}
 
 
 def recipe_of(name: str, shape: str, data: Path, folder: Path, **more: object) -> Path:
@@ -81,7 +89,8 @@ def recipe_of(name: str, shape: str, data: Path, folder: Path, **more: object) -
 @pytest.mark.parametrize("name", TABLE)
 def test_every_family_makes_images_of_any_shape(name: str, shape: str, sets: dict[str, Path], tmp_path: Path) -> None:
     height, width = SHAPES[shape]
-    launch(1, f"recipe={recipe_of(name, shape, sets[shape], tmp_path)}")
+    captioned = name == "text_dcgan"
+    launch(1, f"recipe={recipe_of(name, shape, sets[f'{shape}, captions' if captioned else shape], tmp_path)}")
     run = tmp_path / "run"
     picture = np.array(Image.open(max((run / "samples").glob("*.png"))))
     assert picture.shape[0] >= height and picture.shape[1] >= width
@@ -96,7 +105,8 @@ def test_every_family_makes_images_of_any_shape(name: str, shape: str, sets: dic
             images = torch.rand(2, channels, height // scale, width // scale, generator=generator) * 2 - 1
             made = network(images, torch.tensor([0, 1])) if name == "stargan" else network(images)
         else:
-            labels = torch.tensor([0, 1]) if "biggan" in name else None
+            labels = torch.rand(2, network.vector_dim) if captioned else None
+            labels = torch.tensor([0, 1]) if "biggan" in name else labels
             made = network(torch.randn(2, network.latent_dim, generator=generator), labels)
     assert made.shape[2:] == (height, width) and made.isfinite().all()
 
