@@ -18,6 +18,7 @@ from torch import Tensor
 from typing_extensions import TypedDict
 
 from scalegan.config import Recipe
+from scalegan.support.devices import widest
 from scalegan.support.files import append_line, write_whole
 from scalegan.support.progress import duration
 from scalegan.support.reading import MEGABYTE, or_none, parse_json, read_bytes
@@ -49,9 +50,10 @@ class Means:
             return
         names = tuple(figures)
         self._order |= dict.fromkeys(names)
-        values = torch.stack([v.detach() if v.is_floating_point() else v.double() for v in figures.values()]).double()
+        wide = widest(next(iter(figures.values())).device)
+        values = torch.stack([v.detach() if v.is_floating_point() else v.to(wide) for v in figures.values()]).to(wide)
         finite = values - values == 0       # as `isfinite` has it, in fewer kernels
-        seen = torch.stack([values.nan_to_num(0.0, 0.0, 0.0), finite.double()])
+        seen = torch.stack([values.nan_to_num(0.0, 0.0, 0.0), finite.to(wide)])
         if names not in self._totals:
             known = self._taken(names)
             seen = torch.stack([known[name] + new if name in known else new for name, new in zip(names, seen.T)], 1)
@@ -84,7 +86,7 @@ class Means:
 
     def restore(self, state: Mapping[str, list[float]], device: torch.device) -> None:
         self._order = dict.fromkeys(state)
-        self._totals = {(name,): torch.tensor(values, dtype=torch.float64, device=device)[:, None]
+        self._totals = {(name,): torch.tensor(values, dtype=widest(device), device=device)[:, None]
                         for name, values in state.items()}
 
 
