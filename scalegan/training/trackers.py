@@ -18,7 +18,7 @@ from scalegan.config import Recipe
 from scalegan.errors import RecipeError
 
 _PROJECT = "scalegan"
-_CONNECT, _FINISH = 60, 15      # seconds that Weights & Biases may take to connect, and to send the rest at the end
+_CONNECT, _FINISH = 15, 15      # seconds that Weights & Biases may take to connect, and to send the rest at the end
 
 
 class Tracker(Protocol):
