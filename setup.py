@@ -45,8 +45,9 @@ EXTRAS = {
             "setuptools>=77"],                              # a test builds sdist and wheel without isolation
 }
 EXTRAS["dev"] += EXTRAS["quickstart"] + EXTRAS["probe"]
-# FFCV is compiled against libraries that pip cannot install; wandb and mlflow are asked for by name.
-EXTRAS["all-but-ffcv"] = sorted({requirement for name in EXTRAS.keys() - {"ffcv", "wandb", "mlflow"}
+# FFCV is compiled against libraries that pip cannot install; trackers are asked for by name (Trackio needs a newer
+# huggingface_hub than what mosaicml-streaming brings allows).
+EXTRAS["all-but-ffcv"] = sorted({requirement for name in EXTRAS.keys() - {"ffcv", "wandb", "mlflow", "trackio"}
                                  for requirement in EXTRAS[name]})
 EXTRAS["all"] = sorted({*EXTRAS["all-but-ffcv"], *EXTRAS["ffcv"]})
 
