@@ -31,6 +31,10 @@ EXTRAS = {
     "video": ["av>=14"],
     # What accelerate needs of it is less.
     "hub": ["huggingface_hub>=0.30"],
+    # Trackers, one extra each.
+    "wandb": ["wandb>=0.31"],
+    "mlflow": ["mlflow>=3.17"],
+    "trackio": ["trackio>=0.43"],
     "slurm": ["submitit>=1.5.2"],
     # What loaders are measured beside. From 0.11 on, mosaicml-streaming holds numpy below 2.2; 0.10 takes any.
     "bench": ["litdata>=0.2.70", "mosaicml-streaming>=0.10,<0.11", "spdl>=0.8", "grain>=0.2.18", "datago>=2026.10",
@@ -41,8 +45,10 @@ EXTRAS = {
             "setuptools>=77"],                              # a test builds sdist and wheel without isolation
 }
 EXTRAS["dev"] += EXTRAS["quickstart"] + EXTRAS["probe"]
-# FFCV is compiled against libraries that pip cannot install.
-EXTRAS["all-but-ffcv"] = sorted({requirement for name in EXTRAS.keys() - {"ffcv"} for requirement in EXTRAS[name]})
+# FFCV is compiled against libraries that pip cannot install; trackers are asked for by name (Trackio needs a newer
+# huggingface_hub than what mosaicml-streaming brings allows).
+EXTRAS["all-but-ffcv"] = sorted({requirement for name in EXTRAS.keys() - {"ffcv", "wandb", "mlflow", "trackio"}
+                                 for requirement in EXTRAS[name]})
 EXTRAS["all"] = sorted({*EXTRAS["all-but-ffcv"], *EXTRAS["ffcv"]})
 
 setup(

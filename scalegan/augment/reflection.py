@@ -59,7 +59,7 @@ def constant(make: Callable[..., np.ndarray], taps: Hashable, size: int, dtype: 
              device: torch.device) -> Tensor:
     """A matrix, such as those above, as a tensor, cached."""
     with torch.inference_mode(False):
-        return torch.from_numpy(make(taps, size)).to(dtype=dtype, device=device)
+        return torch.from_numpy(make(taps, size)).to(dtype).to(device)
 
 
 def separably(down: Tensor, across: Tensor, images: Tensor) -> Tensor:

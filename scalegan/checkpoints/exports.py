@@ -26,6 +26,7 @@ from scalegan.games.base import Export, Game, Preview
 from scalegan.games.lookup import game_of
 from scalegan.games.sampling import one_batch_at_a_time
 from scalegan.randomness import Draws
+from scalegan.support import devices
 from scalegan.support.files import replacing
 from scalegan.support.names import did_you_mean
 from scalegan.support.reading import DamagedFile, checked, parse_json
@@ -194,7 +195,7 @@ def _renew(game: type[Game], exports: Mapping[str, Export], players: Mapping[str
            batches: int, psi: float) -> bool:
     """Gives averaged players standing statistics, on a GPU if there is one; returns whether they now have their own."""
     spec = Spec.of(about["specs"][about["target"] or next(iter(about["specs"]))])
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = devices.available()
     try:
         for player in players.values():
             player.to(device)

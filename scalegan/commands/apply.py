@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scalegan.errors import UsageError
+from scalegan.support import devices
 from scalegan.support.arguments import Parser, file_named, folder, strengths, verb_parser
 
 if TYPE_CHECKING:
@@ -94,8 +95,6 @@ def _network(options: Namespace, refuse: "Callable[[nn.Module], str | None]") ->
     Raises:
         UsageError: if it does not turn images of any size into images, or `refuse` says what is wrong with it.
     """
-    import torch
-
     from scalegan.checkpoints.exports import load
     from scalegan.pictures.translation import turns_images_into_images
 
@@ -107,7 +106,7 @@ def _network(options: Namespace, refuse: "Callable[[nn.Module], str | None]") ->
          "game.name=pix2pix, colorization or cyclegan")
     if problem:
         raise UsageError(f"network '{network.about['network']}' of {options.run} takes {inputs}, {problem}")
-    return network.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return network.to(devices.available())
 
 
 def _answering(options: Namespace, network: "nn.Module") -> "Answering":

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scalegan.errors import UserError
+from scalegan.support import devices
 from scalegan.support.arguments import file_named, verb_parser, whole
 
 if TYPE_CHECKING:
@@ -27,15 +28,13 @@ _SAMPLES, _MOST_SAMPLES = 4096, 1_000_000     # points are held in memory
 def main(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
 
-    import torch
-
     from scalegan.checkpoints.exports import load_generator
     from scalegan.latents import directions
     from scalegan.latents.space import Space, check_images
 
     generator = load_generator(options.run, options.network, options.ema)
     check_images(generator, options.run)
-    space = Space(generator.to(torch.device("cuda" if torch.cuda.is_available() else "cpu")))
+    space = Space(generator.to(devices.available()))
     points, labels = space.drawn(options.num_samples, "directions")
     find = _by_labels if options.data else _without_labels
     vectors, made_from = find(options, space, points, labels)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from scalegan.commands import stored_latents
 from scalegan.commands.sample import labels_by_place
 from scalegan.errors import UsageError, UserError
+from scalegan.support import devices
 from scalegan.support.arguments import file_named, finite, names, seeds, verb_parser
 
 if TYPE_CHECKING:
@@ -51,14 +52,12 @@ def main(arguments: list[str]) -> int:
                          "--directions")
     moves = amounts(options.direction)
 
-    import torch
-
     from scalegan.checkpoints.exports import load_generator
     from scalegan.latents.space import Space, check_images
 
     generator = load_generator(options.run, options.network, options.ema, options.psi)
     check_images(generator, options.run)
-    space = Space(generator.to(torch.device("cuda" if torch.cuda.is_available() else "cpu")), options.psi)
+    space = Space(generator.to(devices.available()), options.psi)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     try:
         if options.paint:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scalegan.errors import UserError
+from scalegan.support import devices
 from scalegan.support.arguments import folder, presences, seeds, strengths, verb_parser, warn
 
 if TYPE_CHECKING:
@@ -114,14 +115,12 @@ def _on_photos(options: Namespace) -> int:
 
 def _answering(options: Namespace) -> "Callable[[Photo], Answer]":
     """What makes the answer to a photo, on a GPU if there is one."""
-    import torch
-
     from scalegan.faces.answers import changed, recognised
     from scalegan.faces.models import face_model
     from scalegan.faces.squares import Squares, crop_of
     from scalegan.pictures.attributes import check_names
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = devices.available()
     model = face_model(options.run, options.action != "recognise", device)
     values = getattr(options, "values", {})
     check_names("--set", values, model.names)
@@ -149,8 +148,6 @@ def _embedding(device: "torch.device") -> "Embedding | None":
 
 
 def _generate(options: Namespace) -> int:
-    import torch
-
     from scalegan.averages.label_summary import having, with_attributes
     from scalegan.checkpoints import exports, store
     from scalegan.data.spec import Spec
@@ -173,7 +170,7 @@ def _generate(options: Namespace) -> int:
 
     weights = {f"{part}/{name}": tensor for part, module in generator.parts.items()
                for name, tensor in module.state_dict().items()}
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = devices.available()
     made_with = [store.digest(weights), options.values, device.type]
     generator.to(device)
     write_samples(options.out, options.seeds, draw, made_with, _COLUMNS)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from scalegan.commands import stored_latents, texts
 from scalegan.errors import UsageError
+from scalegan.support import devices
 from scalegan.support.arguments import file_named, finite, label_numbers, numbers, seeds, verb_parser, whole
 from scalegan.support.resolution import of_sides
 
@@ -62,8 +63,6 @@ def main(arguments: list[str]) -> int:
     if (options.seeds and len(options.seeds) < 2) or options.steps < 1:
         raise UsageError("interpolation needs at least two seeds and one step; use --seeds 0,1 --steps 8")
 
-    import torch
-
     from scalegan.checkpoints.exports import load_generator
     from scalegan.latents.interpolation import between
     from scalegan.latents.space import check_images
@@ -71,7 +70,7 @@ def main(arguments: list[str]) -> int:
 
     generator = load_generator(options.run, options.network, options.ema, options.psi)
     check_images(generator, options.run)
-    generator.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    generator.to(devices.available())
     options.out.parent.mkdir(parents=True, exist_ok=True)
     try:
         if not options.latents:
@@ -138,7 +137,7 @@ def _grid(options: argparse.Namespace) -> int:
         if len(_seeds(options)) * columns * height * width > grids.MOST_PIXELS:
             raise UsageError(f"{len(_seeds(options)):,} rows and {columns:,} columns of images of {width} x {height} "
                              f"px are too many for one picture; take fewer --seeds or {option}")
-        return generator.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        return generator.to(devices.available())
 
     try:
         if options.mix:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from scalegan.commands.sample import labels_by_place
 from scalegan.errors import UsageError
+from scalegan.support import devices
 from scalegan.support.arguments import folder, names, verb_parser, whole
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def main(arguments: list[str]) -> int:
 
     generator = exports.load_generator(options.run, options.network, options.ema)
     check_images(generator, options.run)
-    space = Space(generator.to(torch.device("cuda" if torch.cuda.is_available() else "cpu")))
+    space = Space(generator.to(devices.available()))
     if not space.styled and (options.space or options.steps):
         raise UsageError(f"{options.run} is not style-based, and is searched in z by fixed steps; leave out "
                          f"{'--space' if options.space else '--steps'}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scalegan.commands import stored_latents, texts
 from scalegan.errors import UsageError, UserError
+from scalegan.support import devices
 from scalegan.support.arguments import finite, folder, label_numbers, names, seeds, verb_parser, whole
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def main(arguments: list[str]) -> int:
     from scalegan.pictures.samples import IMAGES, write_samples
     from scalegan.pictures.solids import VOLUMES
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = devices.available()
     generator = exports.load_generator(options.run, options.network, options.ema, options.psi,
                                        options.standing_statistics)
     kind = generator.about["spec"]["kind"]

@@ -8,12 +8,19 @@ from pydantic import BeforeValidator, NonNegativeInt, PositiveInt
 from scalegan.config.schema import Name, Text, typed
 
 
+def _split(value: Any) -> Any:
+    return tuple(value.split(",")) if isinstance(value, str) else value
+
+
 @typed
 class Log:
     every_images: NonNegativeInt = 0
     """Images between reports (metrics.jsonl, TensorBoard, terminal); 0 for none."""
+    trackers: Annotated[tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...],
+                        BeforeValidator(_split)] = ("tensorboard",)
+    """What else shows the reports; wandb, mlflow and trackio need the extra of their name."""
     tensorboard: bool = True
-    """Also write TensorBoard files."""
+    """If false, no TensorBoard files are written, whatever `trackers` says."""
     profile_updates: NonNegativeInt = 0
     """Updates to trace with torch's profiler, after the first few, into `profile/` in the run folder; all reports then
     also have `mfu`, the fraction of the device's measured peak, and `mfu_of_data_sheet`."""
@@ -28,10 +35,6 @@ class Snapshot:
     """Rows of the sample grid."""
     columns: PositiveInt = 10
     """Columns; with class labels, column i shows class i."""
-
-
-def _split(value: Any) -> Any:
-    return tuple(value.split(",")) if isinstance(value, str) else value
 
 
 @typed

@@ -76,6 +76,8 @@ def make(settings: config.Engine, game: Game, optimizers: Mapping[str, torch.opt
     if settings.name == "ddp":
         graphs = Graphs() if settings.cuda_graphs and ranks.device.type == "cuda" else None
         return DDPEngine(game, optimizers, ranks, micro_batch, precision, settings.reduction == "tree", graphs)
+    if ranks.device.type == "mps":
+        raise RecipeError("engine.name=deepspeed does not run on a Mac's GPU; use engine.name=ddp")
     if not all(parameter.requires_grad for player in game.players.values() for parameter in player.parameters()):
         raise RecipeError("freeze works with engine.name=ddp only, as DeepSpeed's partitions hold all of a player's "
                           "weights; leave out freeze, or train with engine.name=ddp")

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from accelerate import PartialState
 
 from scalegan.errors import SharedError, UserError
-from scalegan.support import caching
+from scalegan.support import caching, devices
 from scalegan.support.allocator import keep_freed_memory
 
 T = TypeVar("T")
@@ -109,6 +109,8 @@ def join(threads: int = 0) -> Ranks:
     if tasks > 1 and "WORLD_SIZE" not in os.environ:
         raise UserError(f"SLURM started {tasks} tasks that do not know each other; submit with `scalegan submit`, or "
                         "start each task through `accelerate launch` or torchrun")
+    if devices.available().type == "mps" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError("a Mac's GPU trains on one rank; start one process, or set ACCELERATE_USE_CPU=true")
     state = _joined()
     expected = int(os.environ.get("WORLD_SIZE", 1))
     if state.num_processes != expected:
@@ -126,7 +128,7 @@ def join(threads: int = 0) -> Ranks:
 
 def _joined() -> PartialState:
     """The default group. Ranks that do not arrive are given up on; once all have, nothing times out."""
-    cpu, store, place = not torch.cuda.is_available(), None, {}
+    cpu, store, place = devices.available().type == "cpu", None, {}
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized() and all(
             name in os.environ for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")):
         store, rank, world = next(dist.rendezvous("env://", timeout=_ARRIVAL))

@@ -51,6 +51,8 @@ class Compiled:
 
 def check_compiler(device: torch.device) -> None:
     """Raises RecipeError if torch.compile would not find a compiler."""
+    if device.type == "mps":
+        raise RecipeError("engine.compile=true is not supported on a Mac's GPU; set engine.compile=false")
     if device.type == "cpu":
         name = os.environ.get("CXX", "g++")
         if shutil.which(name) is None:

@@ -14,7 +14,7 @@ _refused: set[str] = set()
 
 def on_gpu(tensor: Tensor) -> bool:
     """Whether the fused operators are to work on such tensors; the plain PyTorch code does on all others."""
-    return tensor.device.type != "cpu"
+    return tensor.device.type not in ("cpu", "mps")
 
 
 def operator(schema: str, fake: Callable) -> Callable[[Callable], Callable]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from scalegan import kernels
+from scalegan.support.devices import has_float64
 
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -66,6 +67,8 @@ def draw(kind: str, keys: Sequence[int], sizes: Sequence[int], positions: Tensor
         sizes: numbers per sample, by key.
         positions: the samples' positions, int64 [n].
     """
+    if not has_float64(positions.device):      # the CPU's draws, bit for bit
+        return [drawn.to(positions.device) for drawn in draw(kind, keys, sizes, positions.cpu(), high)]
     if not kernels.on_gpu(positions):
         return [_plain(kind, key, size, positions, high) for key, size in zip(keys, sizes)]
     signed = [key - 2**64 if key >= 2**63 else key for key in keys]

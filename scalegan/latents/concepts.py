@@ -69,7 +69,7 @@ def concept_vectors(points: Tensor, shares: Tensor, names: Sequence[str]) -> tup
         shares: whether each sample has each attribute, [n, K]: 0 or 1, or a probability, by which it then counts on
             both sides.
     """
-    points, shares = points.double().cpu(), shares.double().cpu()
+    points, shares = points.cpu().double(), shares.cpu().double()
     found, left_out = {}, []
     for name, share in zip(names, shares.T):
         if min(share.sum(), (1 - share).sum()) < _LEAST:

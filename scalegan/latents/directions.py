@@ -91,9 +91,9 @@ def of(space: Space, made_from: str, vectors: Mapping[str, Tensor], points: Tens
     about = space.generator.about
     header = Header(tuple(vectors), space.name, made_from, digest_of(space.generator), about["network"],
                     about["images"])
-    rows = torch.stack(list(vectors.values())).double().cpu()
+    rows = torch.stack(list(vectors.values())).cpu().double()
     rows /= rows.norm(dim=1, keepdim=True)
-    return Directions(header, rows.float(), (points.double().cpu() @ rows.T).std(0).float())
+    return Directions(header, rows.float(), (points.cpu().double() @ rows.T).std(0).float())
 
 
 def read(path: Path) -> Directions:

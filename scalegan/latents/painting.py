@@ -24,6 +24,7 @@ from scalegan.latents.likeness import Likeness
 from scalegan.latents.paint import Paint
 from scalegan.latents.projection import project, read_photo
 from scalegan.latents.space import Space
+from scalegan.support.devices import double
 
 RESTARTS = 8        # iGAN's interface has 64, on a GPU
 _NEAR = 5.0         # in iGAN's uniform z, whose variance is 1/3
@@ -135,7 +136,7 @@ def figures(start: Start, paint: Paint, painted: Painted) -> dict[str, object]:
     """In steps of 0 ... 255: the root mean squared difference from the painted colours, before and after, of the result
     and of the generated image; and the largest change of a pixel where M = 0 (None if there is none)."""
     def error(images: Tensor) -> float:
-        difference = (to_uint8(images).double() - to_uint8(paint.colours))[:, :, paint.area]
+        difference = (double(to_uint8(images)) - to_uint8(paint.colours))[:, :, paint.area]
         return round(difference.square().mean().sqrt().item(), 2)
 
     change = (to_uint8(painted.result).int() - to_uint8(start.image)).abs()[:, :, painted.kept]

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from scalegan.errors import UserError
 from scalegan.latents.space import Space
+from scalegan.support.devices import double
 
 _MOST = 20      # components that are kept
 _ZERO = 1e-9    # of the largest eigenvalue
@@ -31,7 +32,7 @@ def ganspace(space: Space, points: Tensor) -> dict[str, Tensor]:
     Raises:
         UserError: as `sefa`, for other than style-based generators.
     """
-    centred = points.double() - points.double().mean(0)
+    centred = double(points) - double(points).mean(0)
     if space.styled:
         return _numbered(_principal(centred.T @ centred))
     # Activations are A z. With A = QR, those of R z have the same coordinates along their principal components.
@@ -45,7 +46,7 @@ def _weights(space: Space) -> Tensor:
     if not hasattr(space.generator, "latent_weights"):
         raise UserError(f"network '{space.generator.about['network']}' does not say by which weights its latents enter "
                         "(`latent_weights`), which --unsupervised needs; use --data with labelled images")
-    return space.generator.latent_weights().double()
+    return double(space.generator.latent_weights())
 
 
 def _principal(square: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from scalegan.engines.ranks import Ranks
 from scalegan.errors import UsageError, UserError
 from scalegan.metrics.images import described
 from scalegan.metrics.samples import Samples
+from scalegan.support.devices import double
 
 METRICS = ("cycle_l1",)
 CONSTANTS = {"cycle_l1": "mean absolute difference of pixels in [-1, 1], all channels, no border"}
@@ -43,7 +44,7 @@ def of_cycles(samples: Samples, numbers: np.ndarray, batch_size: int, ranks: Ran
         for start in range(ranks.rank * batch_size, len(numbers), ranks.world_size * batch_size):
             part = slice(start, start + batch_size)
             for column, (images, again) in enumerate(samples.there_and_back(numbers[part]).values()):
-                found[part, column] = (again - images).abs().double().mean((1, 2, 3)).cpu()
+                found[part, column] = double((again - images).abs()).mean((1, 2, 3)).cpu()
             advance(min(ranks.world_size * batch_size, len(numbers) - start))
 
     ranks.run_collectively(share)

@@ -20,6 +20,7 @@ from scalegan.metrics.gaussian import Moments
 from scalegan.metrics.images import Images, check_same_shape
 from scalegan.metrics.inception_score import SPLITS
 from scalegan.metrics.samples import Samples
+from scalegan.support.devices import has_float64
 from scalegan.support.keys import key_of
 from scalegan.support.progress import Bar
 
@@ -175,7 +176,8 @@ def _result(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images | None
     if "is" in asked and of_fakes.logits is None:
         raise UsageError(f"the inception score needs class scores, which {extractor.name} does not have; leave out "
                          "'is'")
-    on_device = [one if one is None else _moved(one, extractor.device) for one in (of_fakes, of_reals)]
+    place = extractor.device if has_float64(extractor.device) else torch.device("cpu")
+    on_device = [one if one is None else _moved(one, place) for one in (of_fakes, of_reals)]
     subset = kernel.size_of_subsets(settings.kid_subset, of_fakes.vectors, of_reals.vectors) if "kid" in asked else 0
     found = figures.of_features(asked, *on_device, subset)
     result: dict[str, Any] = {
@@ -275,7 +277,7 @@ def spread(count: int, work: Callable[[np.ndarray], Tensor], batch_size: int, ra
     def share() -> None:
         for start in range(ranks.rank * batch_size, count, ranks.world_size * batch_size):
             rows = np.arange(start, min(start + batch_size, count))
-            values[start : start + batch_size] = work(rows).double().cpu()
+            values[start : start + batch_size] = work(rows).cpu().double()
     ranks.run_collectively(share)
     return torch.stack(ranks.all_gather(values)).sum(0)
 

@@ -21,6 +21,7 @@ from scalegan.metrics.extractors.base import Extractor
 from scalegan.metrics.gaussian import Moments
 from scalegan.metrics.images import Images
 from scalegan.metrics.samples import Samples
+from scalegan.support.devices import double
 from scalegan.support.keys import key_of
 
 # Maximum number of vectors kept for metrics over samples (all but the Fréchet distance); 410 MB at 2,048 features.
@@ -86,7 +87,7 @@ def collect(source: Images | Samples, numbers: np.ndarray, extractor: Extractor,
                 continue
             found = extractor(batch.images)
             vectors = found.vectors[: len(batch.numbers)]
-            moments = moments or Moments(vectors.shape[1], vectors.device)
+            moments = moments or Moments(vectors.shape[1], double(vectors[:0]).device)
             moments.add(vectors)
             rows = np.flatnonzero(np.isin(batch.numbers, kept))
             if len(rows):

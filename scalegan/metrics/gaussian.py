@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from scalegan.support.devices import double
+
 
 class Moments:
     """Count, sum and sum of outer products of vectors, in float64.
@@ -19,13 +21,13 @@ class Moments:
     @classmethod
     def of(cls, vectors: Tensor) -> "Moments":
         """The moments of vectors [n, d]."""
-        moments = cls(vectors.shape[1], vectors.device)
+        moments = cls(vectors.shape[1], double(vectors[:0]).device)
         moments.add(vectors)
         return moments
 
     def add(self, vectors: Tensor) -> None:
         """Adds vectors [n, d]."""
-        wide = vectors.double()
+        wide = double(vectors)
         self.count += len(wide)
         self.total += wide.sum(0)
         self.outer.addmm_(wide.T, wide)

@@ -22,6 +22,7 @@ from scalegan.faces.resnet import LENGTH
 from scalegan.metrics.face_networks import Faces
 from scalegan.metrics.images import Images
 from scalegan.metrics.samples import read
+from scalegan.support.devices import double
 
 SEARCHED = 64       # photos of each domain in which faces are looked for
 INVERTED = 100      # photos in which each attribute is inverted
@@ -126,7 +127,7 @@ class _Measured:
         return read(self.faces.photos[stream], self.numbers[part]).to(self.ranks.device)
 
     def _embedded(self, stream: str, images: Tensor) -> Tensor:
-        return self.embedding(images, self.landmarks[stream]).double()
+        return double(self.embedding(images, self.landmarks[stream]))
 
     def _distances(self, stream: str, own: Tensor, made: Tensor) -> Tensor:
         return (self._embedded(stream, to_uint8(made)) - own).norm(dim=1)

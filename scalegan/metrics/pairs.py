@@ -25,6 +25,7 @@ from scalegan.games.base import Sample
 from scalegan.metrics import spectrum, ssim
 from scalegan.metrics.images import Reordered
 from scalegan.metrics.samples import Samples
+from scalegan.support.devices import double
 
 METRICS = ("psnr", "ssim", "ab_l1", "colourfulness", "high_frequency", "ab_histogram")
 CONSTANTS = {"psnr": "all channels, no border", "ssim": "11 x 11 Gaussian of 1.5, each channel, no border",
@@ -103,7 +104,7 @@ class Totals:
 
     def add(self, images: Tensor, target: Tensor) -> None:
         self.count += len(images)
-        bytes_of, truth = (to_uint8(one).double() for one in (images, target))
+        bytes_of, truth = (double(to_uint8(one)) for one in (images, target))
         error = (bytes_of - truth).square().mean((1, 2, 3))
         self.sums[0] += (10 * torch.log10(255**2 / error.clamp(min=1e-4))).sum().cpu()
         if min(images.shape[2:]) >= 11:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from scalegan.metrics.samples import PURPOSE, Samples
 from scalegan.randomness import Draws
+from scalegan.support.devices import double
 
 EPSILON = 1e-4
 PERCENTILES = (1, 99)
@@ -34,8 +35,8 @@ def squared_distances(samples: Samples, numbers: np.ndarray, embed: Callable[[Te
     start = samples.styles(draws)[0]
     other_z = others.normal("z", samples.generator.latent_dim)
     end = samples.generator.mapping(other_z, samples.labels(draws), samples.psi)
-    near = torch.lerp(start.double(), end.double(), EPSILON).to(start.dtype)
-    vectors = [embed(_pixels(samples.synthesise((w, None), draws))).double() for w in (start, near)]
+    near = torch.lerp(double(start), double(end), EPSILON).to(start)
+    vectors = [double(embed(_pixels(samples.synthesise((w, None), draws)))) for w in (start, near)]
     return (vectors[0] - vectors[1]).square().sum(1) / EPSILON**2
 
 

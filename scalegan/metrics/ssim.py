@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scalegan.support.devices import double
+
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _WINDOW = 11
 _SIGMA = 1.5
@@ -24,7 +26,7 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
     """MS-SSIM [N] of pairs x, y [N, C, H, W] in 0 ... 255, averaged over channels. Raises ValueError below 11 px."""
     if min(x.shape[2:]) < _WINDOW:
         raise ValueError(f"MS-SSIM needs images of {_WINDOW} px or more, not {x.shape[3]} x {x.shape[2]}")
-    x, y = x.double(), y.double()
+    x, y = double(x), double(y)
     scales = scales_of(min(x.shape[2:]))
     weights = torch.tensor(WEIGHTS[:scales], dtype=torch.float64, device=x.device)
     weights = weights / weights.sum()
@@ -40,7 +42,7 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
 def ssim(x: Tensor, y: Tensor) -> Tensor:
     """SSIM [N] of pairs x, y [N, C, H, W] in 0 ... 255, of 11 px or more: the mean over channels and pixels (Wang et
     al., 2004)."""
-    luminance, contrast = _similarity(x.double(), y.double())
+    luminance, contrast = _similarity(double(x), double(y))
     return (luminance * contrast).mean((1, 2, 3))
 
 

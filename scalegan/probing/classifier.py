@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from scalegan.data.pixels import from_uint8
 from scalegan.randomness import parameter_generators
+from scalegan.support import devices
 from scalegan.support.keys import key_of
 from scalegan.support.progress import Bar
 
@@ -49,7 +50,7 @@ def fit_cnn(images: Tensor, labels: Tensor, outputs: int | None = None, paramete
         parameters: the network has about as many.
         seed: of the initial weights and the order.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = devices.available()
     outputs = outputs or (labels.shape[1] if labels.dim() == 2 else int(labels.max()) + 1)
     network = _network(tuple(images.shape[1:]), outputs, parameters)
     _initialise(network, seed)

@@ -24,6 +24,7 @@ from scalegan.models import biggan, biggan_deep, r3gan, stylegan2
 from scalegan.models.autoencoder import AutoEncoder
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
 from scalegan.randomness import parameter_generators
+from scalegan.support import devices
 from scalegan.support.progress import Bar
 
 _SIDE = 4                       # maps are max-pooled to 4 x 4
@@ -51,7 +52,7 @@ def network_of(path: str | Path) -> nn.Module:
     if spec_of(network).kind not in ("image", "volume"):
         raise UserError(f"{path} was trained on data of kind '{spec_of(network).kind}'; a probe needs a run on images "
                         "or volumes")
-    return network.to("cuda" if torch.cuda.is_available() else "cpu")
+    return network.to(devices.available())
 
 
 def name_of(network: nn.Module) -> str:

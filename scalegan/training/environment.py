@@ -21,7 +21,8 @@ def record(ranks: Ranks, micro_batch: int, precision: str, engine: Engine) -> di
     """Versions, processors, threads and flags, as plain values; must be called on all ranks."""
     cuda = ranks.device.type == "cuda"
     zero = engine.name == "deepspeed"
-    devices = ranks.all_gather(torch.cuda.get_device_name(ranks.device) if cuda else _cpu())
+    name = torch.cuda.get_device_name(ranks.device) if cuda else _cpu()
+    devices = ranks.all_gather(f"MPS, {name}" if ranks.device.type == "mps" else name)
     threads = ranks.all_gather(torch.get_num_threads())
     return {
         "scalegan": __version__, "data_order": order.VERSION, "torch": str(torch.__version__),

@@ -87,7 +87,8 @@ def _length(recipe: Recipe) -> str:
 
 
 def _watch(recipe: Recipe, folder: Path) -> str:
-    board = f"tensorboard --logdir {folder}" if recipe.log.tensorboard else f"{folder / 'metrics.jsonl'}"
+    shown = recipe.log.tensorboard and "tensorboard" in recipe.log.trackers
+    board = f"tensorboard --logdir {folder}" if shown else f"{folder / 'metrics.jsonl'}"
     return f"{board}; pictures in {folder / 'samples'}" if recipe.snapshot.every_images else board
 
 

@@ -35,6 +35,7 @@ from scalegan.training.resumption import resume
 from scalegan.training.run import Run
 from scalegan.training.run_folder import claim
 from scalegan.training.stop_request import StopRequest
+from scalegan.training.trackers import check_installed
 from scalegan.training.trainer import Outcome, train
 
 
@@ -64,6 +65,7 @@ def launch(recipe: Recipe, stopped: Callable[[int], None] = lambda number: None)
 def _trained(recipe: Recipe, ranks: Ranks, stop: StopRequest, watch: Watch) -> int:
     try:
         micro_batch = check_world(recipe, ranks.world_size)
+        ranks.on_main(lambda: check_installed(recipe))
         watch.follow(Path(recipe.run_dir), lambda: {"phase": "start"})
         run = assemble(recipe, ranks, micro_batch)
         watch.follow(run.folder, run.whereabouts)

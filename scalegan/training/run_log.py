@@ -1,4 +1,4 @@
-"""What a run reports: metrics.jsonl, TensorBoard, and lines or a progress bar for whoever watches."""
+"""What a run reports: metrics.jsonl, TensorBoard, other trackers, and lines or a progress bar for whoever watches."""
 
 import json
 import sys
@@ -17,9 +17,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from torch import Tensor
 from typing_extensions import TypedDict
 
+from scalegan.config import Recipe
+from scalegan.support.devices import widest
 from scalegan.support.files import append_line, write_whole
 from scalegan.support.progress import duration
 from scalegan.support.reading import MEGABYTE, or_none, parse_json, read_bytes
+from scalegan.training.tracking import Tracking
 
 _LONGEST = 1024 * MEGABYTE
 
@@ -47,9 +50,10 @@ class Means:
             return
         names = tuple(figures)
         self._order |= dict.fromkeys(names)
-        values = torch.stack([v.detach() if v.is_floating_point() else v.double() for v in figures.values()]).double()
+        wide = widest(next(iter(figures.values())).device)
+        values = torch.stack([v.detach() if v.is_floating_point() else v.to(wide) for v in figures.values()]).to(wide)
         finite = values - values == 0       # as `isfinite` has it, in fewer kernels
-        seen = torch.stack([values.nan_to_num(0.0, 0.0, 0.0), finite.double()])
+        seen = torch.stack([values.nan_to_num(0.0, 0.0, 0.0), finite.to(wide)])
         if names not in self._totals:
             known = self._taken(names)
             seen = torch.stack([known[name] + new if name in known else new for name, new in zip(names, seen.T)], 1)
@@ -82,7 +86,7 @@ class Means:
 
     def restore(self, state: Mapping[str, list[float]], device: torch.device) -> None:
         self._order = dict.fromkeys(state)
-        self._totals = {(name,): torch.tensor(values, dtype=torch.float64, device=device)[:, None]
+        self._totals = {(name,): torch.tensor(values, dtype=widest(device), device=device)[:, None]
                         for name, values in state.items()}
 
 
@@ -92,19 +96,20 @@ class RunLog:
     Args:
         folder: the run's.
         images: where the run goes on; later reports of an earlier, killed attempt are cut away.
-        total_images: for the progress bar.
         begun: when the run began, on the monotonic clock.
-        tensorboard: write event files too.
+        recipe: the run's; `log` says which trackers get the reports too.
+        config: the resolved recipe, with the rest of the run's identity.
     """
 
-    def __init__(self, folder: Path, images: int, total_images: int, begun: float, tensorboard: bool) -> None:
+    def __init__(self, folder: Path, images: int, begun: float, recipe: Recipe, config: Mapping[str, Any]) -> None:
         self.console = Console(highlight=False, soft_wrap=True)
         self.path = folder / "metrics.jsonl"
         self.begun = begun
-        self.total_images = total_images
+        self.total_images = recipe.total_images
         self.board = None
-        self._tensorboard = tensorboard
+        self._tensorboard = recipe.log.tensorboard and "tensorboard" in recipe.log.trackers
         self.rewind(images)
+        self.tracking = Tracking(folder, images, recipe, config, self.say)
         self.bar = self._bar(images) if sys.stdout.isatty() else None
 
     def rewind(self, images: int) -> None:
@@ -141,6 +146,8 @@ class RunLog:
             for name in [name for name in times if name != "seconds"]:
                 self.board.add_scalar(name, times[name], images)
             self.board.flush()
+        self.tracking.figures("report", images, {**{name: times[name] for name in times if name != "seconds"},
+                                                 **figures, **health})
         self.last = (now, images)
         skipped = {name: value for name, value in health.items() if name.startswith("skipped/") and value}
         shown = {name.removeprefix("loss/"): f for name, f in figures.items() if "grad_norm/" not in name}
@@ -158,12 +165,14 @@ class RunLog:
             for name, value in named.items():
                 self.board.add_scalar(name, value, images)
             self.board.flush()
+        self.tracking.figures("evaluation", images, named)
         self.last = (self.last[0] + seconds, self.last[1])
         shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         self.say(f"{images:>12,} / {self.total_images:,} images  evaluated in {seconds:,.0f} s  {shown}")
 
     def picture(self, images: int, path: Path) -> None:
-        """Shows a picture of the run in TensorBoard."""
+        """Shows a picture of the run in TensorBoard and the other trackers."""
+        self.tracking.picture(images, path)
         if self.board:
             with Image.open(path, formats=("PNG",)) as image:
                 self.board.add_image("samples", np.asarray(image.convert("RGB")), images, dataformats="HWC")
@@ -174,6 +183,7 @@ class RunLog:
             self.bar.stop()
         if self.board:
             self.board.close()
+        self.tracking.close()
 
     def _rate(self, images: int) -> float:
         then, seen = self.last

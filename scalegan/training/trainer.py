@@ -30,7 +30,7 @@ class Outcome(IntEnum):
 def train(run: Run, stop: StopRequest) -> Outcome:
     """Plays the game from `run.progress` to the recipe's end, or until all ranks agree to stop."""
     recipe = run.recipe
-    log = RunLog(run.folder, run.progress.images, recipe.total_images, run.begun, recipe.log.tensorboard) \
+    log = RunLog(run.folder, run.progress.images, run.begun, recipe, run.constants["recipe"]) \
         if run.ranks.is_main else None
     streams = run.open_streams(run.progress.images)
     if log and run.progress.images == 0 and recipe.snapshot.every_images:

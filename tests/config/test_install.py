@@ -34,7 +34,7 @@ def test_extras_named_on_the_page_and_in_containers_exist() -> None:
 
 def test_trackers_that_nobody_asked_for_are_in_no_extra_that_takes_all() -> None:
     for extra in ("all", "all-but-ffcv"):
-        assert not [each for each in extras()[extra] if re.match("mlflow|wandb", each)]
+        assert not [each for each in extras()[extra] if re.match("mlflow|wandb|trackio", each)]
         assert {"av>=14", "huggingface_hub>=0.30"} <= set(extras()[extra])
 
 

@@ -20,7 +20,7 @@ def _kernel(channels: int, gain: float, dtype: torch.dtype, device: torch.device
     with torch.inference_mode(False), torch.no_grad():
         taps = torch.tensor(TAPS, dtype=torch.float64)
         kernel = torch.outer(taps, taps) * (gain / sum(TAPS) ** 2)
-        return kernel.to(device=device, dtype=dtype).expand(channels, 1, 4, 4).contiguous()
+        return kernel.to(dtype).to(device).expand(channels, 1, 4, 4).contiguous()
 
 
 def _kernel_for(x: Tensor, gain: float = 1.0) -> Tensor:
