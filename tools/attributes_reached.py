@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 import scalegan
-from scalegan.data.pixels import from_uint8, to_uint8
+from scalegan.data.pixels import from_levels, to_uint8
 from scalegan.data.spec import Spec
 from scalegan.games.stargan.labels import in_turn
 from scalegan.probing.changes import changes
@@ -65,7 +65,7 @@ def reached(generator: nn.Module, classifier: Classifier, images: Tensor, labels
         changing = targets[:, number] != labels[:, number]
         goals = torch.full_like(targets[changing], torch.nan)
         goals[:, number] = targets[changing, number]
-        made = torch.cat([to_uint8(generator(from_uint8(part), goal)) for part, goal in
+        made = torch.cat([to_uint8(generator(from_levels(part), goal)) for part, goal in
                           zip(images[changing].split(100), targets[changing].split(100))])
         shares = changes(before[changing], classifier.logits(made) > 0, goals, names)
         found[name] = {"images": int(changing.sum()), **{key: rounded(shares[key]) for key in _SHARES},

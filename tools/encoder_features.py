@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 import scalegan
 from scalegan.config import loading
-from scalegan.data.pixels import from_uint8
+from scalegan.data.pixels import from_levels
 from scalegan.data.spec import Spec
 from scalegan.models.layers.tracked import tracked_modules
 from scalegan.training import build
@@ -45,7 +45,7 @@ def main() -> int:
     labels = images.classes_of(np.arange(len(images)))
     if labels is None:
         sys.exit(f"{recipe.data.path} has no classes; prepare it with --labels class")
-    pixels = torch.cat([from_uint8(torch.from_numpy(images.read(number).copy()).permute(2, 0, 1)[None])
+    pixels = torch.cat([from_levels(torch.from_numpy(images.read(number).copy()).permute(2, 0, 1)[None])
                         for number in range(len(images))])
     print("| features | nearest neighbour | " + " | ".join(f"SVM, {count} a class" for count in PER_CLASS) + " |")
     for name, features in {"pixels": pixels.flatten(1), "E, untrained": of_encoder(untrained, pixels, False),

@@ -15,7 +15,8 @@ def colour(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
     """Brightness, contrast, luma flip, hue rotation, saturation; each with probability p.
 
     A colour is the sum of its grey part, along v = (1, 1, 1) / sqrt(3), and a part orthogonal to it. None of the five
-    mixes the two: they shift and scale the former, and rotate and scale the latter. (One channel is all grey.)
+    mixes the two: they shift and scale the former, and rotate and scale the latter. (One channel is all grey.) Others
+    than three have no hue.
     """
     chance = draws.uniform("colour", 7)
     bright, contrast, flip, turn, saturate = (chance[:, :5] < p).unbind(1)
@@ -31,8 +32,10 @@ def colour(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
 
     grey = images.mean(1, keepdim=True)
     across = images - grey
-    turned = (images.roll(1, 1) - images.roll(-1, 1)) / math.sqrt(3)  # cross product of v and the colour
-    mapped = (grey + level) * gain * luma + (across * angle.cos() + turned * angle.sin()) * gain * purity
+    if images.shape[1] == 3:
+        turned = (images.roll(1, 1) - images.roll(-1, 1)) / math.sqrt(3)  # cross product of v and the colour
+        across = across * angle.cos() + turned * angle.sin()
+    mapped = (grey + level) * gain * luma + across * gain * purity
     return torch.where(touched[:, None, None, None], mapped, images)
 
 

@@ -28,6 +28,8 @@ EPILOG = """examples:
   scalegan prepare photos data/photos128 --resolution 128 --validation 0.05
   scalegan prepare panoramas data/panoramas --resolution 256x64
   scalegan prepare scans data/scans128x256 --resolution 128x256 --crop none --pad white
+  scalegan prepare satellite data/satellite64 --channels 8 --depth 16
+  scalegan prepare sprites data/sprites64 --alpha keep
   scalegan prepare facades data/facades256 --kind pairs --resolution 256
   scalegan prepare birds data/birds64 --captions birds.jsonl --text-encoder minilm
   scalegan prepare chairs data/chairs64 --kind volumes --resolution 64
@@ -117,10 +119,17 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--filter", choices=("lanczos", "box", "bicubic"), default="lanczos",
                        help="resize filter, antialiased (default lanczos)")
     group.add_argument("--encoding", choices=("jpeg", "png", "webp", "raw"),
-                       help="encoding of the stored images (default jpeg; cifar10: png)")
+                       help="encoding of the stored images (default jpeg; cifar10, and other channels or depths than "
+                            "photos have: png)")
     group.add_argument("--quality", type=whole(1, 100), metavar="Q", help="jpeg or webp quality, 1 to 100 (default 95)")
-    group.add_argument("--channels", type=int, choices=(1, 3),
-                       help="1 for grey, 3 for colour (default 3, or 1 if a sample of the images is all grey)")
+    group.add_argument("--channels", type=whole(1, 16), metavar="N",
+                       help="1 for grey, 3 for colour, or what .npy and TIFF files have, up to 16 (default 3, or 1 if "
+                            "a sample of the images is all grey; one more with --alpha keep)")
+    group.add_argument("--depth", type=int, choices=(8, 16),
+                       help="bits per channel; 16 keeps those of PNG, TIFF and .npy files (default 8)")
+    group.add_argument("--alpha", choices=("white", "keep"),
+                       help="white: put transparent images on white (the default); keep: that, with alpha as a last "
+                            "channel")
 
 
 def _add_running(group: argparse._ArgumentGroup) -> None:

@@ -94,7 +94,7 @@ def _images(recipe: Recipe) -> "Tensor":
     import numpy as np
 
     from scalegan.data.opening import open_records
-    from scalegan.data.pixels import from_uint8
+    from scalegan.data.pixels import from_levels
     from scalegan.data.preparing.embedded import is_embedded, make_embedded
     from scalegan.data.reading.record_reader import as_samples
     from scalegan.engines.ranks import join
@@ -109,4 +109,4 @@ def _images(recipe: Recipe) -> "Tensor":
     chosen = np.unique(np.linspace(0, records - 1, min(_ROWS, records)).astype(np.int64))
     stored = np.empty(len(chosen), reader.sample)
     reader.read(stored, chosen)
-    return from_uint8(as_samples(stored))
+    return from_levels(as_samples(stored))

@@ -1,5 +1,6 @@
 """Generates images from a run, a checkpoint or an export: a grid and single PNGs; or volumes: a grid of their pictures,
-and for each its voxels (.npz) and its surface (.obj).
+and for each its voxels (.npz) and its surface (.obj). Images of 16 bits, or of other than 1 or 3 channels, come as .npy
+files too; those with alpha are PNGs with alpha.
 
 Seed n gives the same sample whatever else is generated. If the model has classes and --classes is not given, column i
 of the grid shows class i. The grid shows the first samples, as many as make a picture of moderate size. The same
@@ -26,7 +27,9 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from scalegan.checkpoints import exports, store
-    from scalegan.pictures.samples import IMAGES, write_samples
+    from scalegan.data.spec import Spec
+    from scalegan.pictures.bands import form_of
+    from scalegan.pictures.samples import write_samples
     from scalegan.pictures.solids import VOLUMES
 
     device = devices.available()
@@ -42,7 +45,7 @@ def main(arguments: list[str]) -> int:
     asked = (_of_latents if options.latents else _of_seeds)(options, generator.to(device))
     try:
         shown = write_samples(options.out, asked.numbers, asked.draw, [*made_with, *asked.made_with], asked.columns,
-                              VOLUMES if kind == "volume" else IMAGES, asked.what)
+                              VOLUMES if kind == "volume" else form_of(Spec.of(generator.about["spec"])), asked.what)
     except ValueError as error:     # the model has no truncation
         raise UsageError(str(error)) from error
     except torch.OutOfMemoryError as error:

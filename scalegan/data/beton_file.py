@@ -166,9 +166,9 @@ class _Writer:
 
 
 def _field_numbers(image: ImageFormat) -> dict[str, int]:
-    """FFCV's type ids of the fields. FFCV's image field does not support greyscale, so greyscale gets the id for custom
+    """FFCV's type ids of the fields. FFCV's image field is for RGB of 8 bits, so anything else gets the id for custom
     fields, which FFCV's stock Loader refuses."""
-    return {"image": 2 if image.channels == 3 else _CUSTOM_FIELD, "checksum": 1}
+    return {"image": 2 if image.is_photo and image.channels == 3 else _CUSTOM_FIELD, "checksum": 1}
 
 
 def _page_size(largest: int) -> int:
@@ -227,7 +227,7 @@ def _damage(data: bytes, digest: int, image: ImageFormat) -> str | None:
         except ValueError as error:
             return str(error)
         return None if side == image.sides else f"it is {side[1]} x {side[0]} pixels"
-    size = math.prod(image.shape)
+    size = math.prod(image.shape) * image.dtype.itemsize
     return None if len(data) == size else f"it has {len(data)} bytes, not {size}"
 
 

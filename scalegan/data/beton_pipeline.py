@@ -125,14 +125,15 @@ def _copy_raw(records: np.ndarray, file: np.ndarray, places: np.ndarray, sizes: 
 
 
 class DecodeRecord(Operation):
-    """Decodes stored bytes to uint8 [H, W, C], along with checks that reveal damage."""
+    """Decodes stored bytes to uint8 [H, W, bytes of a pixel], along with checks that reveal damage."""
 
     def __init__(self, image: ImageFormat) -> None:
         super().__init__()
         self.image = image
 
     def declare_state_and_memory(self, previous_state: State) -> tuple[State, tuple[AllocationQuery, AllocationQuery]]:
-        shape, pixel = self.image.shape, np.dtype("<u1")
+        (height, width, channels), pixel = self.image.shape, np.dtype("<u1")
+        shape = (height, width, channels * self.image.depth // 8)
         state = replace(previous_state, jit_mode=True, shape=shape, dtype=pixel)
         return state, (AllocationQuery(shape, pixel), AllocationQuery((2,), np.dtype("<i8")))
 
@@ -179,9 +180,10 @@ class Pipeline:
         self._run = _compiled(reader, image, (self.file, self.places, self.sizes))
 
     def __call__(self, records: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-        """Fills `pixels`, uint8 [n, H, W, C]; returns int64 [n, 2]: each record's checksum, and 0 if it was decoded."""
+        """Fills `pixels`, uint8 or uint16 [n, H, W, C]; returns int64 [n, 2]: each record's checksum, and 0 if it was
+        decoded."""
         checks = np.empty((len(records), 2), np.int64)
-        self._run(records, pixels, checks)
+        self._run(records, pixels.view(np.uint8), checks)
         return checks
 
 

@@ -18,6 +18,7 @@ from scalegan.support.reading import DamagedFile, checked, read_json, regular
 from scalegan.support.resolution import Resolution, of_sides
 
 VERSION = 1
+MOST_CHANNELS = 16
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class ImageFormat:
     """How every image, or volume, of a set was made and is stored."""
 
     size: Annotated[int, Field(ge=1, le=1 << 16)]       # side in pixels or voxels, of squares and cubes
-    channels: Literal[1, 3]     # grey, RGB
+    channels: Annotated[int, Field(ge=1, le=MOST_CHANNELS)]    # 1 grey, 3 RGB, any others as they are
     encoding: Literal["jpeg", "png", "webp", "raw", "as found"]     # raw: HWC or 1DHW bytes; as found: folder backend
     quality: int | None = None  # for jpeg and webp
     crop: str = "center"
@@ -33,11 +34,13 @@ class ImageFormat:
     colour: Literal["", "sRGB"] = ""    # sRGB: some had other embedded profiles, and were converted
     kind: Literal["image", "volume"] = "image"
     width: Annotated[int, Field(ge=1, le=1 << 16)] | None = None    # of images other than squares, whose height is size
+    depth: Literal[8, 16] = 8           # bits per channel
+    alpha: bool = False                 # the last channel is alpha, and the others are over white
 
     def tree(self) -> dict[str, Any]:
-        """The fields for JSON, without `colour` where nothing was converted, and without `kind` for images, and
-        without `width` for squares: sets from before these fields keep their content."""
-        unsaid = (("colour", ""), ("kind", "image"), ("width", None))
+        """The fields for JSON, without those added later where they say what was always so: sets from before them keep
+        their content."""
+        unsaid = (("colour", ""), ("kind", "image"), ("width", None), ("depth", 8), ("alpha", False))
         return {name: value for name, value in asdict(self).items() if (name, value) not in unsaid}
 
     @property
@@ -54,6 +57,16 @@ class ImageFormat:
     def shape(self) -> tuple[int, ...]:
         """Of a sample as it is stored: (H, W, C), or (1, D, H, W) of a volume."""
         return (1, *[self.size] * 3) if self.kind == "volume" else (*self.sides, self.channels)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of a sample as it is stored."""
+        return np.dtype(np.uint16 if self.depth == 16 else np.uint8)
+
+    @property
+    def is_photo(self) -> bool:
+        """Whether it is grey or RGB of 8 bits, as codecs of photos take."""
+        return self.depth == 8 and self.channels in (1, 3)
 
     @property
     def tensor_shape(self) -> tuple[int, ...]:

@@ -130,17 +130,16 @@ def _open(data: Data, key: str, seed: int,
     manifest = reader.manifest
     _check_manifest(data, key, manifest)
     image, conditions, captions = manifest.image, None, None
-    shape = image.tensor_shape
-    spec = Spec(image.kind, shape)
+    spec = Spec(image.kind, image.tensor_shape, depth=image.depth, alpha=image.alpha)
     if data.labels == "vectors":
-        spec = Spec(image.kind, shape, vector_dim=manifest.labels.dim)
+        spec = replace(spec, vector_dim=manifest.labels.dim)
         captions = _captions(data, key, manifest)
         conditions = VectorTable(torch.from_numpy(captions.vectors), torch.from_numpy(reader.index.labels))
         _check_vectors(f"{key}.path={data.path}", conditions, spec, manifest.records)
     elif data.labels != "none":
         conditions = torch.from_numpy(reader.index.labels)
         kind = "classes" if data.labels == "class" else "attributes"
-        spec = Spec(image.kind, shape, **{kind: len(manifest.labels.names)}, label_names=manifest.labels.names)
+        spec = replace(spec, **{kind: len(manifest.labels.names)}, label_names=manifest.labels.names)
         _check_labels(f"{key}.path={data.path}", conditions, spec, manifest.records)
     check_content(data.path, manifest, reader.index)
     return reader, spec, manifest.content, conditions, captions

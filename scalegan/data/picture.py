@@ -10,6 +10,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from scalegan.data.arrays import NPY, read_npy
 from scalegan.data.colour_profiles import in_srgb, is_transparent, transform_of
 from scalegan.data.silence import silence_decoders
 
@@ -18,11 +19,12 @@ silence_decoders()
 FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC, "box": Image.Resampling.BOX}
 CROPS = ("center", "celeba178", "celeba108", "none")
 PADS = ("black", "white", "edge")       # what fills a picture of another ratio; such crops are pad-black, ...
+PAD_LEVELS = {"black": 0, "white": 255}
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")    # none that runs other programs, as EPS does
 CELEBA_SIZE = (218, 178)        # height and width of CelebA's aligned images
 _EXIF_ORIENTATION = 0x0112
 _MAX_PIXELS = 1 << 28           # a larger picture is a decompression bomb, not a photo
-_TIFF = (b"II*\0", b"MM\0*")
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")     # and BigTIFF
 _opening = threading.Lock()
 
 
@@ -35,6 +37,8 @@ def read_picture(data: bytes) -> np.ndarray:
     if not data:
         raise ValueError("the record is empty")
     try:
+        if data.startswith(NPY):
+            return _of_npy(data)
         return _jpeg(data) if data[:2] == b"\xff\xd8" else _with_pillow(data)
     except (ValueError, MemoryError):
         raise
@@ -58,13 +62,13 @@ def open_picture(data: bytes, formats: tuple[str, ...] = _FORMATS) -> Image.Imag
             raise ValueError("the picture has more than the limit of 2^28 pixels; downscale it first") from None
         finally:
             Image.MAX_IMAGE_PIXELS = before
-    _check_size(picture.height, picture.width)
+    check_size(picture.height, picture.width)
     return picture
 
 
 def is_converted(data: bytes) -> bool:
     """Whether a picture has an embedded profile from which `read_picture` converts its colours to sRGB."""
-    if not (b"ICC_PROFILE\0" in data or b"iCCP" in data or b"ICCP" in data or data[:4] in _TIFF):
+    if not (b"ICC_PROFILE\0" in data or b"iCCP" in data or b"ICCP" in data or data[:4] in TIFF):
         return False
     try:
         return transform_of(open_picture(data)) is not None
@@ -89,10 +93,18 @@ def all_grey(pictures: list[bytes | np.ndarray | Exception]) -> bool:
     return channels == {1}
 
 
+def _of_npy(data: bytes) -> np.ndarray:
+    pixels = read_npy(data)
+    if pixels.dtype != np.uint8 or pixels.shape[2] not in (1, 3):
+        raise ValueError(f"it has {pixels.shape[2]} channels of {8 * pixels.dtype.itemsize} bits; `scalegan prepare "
+                         f"--channels {pixels.shape[2]}{' --depth 16' * (pixels.dtype != np.uint8)}` keeps them")
+    return pixels
+
+
 def _jpeg(data: bytes) -> np.ndarray:
     """Decodes with libjpeg-turbo, strictly: what it calls recoverable counts as damage."""
     height, width, space, _ = simplejpeg.decode_jpeg_header(data)
-    _check_size(height, width)
+    check_size(height, width)
     if space in ("CMYK", "YCCK") or _orientation(data) != 1:
         return _with_pillow(data)
     pixels = simplejpeg.decode_jpeg(data, "GRAY" if space.upper() == "GRAY" else "RGB")
@@ -112,8 +124,9 @@ def _orientation(data: bytes) -> int:
 def _with_pillow(data: bytes) -> np.ndarray:
     picture = open_picture(data)
     if picture.mode.startswith(("I", "F")):
-        raise ValueError(f"it has more than 8 bits per channel (mode {picture.mode}); convert it to 8 bits first, for "
-                         "example with ImageMagick: magick IN -depth 8 OUT.png")
+        raise ValueError(f"it has more than 8 bits per channel (mode {picture.mode}); keep them with `scalegan prepare "
+                         "--depth 16`, or convert it to 8 bits first, for example with ImageMagick: magick IN -depth 8 "
+                         "OUT.png")
     picture = ImageOps.exif_transpose(picture)
     grey = picture.mode in ("1", "L", "LA") or (picture.mode in ("P", "PA") and _is_grey_palette(picture))
     picture = in_srgb(picture)
@@ -130,7 +143,7 @@ def _is_grey_palette(picture: Image.Image) -> bool:
     return bool((((red == green) & (green == blue)) | (alpha == 0)).all())
 
 
-def _check_size(height: int, width: int) -> None:
+def check_size(height: int, width: int) -> None:
     if height * width > _MAX_PIXELS:
         raise ValueError(f"{width} x {height} pixels are more than the limit of 2^28 pixels; downscale it first")
 
@@ -206,10 +219,18 @@ def _largest(height: int, width: int, sides: tuple[int, int]) -> tuple[int, int]
     return max(1, min(height, round(width * sides[0] / sides[1]))), width
 
 
+def inner_sides(shape: Sequence[int], sides: tuple[int, int],
+                ) -> tuple[float, tuple[int, int], list[tuple[int, int]]]:
+    """How a picture of (height, width, ...) fits into others without being cut: its scale, its sides there, and the
+    margins around it."""
+    scale = min(side / length for side, length in zip(sides, shape))
+    height, width = (max(1, min(side, round(length * scale))) for side, length in zip(sides, shape))
+    return scale, (height, width), [((side - length) // 2, side - length - (side - length) // 2)
+                                    for side, length in zip(sides, (height, width))]
+
+
 def _padded(pixels: np.ndarray, fill: str, sides: tuple[int, int], channels: int, filter: str) -> Fitted:
     """Resizes first: a narrow picture, padded as it is, might not fit the memory."""
-    scale = min(side / length for side, length in zip(sides, pixels.shape))
-    inner = [max(1, min(side, round(length * scale))) for side, length in zip(sides, pixels.shape)]
-    margins = [((side - length) // 2, side - length - (side - length) // 2) for side, length in zip(sides, inner)]
-    options = {"mode": "edge"} if fill == "edge" else {"constant_values": {"black": 0, "white": 255}[fill]}
+    scale, inner, margins = inner_sides(pixels.shape, sides)
+    options = {"mode": "edge"} if fill == "edge" else {"constant_values": PAD_LEVELS[fill]}
     return Fitted(np.pad(resize(pixels, inner, channels, filter), [*margins, (0, 0)], **options), scale, 0.0)

@@ -20,6 +20,8 @@ class Spec:
         vector_dim: length of the vector that describes each sample; 0 for none.
         label_names: names of the classes or attributes, in order; empty if unknown. Two sets whose names differ in
             order have the same labels under different numbers.
+        depth: bits per channel of the images.
+        alpha: whether their last channel is alpha, and the others are over white.
     """
 
     kind: Literal["points", "image", "volume", "latent"]
@@ -28,6 +30,8 @@ class Spec:
     attributes: int = 0
     vector_dim: int = 0
     label_names: tuple[str, ...] = field(default=(), compare=False)
+    depth: int = field(default=8, compare=False)
+    alpha: bool = field(default=False, compare=False)
 
     @classmethod
     def of(cls, tree: Mapping[str, Any]) -> "Spec":

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scalegan.data.manifest import Manifest
 from scalegan.data.picture import crop, resize
-from scalegan.data.pixels import from_uint8
+from scalegan.data.pixels import from_levels
 from scalegan.errors import UserError
 from scalegan.faces.alignment import LANDMARKS, SIZE, aligned
 from scalegan.pictures.photos import Photo
@@ -93,4 +93,4 @@ def on_white(photo: Photo) -> np.ndarray:
 
 def images_of(squares: Sequence[np.ndarray]) -> Tensor:
     """Squares uint8 [R, R, C] as images [n, C, R, R] in [-1, 1]."""
-    return from_uint8(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2))
+    return from_levels(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2))

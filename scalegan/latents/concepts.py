@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scalegan.data.pixels import from_uint8, to_uint8
+from scalegan.data.pixels import from_levels, to_uint8
 from scalegan.data.spec import Spec
 from scalegan.latents.space import Space
 from scalegan.probing.classifier import Classifier, fit_cnn
@@ -85,7 +85,7 @@ def encoded(encoder: nn.Module, data: LabelledImages, dim: int) -> Tensor:
     device = next(encoder.parameters()).device
 
     def encode(first: int, end: int) -> Tensor:
-        return encoder(from_uint8(data.pixels[first:end].to(device))).cpu()
+        return encoder(from_levels(data.pixels[first:end].to(device))).cpu()
 
     codes = _in_batches(encode, len(data.pixels), "encoding images")
     return F.pad(codes, (0, dim - codes.shape[1]))

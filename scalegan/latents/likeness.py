@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from scalegan.data.pixels import shown
 from scalegan.models import efflite0
 
 _FEATURES = 0.02    # weight of their relative squared error
@@ -25,7 +26,7 @@ class Likeness:
         pixels = (images - target).square().mean((1, 2, 3))
         if self.features is None:
             return pixels
-        found, wanted = self.features(images), self.features(target)
+        found, wanted = self.features(shown(images)), self.features(shown(target))
         return pixels + _FEATURES * (found - wanted).square().mean((1, 2, 3)) / wanted.square().mean()
 
 

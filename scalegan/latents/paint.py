@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import TypedDict
 
 from scalegan.data.derived import grey
-from scalegan.data.pixels import from_uint8
+from scalegan.data.pixels import from_levels
 from scalegan.errors import UserError
 from scalegan.pictures import photos
 from scalegan.support.reading import DamagedFile, read_bytes, read_json
@@ -83,7 +83,7 @@ def read(path: Path, shape: tuple[int, int, int]) -> Paint:
     if not area.any():
         raise UserError(f"{path} paints nothing; give it strokes outside what it keeps, or pixels that are not "
                         "transparent")
-    colours = from_uint8(torch.from_numpy(pixels).permute(2, 0, 1)[None])
+    colours = from_levels(torch.from_numpy(pixels).permute(2, 0, 1)[None])
     return Paint(grey(colours) if channels == 1 else colours, torch.from_numpy(area), torch.from_numpy(free))
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from scalegan.data.picture import fit, read_picture
-from scalegan.data.pixels import from_uint8
+from scalegan.data.pixels import from_levels
 from scalegan.errors import UserError
 from scalegan.latents.descent import descend
 from scalegan.latents.likeness import Likeness
@@ -22,16 +22,19 @@ def read_photo(space: Space, path: Path) -> Tensor:
     """A photo's middle at the size of the generator's images, [1, C, H, W] in [-1, 1], on its device.
 
     Raises:
-        UserError: if there is no such photo, or it cannot be read.
+        UserError: if there is no such photo, or it cannot be read, or the generator makes images of other channels.
     """
     channels, *sides = space.shape
+    if channels not in (1, 3):
+        raise UserError(f"the generator's images have {channels} channels, and a photo has 1 or 3; name a run of such "
+                        "images")
     try:
         pixels = fit(read_picture(read_bytes(path)), "center", tuple(sides), channels, "lanczos").pixels
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except ValueError as error:
         raise UserError(f"{path} cannot be read as a photo ({error}); use a JPEG or PNG") from error
-    return from_uint8(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]).to(space.device)
+    return from_levels(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]).to(space.device)
 
 
 def project(space: Space, photo: Tensor, label: Tensor | None, likeness: Likeness, advance: Callable[[int], None],

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from scalegan.data.pixels import shown, shown_pixels
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import SharedError
 from scalegan.metrics.extractors.base import Extractor
@@ -162,7 +163,7 @@ def _loaded(source: Images | Samples, batches: list[np.ndarray], extractor: Extr
 def _drawn(source: Samples, numbers: np.ndarray, extractor: Extractor, batch_size: int,
            pool: ThreadPoolExecutor) -> _Batch:
     filled = np.append(numbers, np.repeat(numbers[-1:], batch_size - len(numbers)))
-    images = source.draw(filled)
+    images = shown(source.draw(filled))
     if extractor.resizes_in_threads:
         pixels = images.permute(0, 2, 3, 1).cpu().numpy()
         images = torch.from_numpy(np.stack(list(pool.map(extractor.prepared, pixels)))).permute(0, 3, 1, 2)
@@ -172,7 +173,7 @@ def _drawn(source: Samples, numbers: np.ndarray, extractor: Extractor, batch_siz
 def _read(source: Images, number: int, extractor: Extractor) -> np.ndarray | str:
     """A prepared image [H, W, C], or what is wrong with it."""
     try:
-        return extractor.prepared(source.read(number))
+        return extractor.prepared(shown_pixels(source.read(number)))
     except (ValueError, OSError) as error:
         return f"{source.file(number)}: {error}"
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scalegan.data.pixels import from_uint8
+from scalegan.data.pixels import from_levels
 from scalegan.engines.ranks import Ranks
 from scalegan.metrics.face_networks import Faces
 from scalegan.metrics.samples import read
@@ -35,7 +35,7 @@ def of_photos(faces: Faces, numbers: np.ndarray, batch_size: int, ranks: Ranks, 
     def share() -> None:
         for start in range(ranks.rank * batch_size, len(numbers), ranks.world_size * batch_size):
             part = slice(start, start + batch_size)
-            found = faces.recognise(from_uint8(read(images, numbers[part]).to(ranks.device))).cpu() > 0.5
+            found = faces.recognise(from_levels(read(images, numbers[part]).to(ranks.device))).cpu() > 0.5
             wrong[part] = (found != truth[part]).double()
             advance(min(ranks.world_size * batch_size, len(numbers) - start))
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scalegan.data.pixels import from_uint8, to_uint8
+from scalegan.data.pixels import from_levels, to_uint8
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import UserError
 from scalegan.faces.detection import Detector
@@ -90,7 +90,7 @@ class _Measured:
         def work(part: slice) -> None:
             photos = self._photos(stream, part)
             vectors[part] = self._embedded(stream, photos)
-            distances[part] = self._distances(stream, vectors[part], self.faces.answers[stream](from_uint8(photos)))
+            distances[part] = self._distances(stream, vectors[part], self.faces.answers[stream](from_levels(photos)))
 
         self._share(len(self.numbers), work, lambda photos: advance(2 * photos))
         return self._joined(vectors), self._joined(distances)
@@ -104,7 +104,7 @@ class _Measured:
         def work(part: slice) -> None:
             part = slice(part.start, min(part.stop, count))
             stored = self._photos(stream, part)
-            photos, own = from_uint8(stored), self._embedded(stream, stored)
+            photos, own = from_levels(stored), self._embedded(stream, stored)
             found = self.faces.recognise(photos)
             for column in range(distances.shape[1]):
                 asked = found.clone()

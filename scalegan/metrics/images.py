@@ -14,6 +14,7 @@ from scalegan.data.beton_file import stands_alone
 from scalegan.data.codec import pixels_of
 from scalegan.data.manifest import check_content, digest_of
 from scalegan.data.picture import all_grey, is_converted, read_picture
+from scalegan.data.pixels import showing
 from scalegan.data.preparing.sources import guess_kind, open_source
 from scalegan.data.preparing.sources.base import Listed, Picture, attempt
 from scalegan.data.reading.cache import Remote, is_url
@@ -57,7 +58,7 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, number: int) -> np.ndarray:
-        """uint8 [H, W, C]. Raises ValueError or OSError if the image cannot be read."""
+        """uint8 or uint16 [H, W, C]. Raises ValueError or OSError if the image cannot be read."""
 
     def file(self, number: int) -> str:
         """The image's name in messages."""
@@ -98,6 +99,8 @@ class StoredImages(_Labelled):
         if described and not is_url(str(path)):
             vectors = captions.read(Path(path), manifest.labels.vectors).vectors
             self.vectors = VectorTable(torch.from_numpy(vectors), torch.from_numpy(labels))
+        if seen := showing(manifest.image.channels) if kind == "image" else "":
+            self.remarks = (f"of its {manifest.image.channels} channels, metrics of features see {seen}",)
         self.people = self.reader.index.people if len(self.reader.index.people) else None
         self._lock = threading.Lock()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scalegan.data.pixels import from_uint8
+from scalegan.data.pixels import from_levels, shown, shown_pixels
 from scalegan.metrics import manifold
 from scalegan.metrics.features import SetFeatures
 from scalegan.metrics.images import Images
@@ -23,14 +23,14 @@ def save_picture(path: Path, fakes: Images | Samples, of_fakes: SetFeatures, rea
     _, found = manifold.nearest(of_fakes.vectors[:SHOWN], of_reals.vectors, count)
     rows = []
     for number, places in zip(of_fakes.numbers[:SHOWN], found.numpy()):
-        row = [_pixels(fakes, number), *(reals.read(int(real)) for real in of_reals.numbers[places])]
+        row = [_pixels(fakes, number), *(shown_pixels(reals.read(int(real))) for real in of_reals.numbers[places])]
         rows.append(np.stack(row))
     images = torch.from_numpy(np.concatenate(rows)).permute(0, 3, 1, 2)
     path.parent.mkdir(parents=True, exist_ok=True)
-    grids.save_grid(path, from_uint8(images), 1 + count)
+    grids.save_grid(path, from_levels(images), 1 + count)
 
 
 def _pixels(source: Images | Samples, number: int) -> np.ndarray:
     if isinstance(source, Samples):
-        return source.draw(np.array([number]))[0].permute(1, 2, 0).cpu().numpy()
-    return source.read(int(number))
+        return shown(source.draw(np.array([number])))[0].permute(1, 2, 0).cpu().numpy()
+    return shown_pixels(source.read(int(number)))

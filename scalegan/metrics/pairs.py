@@ -18,7 +18,7 @@ from torch import Tensor
 
 from scalegan.data.colour import lab_to_rgb, rgb_to_lab
 from scalegan.data.derived import DERIVED, resized
-from scalegan.data.pixels import from_uint8, to_uint8
+from scalegan.data.pixels import from_levels, to_uint8
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import UsageError
 from scalegan.games.base import Sample
@@ -66,7 +66,7 @@ def of_pairs(asked: tuple[str, ...], samples: Samples, numbers: np.ndarray, batc
         for batch in batches[ranks.rank :: ranks.world_size]:
             streams = samples.images_of(batch)
             target = streams[samples.stream].data
-            for total, images in zip(totals, (from_uint8(samples.draw(batch)), _shown(samples, streams), target)):
+            for total, images in zip(totals, (from_levels(samples.draw(batch)), _shown(samples, streams), target)):
                 total.add(images, target)
             advance(min(ranks.world_size, len(batches)) * len(batch))
 

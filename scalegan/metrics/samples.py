@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from scalegan.config.game import REAL
-from scalegan.data.pixels import from_uint8, to_uint8
+from scalegan.data.pixels import from_levels, to_uint8
 from scalegan.data.vectors import VectorTable
 from scalegan.errors import UserError
 from scalegan.games.base import Preview, Sample
@@ -82,7 +82,7 @@ class Samples:
         for name, images in self.inputs.items():
             stored = read(images, numbers % len(images)).to(self.device)
             labels = None if images.labels is None else torch.from_numpy(images.labels[numbers % len(images)])
-            found[name] = Sample(from_uint8(stored), None if labels is None else labels.to(self.device))
+            found[name] = Sample(from_levels(stored), None if labels is None else labels.to(self.device))
         return found
 
     def styles(self, draws: Draws) -> tuple[Tensor, Tensor | None]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalegan.data.derived import DERIVED
-from scalegan.data.pixels import from_uint8, to_uint8
+from scalegan.data.pixels import from_levels, to_uint8
 from scalegan.errors import UsageError
 from scalegan.games.stargan.labels import with_values
 from scalegan.support.names import did_you_mean
@@ -62,7 +62,7 @@ class Relabelling:
     @torch.inference_mode()
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """The answer to a photo, uint8 [H, W, 3 or 1], in the photo's size."""
-        photo = from_uint8(torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None])
+        photo = from_levels(torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None])
         photo = DERIVED["grey"].make(photo) if self.channels == 1 else photo.expand(-1, 3, -1, -1)
         size, seen = photo.shape[2:], self._at_training_size(photo)
         answer = self.network(seen.to(self.device), self._targets(seen).to(self.device)).float().cpu()

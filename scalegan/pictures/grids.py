@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from scalegan.data.pixels import to_uint8
+from scalegan.data.pixels import shown, to_uint8
 from scalegan.pictures.video import save_video
 from scalegan.support.files import replacing
 
@@ -19,8 +19,8 @@ _GAP = 12                   # between blocks of columns
 
 
 def pixels_of(images: Tensor) -> np.ndarray:
-    """Converts [N, C, H, W] in [-1, 1] to uint8 [N, H, W, C], rounded and clamped."""
-    return to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()
+    """Converts [N, C, H, W] in [-1, 1] to what is shown of it, uint8 [N, H, W, 1 or 3], rounded and clamped."""
+    return to_uint8(shown(images)).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def save_grid(path: Path, images: Tensor, columns: int) -> None:
@@ -66,6 +66,7 @@ def save_columns(path: Path, columns: Mapping[str, Tensor]) -> None:
     """Saves a PNG with one named column for each set of [N, C, H, W] images in [-1, 1]; a row shows a sample. Rows
     beyond the eighth continue beside the first ones, until the picture is about square. Grey and coloured images can be
     mixed; all are enlarged to the size of the largest."""
+    columns = {name: shown(images) for name, images in columns.items()}
     channels, *size = (max(images.shape[axis] for images in columns.values()) for axis in (1, 2, 3))
     samples = torch.stack([F.interpolate(images, size, mode="nearest").expand(-1, channels, -1, -1)
                            for images in columns.values()], 1)     # [N, columns, C, H, W]

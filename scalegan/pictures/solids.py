@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from scalegan.data.picture import crop, resize
-from scalegan.data.pixels import from_uint8
+from scalegan.data.pixels import from_levels
 from scalegan.data.rendering import FILLED, VIEWS, rendered
 from scalegan.pictures.grids import pixels_of, save_pixels
 from scalegan.pictures.samples import Form
@@ -62,7 +62,7 @@ def shape_of(network: nn.Module, pixels: np.ndarray) -> Tensor:
     """The volume [1, D, H, W] that a network makes of the central square of a picture, uint8 [H, W, 3 or 1], white on
     black, such as those of `rendered`."""
     square = resize(crop(pixels, "center"), network.picture_side, 1, "lanczos")
-    pictures = from_uint8(torch.from_numpy(square.copy()).permute(2, 0, 1)[None])
+    pictures = from_levels(torch.from_numpy(square.copy()).permute(2, 0, 1)[None])
     with torch.inference_mode():
         return network(pictures.to(next(network.parameters()).device))[0].cpu()
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from scalegan.data.colour import in_gamut, rgb_to_lab
 from scalegan.data.derived import DERIVED
-from scalegan.data.pixels import from_uint8, to_uint8
+from scalegan.data.pixels import from_levels, to_uint8
 from scalegan.pictures import tiles
 
 _PIXELS_AT_ONCE = 1 << 20       # of a photo whose colours are converted: some 200 MB
@@ -110,7 +110,7 @@ def _channels(network: nn.Module) -> int:
 
 
 def _photo(pixels: np.ndarray) -> Tensor:
-    return from_uint8(torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None])
+    return from_levels(torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None])
 
 
 def _bytes_of(images: Tensor) -> np.ndarray:

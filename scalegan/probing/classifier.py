@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scalegan.data.pixels import from_uint8
+from scalegan.data.pixels import from_levels
 from scalegan.randomness import parameter_generators
 from scalegan.support import devices
 from scalegan.support.keys import key_of
@@ -33,7 +33,7 @@ class Classifier:
         """Logits of the labels, float32 [n, K] on the CPU, of images uint8 [n, C, H, W]: a softmax over classes, or a
         sigmoid for each attribute."""
         device = next(self.network.parameters()).device
-        return torch.cat([self.network(from_uint8(part.to(device))).cpu() for part in images.split(_AT_ONCE)])
+        return torch.cat([self.network(from_levels(part.to(device))).cpu() for part in images.split(_AT_ONCE)])
 
 
 def fit_cnn(images: Tensor, labels: Tensor, outputs: int | None = None, parameters: int = 400_000,
@@ -106,7 +106,7 @@ def _train(network: nn.Module, shown: tuple[Tensor, Tensor], held_out: tuple[Ten
         for update in range(1, updates + 1):
             chosen = next(order)
             optimizer.zero_grad()
-            _loss(network.train()(from_uint8(images[chosen].to(device))), labels[chosen].to(device)).backward()
+            _loss(network.train()(from_levels(images[chosen].to(device))), labels[chosen].to(device)).backward()
             optimizer.step()
             schedule.step()
             if update % max(updates // _CHECKS, 1) == 0 or update == updates:

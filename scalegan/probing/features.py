@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from scalegan.checkpoints import exports
 from scalegan.checkpoints.stored_weights import LIVE
 from scalegan.config.models import IMAGE_TO_IMAGE, UPSCALERS
-from scalegan.data.pixels import from_uint8
+from scalegan.data.pixels import from_levels
 from scalegan.data.spec import Spec
 from scalegan.errors import UserError
 from scalegan.games.ali.networks import Maxout
@@ -141,7 +141,7 @@ def _run(network: nn.Module, images: Tensor) -> None:
     if "labels" in inspect.signature(network.forward).parameters:
         condition = spec_of(network).empty_condition(len(images))
         labels = {"labels": None if condition is None else condition.to(device)}
-    network(from_uint8(images.to(device)), **labels)
+    network(from_levels(images.to(device)), **labels)
 
 
 @contextmanager

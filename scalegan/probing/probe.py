@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scalegan.data.pixels import from_uint8
+from scalegan.data.pixels import from_levels
 from scalegan.errors import UsageError
 from scalegan.probing import svm
 from scalegan.probing.classifier import fit_cnn, size_of
@@ -89,7 +89,7 @@ def pixels_of(images: Tensor, what: str = "") -> Tensor:
     called like `features_of`."""
     averaged, most = (F.adaptive_avg_pool3d, _SIDE_3D) if images.dim() == 5 else (F.adaptive_avg_pool2d, _SIDE)
     size = tuple(min(side, most) for side in images.shape[2:])
-    return torch.cat([averaged(from_uint8(part), size).flatten(1) for part in images.split(_AT_ONCE)])
+    return torch.cat([averaged(from_levels(part), size).flatten(1) for part in images.split(_AT_ONCE)])
 
 
 def _sets(data: str, test: str | None, labels: int | None, network: nn.Module) -> tuple[Labelled, Labelled]:

@@ -14,7 +14,7 @@ from scalegan.checkpoints.exports import load
 from scalegan.data.colour import in_gamut, rgb_to_lab
 from scalegan.data.derived import DERIVED
 from scalegan.data.picture import crop, resize
-from scalegan.data.pixels import from_uint8
+from scalegan.data.pixels import from_levels
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import UserError
 from scalegan.metrics.images import Images, check_same_shape, open_images
@@ -115,7 +115,7 @@ def _evaluated(run: Path, test: Images, samples: int) -> tuple[Figures, Figures]
 
 def _photos(images: Images, count: int) -> Tensor:
     """The first ones, [n, 3, H, W] in [-1, 1]."""
-    return from_uint8(torch.from_numpy(np.stack([images.read(number) for number in range(min(count, len(images)))]))
+    return from_levels(torch.from_numpy(np.stack([images.read(number) for number in range(min(count, len(images)))]))
                       .permute(0, 3, 1, 2))
 
 
@@ -134,7 +134,7 @@ def _squares(path: Path, side: int) -> Tensor:
         except ValueError as error:
             raise UserError(f"{one.name}: {error}; leave it out of --photos") from error
         squares.append(resize(crop(pixels, "center"), side, 3, "lanczos"))
-    return from_uint8(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2))
+    return from_levels(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2))
 
 
 def _of_mean_colour(train: Path, held_out: Images, samples: int) -> Figures:

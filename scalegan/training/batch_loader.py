@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from scalegan.data.pixels import from_uint8
+from scalegan.data.pixels import LEVELS, from_levels
 from scalegan.data.reading.stream import StoredBatch
 from scalegan.data.vectors import VectorTable
 from scalegan.games.base import Batch, Sample
@@ -95,13 +95,13 @@ class BatchLoader:
 
     def _scaled(self, stream: str, reals: StoredBatch) -> Tensor:
         samples = self._to_device(reals.samples)
-        if samples.dtype != torch.uint8:
+        if samples.dtype not in LEVELS:
             return samples
         if self.streams[stream].flip:
             draws = self._draws(self._flip_purpose(stream), reals.position + self.offset, len(samples))
             mirrored = draws.integers("side", 2).bool().view(-1, *[1] * (samples.dim() - 1))
             samples = torch.where(mirrored, samples.flip(-1), samples)
-        return from_uint8(samples)
+        return from_levels(samples)
 
     def _flip_purpose(self, stream: str) -> str:
         """The purpose that keys a stream's flips; the first stream and its partners share one."""

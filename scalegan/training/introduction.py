@@ -7,6 +7,7 @@ from torch import nn
 
 from scalegan.config import Recipe
 from scalegan.data.opening import Source
+from scalegan.data.pixels import showing
 from scalegan.data.reading.order import Endless
 from scalegan.data.spec import Spec
 from scalegan.engines.graphs import recordable
@@ -37,7 +38,12 @@ def _samples(spec: Spec) -> str:
     size = " x ".join(map(str, reversed(sides) if spec.kind == "image" else sides))     # width before height
     if spec.kind != "image":
         return f"{spec.kind}s of {size}" if spec.kind != "points" else f"points in {size} dimensions"
-    return f"images of {size} px{', grey' if spec.shape[0] == 1 else ''}"
+    channels = spec.shape[0]
+    colour = {1: ", grey", 3: ""}.get(channels, f", {channels} channels")
+    if spec.alpha:
+        colour = f", {'grey' if channels == 2 else 'colour'} with alpha"
+    seen = f" (pictures show {showing(channels)})" if showing(channels) else ""
+    return f"images of {size} px{colour}{', 16 bits' * (spec.depth == 16)}{seen}"
 
 
 def _labels(spec: Spec) -> str:

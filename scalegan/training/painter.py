@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from scalegan.config import Recipe
 from scalegan.data.opening import Source
-from scalegan.data.pixels import from_uint8
+from scalegan.data.pixels import LEVELS, from_levels
 from scalegan.data.spec import Spec
 from scalegan.data.vectors import VectorTable
 from scalegan.games.base import Game, Preview, Sample
@@ -63,9 +63,9 @@ class Painter:
             write_whole(path.with_name("captions.txt"), "".join(lines))
         reals = self._stored(self.first)
         if reals.dim() == 5:
-            grids.save_columns(path, views_of({"reals": from_uint8(reals)}))
+            grids.save_columns(path, views_of({"reals": from_levels(reals)}))
         if reals.dim() == 4:
-            grids.save_grid(path, from_uint8(reals) if reals.dtype == torch.uint8 else reals, self.columns)
+            grids.save_grid(path, from_levels(reals) if reals.dtype in LEVELS else reals, self.columns)
 
     def _decoded(self, drawn: Tensor) -> Tensor:
         parts = [self.game.decode(part) for part in drawn.split(self.preview.at_once)]
@@ -96,7 +96,7 @@ class Painter:
         found = {}
         for name in self.sources:
             stored, labels = self._stored(name).to(self.device), self._labels(name)
-            data = from_uint8(stored) if stored.dtype == torch.uint8 else stored
+            data = from_levels(stored) if stored.dtype in LEVELS else stored
             places = torch.arange(self.count, device=self.device) % len(data)
             found[name] = Sample(data[places], None if labels is None else labels[places])
         return found

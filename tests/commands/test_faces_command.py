@@ -22,7 +22,7 @@ from scalegan.checkpoints import exports
 from scalegan.commands import faces, sample
 from scalegan.data import picture as pictures
 from scalegan.data.manifest import Manifest
-from scalegan.data.pixels import from_uint8, to_uint8
+from scalegan.data.pixels import from_levels, to_uint8
 from scalegan.data.spec import Spec
 from scalegan.faces import sheets, weights
 from scalegan.faces.squares import crop_of
@@ -164,7 +164,7 @@ def test_an_image_of_celeba_is_cut_and_reduced_as_prepare_does(crop: str, call, 
 
 
 def image_of(square: np.ndarray) -> torch.Tensor:
-    return from_uint8(torch.from_numpy(square.copy()).permute(2, 0, 1)[None])
+    return from_levels(torch.from_numpy(square.copy()).permute(2, 0, 1)[None])
 
 
 def test_a_transparent_photo_is_seen_on_white_and_grey_in_colour(call, file, tmp_path: Path) -> None:

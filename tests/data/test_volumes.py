@@ -10,7 +10,7 @@ from scalegan.commands import preview
 from scalegan.config import Data, Recipe, loading
 from scalegan.data import opening, voxels
 from scalegan.data.manifest import ImageFormat, load_set
-from scalegan.data.pixels import from_uint8
+from scalegan.data.pixels import from_levels
 from scalegan.data.preparing import embedded, facts, glyphs
 from scalegan.data.reading.record_reader import as_samples
 from scalegan.data.reading.stream import StoredBatch
@@ -109,7 +109,7 @@ def test_a_run_reads_volumes_as_shares_from_0_to_1(letters: dict[str, Path]) -> 
     assert (source.spec.kind, source.spec.shape, source.conditions) == ("volume", (1, 16, 16, 16), None)
     stored, labels = source.records.chunk(0, 0)
     assert stored.shape == (4, 1, 16, 16, 16) and stored.dtype == torch.uint8 and labels.max() < 10
-    assert sorted(from_uint8(stored).unique().tolist()) == [0, 1]
+    assert sorted(from_levels(stored).unique().tolist()) == [0, 1]
     with pytest.raises(RecipeError, match=r"says 16 voxels; set data\.resolution=16"):
         opening.open_sources(recipe_of("gan3d", letters["glyphs"], resolution=32))
 
@@ -123,7 +123,7 @@ def test_volumes_are_mirrored_left_to_right() -> None:
     stored = torch.arange(64 * 8).view(64, 1, 2, 2, 2).clamp(max=255).to(torch.uint8)
     loader = BatchLoader(0, 0, 64, 0, torch.device("cpu"), {"real": StreamSettings(flip=True)})
     seen = loader.prepare({"real": StoredBatch(0, stored, None)})["real"].data
-    plain, mirrored = from_uint8(stored), from_uint8(stored.flip(4))
+    plain, mirrored = from_levels(stored), from_levels(stored.flip(4))
     same, turned = (seen == plain).flatten(1).all(1), (seen == mirrored).flatten(1).all(1)
     assert (same | turned).all() and (same & ~turned).any() and (turned & ~same).any()
 

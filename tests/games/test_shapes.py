@@ -1,4 +1,4 @@
-"""Images that are not square, in every family: an update, pictures, an export, and what it makes."""
+"""Images that are not square, or no photos, in every family: an update, pictures, an export, and what it makes."""
 
 import json
 from collections.abc import Iterator
@@ -16,6 +16,11 @@ import scalegan
 from scalegan.commands import export, prepare
 
 SHAPES = {"64x32": (32, 64), "32x96": (96, 32)}         # as users write them; height and width
+#: Sets: what `prepare` is asked for, and the channels and bits of what it makes.
+SETS = {"64x32, photos": ("photos", "64x32", [], 3, 8), "32x96, photos": ("photos", "32x96", [], 3, 8),
+        "32x96, alpha": ("photos", "32x96", ["--alpha", "keep"], 4, 8),
+        "64x32, 8 bands": ("bands8", "64x32", ["--channels", "8", "--depth", "16"], 8, 16),
+        "32x96, grey": ("bands1", "32x96", ["--channels", "1", "--depth", "16"], 1, 16)}
 _GAN = {"name": "gan", "loss": "non_saturating"}
 _TINY = {"optimizer": {"default": {"lr": 1e-3}}}
 #: By family or game: its keys of a recipe, and the players or streams that it has beside them.
@@ -46,28 +51,33 @@ TABLE: dict[str, dict[str, Any]] = {
                      "model": {"name": "srresnet", "scale": 2, "width": 4, "blocks": 1, "d_width": 4, "norm_group": 2}},
     "lapgan": {"game": {"name": "lapgan", "levels": 3, "width": 4, "base_hidden": 16, "latent_dim": 4}},
 }
+OF_PHOTOS = ("pix2pix", "colorization", "cyclegan", "stargan", "srgan", "srgan, crops")
 FROM_IMAGES = ("pix2pix", "colorization", "cyclegan", "stargan", "srgan", "srgan, crops")
 
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
-    """A prepared set for each shape, of photos of other shapes, and one with captions."""
-    folder = tmp_path_factory.mktemp("shapes")
-    captions = "".join(json.dumps({"file": f"{'ab'[number % 2]}/{number:02d}.png", "caption": f"picture {number}"})
-                       + "\n" for number in range(16))
-    (folder / "captions.jsonl").write_text(captions)
+    """Prepared sets of pictures of other shapes, with classes, and with captions."""
+    folder, captions = tmp_path_factory.mktemp("shapes"), []
     for number in range(16):
         across = np.linspace(0, 255, 40 + number, dtype=np.uint8)
         photo = np.dstack([np.broadcast_to(across, (50, len(across)))] * 3)
         photo[..., number % 3] = 16 * number
-        path = folder / "photos" / "ab"[number % 2] / f"{number:02d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(photo).save(path)
-    for shape in SHAPES:
-        prepare.main([str(folder / "photos"), str(folder / shape), "--resolution", shape, "--workers", "1"])
-        prepare.main([str(folder / "photos"), str(folder / f"{shape}, captions"), "--resolution", shape,
-                      "--captions", str(folder / "captions.jsonl"), "--workers", "1"])
-    yield {name: folder / name for shape in SHAPES for name in (shape, f"{shape}, captions")}
+        name = f"{'ab'[number % 2]}/{number:02d}"
+        for kind in ("photos", "bands8", "bands1"):
+            (folder / kind / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(photo).save(folder / "photos" / f"{name}.png")
+        deep = photo.astype(np.uint16) * 257
+        np.save(folder / "bands8" / f"{name}.npy", np.dstack([deep, deep, deep[..., :2]]))
+        np.save(folder / "bands1" / f"{name}.npy", deep[..., 0])
+        captions.append({"file": name, "caption": f"picture {number}"})
+    for name, (source, shape, options, _, _) in SETS.items():
+        file, suffix = folder / f"{name}.jsonl", ".png" if source == "photos" else ".npy"
+        file.write_text("".join(json.dumps({**one, "file": one["file"] + suffix}) + "\n" for one in captions))
+        for labels in ([], ["--captions", str(file)]):
+            prepare.main([str(folder / source), str(folder / f"{name}{', captions' * bool(labels)}"), "--resolution",
+                          shape, "--workers", "1", *options, *labels])
+    yield {path.parent.name: path.parent for path in folder.glob("*/manifest.json")}
 
 
 def recipe_of(name: str, shape: str, data: Path, folder: Path, **more: object) -> Path:
@@ -84,30 +94,34 @@ def recipe_of(name: str, shape: str, data: Path, folder: Path, **more: object) -
     return file
 
 
+CASES = [(name, kind) for name in TABLE for kind in SETS if kind.endswith("photos") == (name in OF_PHOTOS)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", TABLE)
-def test_every_family_makes_images_of_any_shape(name: str, shape: str, sets: dict[str, Path], tmp_path: Path) -> None:
-    height, width = SHAPES[shape]
-    captioned = name == "text_dcgan"
-    launch(1, f"recipe={recipe_of(name, shape, sets[f'{shape}, captions' if captioned else shape], tmp_path)}")
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_every_family_makes_images_of_any_shape_and_kind(name: str, kind: str, sets: dict[str, Path],
+                                                         tmp_path: Path) -> None:
+    _, shape, _, channels, depth = SETS[kind]
+    (height, width), captioned = SHAPES[shape], name == "text_dcgan"
+    launch(1, f"recipe={recipe_of(name, shape, sets[kind + ', captions' * captioned], tmp_path)}")
     run = tmp_path / "run"
     picture = np.array(Image.open(max((run / "samples").glob("*.png"))))
     assert picture.shape[0] >= height and picture.shape[1] >= width
 
     export.main([str(run), "--out", str(tmp_path / "made.safetensors")])
     network = scalegan.load(tmp_path / "made.safetensors")
-    assert network.about["spec"]["shape"] == [3, height, width]
+    assert network.about["spec"]["shape"] == [channels, height, width] and network.about["spec"]["depth"] == depth
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         if name in FROM_IMAGES:
-            channels, scale = 1 if name in ("pix2pix", "colorization") else 3, getattr(network, "scale", 1)
-            images = torch.rand(2, channels, height // scale, width // scale, generator=generator) * 2 - 1
+            inputs, scale = 1 if name in ("pix2pix", "colorization") else 3, getattr(network, "scale", 1)
+            images = torch.rand(2, inputs, height // scale, width // scale, generator=generator) * 2 - 1
             made = network(images, torch.tensor([0, 1])) if name == "stargan" else network(images)
         else:
             labels = torch.rand(2, network.vector_dim) if captioned else None
             labels = torch.tensor([0, 1]) if "biggan" in name else labels
             made = network(torch.randn(2, network.latent_dim, generator=generator), labels)
+            assert made.shape[1] == channels
     assert made.shape[2:] == (height, width) and made.isfinite().all()
 
 
@@ -117,7 +131,7 @@ def test_one_and_two_ranks_give_the_same_digest(sets: dict[str, Path], tmp_path:
     for world in (1, 2):
         folder = tmp_path / str(world)
         folder.mkdir()
-        file = recipe_of("dcgan", "64x32", sets["64x32"], folder, micro_batch_size=2, lanes=2, total_images=8,
+        file = recipe_of("dcgan", "64x32", sets["64x32, photos"], folder, micro_batch_size=2, lanes=2, total_images=8,
                          engine={"reduction": "tree"})
         launch(world, f"recipe={file}")
         found.add(digest(folder / "run"))

@@ -15,7 +15,7 @@ from torch import Tensor
 import scalegan
 from scalegan.commands import apply, export, translate
 from scalegan.config import loading
-from scalegan.data.pixels import from_uint8
+from scalegan.data.pixels import from_levels
 from scalegan.data.spec import Spec
 from scalegan.engines.ddp import DDPEngine
 from scalegan.engines.ranks import Ranks
@@ -182,8 +182,9 @@ def test_four_ranks_and_a_restart_change_no_bit(tmp_path: Path) -> None:
     for command, source in ((translate, straight), (apply, tmp_path / "star.safetensors")):
         out = tmp_path / command.__name__
         assert command.main([str(source), str(tmp_path / "photo.png"), "--set", "c=1", "--out", str(out)]) == 0
-        answer = scalegan.load(straight)(from_uint8(torch.from_numpy(pixels)).permute(2, 0, 1)[None], torch.tensor([2]))
-        found = from_uint8(torch.from_numpy(np.array(Image.open(out / "photo.png"))))
+        photo = from_levels(torch.from_numpy(pixels)).permute(2, 0, 1)[None]
+        answer = scalegan.load(straight)(photo, torch.tensor([2]))
+        found = from_levels(torch.from_numpy(np.array(Image.open(out / "photo.png"))))
         assert (found.permute(2, 0, 1) - answer[0]).abs().max() < 0.01
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from small_generators import generator, saved
 
 from scalegan.commands import edit
-from scalegan.data.pixels import from_uint8
+from scalegan.data.pixels import from_levels
 from scalegan.errors import UsageError, UserError
 from scalegan.latents import likeness as likenesses
 from scalegan.latents import paint as paints
@@ -135,8 +135,8 @@ def test_strokes_are_lines_of_a_width_of_which_later_ones_cover_earlier_ones(tmp
     found = paints.read(path, (3, 64, 64))
     area, colours = found.area, found.colours[0]
     assert not area[15:17, 15:17].any() and (found.free | ~area).all() and not area[4].any()
-    assert area[16, 20:44].all() and torch.equal(colours[:, 10, 32], from_uint8(torch.tensor([250, 20, 20])))
-    assert torch.equal(colours[:, 20, 32], from_uint8(torch.tensor([0, 0, 255])))
+    assert area[16, 20:44].all() and torch.equal(colours[:, 10, 32], from_levels(torch.tensor([250, 20, 20])))
+    assert torch.equal(colours[:, 20, 32], from_levels(torch.tensor([0, 0, 255])))
     alone = paints.read(strokes(tmp_path / "y.json", strokes=[dot]), (3, 64, 64))
     assert alone.area.sum().item() == pytest.approx(np.pi * 16**2, rel=0.02)
     thin = paints.read(strokes(tmp_path / "z.json", strokes=[{**dot, "width": 1e-6}]), (1, 7, 7))

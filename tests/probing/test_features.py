@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from small_games import CLASSES, networks
 from torch import Tensor, nn
 
-from scalegan.data.pixels import from_uint8
+from scalegan.data.pixels import from_levels
 from scalegan.data.spec import Spec
 from scalegan.errors import UserError
 from scalegan.games.aae import networks as aae
@@ -73,7 +73,7 @@ def test_those_of_dcgan_are_its_activations_max_pooled_with_statistics_of_real_i
     """Of 64 images, that is BatchNorm over all of them."""
     network, images = described(networks("dcgan")[1]), IMAGES[:64]
     settle(network, images)
-    x, maps = from_uint8(images), []
+    x, maps = from_levels(images), []
     for layer in network.features:
         if isinstance(layer, nn.Conv2d):
             x = F.conv2d(x, layer.weight, stride=2, padding=1)

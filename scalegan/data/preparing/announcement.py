@@ -36,7 +36,10 @@ def _stored(settings: Settings) -> str:
     if settings.noun == "volumes":
         return f"{width} x {width} x {width} voxels"
     quality = f" {settings.quality}" if settings.quality else ""
-    colour = "grey" if settings.channels == 1 else "colour"
+    colour = {1: "grey", 3: "colour"}.get(settings.channels, f"with {settings.channels} channels")
+    if settings.alpha:
+        colour = ("grey" if settings.channels == 2 else "colour") + " with alpha"
+    colour += " of 16 bits" * (settings.depth == 16)
     return f"{width} x {height} {colour}, {settings.encoding}{quality}, crop {settings.crop}, filter {settings.filter}"
 
 

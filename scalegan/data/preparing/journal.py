@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NotRequired
+from typing import Any, NotRequired
 
 from pydantic import ConfigDict, PositiveInt, StrictBool, StrictStr
 from typing_extensions import TypedDict
@@ -18,6 +18,7 @@ from scalegan.support.resolution import Resolution, sides_of
 
 RECORD = "prepare.json"
 _PLAN = "plan.json"
+_LATER = {"depth": 8, "alpha": False}        # fields added later, and what was always so
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Settings:
     only_grey: bool
     validation: float
     shard_records: int
+    depth: int = 8
+    alpha: bool = False
 
     @property
     def noun(self) -> str:
@@ -46,7 +49,12 @@ class Settings:
         height, width = sides_of(self.resolution)
         return ImageFormat(height, self.channels, self.encoding, self.quality, self.crop, self.filter,
                            kind="volume" if self.kind == "volumes" else "image",
-                           width=None if width == height else width)
+                           width=None if width == height else width, depth=self.depth, alpha=self.alpha)
+
+    def tree(self) -> dict[str, Any]:
+        """The fields for JSON, without those added later where they say what was always so."""
+        return {name: value for name, value in asdict(self).items()
+                if name not in _LATER or value != _LATER[name]}
 
 
 class _Begun(TypedDict):
@@ -94,7 +102,7 @@ def is_complete(dest: Path, settings: Settings, before: dict) -> bool:
 
 def agree(dest: Path, settings: Settings, plan: Plan) -> None:
     """Records settings and plan before the first shard; later calls must have the same."""
-    path, facts = dest / WORK / _PLAN, {"settings": asdict(settings), "keys": plan.fingerprint}
+    path, facts = dest / WORK / _PLAN, {"settings": settings.tree(), "keys": plan.fingerprint}
     if not path.exists():
         write_whole(path, json.dumps(facts, indent=1), own_name(path))     # concurrent parts write the same
     before = metadata_of(path)
@@ -105,7 +113,7 @@ def agree(dest: Path, settings: Settings, plan: Plan) -> None:
 
 
 def _compare(dest: Path, before: dict, settings: Settings) -> None:
-    now = asdict(settings)
+    before, now = {**_LATER, **before}, asdict(settings)
     for key in now:
         if before.get(key) != now[key]:
             raise UserError(f"{dest} was begun with {key}={before.get(key)}, but this call has {key}={now[key]}; "

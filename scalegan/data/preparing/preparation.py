@@ -10,32 +10,29 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from scalegan.data import beton_file
 from scalegan.data.captions import Captions
 from scalegan.data.manifest import Manifest
-from scalegan.data.picture import all_grey
 from scalegan.data.preparing import announcement, journal
 from scalegan.data.preparing.announcement import REJECTED
 from scalegan.data.preparing.estimate import measure
 from scalegan.data.preparing.journal import RECORD, Settings
 from scalegan.data.preparing.plan import Plan, Span, cut, shard_records
+from scalegan.data.preparing.settings import check_volumes, settings_of
 from scalegan.data.preparing.shard_job import WORK, Outcome, Progress, Rejected, ShardJob
 from scalegan.data.preparing.shards import finish
-from scalegan.data.preparing.sources import SIDES, USUAL, guess_kind, open_source
-from scalegan.data.preparing.sources.base import Picture
+from scalegan.data.preparing.sources import SIDES, guess_kind, open_source
 from scalegan.data.preparing.sources.captioned import captioned
 from scalegan.data.preparing.verify import damage_of_set
 from scalegan.errors import UsageError, UserError
 from scalegan.support import worker_pool
 from scalegan.support.files import write_whole
 from scalegan.support.progress import Bar
-from scalegan.support.resolution import sides_of
 
 _SAMPLE = 64
-_LOSSY = ("jpeg", "webp")
 #: Convert a finished folder of WebDataset shards to a `--format`. They must leave an existing result as it is.
 CONVERTERS: dict[str, Callable[[Path], None]] = {"webdataset": lambda folder: None, "ffcv": beton_file.convert}
 
@@ -90,7 +87,7 @@ def _prepare(options: argparse.Namespace, side: str = "") -> Path | None:
     if options.format not in CONVERTERS:
         raise UsageError(f"--format {options.format} is unknown; use {' or '.join(CONVERTERS)}")
     if options.kind == "volumes":
-        _check_options(options)
+        check_volumes(options)
     for path in options.source:
         if not path.exists():
             raise UserError(f"{path} does not exist")
@@ -106,7 +103,7 @@ def _prepare(options: argparse.Namespace, side: str = "") -> Path | None:
         options.labels = f"captions {captions.digest()}"       # other captions are another set
     pictures = source.sample(_SAMPLE)
     begun = journal.begun(options.dest)
-    settings = _settings(options, kind, pictures, begun)
+    settings = settings_of(options, kind, pictures, begun)
     job = ShardJob(source, settings.image(), settings.validation, options.dest, settings.only_grey)
     sample = measure(job, pictures)
     if not settings.shard_records:
@@ -166,54 +163,6 @@ def _guess(path: Path) -> str:
     kind = guess_kind(path)
     print(f"{path} looks like --kind {kind}")
     return kind
-
-
-def _check_options(options: argparse.Namespace) -> None:
-    """Raises UsageError for options that are for images alone."""
-    for name in ("crop", "pad", "encoding", "quality", "channels"):
-        if getattr(options, name) is not None:
-            raise UsageError(f"--{name} is for images; leave it out with --kind volumes")
-    if isinstance(options.resolution, str):
-        raise UsageError(f"--resolution {options.resolution}: volumes are cubes; give one number, such as "
-                         f"{min(sides_of(options.resolution))}")
-    if options.format != "webdataset":
-        raise UsageError(f"--format {options.format} is for images; volumes are stored as shards, so leave it out")
-
-
-def _settings(options: argparse.Namespace, kind: str, pictures: list[tuple[str, Picture | Exception]],
-              begun: dict) -> Settings:
-    """The options, with the kind's defaults for those not given. What the call that began the set inferred from a
-    sample is kept."""
-    usual = USUAL[kind]
-    encoding = options.encoding or usual.encoding
-    if options.format == "ffcv":
-        encoding = options.encoding or beton_file.usual_encoding(usual.encoding)
-        beton_file.check_encoding(encoding)
-    if options.quality is not None and encoding not in _LOSSY:
-        raise UsageError(f"--quality is for jpeg and webp; {encoding} is lossless")
-    crop = _crop(options, usual.crop)
-    resolution = options.resolution or {"celeba178": 128, "celeba108": 64}.get(crop, usual.resolution)
-    channels = options.channels or (1 if kind == "volumes" else None)
-    grey = channels is None and begun.get("only_grey", all_grey([picture for _, picture in pictures]))
-    return Settings(
-        kind, [str(path.resolve()) for path in options.source], options.labels, options.split, resolution, crop,
-        options.filter, encoding, (options.quality or 95) if encoding in _LOSSY else None,
-        channels or (1 if grey else 3), grey, options.validation,
-        options.shard_records or begun.get("shard_records", 0))
-
-
-def _crop(options: argparse.Namespace, usual: str) -> str:
-    """How pictures of another ratio are made to fit."""
-    if options.pad is None:
-        crop = options.crop or usual
-        if isinstance(options.resolution, str) and crop.startswith("celeba"):
-            raise UsageError(f"--resolution {options.resolution}: --crop {crop} cuts squares; use --crop center, or "
-                             "--crop none --pad edge")
-        return crop
-    if options.crop not in (None, "none"):
-        raise UsageError(f"--pad {options.pad} keeps all of an image, and --crop {options.crop} cuts it; leave one of "
-                         "them out")
-    return f"pad-{options.pad}"
 
 
 @contextmanager
@@ -338,7 +287,7 @@ def _finish(job: ShardJob, plan: Plan, outcomes: dict[Span, Outcome], settings: 
     _list_rejected(job.folder, rejected)
     enlarged = sum(outcome.enlarged for outcome in outcomes.values())
     converted = sum(outcome.converted for outcome in outcomes.values())
-    facts = {"settings": asdict(settings), "keys": plan.fingerprint, "records": plan.total - len(rejected),
+    facts = {"settings": settings.tree(), "keys": plan.fingerprint, "records": plan.total - len(rejected),
              "rejected": len(rejected), "enlarged": enlarged, "converted_to_srgb": converted}
     write_whole(job.folder / RECORD, json.dumps(facts, indent=1))
     shutil.rmtree(job.folder / WORK)

@@ -22,6 +22,7 @@ from scalegan.data.preparing.shards import Record, write_shard
 from scalegan.data.preparing.sources.base import Entry, Picture, Source, attempt
 from scalegan.data.preparing.sources.shapes import Shape
 from scalegan.data.preparing.verify import damage_of_shard
+from scalegan.data.rasters import fit_raster, read_raster
 from scalegan.errors import UserError
 from scalegan.support.files import write_whole
 from scalegan.support.reading import DamagedFile, parse_json, regular
@@ -152,6 +153,9 @@ class ShardJob:
         ValueError if it is unusable."""
         if isinstance(picture, Shape):
             return encode(picture.voxels(self.image.size), self.image), False, 0.0
+        if not self.image.is_photo:
+            fitted = fit_raster(read_raster(picture, self.image), self.image)
+            return encode(fitted.pixels, self.image), fitted.scale > 1, fitted.cut
         pixels = read_picture(picture) if isinstance(picture, bytes) else picture
         if self.only_grey and pixels.shape[2] == 3:
             raise ValueError("it is in colour among grey pictures; use --channels 3, or 1 to make all grey")

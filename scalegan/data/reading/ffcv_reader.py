@@ -32,7 +32,7 @@ Filled = tuple[Tensor, Tensor | None, Tensor]   # samples, labels and records of
 
 
 class FfcvReader(RecordReader):
-    """The records of a beton: uint8 images, labels [N] or [N, K] or None.
+    """The records of a beton: uint8 or uint16 images, labels [N] or [N, K] or None.
 
     Raises:
         UserError: if FFCV or the file is missing, or the file does not match the index.
@@ -44,7 +44,7 @@ class FfcvReader(RecordReader):
         # Blocks end where shards end, so the sizes of the original shards give the same order as reading those.
         self.sizes = tuple(shard.records for shard in self.manifest.shards)
         self.labels = self.index.labels if len(self.index.labels) else None
-        self.sample = images_of(self.manifest.image.shape)
+        self.sample = images_of(self.manifest.image)
         self.pipeline = open_pipeline(self.path, self.manifest, self.index)
         self._file = os.open(self.path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._file)
@@ -79,17 +79,17 @@ class Room:
     Pinned memory is left for torch to recycle, since torch knows when a copy to the device has finished.
     """
 
-    def __init__(self, shape: tuple[int, ...], pin: bool) -> None:
-        self.shape, self.pin = shape, pin
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, pin: bool) -> None:
+        self.shape, self.dtype, self.pin = shape, dtype, pin
         self._free: deque[np.ndarray] = deque()
 
     def take(self) -> Tensor:
         if self.pin:
-            return torch.empty(self.shape, dtype=torch.uint8, pin_memory=True)
+            return torch.empty(self.shape, dtype=getattr(torch, self.dtype.name), pin_memory=True)
         try:
             memory = self._free.pop()
         except IndexError:
-            memory = np.empty(self.shape, np.uint8)
+            memory = np.empty(self.shape, self.dtype)
         lease = memory[:]       # a separate object, alive as long as any tensor that uses it
         weakref.finalize(lease, self._free.append, memory).atexit = False
         return torch.from_numpy(lease)
@@ -109,7 +109,8 @@ class FfcvStream:
         self.position, self.lanes, self.batch_size = position, lanes, records.order.batch_size
         self.share = len(lanes) * records.order.share
         batches = _batches_per_task(self.share * records.sample.itemsize) if workers else 1
-        self._task = _Task(records, lanes, batches, Room((batches * self.share, *records.sample.shape), pin))
+        self._task = _Task(records, lanes, batches, Room((batches * self.share, *records.sample.shape),
+                                                              records.sample.base, pin))
         self._ready: deque[tuple] = deque()
         self._threads = _Threads(self._task, range(position, sys.maxsize, batches * self.batch_size), workers)
         self._finalizer = weakref.finalize(self, self._threads.stop)

@@ -46,7 +46,7 @@ class FolderReader(RecordReader):
         self.sizes = (len(self.source),)
         self.labels = self.index.labels if len(self.index.labels) else None
         self.keys = [str(PurePosixPath(file).with_suffix("")) for file in self.source.files]
-        self.sample = images_of(image.shape)
+        self.sample = images_of(image)
 
     def read(self, out: np.ndarray, records: np.ndarray) -> None:
         for row, record in zip(out, records.tolist()):

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scalegan.data.manifest import ImageFormat
 from scalegan.data.reading.order import Endless, Order
 
 Chunk = tuple[Tensor, Tensor | None]
@@ -17,8 +18,8 @@ class RecordReader(ABC):
 
     Attributes:
         sizes: records per shard.
-        sample: dtype and shape of a stored sample: uint8 [H, W, C] for images and [1, D, H, W] for volumes, float32
-            [...] for anything else.
+        sample: dtype and shape of a stored sample: uint8 or uint16 [H, W, C] for images, uint8 [1, D, H, W] for
+            volumes, float32 [...] for anything else.
         labels: [N] classes or [N, K] attributes of all records, or None.
         keys: [N] names that match the records of paired sets, or None if the storage keeps none.
         remarks: what to know of the data, such as files that were passed over; a phrase each.
@@ -81,12 +82,12 @@ class OrderedReader:
             self.reader.expect(self.order.window_records(window, lane))
 
 
-def images_of(shape: tuple[int, ...]) -> np.dtype:
-    """The `sample` of image readers."""
-    return np.dtype((np.uint8, shape))
+def images_of(image: ImageFormat) -> np.dtype:
+    """The `sample` of readers of images and volumes."""
+    return np.dtype((image.dtype, image.shape))
 
 
 def as_samples(stored: np.ndarray) -> Tensor:
     """The same memory as a tensor; images become [N, C, H, W] in channels_last."""
     tensor = torch.from_numpy(stored)
-    return tensor.permute(0, 3, 1, 2) if tensor.dim() == 4 and stored.dtype == np.uint8 else tensor
+    return tensor.permute(0, 3, 1, 2) if tensor.dim() == 4 and stored.dtype.kind == "u" else tensor

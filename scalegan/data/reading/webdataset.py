@@ -12,7 +12,7 @@ from isal.isal_zlib import crc32
 from scalegan.data.codec import decode_into
 from scalegan.data.manifest import digest_of, load_set
 from scalegan.data.reading.cache import Remote
-from scalegan.data.reading.record_reader import RecordReader
+from scalegan.data.reading.record_reader import RecordReader, images_of
 from scalegan.errors import UserError
 
 OPEN_SHARDS = 400       # of the usual limit of 1,024 files; the windows of many lanes span hundreds of shards
@@ -20,7 +20,7 @@ _READ_TOGETHER = 32     # records; bounds memory if they are large
 
 
 class WebDatasetReader(RecordReader):
-    """The records of a shard set: uint8 images or volumes, labels [N] or [N, K] or None.
+    """The records of a shard set: uint8 or uint16 images, or uint8 volumes, labels [N] or [N, K] or None.
 
     Args:
         folder: holds the manifest and index, and the shards unless they are remote.
@@ -35,7 +35,7 @@ class WebDatasetReader(RecordReader):
             self._check_files()
         self.sizes = tuple(shard.records for shard in self.manifest.shards)
         self.labels = self.index.labels if len(self.index.labels) else None
-        self.sample = np.dtype((np.uint8, self.manifest.image.shape))
+        self.sample = images_of(self.manifest.image)
         checks, digests = self.index.checks, self.index.digests
         self._checksum, self._checksums = (crc32, checks) if len(checks) else (digest_of, digests)
         self._files: OrderedDict[int, int] = OrderedDict()

@@ -166,6 +166,9 @@ def _channels(source: str, specs: Mapping[str, Spec]) -> tuple[int, int]:
     channels = specs[TARGET].shape[0]
     if source == PAIRED:
         return specs[INPUT].shape[0], channels
+    if source == "edges" and channels not in (1, 3):
+        raise RecipeError(f"game.input=edges is made from grey or RGB images, and the data has {channels} channels; "
+                          "use other data")
     if source in ("grey", LIGHTNESS) and channels != 3:
         raise RecipeError(f"game.input={source} takes the colour out of images, but those of data.path are grey; use "
                           "another set or another game.input")

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from scalegan.data.derived import DERIVED
-from scalegan.data.pixels import from_uint8, to_uint8
+from scalegan.data.pixels import from_levels, to_uint8
 from scalegan.games.srgan.settings import BEST_JPEG, Degrade
 from scalegan.randomness import Draws
 
@@ -53,4 +53,4 @@ def compressed(images: Tensor, qualities: Tensor) -> Tensor:
         Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()).save(file, "JPEG", quality=quality)
         pixels = torch.from_numpy(np.array(Image.open(file)))
         found.append(pixels.permute(2, 0, 1) if pixels.dim() == 3 else pixels[None])
-    return from_uint8(torch.stack(found)).to(images.device)
+    return from_levels(torch.stack(found)).to(images.device)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from scalegan.data.pixels import shown
 from scalegan.metrics import resize
 from scalegan.support.reading import regular
 
@@ -70,6 +71,7 @@ class Extractor:
 
     def embed(self, images: Tensor) -> Tensor:
         """Vectors [N, d] of float images [N, C, H, W] in 0 ... 255 that are not yet prepared."""
+        images = shown(images)
         if self.resizes_in_threads:
             pixels = images.permute(0, 2, 3, 1).cpu().numpy()
             images = torch.from_numpy(np.stack([self.prepared(one) for one in pixels])).permute(0, 3, 1, 2)

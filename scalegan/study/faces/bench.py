@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from scalegan.checkpoints.exports import load
 from scalegan.data.manifest import digest_of
-from scalegan.data.pixels import from_uint8, to_uint8
+from scalegan.data.pixels import from_levels, to_uint8
 from scalegan.engines.ranks import Ranks
 from scalegan.faces.identity import Embedding
 from scalegan.faces.squares import CROPS, Squares
@@ -162,14 +162,14 @@ class InMemory:
 def made(network: nn.Module, *inputs: Tensor) -> Tensor:
     """What a network makes of its inputs, uint8 [n, 3, H, W]; of these, images are uint8, too."""
     parts = zip(*(one.split(_AT_ONCE) for one in inputs))
-    return torch.cat([to_uint8(network(*(from_uint8(one) if one.dtype == torch.uint8 else one for one in part)))
+    return torch.cat([to_uint8(network(*(from_levels(one) if one.dtype == torch.uint8 else one for one in part)))
                       for part in parts]).contiguous()
 
 
 @torch.inference_mode()
 def recognised(network: nn.Module, images: Tensor) -> Tensor:
     """The probabilities of attributes [n, K] that a network finds in images uint8 [n, 3, H, W]."""
-    return torch.cat([network(from_uint8(part)) for part in images.split(_AT_ONCE)])
+    return torch.cat([network(from_levels(part)) for part in images.split(_AT_ONCE)])
 
 
 def l1(before: Tensor, after: Tensor) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from scalegan.data.pixels import from_uint8
+from scalegan.data.pixels import from_levels
 from scalegan.games.sampling import latents
 from scalegan.randomness import Draws
 from scalegan.study.faces.bench import Bench
@@ -56,7 +56,7 @@ def _input(bench: Bench, network: nn.Module, kind: str) -> Tensor:
         return latents(network, Draws(0, 0, "study/z", torch.arange(_FACES)))
     if kind == "condition":
         return bench.labels[rows][:, bench.places(getattr(network, "names", bench.names))]
-    return from_uint8(bench.photos[rows])
+    return from_levels(bench.photos[rows])
 
 
 QUESTION = Question("Speed", NOTE, COLUMNS,

@@ -180,7 +180,7 @@ def test_batches_in_use_are_not_overwritten(jpeg_set: Path) -> None:
 
 @needs_ffcv
 def test_memory_is_reused_once_nothing_refers_to_it() -> None:
-    room = Room((4, 2, 2, 3), pin=False)
+    room = Room((4, 2, 2, 3), np.dtype(np.uint8), pin=False)
     first = room.take()
     view, place = first[1:], first.data_ptr()
     del first

@@ -18,6 +18,7 @@ from scalegan.support.reading import MEGABYTE, DamagedFile, read_bytes, regular
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
                             ".jfif", ".jpe"))
+_ARRAYS = ".npy"                # are images where a store has no pictures
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _LOCAL_HEADER = 30
 LARGEST = 256 * MEGABYTE        # of a file that is read: a picture, a table of labels, a batch of CIFAR-10
@@ -242,7 +243,7 @@ def image_files(store: Store) -> list[str]:
 
 def images_among(store: Store, names: list[str]) -> list[str]:
     """Those of a store's names that `image_files` would give."""
-    files = sorted(filter(_is_image, names), key=natural)
+    files = sorted([*filter(_is_image, names)] or filter(_is_array, names), key=natural)
     if files and isinstance(store, Tar):
         raise UserError(f"{store.path} is a tar of images, which cannot be read in random order; unpack it and use "
                         "the folder")
@@ -251,6 +252,10 @@ def images_among(store: Store, names: list[str]) -> list[str]:
 
 def _is_image(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES and not is_hidden(name)
+
+
+def _is_array(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() == _ARRAYS and not is_hidden(name)
 
 
 def is_hidden(name: str) -> bool:
