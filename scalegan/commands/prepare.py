@@ -32,6 +32,7 @@ EPILOG = """examples:
   scalegan prepare sprites data/sprites64 --alpha keep
   scalegan prepare facades data/facades256 --kind pairs --resolution 256
   scalegan prepare birds data/birds64 --captions birds.jsonl --text-encoder minilm
+  scalegan prepare cars data/cars64 --conditions cars.csv
   scalegan prepare chairs data/chairs64 --kind volumes --resolution 64
   scalegan prepare data/photos128 --verify
 
@@ -48,7 +49,8 @@ def main(arguments: list[str]) -> int:
         return preparation.verify(options.dest)
     if (made := preparation.prepare(options)) is not None:
         backend = "" if options.format == "webdataset" else f" data.backend={options.format}"
-        print(f"train with data.path={made}{' data.labels=vectors' * bool(options.captions)}{backend}")
+        labels = " data.labels=vectors" * bool(options.captions or options.conditions)
+        print(f"train with data.path={made}{labels}{backend}")
     return 0
 
 
@@ -58,6 +60,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_intermixed_args(arguments)
     if not options.source and not options.verify:
         parser.error("give SOURCE and DEST: `scalegan prepare SOURCE DEST`; --help has examples")
+    if options.captions and options.conditions:
+        parser.error("--captions and --conditions are two kinds of vectors; leave one of them out")
     if not options.captions and options.text_encoder != "tfidf":
         parser.error("--text-encoder is for captions; name their file with --captions, or leave it out")
     if options.captions and (options.labels != "auto" or options.kind not in (None, "folder")):
@@ -78,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("dest", type=Path, metavar="DEST", help="folder to write")
     _add_source(parser.add_argument_group("the source"))
     _add_captions(parser.add_argument_group("texts"))
+    _add_conditions(parser.add_argument_group("tables"))
     _add_images(parser.add_argument_group("the stored images"))
     _add_running(parser.add_argument_group("how to run"))
     return parser
@@ -102,6 +107,13 @@ def _add_captions(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--text-encoder", default="tfidf", metavar="NAME_OR_FILE",
                        help="what makes vectors of captions: tfidf (weighted words; the default), minilm (sentences, "
                             "by all-MiniLM-L6-v2), or a file of TorchScript or ONNX that takes a list of texts")
+
+
+def _add_conditions(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--conditions", type=Path, metavar="FILE.csv",
+                       help="a table with the column file and others: numbers, which are standardised, 0 and 1, or "
+                            "names of classes; together with the images' own labels, unless --labels none, they are "
+                            "conditions as vectors (data.labels=vectors)")
 
 
 def _add_images(group: argparse._ArgumentGroup) -> None:

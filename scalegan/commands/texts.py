@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 def add_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--text", action="append", metavar="TEXT", help="what samples of a run on captions should "
-                        "show; several, each with an option of its own, are repeated over the seeds (default: some of "
-                        "the data's captions)")
+    parser.add_argument("--text", "--condition", action="append", metavar="TEXT", help="what samples of a run on "
+                        "captions should show, or the conditions of one on a table, such as 'age=40, kind=cat'; "
+                        "several, each with an option of its own, are repeated over the seeds (default: some of the "
+                        "data's)")
     parser.add_argument("--text-encoder", type=Path, metavar="FILE", help="the encoder of the data's captions, if it "
                         "is in a file")
 

@@ -33,8 +33,8 @@ class Data:
     """Side of the images in pixels, or of volumes in voxels; WIDTHxHEIGHT, such as 64x32, of images that are not
     square; must match the manifest."""
     labels: Literal["none", "class", "attributes", "vectors"] = "none"
-    """What conditions the model: nothing, class indices, multi-label attributes, or vectors, such as those of captions;
-    the manifest must provide it."""
+    """What conditions the model: nothing, class indices, multi-label attributes, or vectors, those of captions or of a
+    table of conditions; the manifest must provide it."""
     flip: bool = True
     """Mirror each image with probability one half, by a draw keyed on its position in the run."""
     workers: NonNegativeInt = 2

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from scalegan.data.columns import Columns
 from scalegan.errors import UserError
 from scalegan.support.names import did_you_mean
 
@@ -57,6 +58,8 @@ def of(description: Mapping[str, Any], file: Path | None = None) -> TextEncoder:
     """
     if description["kind"] == "tfidf":
         return TfIdf(description["words"], description["idf"])
+    if description["kind"] == "columns":
+        return Columns(description["columns"])
     if description["kind"] == "file" and file is None:
         raise UserError(f"the texts were encoded by {description['name']}, which is not stored; name it with "
                         "--text-encoder FILE")

@@ -1,6 +1,8 @@
 """Vectors that describe the records of a dataset, one or several each."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,10 +20,12 @@ class VectorTable:
     Args:
         vectors: float32 [M, dim].
         rows: of each record, the first of its vectors and how many there are, int64 [N, 2].
+        encoder: description of what made them; empty if unknown.
     """
 
     vectors: Tensor
     rows: Tensor
+    encoder: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -41,9 +41,11 @@ def _vectors(generator: nn.Module, spec: Spec, reals: Images | None, name: str) 
     found = None if reals is None else reals.vectors
     if found is None:
         return vectors_of(generator.about["labels"], spec)
-    if found.vectors.shape[1] != spec.vector_dim:
-        raise UserError(f"{reals.name} has captions as vectors of {found.vectors.shape[1]:,}, but {name} takes "
-                        f"{spec.vector_dim:,}; prepare it with the encoder of the run's data")
+    known = (generator.about.get("labels") or {}).get("encoder", found.encoder)
+    if found.vectors.shape[1] != spec.vector_dim or (known and known != found.encoder):
+        raise UserError(f"{reals.name} has conditions as other vectors ({found.vectors.shape[1]:,} numbers) than "
+                        f"{name} has learnt from ({spec.vector_dim:,}); prepare it with the encoder of the run's data, "
+                        "or in one call with it (--validation)")
     return found
 
 

@@ -95,10 +95,10 @@ class StoredImages(_Labelled):
         self.shape = manifest.image.tensor_shape
         described = manifest.labels.kind == "vectors"
         self.labels, self.classes = (labels if len(labels) and not described else None), manifest.labels.names
-        self.unlabelled = "it has captions in their place" * described
+        self.unlabelled = "it has vectors in their place" * described
         if described and not is_url(str(path)):
-            vectors = captions.read(Path(path), manifest.labels.vectors).vectors
-            self.vectors = VectorTable(torch.from_numpy(vectors), torch.from_numpy(labels))
+            found = captions.read(Path(path), manifest.labels.vectors)
+            self.vectors = VectorTable(torch.from_numpy(found.vectors), torch.from_numpy(labels), found.encoder)
         if seen := showing(manifest.image.channels) if kind == "image" else "":
             self.remarks = (f"of its {manifest.image.channels} channels, metrics of features see {seen}",)
         self.people = self.reader.index.people if len(self.reader.index.people) else None

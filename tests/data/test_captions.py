@@ -223,7 +223,7 @@ def test_a_run_without_captions_takes_no_text(finished_run: Path, tmp_path: Path
 
 @pytest.mark.slow
 def test_a_probe_says_that_there_are_captions_in_place_of_labels(run: Path, made: Path) -> None:
-    with pytest.raises(UserError, match=r"no labels \(it has captions in their place\); prepare it with --labels"):
+    with pytest.raises(UserError, match=r"no labels \(it has vectors in their place\); prepare it with --labels"):
         probe.main([str(run), "--data", str(made)])
 
 

@@ -21,7 +21,7 @@ def announce(source: Source, settings: Settings, sample: Sample, workers: int) -
     count, labels = len(source), source.labels
     label_text = {"none": "no labels", "class": f"{len(labels.names)} classes",
             "attributes": f"{len(labels.names)} attributes",
-            "vectors": f"captions as vectors of {labels.dim:,}"}[labels.kind]
+            "vectors": f"conditions as vectors of {labels.dim:,}"}[labels.kind]
     print("; ".join([f"{source.name}: {count:,} {settings.noun}, {label_text}", *source.remarks]))
     print(f"to {_stored(settings)}: about {in_bytes(count * sample.record_bytes)} in "
           f"{-(-count // settings.shard_records)} shards of {settings.shard_records:,} records; {workers} workers, "

@@ -26,6 +26,7 @@ from scalegan.data.preparing.shard_job import WORK, Outcome, Progress, Rejected,
 from scalegan.data.preparing.shards import finish
 from scalegan.data.preparing.sources import SIDES, guess_kind, open_source
 from scalegan.data.preparing.sources.captioned import captioned
+from scalegan.data.preparing.sources.tabulated import tabulated
 from scalegan.data.preparing.verify import damage_of_set
 from scalegan.errors import UsageError, UserError
 from scalegan.support import worker_pool
@@ -100,6 +101,9 @@ def _prepare(options: argparse.Namespace, side: str = "") -> Path | None:
     captions = None
     if options.captions:
         source, captions = captioned(source, options.captions, options.text_encoder)
+    if options.conditions:
+        source, captions = tabulated(source, options.conditions)
+    if captions is not None:
         options.labels = f"captions {captions.digest()}"       # other captions are another set
     pictures = source.sample(_SAMPLE)
     begun = journal.begun(options.dest)

@@ -1,7 +1,7 @@
 """Captions for the images of a folder or zip, from a file of JSON lines."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -30,9 +30,9 @@ def captioned(source: Source, path: Path, encoder: str) -> tuple[Source, Caption
     if not isinstance(source, Listed):
         raise UsageError("--captions are for images in a folder or zip; leave it out, or use --kind folder")
     texts_of = {file: [] for file in source.files}
-    names = _names(source.files)
+    names = names_of(source.files)
     for number, (file, texts) in enumerate(_lines(path), start=1):
-        found = file if file in texts_of else names.get(PurePosixPath(file).name)
+        found = file_of(file, texts_of, names)
         if found is None:
             raise UserError(f"{path}, line {number}: {source.name} has no image {file}{did_you_mean(file, texts_of)}; "
                             "correct or remove the line")
@@ -57,7 +57,12 @@ def encoded(texts: Sequence[str], encoder: str) -> Captions:
         raise UserError(f"--text-encoder {encoder}: {error}; use minilm, or other captions") from error
 
 
-def _names(files: Sequence[str]) -> dict[str, str]:
+def file_of(given: str, files: Container[str], names: Mapping[str, str]) -> str | None:
+    """Which of a source's files somebody means; None if there is no such file, or there are several of its name."""
+    return given if given in files else names.get(PurePosixPath(given).name)
+
+
+def names_of(files: Sequence[str]) -> dict[str, str]:
     """Files by name, where no other has the same."""
     found: dict[str, str | None] = {}
     for file in files:
