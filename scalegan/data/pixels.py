@@ -20,7 +20,7 @@ def to_uint16(images: Tensor) -> Tensor:
 def from_levels(images: Tensor) -> Tensor:
     """0 ... 255, or 0 ... 65535 of uint16, to [-1, 1], float32; [N, C, H, W] in channels_last. Volumes [N, 1, D, H, W]
     to [0, 1]: how much of each voxel is filled."""
-    most = LEVELS[images.dtype]
+    most = LEVELS.get(images.dtype, 255)
     if images.dim() == 5:
         return images.to(torch.float32).div_(most)
     layout = torch.channels_last if images.dim() == 4 else torch.preserve_format

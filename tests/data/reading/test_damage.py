@@ -204,7 +204,7 @@ def test_a_manifest_that_does_not_match_the_shards(change: Callable, workers: in
 
 @pytest.mark.parametrize(("field", "value", "said"), [
     (("image", "size"), "large", "image.size"), (("image", "size"), -16, "image.size"),
-    (("image", "channels"), 4, "image.channels"), (("image", "encoding"), "gif", "image.encoding"),
+    (("image", "channels"), 17, "image.channels"), (("image", "encoding"), "gif", "image.encoding"),
     (("labels", "kind"), "foo", "labels.kind"), (("labels", "names"), [1, 2, 3, 4], "labels.names.0"),
     (("shards", 0, "records"), None, "shards.0.records"), (("shards", 1, "bytes"), "x", "shards.1.bytes"),
     (("shards", 1, "name"), "../000001.tar", "shards.1.name"), (("shards", 1, "sha256"), "/etc", "shards.1.sha256"),
