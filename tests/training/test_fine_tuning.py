@@ -14,6 +14,8 @@ import torch
 from harness import descendants, digest, ends, launch, start, wait_until
 from interop.test_dcgan_parity import discriminator_state as dcgan_discriminator
 from interop.test_dcgan_parity import generator_state as dcgan_generator
+from interop.test_rosinality import discriminator_state as rosinality_discriminator
+from interop.test_rosinality import generator_state as rosinality_generator
 from models.test_biggan import discriminator_state as biggan_discriminator
 from models.test_biggan import generator_state as biggan_generator
 from models.test_biggan_deep import discriminator_state as deep_discriminator
@@ -24,8 +26,10 @@ from models.test_stylegan2 import CASES as STYLES
 from models.test_stylegan2 import discriminator_shapes, generator_shapes, state_of
 from safetensors.torch import save_file
 
+from scalegan import interop
 from scalegan.averages.averages import Averages
 from scalegan.checkpoints import exports, store
+from scalegan.commands.convert import main as convert_file
 from scalegan.config import loading
 from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError, UserError
@@ -171,6 +175,69 @@ def test_published_files_give_g_its_average_and_d(family: str, tmp_path: Path) -
     torch.save(of_d, tmp_path / "D.pt")
     alone = pretrained.read(tmp_path / "D.pt", family)
     assert set(alone.live) == {"D"} and not alone.averages
+
+
+CONVERTED = {   # family -> what the run has otherwise, and the layers of G and D that are then fresh
+    "stylegan2": ({}, [], []),
+    "stylegan2, at 128 px": ({"resolution": 128}, ["synthesis.blocks.128"],
+                             ["fromrgb 15x3x1x1 -> 7x3x1x1", "blocks.128"]),
+    "stylegan2, with 7 classes": ({"classes": 7}, [], []),
+    "stylegan2, of grey images": ({"channels": 1}, ["synthesis.blocks.4.torgb 3x20x1x1 -> 1x20x1x1"],
+                                  ["fromrgb 15x3x1x1 -> 15x1x1x1"]),
+    "dcgan": ({}, [], []), "biggan": ({}, [], []), "r3gan": ({}, [], []),
+    "biggan_deep, with 2 classes": ({"classes": 2}, [], []),
+    "rosinality, at 64 px": ({"resolution": 64}, ["synthesis.blocks.64"], ["blocks.64"]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CONVERTED)
+def test_a_converted_file_gives_g_its_average_and_d_and_lists_the_rest(case: str, tmp_path: Path) -> None:
+    name, (differing, *fresh) = case.split(",")[0], CONVERTED[case]
+    states = (rosinality_generator(), rosinality_discriminator()) if name == "rosinality" else PUBLISHED[name]
+    of_g, of_d = map(narrow, states)
+    moved = {key: value if key.endswith(("filter", "ernel")) else value * 2 for key, value in of_g.items()}
+    torch.save({"G": of_g, "G_ema": moved, **({} if name == "dcgan" else {"D": of_d})}, tmp_path / "all.pt")
+    torch.save(of_d, tmp_path / "D.pt")
+    family = {"rosinality": "stylegan2", "biggan_deep": "biggan"}.get(name, name)
+    out, beside = tmp_path / "out.safetensors", [f"discriminator={tmp_path / 'D.pt'}"] if name == "dcgan" else []
+    assert convert_file([str(tmp_path / "all.pt"), "--family", family, "--out", str(out), *beside]) == 0
+    about = exports.load(out).about
+    model, spec = dict(about["model"]), Spec.of(about["spec"])
+    source = pretrained.read(out, model["name"])
+    channels, side = differing.get("channels", spec.shape[0]), differing.get("resolution", spec.shape[1])
+    classes = differing.get("classes", spec.classes)
+    recipe = recipe_of(json.dumps(model).replace('"', ""), side)
+    game = build.game(recipe, {"real": Spec("image", (channels, side, side), classes)})
+    averages = Averages(recipe, {"G": game.players["G"]})
+    said = transfer(source, game.players, averages, classes)
+    assert len(said) == 2 and not any("from its average" in line for line in said)
+    for line, expected in zip(said, fresh):
+        assert ("fresh" in line) == bool(expected) and all(layer in line for layer in expected), line
+        assert ("of labels" in line) == ("classes" in differing)
+    kept = getattr(interop, f"{family}_generator")(of_g).float().state_dict()
+    average = getattr(interop, f"{family}_generator")(moved).float().state_dict()
+    of_d = getattr(interop, f"{family}_discriminator")(of_d).float().state_dict()
+    for network, held in ((game.players["G"], kept), (averages.networks()["G"], average), (game.players["D"], of_d)):
+        state = network.state_dict()
+        misfits = {key.rpartition(".")[0] for key in state if key not in held or state[key].shape != held[key].shape}
+        same = [key for key in state if key.rpartition(".")[0] not in misfits]
+        assert len(same) > len(state) / 2 and all(torch.equal(state[key], held[key]) for key in same)
+
+
+def test_a_discriminator_that_does_not_belong_to_the_generator_is_not_taken(tmp_path: Path, capsys) -> None:
+    of_g, of_d = narrow(dcgan_generator((12, 32, 16, 8, 4, 3))), narrow(dcgan_discriminator())
+    of_d = {name: torch.cat([value, value]) if name == "main.0.weight" else value for name, value in of_d.items()}
+    torch.save({"netG": of_g, "netD": of_d}, tmp_path / "all.pt")
+    out = tmp_path / "out.safetensors"
+    assert convert_file([str(tmp_path / "all.pt"), "--family", "dcgan", "--out", str(out)]) == 0
+    assert "discriminator is left out" in capsys.readouterr().err
+    assert not pretrained.read(out, "dcgan").live
+    torch.save(of_d, tmp_path / "D.pt")
+    with pytest.raises(UserError, match="dcgan: "):
+        convert_file([str(tmp_path / "all.pt"), f"discriminator={tmp_path / 'D.pt'}", "--family", "dcgan", "--out",
+                      str(tmp_path / "other.safetensors")])
+    assert not (tmp_path / "other.safetensors").exists()
 
 
 def damaged(folder: Path) -> dict[str, tuple[Path, str, str]]:
