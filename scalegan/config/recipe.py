@@ -1,9 +1,9 @@
 """The recipe: all keys at the top level."""
 
 from dataclasses import field
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import BeforeValidator, NonNegativeInt, PositiveInt
 
 from scalegan.config.augment import Augment, NoAugment
 from scalegan.config.data import Data
@@ -36,6 +36,11 @@ class Recipe:
     which counts until the run folder has checkpoints that descend from it."""
     init_from: Text | None = None
     """Weights to begin with, as far as they fit: an export, run, checkpoint or published file."""
+    init_classes: tuple[int | Text | None, ...] | Annotated[dict[Text, int | Text | None], BeforeValidator(
+        lambda given: {str(key): value for key, value in given.items()} if isinstance(given, dict) else given)] | None \
+        = None
+    """Which of the source's classes (or attributes) those of the run begin with, by number or name: a list in order,
+    null for a fresh one, or a mapping {new: old}; by default the first that both have, in order."""
     freeze: tuple[Text, ...] = ()
     """Patterns of parameters that are not trained, such as D.blocks.* or G.mapping."""
     data: Data = field(default_factory=Data)

@@ -35,7 +35,7 @@ from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError, UserError
 from scalegan.games.base import Game
 from scalegan.interop.conversion import convert
-from scalegan.training import build, pretrained
+from scalegan.training import build, label_rows, pretrained
 from scalegan.training.fine_tuning import transfer
 from scalegan.training.pretrained import Pretrained
 
@@ -121,6 +121,60 @@ def test_rows_of_classes_are_kept_and_new_ones_fresh(family: str, before: int, n
             fresh = scratch.players[player].state_dict()[name].narrow(axis, min(before, now), rest.shape[axis])
             assert torch.equal(rest, fresh)
     assert found >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["stylegan2", "biggan", "r3gan", "dcgan"])
+@pytest.mark.parametrize("before, given, begin", [
+    (3, "[2, null, 0]", {0: 2, 2: 0}), (3, "[1, 1, cat, dog]", {0: 1, 1: 1, 2: 2, 3: 0}),
+    (4, "{old: 3, new: dog}", {1: 3, 0: 0}), (3, "{2: 1}", {2: 1})])
+def test_rows_begin_with_those_of_the_classes_that_are_named(family: str, before: int, given: str, begin: dict) -> None:
+    """The new classes are called new, old, 2, 3; the source's are called dog, fox, cat, cow."""
+    now = 4 if "cat" in given else 3
+    source, (game, averages) = made(family, 1, classes=before)[0], made(family, 2, classes=now)
+    scratch, _ = made(family, 2, classes=now)
+    recipe = recipe_of(f"{{name: {family}, {MODELS[family]}}}", 32, "init_from=there", f"init_classes={given}")
+    spec = Spec("image", (3, 32, 32), now, label_names=("new", "old", "2", "3")[:now])
+    rows = label_rows.of_recipe(recipe, {"real": spec}, spec, ("dog", "fox", "cat", "cow")[:before], before)
+    theirs = pretrained_of(source, before)
+    said = transfer(theirs, game.players, averages, now, rows)
+    assert all(f"of labels {len(begin)} of {now}" in line and "fresh" not in line for line in said)
+    networks = [(game.players[name], theirs.live[name], name) for name in "GD"]
+    for network, held, player in [*networks, (averages.networks()["G"], theirs.averages["G"], "G")]:
+        fresh, found = scratch.players[player].state_dict(), 0
+        for name, tensor in network.state_dict().items():
+            if name not in rows.axes[player]:
+                assert torch.equal(tensor, held[name]), name
+                continue
+            found += 1
+            axis = rows.axes[player][name]
+            for row in range(now):
+                expected = held[name].select(axis, begin[row]) if row in begin else fresh[name].select(axis, row)
+                assert torch.equal(tensor.select(axis, row), expected), (name, row)
+        assert found
+
+
+@pytest.mark.parametrize("given, ours, theirs, says", [
+    ([0], 2, 3, "names 1 classes of the source, and the run has 2"),
+    ([0, 3], 2, 3, "the source has no class 3; give a number from 0 to 2"),
+    ({2: 0}, 2, 3, "this run has no class 2; give a number from 0 to 1"),
+    ({"b": "fxo"}, 2, 3, "the source has no class 'fxo'; did you mean 'fox'?"),
+    ({"b": 0, 1: 0}, 2, 3, "names class 1 of this run twice"),
+    ([0, -1], 2, 3, "the source has no class '-1'; its classes are dog, fox, cat"),
+    ([], 0, 3, "this run has no classes; set data.labels"),
+    ([0, 0], 2, 0, "the source has no classes; leave it out"),
+])
+def test_classes_that_do_not_exist_are_named_in_a_line(given, ours: int, theirs: int, says: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        label_rows.pairs(given, (("a", "b")[:ours], ours), (("dog", "fox", "cat")[:theirs], theirs))
+    assert says in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(RecipeError, match=r"init_classes: the source has no class 'x'.*not known by name"):
+        label_rows.pairs(["x"], ((), 1), ((), 4))
+
+
+def test_init_classes_without_a_source_is_refused() -> None:
+    with pytest.raises(RecipeError, match="set init_from, or leave out init_classes"):
+        recipe_of("{name: dcgan}", 32, "init_classes=[0]")
 
 
 def test_where_there_is_only_one_of_weights_and_average_it_serves_for_both() -> None:
