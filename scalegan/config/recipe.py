@@ -35,12 +35,11 @@ class Recipe:
     """auto: resume from the newest complete checkpoint; never: refuse a folder that has any; or a checkpoint's path,
     which counts until the run folder has checkpoints that descend from it."""
     init_from: Text | None = None
-    """Weights to begin with, as far as they fit: an export, run, checkpoint or published file."""
+    """Weights to begin with: of a run, checkpoint, export or published file."""
     init_classes: tuple[int | Text | None, ...] | Annotated[dict[Text, int | Text | None], BeforeValidator(
         lambda given: {str(key): value for key, value in given.items()} if isinstance(given, dict) else given)] | None \
         = None
-    """Which of the source's classes (or attributes) those of the run begin with, by number or name: a list in order,
-    null for a fresh one, or a mapping {new: old}; by default the first that both have, in order."""
+    """Class of init_from that each class begins with, in order, or {new: old}."""
     freeze: tuple[Text, ...] = ()
     """Patterns of parameters that are not trained, such as D.blocks.* or G.mapping."""
     data: Data = field(default_factory=Data)
