@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> int:
         made = _stargan(tensors, settings, options.resolution)
     else:
         others = {} if options.key else published.beside(content)
-        file = settings.pop(_D, None)
+        file = settings.pop(_D, "")
         if file:
             others[_D] = published.discriminator_of(checkpoint_files.read(Path(file)))
         of_g = {key: value for key, value in settings.items() if key not in _OF_D}

@@ -66,10 +66,9 @@ def convert(tensors: dict, family: str, settings: dict[str, Any] | None = None,
         with torch.device("meta"):
             rebuilt = _rebuilt(made, model)
         rebuilt.load_state_dict(generator.state_dict(), assign=True)
-    except ValidationError as error:
-        raise UserError(f"{family}: {error.errors()[0]['loc'][-1]}: {error.errors()[0]['msg']}") from error
     except (ValueError, RuntimeError, TypeError) as error:
-        raise UserError(f"{family}: {str(error).splitlines()[0]}{remedies.other_family(tensors, family)}") from error
+        remedy = "" if isinstance(error, ValidationError) else remedies.other_family(tensors, family)
+        raise UserError(f"{family}: {_line(error)}{remedy}") from error
     return made
 
 
@@ -87,7 +86,7 @@ def with_discriminator(made: Converted, tensors: dict, family: str, settings: Ma
             rebuilt = families.discriminator(TypeAdapter(config.Model).validate_python(made.model), made.specs[REAL])
         _same(d, rebuilt, "discriminator", "that the generator's keys describe")
     except (ValueError, RuntimeError, TypeError, UserError) as error:
-        raise UserError(f"{family}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{family}: {_line(error)}") from error
     return made
 
 
@@ -101,8 +100,14 @@ def with_live(made: Converted, tensors: dict, family: str, settings: Mapping[str
         live = getattr(interop, f"{family}_generator")(tensors, **settings).float()
         _same(live, made.generator, "generator", "of its average")
     except (ValueError, RuntimeError, TypeError) as error:
-        raise UserError(f"{family}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{family}: {_line(error)}") from error
     return replace(made, live=live)
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return f"{error.errors()[0]['loc'][-1]}: {error.errors()[0]['msg']}"
+    return str(error).splitlines()[0]
 
 
 def _same(network: nn.Module, other: nn.Module, what: str, whose: str) -> None:

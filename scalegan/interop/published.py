@@ -1,6 +1,7 @@
 """The players of a file that another implementation wrote, in our layout."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,11 @@ _LAYOUTS = {"dcgan": "dcgan", "biggan": "biggan", "biggan_deep": "biggan", "styl
 
 def beside(content: Any) -> dict[str, State]:
     """The networks beside the one that `convert` takes from a file: D, and G where that one is its average."""
-    found = {what: _below(content, keys) for what, keys in _KEYS.items()}
-    return {what: found[what] for what in ("G", "D") if found[what] and (what == "D" or found["average"])}
+    found = {}
+    for what, keys in _KEYS.items():
+        with suppress(UserError):       # under a usual name, but no tensors
+            found[what] = _below(content, keys)
+    return {what: found[what] for what in ("G", "D") if found.get(what) and (what == "D" or found.get("average"))}
 
 
 def discriminator_of(content: Any) -> State:

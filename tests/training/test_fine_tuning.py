@@ -287,6 +287,8 @@ def test_a_discriminator_that_does_not_belong_to_the_generator_is_not_taken(tmp_
     assert convert_file([str(tmp_path / "all.pt"), "--family", "dcgan", "--out", str(out)]) == 0
     assert "discriminator is left out" in capsys.readouterr().err
     assert not pretrained.read(out, "dcgan").live
+    torch.save({"netG": of_g, "netD": {"optimizer": 1}}, tmp_path / "none.pt")
+    assert convert_file([str(tmp_path / "none.pt"), "--family", "dcgan", "--out", str(out)]) == 0
     torch.save(of_d, tmp_path / "D.pt")
     with pytest.raises(UserError, match="dcgan: "):
         convert_file([str(tmp_path / "all.pt"), f"discriminator={tmp_path / 'D.pt'}", "--family", "dcgan", "--out",
@@ -395,7 +397,8 @@ def test_other_weights_than_a_run_began_with_make_another_run(tiny_recipe: Path,
     recorded = json.loads((store.complete(run / "checkpoints")[-1] / "state.json").read_text())["recipe"]
     assert recorded["init_content"] == pretrained.read(source, "dcgan").digest
     for changed, message in ((f"init_from={others}", "began with the weights of"), ("init_from=null", "init_from=null"),
-                             ("init_from=nowhere", "nowhere does not exist"), ("freeze=[]", "freeze")):
+                             ("init_from=nowhere", "nowhere does not exist"), ("freeze=[]", "freeze"),
+                             ("init_classes={0: 1}", "init_classes=None")):
         [(code, said)] = ends(1, *keys(tiny_recipe, source, run), changed)
         assert code in (1, 2) and message in said and "\n" not in said
     [(code, said)] = ends(1, *keys(tiny_recipe, source, others), "total_images=192")
