@@ -208,14 +208,16 @@ def _renew(game: type[Game], exports: Mapping[str, Export], players: Mapping[str
             player.to("cpu")
 
 
-def save(networks: Mapping[str, nn.Module] | nn.Module, path: Path) -> None:
+def save(networks: Mapping[str, nn.Module] | nn.Module, path: Path, live: Mapping[str, nn.Module] = {}) -> None:
     """Writes loaded networks to one safetensors file, described in its header. Players shared by several networks are
-    written once."""
+    written once; those of `live` have live weights, which no network needs, for runs that begin with the file."""
     if isinstance(networks, nn.Module):
         networks = {networks.about["network"]: networks}
     first = next(iter(networks.values())).about
     weights = {f"{part}/{name}": tensor.contiguous() for network in networks.values()
                for part, module in network.parts.items() for name, tensor in module.state_dict().items()}
+    weights |= {f"{player}{LIVE}/{name}": tensor.contiguous() for player, module in live.items()
+                for name, tensor in module.state_dict().items()}
     kept = ("format", "recipe", "specs", "target", "averaged", "images", "seed", "sigma_rel",
             "labels", "standing_statistics")
     header = {key: first[key] for key in kept if key in first}

@@ -3,11 +3,16 @@ generators from z; `apply`, `colorize` and the like for networks from image to i
 
 FILE is a .safetensors file; a .pt, .pth or .tar file from torch.save that holds only tensors and containers; or
 NVIDIA's .pkl, whose code is not run. Names and shapes must be those of pytorch/examples (dcgan),
-ajbrock/BigGAN-PyTorch (biggan, also for BigGAN-deep), NVlabs/stylegan2-ada-pytorch and stylegan3, brownvc/R3GAN,
-junyanz/pytorch-CycleGAN-and-pix2pix (resnet_i2i, unet), ESRGAN, BasicSR or Real-ESRGAN (rrdb, srvgg). Settings that
-cannot be read off the tensors are given as KEY=VALUE: bn_eps, sn_eps (biggan); conv_clamp, mapping_lr_multiplier,
-num_half_res, w_avg_beta (stylegan2); image_statistics=true (resnet_i2i and unet with BatchNorm: normalise by each
-image's own statistics, as test.py without --eval does).
+ajbrock/BigGAN-PyTorch (biggan, also for BigGAN-deep), NVlabs/stylegan2-ada-pytorch and stylegan3 or
+rosinality/stylegan2-pytorch (stylegan2), brownvc/R3GAN, junyanz/pytorch-CycleGAN-and-pix2pix (resnet_i2i, unet),
+ESRGAN, BasicSR or Real-ESRGAN (rrdb, srvgg). Settings that cannot be read off the tensors are given as KEY=VALUE:
+bn_eps, sn_eps (biggan); conv_clamp, mapping_lr_multiplier, num_half_res, w_avg_beta, mbstd_group (stylegan2);
+image_statistics=true (resnet_i2i and unet with BatchNorm: normalise by each image's own statistics, as test.py without
+--eval does).
+
+Of dcgan, biggan, stylegan2 and r3gan, what FILE holds beside the generator is converted as well, unless --key chooses
+one network: the discriminator, which discriminator=FILE takes from a file of its own, and the live weights of an
+averaged generator. A run begins with all of them by init_from=OUT.
 
 The networks of stargan are yunjey/stargan's. FILE is that of G; discriminator=FILE is that of D, which tells
 `translate` the attributes that a photo has already; attributes=A,B,... or classes=A,B,... names the labels in order,
@@ -28,11 +33,13 @@ if TYPE_CHECKING:
 
     from scalegan.interop.conversion import Converted
 
+_D = "discriminator"
 #: Settings of a family that cannot be read off its tensors.
-SETTINGS = {"dcgan": (), "biggan": ("bn_eps", "sn_eps"), "r3gan": (),
-            "stylegan2": ("conv_clamp", "mapping_lr_multiplier", "num_half_res", "w_avg_beta"),
+SETTINGS = {"dcgan": (_D,), "biggan": ("bn_eps", "sn_eps", _D), "r3gan": (_D,),
+            "stylegan2": ("conv_clamp", "mapping_lr_multiplier", "num_half_res", "w_avg_beta", "mbstd_group", _D),
             "resnet_i2i": ("image_statistics",), "unet": ("image_statistics",), "rrdb": (), "srvgg": (),
-            "stargan": ("attributes", "classes", "discriminator")}
+            "stargan": ("attributes", "classes", _D)}
+_OF_D = ("mbstd_group",)        # settings of discriminators alone
 _RUNNING = ("note: BatchNorm will use its running statistics, as test.py with --eval does; for the answers of test.py "
             "without it, add image_statistics=true")
 
@@ -58,21 +65,55 @@ def main(arguments: list[str]) -> int:
     settings = _settings(options.family, options.settings)
 
     from scalegan.checkpoints import exports
-    from scalegan.interop import checkpoint_files
+    from scalegan.interop import checkpoint_files, published
     from scalegan.interop.conversion import convert
+    from scalegan.interop.descriptions import OF_DISCRIMINATORS
 
-    tensors = checkpoint_files.state_dict(checkpoint_files.read(options.file), options.key)
-    made = _stargan(tensors, settings, options.resolution) if options.family == "stargan" else \
-        convert(tensors, options.family, settings, options.resolution)
+    content = checkpoint_files.read(options.file)
+    tensors = checkpoint_files.state_dict(content, options.key)
+    if options.family == "stargan":
+        made = _stargan(tensors, settings, options.resolution)
+    else:
+        others = {} if options.key else published.beside(content)
+        file = settings.pop(_D, "")
+        if file:
+            others[_D] = published.discriminator_of(checkpoint_files.read(Path(file)))
+        of_g = {key: value for key, value in settings.items() if key not in _OF_D}
+        made = convert(tensors, options.family, of_g, options.resolution)
+        if options.family in OF_DISCRIMINATORS:
+            made = _with_others(made, others, options.family, settings, of_g)
     if options.resolution not in (None, made.resolution):
         raise UsageError(f"--resolution {options.resolution}: {options.file} makes images of {made.resolution} px; use "
                          f"--resolution {made.resolution}")
     if made.model.get("norm") == "batch":
         print(_RUNNING, file=sys.stderr)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    exports.save(_networks(made, options.images), options.out)
+    exports.save(_networks(made, options.images), options.out, _live(made))
     print(options.out.resolve())
     return 0
+
+
+def _with_others(made: "Converted", others: dict[str, dict], family: str, settings: dict, of_g: dict) -> "Converted":
+    """The same with the discriminator and the live generator, from the same file as far as they fit."""
+    from scalegan.errors import UserError
+    from scalegan.interop.conversion import with_discriminator, with_live
+
+    for what, tensors, add, keys in (("generator without averaging", others.get("G"), with_live, of_g),
+                                     (_D, others.get(_D) or others.get("D"), with_discriminator, settings)):
+        try:
+            made = add(made, tensors, family, keys) if tensors else made
+        except UserError as error:
+            if what == _D and _D in others:         # which was asked for
+                raise
+            print(f"note: the file's {what} is left out: {error}", file=sys.stderr)
+    return made
+
+
+def _live(made: "Converted") -> "dict[str, nn.Module]":
+    """What runs that begin with the file get besides G's average."""
+    if made.game["name"] == "stargan":
+        return {}
+    return {player: network for player, network in (("G", made.live), ("D", made.discriminator)) if network}
 
 
 def _networks(made: "Converted", images: int) -> "dict[str, nn.Module] | nn.Module":
@@ -108,7 +149,7 @@ def _settings(family: str, given: list[str]) -> dict[str, Any]:
         if key not in SETTINGS[family]:
             known = ", ".join(SETTINGS[family]) or "no settings"
             raise UsageError(f"{item}: unknown setting; {family} has {known}")
-        if family == "stargan":     # names and files
+        if family == "stargan" or key == _D:     # names and files
             found[key] = value
             continue
         try:

@@ -49,6 +49,8 @@ def check(recipe: Recipe, origin: Origin) -> None:
     _check_augment(recipe, need)
     if of_family(recipe):
         _check_family(recipe, need)
+    need(recipe.init_classes is None or recipe.init_from, "init_classes chooses among the classes of init_from; set "
+         "init_from, or leave out init_classes")
     need(not recipe.freeze or recipe.game.name not in _DIFFERENTIATE_WEIGHTS, f"game.name={recipe.game.name} takes "
          "gradients of all weights in its losses; leave out freeze")
     need(data.backend != "points" or data.labels == "none", "2-D points have no labels; use data.labels=none")

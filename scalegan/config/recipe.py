@@ -1,9 +1,9 @@
 """The recipe: all keys at the top level."""
 
 from dataclasses import field
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import BeforeValidator, NonNegativeInt, PositiveInt
 
 from scalegan.config.augment import Augment, NoAugment
 from scalegan.config.data import Data
@@ -35,7 +35,11 @@ class Recipe:
     """auto: resume from the newest complete checkpoint; never: refuse a folder that has any; or a checkpoint's path,
     which counts until the run folder has checkpoints that descend from it."""
     init_from: Text | None = None
-    """Weights to begin with, as far as they fit: an export, run, checkpoint or published file."""
+    """Weights to begin with: of a run, checkpoint, export or published file."""
+    init_classes: tuple[int | Text | None, ...] | Annotated[dict[Text, int | Text | None], BeforeValidator(
+        lambda given: {str(key): value for key, value in given.items()} if isinstance(given, dict) else given)] | None \
+        = None
+    """Class of init_from that each class begins with, in order, or {new: old}."""
     freeze: tuple[Text, ...] = ()
     """Patterns of parameters that are not trained, such as D.blocks.* or G.mapping."""
     data: Data = field(default_factory=Data)

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from scalegan.errors import UserError
-from scalegan.interop import remedies
+from scalegan.interop import remedies, rosinality
 
 #: Keys to look for in a file with several networks, in order of preference: averaged weights first.
 GENERATORS = ("G_ema", "g_ema", "ema", "params_ema", "generator_ema", "netG_ema", "G", "g", "netG", "generator", "gen",
@@ -158,6 +158,8 @@ def _torch_file(path: Path) -> Any:
 def _reason(error: Exception) -> str:
     """One line of the message. torch's is a page long, and starts by advising to turn off weights_only."""
     text = str(error)
+    if "Unsupported operand" in text:       # the first byte of something else, taken for a pickle's
+        return ("it is not a file from torch.save; name one (.pt, .pth, .tar), a .safetensors file, or NVIDIA's .pkl")
     if isinstance(error, pickle.UnpicklingError) and "WeightsUnpickler error:" in text:
         text = text.split("WeightsUnpickler error:")[1].strip()
         refused = re.search(r"(?:GLOBAL |class |: )([\w.]+\.\w+) (?:was not|is not|that is)", text)
@@ -181,7 +183,8 @@ def state_dict(content: Any, key: str | None = None) -> dict[str, Tensor]:
             content = content.tensors()
         if not isinstance(content, Mapping):
             raise UserError(f"found a {type(content).__name__} instead of a state dict; name another key with --key")
-        if any(isinstance(value, Tensor) for value in content.values()):
+        nested = any(isinstance(value, Mapping | Record) for value in content.values())
+        if not nested and any(isinstance(value, Tensor) for value in content.values()):
             if not all(isinstance(name, str) for name in content):
                 raise UserError("found tensors with numbers instead of names; name another key with --key")
             return _below(dict(content), ".".join(parts))
@@ -191,7 +194,14 @@ def state_dict(content: Any, key: str | None = None) -> dict[str, Tensor]:
             missing = f"key '{chosen}'" if chosen else "known generator key"
             raise UserError(f"the file has no {missing} (its keys: {', '.join(map(str, content)) or 'none'}); "
                             "choose one with --key")
-        content = content[chosen]
+        content = with_average(content, content[chosen])
+
+
+def with_average(content: Mapping[str, Any], network: Any) -> Any:
+    """A generator's tensors, with the average style that lies beside them in files of rosinality's."""
+    average = content.get(rosinality.AVERAGE)
+    theirs = isinstance(average, Tensor) and isinstance(network, Mapping) and rosinality.is_theirs(network)
+    return {**network, rosinality.AVERAGE: average} if theirs else network
 
 
 def _below(tensors: dict[str, Any], prefix: str) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Converts another implementation's state dict to a generator that can be exported."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -28,7 +28,8 @@ class Converted:
         model: the `model` keys that rebuild it; `game`: the keys of a game whose generator it could be.
         specs: what the game's streams hold.
         inputs: what the generator takes, as in `games.base.Export`.
-        discriminator: of the same game, if it is part of one of its networks.
+        discriminator: of the same game, if there is one.
+        live: the generator's weights, if `generator` holds their average.
     """
 
     generator: nn.Module
@@ -37,6 +38,7 @@ class Converted:
     game: Mapping[str, Any] = field(default_factory=lambda: {"name": "gan"})
     inputs: tuple[str, ...] = ("z", "condition")
     discriminator: nn.Module | None = None
+    live: nn.Module | None = None
 
     @property
     def resolution(self) -> int:
@@ -56,9 +58,6 @@ def convert(tensors: dict, family: str, settings: dict[str, Any] | None = None,
         UserError: if the tensors are not those of the family, or need something that recipes cannot express.
     """
     settings = settings or {}
-    remedy = remedies.of_names(tensors)
-    if remedy:
-        raise UserError(f"{family}: {remedy}")
     try:
         generator = getattr(interop, f"{family}_generator")(tensors, **settings).float()
         made = _from_images(generator, family, resolution) if family in descriptions.FROM_IMAGES else \
@@ -67,11 +66,58 @@ def convert(tensors: dict, family: str, settings: dict[str, Any] | None = None,
         with torch.device("meta"):
             rebuilt = _rebuilt(made, model)
         rebuilt.load_state_dict(generator.state_dict(), assign=True)
-    except ValidationError as error:
-        raise UserError(f"{family}: {error.errors()[0]['loc'][-1]}: {error.errors()[0]['msg']}") from error
     except (ValueError, RuntimeError, TypeError) as error:
-        raise UserError(f"{family}: {str(error).splitlines()[0]}{remedies.other_family(tensors, family)}") from error
+        remedy = "" if isinstance(error, ValidationError) else remedies.other_family(tensors, family)
+        raise UserError(f"{family}: {_line(error)}{remedy}") from error
     return made
+
+
+def with_discriminator(made: Converted, tensors: dict, family: str, settings: Mapping[str, Any]) -> Converted:
+    """The same with the discriminator that it was trained against.
+
+    Raises:
+        UserError: if the tensors are not those of the family's discriminator, or no recipe has both networks.
+    """
+    family_of_d, known = f"{family}_discriminator", descriptions.OF_DISCRIMINATORS[family]
+    try:
+        d = getattr(interop, family_of_d)(tensors, **{k: v for k, v in settings.items() if k in known.settings}).float()
+        made = replace(made, discriminator=d, model={**made.model, **known.keys(d)})
+        with torch.device("meta"):
+            rebuilt = families.discriminator(TypeAdapter(config.Model).validate_python(made.model), made.specs[REAL])
+        _same(d, rebuilt, "discriminator", "that the generator's keys describe")
+    except (ValueError, RuntimeError, TypeError, UserError) as error:
+        raise UserError(f"{family}: {_line(error)}") from error
+    return made
+
+
+def with_live(made: Converted, tensors: dict, family: str, settings: Mapping[str, Any]) -> Converted:
+    """The same with the live weights of its generator, which is an average.
+
+    Raises:
+        UserError: if the tensors are another generator's.
+    """
+    try:
+        live = getattr(interop, f"{family}_generator")(tensors, **settings).float()
+        _same(live, made.generator, "generator", "of its average")
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise UserError(f"{family}: {_line(error)}") from error
+    return replace(made, live=live)
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return f"{error.errors()[0]['loc'][-1]}: {error.errors()[0]['msg']}"
+    return str(error).splitlines()[0]
+
+
+def _same(network: nn.Module, other: nn.Module, what: str, whose: str) -> None:
+    """Raises ValueError if the two do not hold the same tensors."""
+    own, expected = ({name: list(tensor.shape) for name, tensor in one.state_dict().items()}
+                     for one in (network, other))
+    for name in own | expected:
+        if own.get(name) != expected.get(name):
+            raise ValueError(f"its {what} has {name} as {own.get(name, 'nothing')}, and that {whose} as "
+                             f"{expected.get(name, 'nothing')}")
 
 
 def _from_latents(generator: nn.Module, family: str, settings: Mapping[str, Any]) -> Converted:

@@ -1,6 +1,7 @@
-"""The `model` keys of a generator, inferred from its layers."""
+"""The `model` keys of networks, inferred from their layers."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -38,7 +39,8 @@ def _stylegan2(generator: Any) -> Description:
     return blocks[generator.resolution].torgb.bias.shape[0], generator.resolution, {
         "latent_dim": generator.latent_dim, "w_dim": generator.synthesis.w_dim,
         "mapping_layers": len(generator.mapping.network.layers),
-        "channel_base": max(res * width for res, width in widths.items()), "channel_max": max(widths.values())}
+        "channel_base": max(res * width for res, width in widths.items()), "channel_max": max(widths.values()),
+        "conv_clamp": blocks[4].conv1.clamp}
 
 
 def _r3gan(generator: Any) -> Description:
@@ -90,6 +92,29 @@ def _srvgg(generator: Any) -> Description:
                                                   "layers": len(convolutions) - 2}
 
 
+@dataclass(frozen=True)
+class OfDiscriminator:
+    """A family's discriminator.
+
+    Args:
+        settings: which of `convert`'s settings it has.
+        keys: the `model` keys that it does not share with the generator.
+    """
+
+    settings: tuple[str, ...] = ()
+    keys: Callable[[Any], dict[str, Any]] = lambda discriminator: {}
+
+
+def _stylegan2_d(discriminator: Any) -> dict[str, Any]:
+    residual = next(iter(discriminator.blocks.values())).skip is not None
+    mapping = discriminator.mapping
+    return {"architecture": "resnet" if residual else "orig", "mbstd_group": discriminator.mbstd_group,
+            **({} if mapping is None else {"d_mapping_layers": len(mapping.layers)})}
+
+
+OF_DISCRIMINATORS = {
+    "dcgan": OfDiscriminator(), "r3gan": OfDiscriminator(), "biggan": OfDiscriminator(("sn_eps",)),
+    "stylegan2": OfDiscriminator(("conv_clamp", "mapping_lr_multiplier", "num_half_res", "mbstd_group"), _stylegan2_d)}
 FROM_LATENTS: dict[str, Callable[[Any], Description]] = {
     "dcgan": _dcgan, "biggan": _biggan, "stylegan2": _stylegan2, "r3gan": _r3gan}
 FROM_IMAGES: dict[str, Callable[[Any], Description]] = {

@@ -1,6 +1,7 @@
 """The players of a file that another implementation wrote, in our layout."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from scalegan import interop
 from scalegan.errors import UserError
-from scalegan.interop import checkpoint_files, remedies
+from scalegan.interop import checkpoint_files
 from scalegan.interop.reference import unwrapped
 
 State = dict[str, Tensor]
@@ -20,6 +21,24 @@ _KEYS = {"average": ("G_ema", "g_ema", "ema", "params_ema", "generator_ema", "ne
 #: The families whose published layouts are known, with the name under which `scalegan.interop` has them.
 _LAYOUTS = {"dcgan": "dcgan", "biggan": "biggan", "biggan_deep": "biggan", "stylegan2": "stylegan2", "r3gan": "r3gan",
             "stargan": "stargan"}
+
+
+def beside(content: Any) -> dict[str, State]:
+    """The networks beside the one that `convert` takes from a file: D, and G where that one is its average."""
+    found = {}
+    for what, keys in _KEYS.items():
+        with suppress(UserError):       # under a usual name, but no tensors
+            found[what] = _below(content, keys)
+    return {what: found[what] for what in ("G", "D") if found.get(what) and (what == "D" or found.get("average"))}
+
+
+def discriminator_of(content: Any) -> State:
+    """The discriminator's tensors of a file that holds it alone or with others.
+
+    Raises:
+        UserError: if it holds several networks, and none under a usual name.
+    """
+    return _below(content, _KEYS["D"]) or checkpoint_files.state_dict(content)
 
 
 def players(path: Path, family: str) -> dict[str, nn.Module]:
@@ -45,7 +64,7 @@ def _below(content: Any, keys: tuple[str, ...]) -> State | None:
     if not isinstance(content, Mapping):
         return None
     key = next((name for key in keys for name in (key, f"{key}_state_dict") if name in content), None)
-    found = None if key is None else content[key]
+    found = None if key is None else checkpoint_files.with_average(content, content[key])
     return checkpoint_files.state_dict(found) if isinstance(found, Mapping | checkpoint_files.Record) and found \
         else None
 
@@ -60,9 +79,6 @@ def _player_of(tensors: State, family: str) -> str:
 
 
 def _converted(path: Path, tensors: State, family: str, player: str) -> nn.Module:
-    remedy = remedies.of_names(tensors)
-    if remedy:
-        raise UserError(f"{path}: {remedy}")
     try:
         return getattr(interop, f"{_LAYOUTS[family]}_{player}")(tensors).float()
     except (ValueError, RuntimeError, TypeError) as error:

@@ -1,8 +1,10 @@
-"""StyleGAN2 from the weights of the official PyTorch versions (NVlabs/stylegan3, NVlabs/stylegan2-ada-pytorch).
+"""StyleGAN2 from the weights of the official PyTorch versions (NVlabs/stylegan3, NVlabs/stylegan2-ada-pytorch), and of
+rosinality/stylegan2-pytorch.
 
 Widths, depths, resolution and conditioning follow from the tensors' names and shapes. Settings that they do not
-determine are keyword arguments, with the reference's defaults: `conv_clamp=256` (None in stylegan2-ada-pytorch without
-fp16), `mapping_lr_multiplier=0.01`, `num_half_res=4`, `w_avg_beta=0.998`; for the discriminator also `mbstd_group=4`.
+determine are keyword arguments, with the reference's defaults: `conv_clamp=256` (None in rosinality's, and in
+stylegan2-ada-pytorch without fp16), `mapping_lr_multiplier=0.01`, `num_half_res=4`, `w_avg_beta=0.998`; for the
+discriminator also `mbstd_group=4`.
 """
 
 import re
@@ -11,6 +13,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from scalegan.interop import rosinality
+from scalegan.interop.reference import unwrapped
 from scalegan.models.layers.resample import TAPS
 from scalegan.models.stylegan2 import Discriminator, Generator
 
@@ -35,6 +39,11 @@ DISCRIMINATOR_NAMES = (
 
 def stylegan2_generator(state_dict: State, **options) -> Generator:
     """Our generator with the weights of the reference's `Generator`, in eval mode."""
+    if rosinality.is_theirs(state_dict):
+        generator = stylegan2_generator(rosinality.generator_state(state_dict), **{"conv_clamp": None} | options)
+        if rosinality.AVERAGE not in unwrapped(state_dict):
+            rosinality.measure_average(generator)
+        return generator
     state, what = _without_filters(state_dict), "a StyleGAN2 generator's"
     width = _widths(state, r"synthesis\.b(\d+)\.conv1\.weight", what)
     layers = _count(state, r"mapping\.fc(\d+)\.weight")
@@ -51,6 +60,9 @@ def stylegan2_generator(state_dict: State, **options) -> Generator:
 
 def stylegan2_discriminator(state_dict: State, mbstd_group: int = 4, **options) -> Discriminator:
     """Our discriminator with the weights of the reference's `Discriminator`, in eval mode."""
+    if rosinality.is_theirs(state_dict):
+        options = {"conv_clamp": None} | options
+        return stylegan2_discriminator(rosinality.discriminator_state(state_dict), mbstd_group, **options)
     state, what = _without_filters(state_dict), "a StyleGAN2 discriminator's"
     if _count(state, r"b(\d+)\.fromrgb\.weight") > 1:
         raise ValueError("the weights are those of a discriminator with input skips; only the residual and the "

@@ -11,8 +11,9 @@ from scalegan.averages.averages import Averages
 from scalegan.data.paths import expanded
 from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError, UserError
-from scalegan.training import pretrained
+from scalegan.training import label_rows, pretrained
 from scalegan.training.freezing import prefixes
+from scalegan.training.label_rows import LabelRows
 from scalegan.training.pretrained import Pretrained, State
 from scalegan.training.run import Run
 
@@ -46,8 +47,11 @@ def begin(run: Run, config: dict[str, Any]) -> list[str]:
         UserError: on all ranks, if nothing can be read or fits.
     """
     source, about = _read(run), run.constants["networks"]
-    spec = Spec.of(about["specs"][about["target"] or next(iter(about["specs"]))])
-    said = transfer(source, run.game.players, run.averages, spec.num_classes)
+    specs = {stream: Spec.of(tree) for stream, tree in about["specs"].items()}
+    spec = specs[about["target"] or next(iter(specs))]
+    rows = None if run.recipe.init_classes is None else \
+        label_rows.of_recipe(run.recipe, specs, spec, source.label_names, source.labels)
+    said = transfer(source, run.game.players, run.averages, spec.num_classes, rows)
     if not said:
         raise UserError(f"init_from={run.recipe.init_from}: none of its layers fits the players "
                         f"{', '.join(run.game.players)}; give the recipe the model keys that it was trained with")
@@ -57,26 +61,28 @@ def begin(run: Run, config: dict[str, Any]) -> list[str]:
     return [f"begins with the weights of {run.recipe.init_from}{trained}", *said]
 
 
-def transfer(source: Pretrained, players: Mapping[str, nn.Module], averages: Averages, labels: int) -> list[str]:
+def transfer(source: Pretrained, players: Mapping[str, nn.Module], averages: Averages, labels: int,
+             rows: LabelRows | None = None) -> list[str]:
     """Copies the layers that fit into players and their averages. Where the source has only one of the two, it serves
     for both. Layers that do not fit, and players that it lacks, stay as they are.
 
     Args:
-        labels: number of classes or attributes of the players; of these, the first that both have are kept.
+        labels: number of classes or attributes of the players.
+        rows: which of the source's labels these begin with; by default the first that both have, in order.
 
     Returns:
         A line about each player; none if nothing fits.
     """
-    said, any_kept = [], False
+    said, any_kept, numbers = [], False, (labels, source.labels)
     for player, network in players.items():
         live, average = source.live.get(player), source.averages.get(player)
         if live is None and average is None:
             said.append(f"  {player}: fresh, as the source has none")
             continue
-        kept, line = _fill(network, average if live is None else live, (labels, source.labels))
+        kept, line = _fill(network, average if live is None else live, numbers, rows, player)
         for group in averages.groups.values():
             if player in group:
-                _fill(group[player].average, live if average is None else average, (labels, source.labels))
+                _fill(group[player].average, live if average is None else average, numbers, rows, player)
         any_kept |= kept > 0
         said.append(f"  {player}{' (from its average)' if live is None else ''}: {line}")
     return said if any_kept else []
@@ -95,7 +101,8 @@ def _read(run: Run) -> Pretrained:
 
 
 @torch.no_grad()
-def _fill(network: nn.Module, theirs: State, labels: tuple[int, int]) -> tuple[int, str]:
+def _fill(network: nn.Module, theirs: State, labels: tuple[int, int], rows: LabelRows | None, player: str,
+          ) -> tuple[int, str]:
     """Copies the layers that fit; returns how many did, and a line about those that did not.
 
     Args:
@@ -104,20 +111,23 @@ def _fill(network: nn.Module, theirs: State, labels: tuple[int, int]) -> tuple[i
     layers: dict[str, dict[str, Tensor]] = {}
     for name, own in network.state_dict().items():
         layers.setdefault(_layer(name), {})[name] = own
-    fresh, extended = {}, []
+    fresh, by_label = {}, False
+    axes = None if rows is None else rows.axes[player]
     for layer, tensors in layers.items():
-        misfit = next((name for name, own in tensors.items() if _rows(own, theirs.get(name), labels) is None), None)
+        parts = {name: _parts(own, theirs.get(name), labels, rows, axes and axes.get(name))
+                 for name, own in tensors.items()}
+        misfit = next((name for name, part in parts.items() if part is None), None)
         if misfit is not None:
             fresh[layer] = f" {_shape(theirs[misfit])} -> {_shape(tensors[misfit])}" if misfit in theirs else ""
             continue
         for name, own in tensors.items():
-            part = _rows(own, theirs[name], labels)
-            if own[part].shape != own.shape or theirs[name].shape != own.shape:
-                extended.append(layer)
-            own[part].copy_(theirs[name][part])
+            mine, other = parts[name]
+            by_label |= bool(mine)
+            own[mine] = theirs[name][other].to(own)
     count = f"{len(layers) - len(fresh)} of {len(layers)} layers"
-    if extended:
-        count += f", of labels the first {min(labels)} of {labels[0]}"
+    if by_label:
+        count += f", of labels {'the first ' if rows is None else ''}{len(rows.own) if rows else min(labels)} of " \
+                 f"{labels[0]}"
     return len(layers) - len(fresh), f"{count}; fresh: {_listed(fresh, layers)}" if fresh else count
 
 
@@ -126,13 +136,27 @@ def _layer(name: str) -> str:
     return name.rpartition(".")[0].removesuffix(".normed") or name
 
 
-def _rows(own: Tensor, theirs: Tensor | None, labels: tuple[int, int]) -> tuple[slice, ...] | None:
-    """The part of both tensors to copy: all, or that of the labels they share; None if they do not fit."""
+def _parts(own: Tensor, theirs: Tensor | None, labels: tuple[int, int], rows: LabelRows | None, axis: int | None,
+           ) -> tuple[tuple, tuple] | None:
+    """The parts of both tensors between which to copy; empty for all. None if they do not fit.
+
+    Args:
+        axis: along which the tensor has the rows that `rows` chooses from; None if it has none.
+    """
     if theirs is None or own.dim() != theirs.dim():
         return None
-    part = tuple(slice(min(a, b)) for a, b in zip(own.shape, theirs.shape))
-    differing = [(a, b) for a, b in zip(own.shape, theirs.shape) if a != b]
-    return part if not differing or (differing == [labels] and min(labels)) else None
+    differing = [i for i, (a, b) in enumerate(zip(own.shape, theirs.shape)) if a != b]
+    if axis is not None:
+        fit = set(differing) <= {axis} and (own.shape[axis], theirs.shape[axis]) == labels
+        before = (slice(None),) * axis
+        return ((*before, list(rows.own)), (*before, list(rows.theirs))) if fit else None
+    if not differing:
+        return (), ()
+    if rows is None and len(differing) == 1 and min(labels) and \
+            (own.shape[differing[0]], theirs.shape[differing[0]]) == labels:
+        first = (slice(None),) * differing[0] + (slice(min(labels)),)
+        return first, first
+    return None
 
 
 def _shape(tensor: Tensor) -> str:

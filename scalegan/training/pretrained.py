@@ -25,6 +25,7 @@ class Pretrained:
         labels: number of classes or attributes that its players were trained with; 0 for none.
         images: real images that they were trained on; 0 if that is not known.
         digest: SHA-256 over all tensors.
+        label_names: of these classes or attributes, in order; empty if unknown.
     """
 
     live: Mapping[str, State]
@@ -32,6 +33,7 @@ class Pretrained:
     labels: int
     images: int
     digest: str
+    label_names: tuple[str, ...] = ()
 
 
 def read(path: Path, family: str) -> Pretrained:
@@ -62,7 +64,7 @@ def read(path: Path, family: str) -> Pretrained:
         part, _, rest = name.partition("/")
         group = averages if part in about["averaged"] else live
         group.setdefault(part.removesuffix(LIVE), {})[rest] = tensor
-    return _checked(path, live, averages, spec.num_classes, about["images"])
+    return _checked(path, live, averages, spec.num_classes, about["images"], spec.label_names)
 
 
 def _is_export(path: Path) -> bool:
@@ -82,7 +84,7 @@ def _published(path: Path, family: str) -> Pretrained:
 
 
 def _checked(path: Path, live: Mapping[str, State], averages: Mapping[str, State], labels: int, images: int,
-             ) -> Pretrained:
+             label_names: tuple[str, ...] = ()) -> Pretrained:
     tensors = {f"{player}{mark}/{name}": tensor for mark, group in ((LIVE, live), ("", averages))
                for player, state in group.items() for name, tensor in state.items()}
     sick = next((name for name, tensor in tensors.items()
@@ -90,4 +92,4 @@ def _checked(path: Path, live: Mapping[str, State], averages: Mapping[str, State
     if sick:
         raise UserError(f"{path}: {sick} has values that are not finite (NaN or infinite), as training that diverged "
                         "leaves behind; name an earlier checkpoint")
-    return Pretrained(live, averages, labels, images, store.digest(tensors))
+    return Pretrained(live, averages, labels, images, store.digest(tensors), label_names)

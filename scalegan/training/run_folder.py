@@ -17,7 +17,7 @@ from scalegan.training.run_lock import RunLock
 # config.<images>.yaml.
 IDENTITY = ("seed", "batch_size", "micro_batch_size", "lanes", "model", "game", "data.resolution", "data.labels",
             "augment.name", "data.flip", "data.block_records", "data.window_blocks", "data.content", "fixed",
-            "freeze", "init_content")
+            "freeze", "init_content", "init_classes")
 _STREAM_KEYS = tuple(key.removeprefix("data.") for key in IDENTITY if key.startswith("data."))
 
 

@@ -224,7 +224,7 @@ def test_no_other_name_is_admitted(name: str, tmp_path: Path) -> None:
     ("dcgan", {"G": dcgan_state()}, ["--key", "D"], "no key 'D' (its keys: G)"),
     ("dcgan", dcgan_state(), ["--key", "netG"], "no tensor name starts with 'netG.'"),
     ("dcgan", dcgan_state(), ["--resolution", "32"], "makes images of 64 px"),
-    ("dcgan", dcgan_state(), ["bn_eps=1"], "dcgan has no settings"),
+    ("dcgan", dcgan_state(), ["bn_eps=1"], "unknown setting; dcgan has discriminator"),
     ("stylegan2", STATES["stylegan2"][0], ["conv_clamp=much"], "is not a number, true, false or null"),
     ("stylegan2", STATES["stylegan2"][0], ["conv_clamp=-1"], "greater than 0"),
 ], ids=lambda value: value if isinstance(value, str) else "")

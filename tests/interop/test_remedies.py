@@ -20,9 +20,9 @@ class Net(nn.Sequential):
     """A class that only its author has."""
 
 
-def rosinality(path: Path) -> None:
-    """As its train.py saves: networks, optimizers, and the command line's arguments."""
-    names = ("input.input", "style.1.weight", "conv1.conv.modulation.weight", "convs.0.conv.weight")
+def wavelets(path: Path) -> None:
+    """SWAGAN's, as rosinality's train.py saves it: networks, and the command line's arguments."""
+    names = ("input.input", "style.1.weight", "conv1.conv.modulation.weight", "to_rgbs.0.iwt.ll")
     torch.save({"g": {}, "g_ema": {name: torch.ones(2, 2) for name in names}, "args": argparse.Namespace(size=8)}, path)
 
 
@@ -45,8 +45,8 @@ FILES: dict[str, tuple[str, Callable[[Path], object], str]] = {
                                 "save the generator's tensors alone"),
     "NumPy beside the tensors": ("x.pth", lambda path: torch.save({"G": {}, "best": __import__("numpy").float64(1)},
                                                                   path), "save the generator's tensors alone"),
-    "rosinality's": ("x.pt", rosinality, "rosinality/stylegan2-pytorch, whose names and scales are its own; convert "
-                                         "NVIDIA's .pkl"),
+    "rosinality's SWAGAN": ("x.pt", wavelets, "only StyleGAN2 is supported"),
+    "text": ("x.pt", lambda path: path.write_text("# notes"), "is not a file from torch.save; name one (.pt, .pth"),
     "our own export": ("x.safetensors", exported, "is an export of ScaleGAN already"),
     "a run": ("run", Path.mkdir, "there is `scalegan export"),
 }

@@ -14,6 +14,8 @@ import torch
 from harness import descendants, digest, ends, launch, start, wait_until
 from interop.test_dcgan_parity import discriminator_state as dcgan_discriminator
 from interop.test_dcgan_parity import generator_state as dcgan_generator
+from interop.test_rosinality import discriminator_state as rosinality_discriminator
+from interop.test_rosinality import generator_state as rosinality_generator
 from models.test_biggan import discriminator_state as biggan_discriminator
 from models.test_biggan import generator_state as biggan_generator
 from models.test_biggan_deep import discriminator_state as deep_discriminator
@@ -24,14 +26,16 @@ from models.test_stylegan2 import CASES as STYLES
 from models.test_stylegan2 import discriminator_shapes, generator_shapes, state_of
 from safetensors.torch import save_file
 
+from scalegan import interop
 from scalegan.averages.averages import Averages
 from scalegan.checkpoints import exports, store
+from scalegan.commands.convert import main as convert_file
 from scalegan.config import loading
 from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError, UserError
 from scalegan.games.base import Game
 from scalegan.interop.conversion import convert
-from scalegan.training import build, pretrained
+from scalegan.training import build, label_rows, pretrained
 from scalegan.training.fine_tuning import transfer
 from scalegan.training.pretrained import Pretrained
 
@@ -119,6 +123,60 @@ def test_rows_of_classes_are_kept_and_new_ones_fresh(family: str, before: int, n
     assert found >= 2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["stylegan2", "biggan", "r3gan", "dcgan"])
+@pytest.mark.parametrize("before, given, begin", [
+    (3, "[2, null, 0]", {0: 2, 2: 0}), (3, "[1, 1, cat, dog]", {0: 1, 1: 1, 2: 2, 3: 0}),
+    (4, "{old: 3, new: dog}", {1: 3, 0: 0}), (3, "{2: 1}", {2: 1})])
+def test_rows_begin_with_those_of_the_classes_that_are_named(family: str, before: int, given: str, begin: dict) -> None:
+    """The new classes are called new, old, 2, 3; the source's are called dog, fox, cat, cow."""
+    now = 4 if "cat" in given else 3
+    source, (game, averages) = made(family, 1, classes=before)[0], made(family, 2, classes=now)
+    scratch, _ = made(family, 2, classes=now)
+    recipe = recipe_of(f"{{name: {family}, {MODELS[family]}}}", 32, "init_from=there", f"init_classes={given}")
+    spec = Spec("image", (3, 32, 32), now, label_names=("new", "old", "2", "3")[:now])
+    rows = label_rows.of_recipe(recipe, {"real": spec}, spec, ("dog", "fox", "cat", "cow")[:before], before)
+    theirs = pretrained_of(source, before)
+    said = transfer(theirs, game.players, averages, now, rows)
+    assert all(f"of labels {len(begin)} of {now}" in line and "fresh" not in line for line in said)
+    networks = [(game.players[name], theirs.live[name], name) for name in "GD"]
+    for network, held, player in [*networks, (averages.networks()["G"], theirs.averages["G"], "G")]:
+        fresh, found = scratch.players[player].state_dict(), 0
+        for name, tensor in network.state_dict().items():
+            if name not in rows.axes[player]:
+                assert torch.equal(tensor, held[name]), name
+                continue
+            found += 1
+            axis = rows.axes[player][name]
+            for row in range(now):
+                expected = held[name].select(axis, begin[row]) if row in begin else fresh[name].select(axis, row)
+                assert torch.equal(tensor.select(axis, row), expected), (name, row)
+        assert found
+
+
+@pytest.mark.parametrize("given, ours, theirs, says", [
+    ([0], 2, 3, "names 1 classes of the source, and the run has 2"),
+    ([0, 3], 2, 3, "the source has no class 3; give a number from 0 to 2"),
+    ({2: 0}, 2, 3, "this run has no class 2; give a number from 0 to 1"),
+    ({"b": "fxo"}, 2, 3, "the source has no class 'fxo'; did you mean 'fox'?"),
+    ({"b": 0, 1: 0}, 2, 3, "names class 1 of this run twice"),
+    ([0, -1], 2, 3, "the source has no class '-1'; its classes are dog, fox, cat"),
+    ([], 0, 3, "this run has no classes; set data.labels"),
+    ([0, 0], 2, 0, "the source has no classes; leave it out"),
+])
+def test_classes_that_do_not_exist_are_named_in_a_line(given, ours: int, theirs: int, says: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        label_rows.pairs(given, (("a", "b")[:ours], ours), (("dog", "fox", "cat")[:theirs], theirs))
+    assert says in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(RecipeError, match=r"init_classes: the source has no class 'x'.*not known by name"):
+        label_rows.pairs(["x"], ((), 1), ((), 4))
+
+
+def test_init_classes_without_a_source_is_refused() -> None:
+    with pytest.raises(RecipeError, match="set init_from, or leave out init_classes"):
+        recipe_of("{name: dcgan}", 32, "init_classes=[0]")
+
+
 def test_where_there_is_only_one_of_weights_and_average_it_serves_for_both() -> None:
     source = pretrained_of(made("dcgan", 1)[0], 4)
     for given, held in ((Pretrained(source.live, {}, 4, 0, ""), source.live["G"]),
@@ -171,6 +229,71 @@ def test_published_files_give_g_its_average_and_d(family: str, tmp_path: Path) -
     torch.save(of_d, tmp_path / "D.pt")
     alone = pretrained.read(tmp_path / "D.pt", family)
     assert set(alone.live) == {"D"} and not alone.averages
+
+
+CONVERTED = {   # family -> what the run has otherwise, and the layers of G and D that are then fresh
+    "stylegan2": ({}, [], []),
+    "stylegan2, at 128 px": ({"resolution": 128}, ["synthesis.blocks.128"],
+                             ["fromrgb 15x3x1x1 -> 7x3x1x1", "blocks.128"]),
+    "stylegan2, with 7 classes": ({"classes": 7}, [], []),
+    "stylegan2, of grey images": ({"channels": 1}, ["synthesis.blocks.4.torgb 3x20x1x1 -> 1x20x1x1"],
+                                  ["fromrgb 15x3x1x1 -> 15x1x1x1"]),
+    "dcgan": ({}, [], []), "biggan": ({}, [], []), "r3gan": ({}, [], []),
+    "biggan_deep, with 2 classes": ({"classes": 2}, [], []),
+    "rosinality, at 64 px": ({"resolution": 64}, ["synthesis.blocks.64"], ["blocks.64"]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CONVERTED)
+def test_a_converted_file_gives_g_its_average_and_d_and_lists_the_rest(case: str, tmp_path: Path) -> None:
+    name, (differing, *fresh) = case.split(",")[0], CONVERTED[case]
+    states = (rosinality_generator(), rosinality_discriminator()) if name == "rosinality" else PUBLISHED[name]
+    of_g, of_d = map(narrow, states)
+    moved = {key: value if key.endswith(("filter", "ernel")) else value * 2 for key, value in of_g.items()}
+    torch.save({"G": of_g, "G_ema": moved, **({} if name == "dcgan" else {"D": of_d})}, tmp_path / "all.pt")
+    torch.save(of_d, tmp_path / "D.pt")
+    family = {"rosinality": "stylegan2", "biggan_deep": "biggan"}.get(name, name)
+    out, beside = tmp_path / "out.safetensors", [f"discriminator={tmp_path / 'D.pt'}"] if name == "dcgan" else []
+    assert convert_file([str(tmp_path / "all.pt"), "--family", family, "--out", str(out), *beside]) == 0
+    about = exports.load(out).about
+    model, spec = dict(about["model"]), Spec.of(about["spec"])
+    source = pretrained.read(out, model["name"])
+    channels, side = differing.get("channels", spec.shape[0]), differing.get("resolution", spec.shape[1])
+    classes = differing.get("classes", spec.classes)
+    recipe = recipe_of(json.dumps(model).replace('"', ""), side)
+    game = build.game(recipe, {"real": Spec("image", (channels, side, side), classes)})
+    averages = Averages(recipe, {"G": game.players["G"]})
+    said = transfer(source, game.players, averages, classes)
+    assert len(said) == 2 and not any("from its average" in line for line in said)
+    for line, expected in zip(said, fresh):
+        assert ("fresh" in line) == bool(expected) and all(layer in line for layer in expected), line
+        assert ("of labels" in line) == ("classes" in differing)
+    kept = getattr(interop, f"{family}_generator")(of_g).float().state_dict()
+    average = getattr(interop, f"{family}_generator")(moved).float().state_dict()
+    of_d = getattr(interop, f"{family}_discriminator")(of_d).float().state_dict()
+    for network, held in ((game.players["G"], kept), (averages.networks()["G"], average), (game.players["D"], of_d)):
+        state = network.state_dict()
+        misfits = {key.rpartition(".")[0] for key in state if key not in held or state[key].shape != held[key].shape}
+        same = [key for key in state if key.rpartition(".")[0] not in misfits]
+        assert len(same) > len(state) / 2 and all(torch.equal(state[key], held[key]) for key in same)
+
+
+def test_a_discriminator_that_does_not_belong_to_the_generator_is_not_taken(tmp_path: Path, capsys) -> None:
+    of_g, of_d = narrow(dcgan_generator((12, 32, 16, 8, 4, 3))), narrow(dcgan_discriminator())
+    of_d = {name: torch.cat([value, value]) if name == "main.0.weight" else value for name, value in of_d.items()}
+    torch.save({"netG": of_g, "netD": of_d}, tmp_path / "all.pt")
+    out = tmp_path / "out.safetensors"
+    assert convert_file([str(tmp_path / "all.pt"), "--family", "dcgan", "--out", str(out)]) == 0
+    assert "discriminator is left out" in capsys.readouterr().err
+    assert not pretrained.read(out, "dcgan").live
+    torch.save({"netG": of_g, "netD": {"optimizer": 1}}, tmp_path / "none.pt")
+    assert convert_file([str(tmp_path / "none.pt"), "--family", "dcgan", "--out", str(out)]) == 0
+    torch.save(of_d, tmp_path / "D.pt")
+    with pytest.raises(UserError, match="dcgan: "):
+        convert_file([str(tmp_path / "all.pt"), f"discriminator={tmp_path / 'D.pt'}", "--family", "dcgan", "--out",
+                      str(tmp_path / "other.safetensors")])
+    assert not (tmp_path / "other.safetensors").exists()
 
 
 def damaged(folder: Path) -> dict[str, tuple[Path, str, str]]:
@@ -274,7 +397,8 @@ def test_other_weights_than_a_run_began_with_make_another_run(tiny_recipe: Path,
     recorded = json.loads((store.complete(run / "checkpoints")[-1] / "state.json").read_text())["recipe"]
     assert recorded["init_content"] == pretrained.read(source, "dcgan").digest
     for changed, message in ((f"init_from={others}", "began with the weights of"), ("init_from=null", "init_from=null"),
-                             ("init_from=nowhere", "nowhere does not exist"), ("freeze=[]", "freeze")):
+                             ("init_from=nowhere", "nowhere does not exist"), ("freeze=[]", "freeze"),
+                             ("init_classes={0: 1}", "init_classes=None")):
         [(code, said)] = ends(1, *keys(tiny_recipe, source, run), changed)
         assert code in (1, 2) and message in said and "\n" not in said
     [(code, said)] = ends(1, *keys(tiny_recipe, source, others), "total_images=192")
