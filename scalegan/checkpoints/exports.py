@@ -269,7 +269,7 @@ def attach(network: nn.Module, parts: Mapping[str, nn.Module], about: Mapping[st
     network.parts, export = dict(parts), about["networks"][name]
     spec = specs[about["target"] or next(iter(specs))]
     if "z" in export["inputs"] and "condition" not in export["inputs"]:
-        spec |= {"classes": 0, "attributes": 0, "label_names": ()}
+        spec |= {"classes": 0, "attributes": 0, "vector_dim": 0, "label_names": ()}
     network.about = {**about, "network": name, "export": export, "model": about["recipe"]["model"], "spec": spec}
     return network
 

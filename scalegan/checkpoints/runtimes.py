@@ -116,7 +116,7 @@ def _example(network: nn.Module, name: str, draws: Draws) -> Tensor:
     if name == "z":
         return latents(network, draws)
     if name == "condition":
-        labels = len(getattr(network, "names", ())) or spec.num_classes     # a network may take some of the attributes
+        labels = len(getattr(network, "names", ())) or spec.num_classes or spec.vector_dim      # or some attributes
         return draws.integers(name, spec.classes) if spec.classes else draws.uniform(name, labels)
     if hasattr(network, "scale"):
         return draws.uniform(name, _channels(network), *[_MULTIPLES * network.multiple] * 2) * 2 - 1

@@ -132,6 +132,8 @@ def test_a_run_learns_from_a_table_and_samples_by_it(photos: Path, tmp_path: Pat
     with pytest.raises(UsageError, match="--text: 'class' is missing"):
         sample.main([str(source), "--condition", "age=3", "--out", str(tmp_path / "out")])
 
+    export.main([str(tmp_path / "G.safetensors"), "--out", str(tmp_path / "G.ts")])     # compares its outputs
+
     other = prepared(photos, [line.replace("20.0", "90.0") for line in lines_of()], tmp_path / "other")
     generator = scalegan.load(tmp_path / "G.safetensors")
     samples, _ = samples_of(generator, 8, StoredImages(data))
