@@ -13,7 +13,7 @@ from harness import digest, launch
 from PIL import Image
 
 import scalegan
-from scalegan.commands import export, prepare
+from scalegan.commands import evaluate, export, prepare
 
 SHAPES = {"64x32": (32, 64), "32x96": (96, 32)}         # as users write them; height and width
 #: Sets: what `prepare` is asked for, and the channels and bits of what it makes.
@@ -126,13 +126,26 @@ def test_every_family_makes_images_of_any_shape_and_kind(name: str, kind: str, s
 
 
 @pytest.mark.slow
-def test_one_and_two_ranks_give_the_same_digest(sets: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "kind", "worlds"), [
+    ("dcgan", "64x32, 8 bands", (1, 2, 4)), ("stylegan2", "32x96, alpha", (1, 4)), ("r3gan", "32x96, grey", (1, 4))])
+def test_any_number_of_ranks_gives_the_same_digest(name: str, kind: str, worlds: tuple[int, ...], sets: dict[str, Path],
+                                                   tmp_path: Path) -> None:
     found = set()
-    for world in (1, 2):
-        folder = tmp_path / str(world)
-        folder.mkdir()
-        file = recipe_of("dcgan", "64x32", sets["64x32, photos"], folder, micro_batch_size=2, lanes=2, total_images=8,
-                         engine={"reduction": "tree"})
+    for world in worlds:
+        (tmp_path / str(world)).mkdir()
+        file = recipe_of(name, SETS[kind][1], sets[kind], tmp_path / str(world), micro_batch_size=2, lanes=4,
+                         batch_size=8, total_images=16, engine={"reduction": "tree"})
         launch(world, f"recipe={file}")
-        found.add(digest(folder / "run"))
+        found.add(digest(tmp_path / str(world) / "run"))
     assert len(found) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [kind for kind in SETS if not kind.endswith("photos")])
+def test_images_that_are_no_photos_are_evaluated(kind: str, sets: dict[str, Path], tmp_path: Path,
+                                                 capsys: pytest.CaptureFixture) -> None:
+    launch(1, f"recipe={recipe_of('dcgan', SETS[kind][1], sets[kind], tmp_path)}")
+    evaluate.main([str(tmp_path / "run"), "--metrics", "kid", "--num-samples", "8", "--num-reals", "8"])
+    report = json.loads(capsys.readouterr().out)
+    assert np.isfinite(report["metrics"]["kid"])
+    assert any("channels 1 to 3" in line for line in report["warnings"]) == (SETS[kind][3] > 3)
