@@ -136,7 +136,8 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--quality", type=whole(1, 100), metavar="Q", help="jpeg or webp quality, 1 to 100 (default 95)")
     group.add_argument("--channels", type=whole(1, 16), metavar="N",
                        help="1 for grey, 3 for colour, or what .npy and TIFF files have, up to 16 (default 3, or 1 if "
-                            "a sample of the images is all grey; one more with --alpha keep)")
+                            "a sample of the images is all grey; with --depth 16, what a sample has; one more with "
+                            "--alpha keep)")
     group.add_argument("--depth", type=int, choices=(8, 16),
                        help="bits per channel; 16 keeps those of PNG, TIFF and .npy files (default 8)")
     group.add_argument("--alpha", choices=("white", "keep"),

@@ -1,6 +1,8 @@
 """Images that are not photos: any channels, 8 or 16 bits, or alpha that is kept; from PNG, TIFF and NumPy's files."""
 
 import io
+from collections.abc import Iterable
+from contextlib import suppress
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -41,6 +43,16 @@ def read_raster(data: bytes, image: ImageFormat) -> np.ndarray:
     except Exception as error:      # on damaged bytes, readers raise exceptions of any type
         raise ValueError(str(error) or type(error).__name__) from error
     return _fitting(pixels, image)
+
+
+def common_channels(pictures: Iterable[object]) -> int | None:
+    """How many channels all readable ones of a source's pictures have; None if that differs."""
+    counts = set()
+    for picture in pictures:
+        with suppress(Exception):           # whatever readers raise on damaged bytes
+            pixels = _decoded(picture, ImageFormat(1, 3, "raw", depth=16)) if isinstance(picture, bytes) else picture
+            counts.add(pixels.shape[2])
+    return counts.pop() if len(counts) == 1 else None
 
 
 def fit_raster(pixels: np.ndarray, image: ImageFormat) -> Fitted:
@@ -136,7 +148,9 @@ def _fitting(pixels: np.ndarray, image: ImageFormat) -> np.ndarray:
     if found - image.alpha == 1 and colours == 3:
         pixels = np.concatenate([pixels[..., :1].repeat(3, 2), pixels[..., 1:]], 2)
     elif found != image.channels:
-        remedy = f"; --channels {found} keeps them" if found <= MOST_CHANNELS and not image.alpha else ""
+        if image.alpha:
+            raise ValueError("it is in colour; --channels 4 keeps that, with alpha")
+        remedy = f"; --channels {found} keeps them" if found <= MOST_CHANNELS else ""
         raise ValueError(f"it has {found} channel{'s' * (found > 1)}, not {image.channels}{remedy}")
     if pixels.dtype.itemsize * 8 > image.depth:
         raise ValueError("it has 16 bits per channel; --depth 16 keeps them")

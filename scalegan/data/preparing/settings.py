@@ -7,6 +7,7 @@ from scalegan.data.picture import all_grey
 from scalegan.data.preparing.journal import Settings
 from scalegan.data.preparing.sources import USUAL
 from scalegan.data.preparing.sources.base import Picture
+from scalegan.data.rasters import common_channels
 from scalegan.errors import UsageError
 from scalegan.support.resolution import sides_of
 
@@ -31,6 +32,8 @@ def settings_of(options: argparse.Namespace, kind: str, pictures: list[tuple[str
     sample is kept."""
     usual, depth, alpha = USUAL[kind], options.depth or 8, options.alpha == "keep"
     channels = options.channels or (1 if kind == "volumes" else None)
+    if depth == 16 and channels is None and not alpha:
+        channels = begun.get("channels") or common_channels(picture for _, picture in pictures)
     grey = channels is None and begun.get("only_grey", all_grey([picture for _, picture in pictures]))
     channels = channels or (1 if grey else 3) + alpha
     photos = depth == 8 and channels in (1, 3)

@@ -190,6 +190,22 @@ def test_bands_are_cut_and_padded_as_photos_are(crop: str, corner: int) -> None:
     assert (fitted.pixels[0, 0] == corner).all() and (fitted.pixels[16, 32] == 7000).all()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["PNG, grey", "TIFF, LZW", "npy, 8 x 16 bits", "PNG, RGB"])
+def test_sixteen_bits_bring_the_channels_that_the_images_have(way: str, tmp_path: Path) -> None:
+    channels, depth, write = WAYS[way]
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        (tmp_path / "in" / f"{number}.{way.partition(',')[0].lower()}").write_bytes(write(levels(channels, depth)))
+    prepare.main([str(tmp_path / "in"), str(tmp_path / "set"), "--workers", "1", "--depth", "16"])
+    assert Manifest.load(tmp_path / "set").image.channels == channels
+
+
+def test_colour_is_no_grey_with_alpha() -> None:
+    with pytest.raises(ValueError, match="--channels 4 keeps that"):
+        read_raster(png(levels(4, 8)), ImageFormat(16, 2, "png", None, alpha=True))
+
+
 @pytest.mark.parametrize(("options", "reason"), [
     (["--alpha", "keep", "--channels", "3"], "--channels 2 or 4"),
     (["--channels", "8", "--encoding", "jpeg"], "png and raw keep 8 channels"),
