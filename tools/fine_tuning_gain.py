@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=60_000, help="of each run on --target (default 60000)")
     parser.add_argument("--every", type=int, default=4_000, help="images between checkpoints (default 4000)")
     parser.add_argument("--freeze", help="patterns for a third run, such as D.features.0")
-    parser.add_argument("--num-samples", type=int, default=500, help=f"for KID, beside {_REALS} real images (default 500)")
+    parser.add_argument("--num-samples", type=int, default=500, help=f"beside {_REALS} real images (default 500)")
     parser.add_argument("--seed", type=int, default=1, help="of the runs on --target (default 1)")
     options = parser.parse_args()
     source = options.folder / "source"
