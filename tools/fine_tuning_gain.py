@@ -17,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRATCH, TUNED, FROZEN = "random weights", "init_from", "init_from, freeze"
+_REALS = 500
 
 
 def main() -> int:
@@ -28,7 +29,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=60_000, help="of each run on --target (default 60000)")
     parser.add_argument("--every", type=int, default=4_000, help="images between checkpoints (default 4000)")
     parser.add_argument("--freeze", help="patterns for a third run, such as D.features.0")
-    parser.add_argument("--num-samples", type=int, default=500, help="for KID, and as many real ones (default 500)")
+    parser.add_argument("--num-samples", type=int, default=500, help=f"beside {_REALS} real images (default 500)")
     parser.add_argument("--seed", type=int, default=1, help="of the runs on --target (default 1)")
     options = parser.parse_args()
     source = options.folder / "source"
@@ -57,7 +58,7 @@ def evaluate(checkpoint: Path, data: str, samples: int) -> float:
     kept = checkpoint.parent.parent / f"kid-{checkpoint.name}-{samples}.json"
     if not kept.exists():
         done = subprocess.run([sys.executable, "-m", "scalegan", "evaluate", str(checkpoint), "--data", data,
-                               "--metrics", "kid", "--num-samples", str(samples), "--num-reals", str(samples)],
+                               "--metrics", "kid", "--num-samples", str(samples), "--num-reals", str(_REALS)],
                               check=True, stdout=subprocess.PIPE, cwd=ROOT)
         kept.write_bytes(done.stdout)
     return round(json.loads(kept.read_text())["metrics"]["kid"], 4)
