@@ -62,6 +62,7 @@ class _Begun(TypedDict):
 
     __pydantic_config__ = ConfigDict(extra="allow")
     only_grey: NotRequired[StrictBool]
+    channels: NotRequired[PositiveInt]
     shard_records: NotRequired[PositiveInt]
 
 

@@ -27,7 +27,7 @@ def check_volumes(options: argparse.Namespace) -> None:
 
 
 def settings_of(options: argparse.Namespace, kind: str, pictures: list[tuple[str, Picture | Exception]],
-              begun: dict) -> Settings:
+                begun: dict) -> Settings:
     """The options, with the kind's defaults for those not given. What the call that began the set inferred from a
     sample is kept."""
     usual, depth, alpha = USUAL[kind], options.depth or 8, options.alpha == "keep"
@@ -51,9 +51,8 @@ def settings_of(options: argparse.Namespace, kind: str, pictures: list[tuple[str
     resolution = options.resolution or {"celeba178": 128, "celeba108": 64}.get(crop, usual.resolution)
     return Settings(
         kind, [str(path.resolve()) for path in options.source], options.labels, options.split, resolution, crop,
-        options.filter, encoding, (options.quality or 95) if encoding in _LOSSY else None,
-        channels, grey and photos, options.validation, options.shard_records or begun.get("shard_records", 0), depth,
-        alpha)
+        options.filter, encoding, (options.quality or 95) if encoding in _LOSSY else None, channels, grey and photos,
+        options.validation, options.shard_records or begun.get("shard_records", 0), depth, alpha)
 
 
 def _check_rasters(options: argparse.Namespace, kind: str, channels: int, photos: bool) -> None:
