@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from scalegan.config.schedule import Schedule
 from scalegan.config.schema import Beta, typed
@@ -96,6 +96,20 @@ class Consistency:
 
 
 @typed
+class LeCam:
+    """D's logits of reals are held below its running mean of fakes' logits, and those of fakes above that of reals'
+    (Tseng et al., 2021, "Regularizing Generative Adversarial Networks under Limited Data"); a term in every update of
+    D."""
+
+    weight: NonNegativeFloat = 0.3
+    """Weight: the paper's lambda."""
+    decay: Beta = 0.9
+    """Decay of the running means, per update."""
+    start: NonNegativeInt = 1000
+    """Updates of D from which on the term is added."""
+
+
+@typed
 class Penalties:
     r1: R1 | None = None
     """R1 penalty on D, or null."""
@@ -111,3 +125,5 @@ class Penalties:
     """Pull-away term of G, or null; active with loss=ebgan_pt."""
     bcr: Consistency | None = None
     """Balanced consistency regularisation of D, or null."""
+    lecam: LeCam | None = None
+    """LeCam regularisation of D, or null."""

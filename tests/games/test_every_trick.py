@@ -48,7 +48,7 @@ PENALTIES: dict[str, tuple[dict[str, Any], str]] = {
     "r2, by differences": ({"gamma": 1.0, "method": "finite_difference", "antithetic": True}, "D/r2"),
     "path_length": ({"every": 2}, "G.path/path"), "orthogonal": ({"weight": 1e-2}, "D/orthogonal"),
     "gradient": ({"weight": 1.0}, "D/gradient_penalty"), "pull_away": ({"group": 4}, "G/pull_away"),
-    "bcr": ({}, "D/bcr_real"),
+    "bcr": ({}, "D/bcr_real"), "lecam": ({"start": 0}, "D/lecam"),
 }
 GAMES: dict[str, tuple[dict[str, Any], str]] = {
     **{name: ({"tricks": {name: keys}}, term) for name, (keys, term) in TRICKS.items()},

@@ -14,6 +14,7 @@ from scalegan.games.penalties.finite_difference import FiniteDifferences, Probe
 from scalegan.games.penalties.gradient_norm import R1R2Penalty
 from scalegan.games.penalties.gradient_penalty import GradientPenalty
 from scalegan.games.penalties.historical_averaging import HistoricalAveraging
+from scalegan.games.penalties.lecam import LeCam
 from scalegan.games.penalties.orthogonal import Orthogonal
 from scalegan.games.penalties.path_length import PathLength
 from scalegan.games.penalties.pull_away import PullAway
@@ -99,6 +100,8 @@ def penalties(game: config.Game, generator: nn.Module, discriminator: nn.Module)
         found["path_length"] = PathLength(keys.path_length.weight, keys.path_length.decay, keys.path_length.every)
     if keys.bcr:
         found["bcr"] = Consistency(**vars(keys.bcr))
+    if keys.lecam and keys.lecam.weight:
+        found["lecam"] = LeCam(**vars(keys.lecam))
     if gradient:
         found["gradient_penalty"] = GradientPenalty(gradient.weight)
     if pull_away:
