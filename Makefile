@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 RUN_DIR ?= runs/quickstart
 
-.PHONY: quickstart test test-fast lint clean
+.PHONY: quickstart test test-fast lint docs clean
 
 quickstart: $(VENV)/.quickstart
 	@$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
@@ -21,6 +21,11 @@ test-fast: $(VENV)/.test
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
+
+# The documentation as a site.
+docs: $(VENV)/.test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "$(CURDIR)/build/site; to search it too: $(BIN)/python -m http.server -d build/site --bind 127.0.0.1"
 
 # A clean Debian has Python without venv; root can mend that.
 $(BIN)/python:

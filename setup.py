@@ -37,6 +37,8 @@ EXTRAS = {
     "wandb": ["wandb>=0.31"],
     "mlflow": ["mlflow>=3.17"],
     "trackio": ["trackio>=0.43"],
+    # The documentation as a site.
+    "docs": ["mkdocs-material>=9.6,<10", "mkdocstrings[python]>=0.29"],
     "slurm": ["submitit>=1.5.2"],
     # What loaders are measured beside. From 0.11 on, mosaicml-streaming holds numpy below 2.2; 0.10 takes any.
     "bench": ["litdata>=0.2.70", "mosaicml-streaming>=0.10,<0.11", "spdl>=0.8", "grain>=0.2.18", "datago>=2026.10",
