@@ -1,6 +1,7 @@
 """Images that are not photos: any channels, 8 or 16 bits, or alpha that is kept; from PNG, TIFF and NumPy's files."""
 
 import io
+import math
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -107,6 +108,8 @@ def _tiff(data: bytes) -> np.ndarray:
         if sorted(axes) != sorted(f"YX{samples}"):
             raise ValueError(f"it holds {' x '.join(map(str, shape))} numbers along the axes {axes}, not one image")
         check_size(shape[axes.index("Y")], shape[axes.index("X")])
+        if math.prod(shape) > MOST_CHANNELS << 26:
+            raise ValueError(f"{math.prod(shape):,} numbers are more than the limit of 2^30; downscale it first")
         pixels = series.asarray()
     if pixels.dtype.kind != "u" or pixels.dtype.itemsize > 2:
         raise ValueError(f"its numbers are {pixels.dtype}, not uint8 or uint16; scale them to one of these first")

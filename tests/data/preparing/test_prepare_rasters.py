@@ -2,6 +2,7 @@
 
 import io
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,6 +113,15 @@ def test_a_set_holds_what_its_files_held(way: str, channels: int, depth: int, fo
     assert stored.remarks if channels not in (1, 3) else not stored.remarks
 
 
+def bomb() -> bytes:
+    """A TIFF of a few hundred bytes that claims 8 GB."""
+    def write(file: io.BytesIO) -> None:
+        with tifffile.TiffWriter(file, bigtiff=True) as made:
+            made.write(iter([zlib.compress(b"")]), shape=(1 << 14, 1 << 14, 16), dtype="uint16", compression="zlib",
+                       photometric="minisblack", planarconfig="contig", rowsperstrip=1 << 14)
+    return saved(write)
+
+
 REFUSED = {
     "floats": (npy(np.zeros((4, 4), np.float32)), "float32, not uint8 or uint16"),
     "a stack": (npy(np.zeros((4, 4, 4, 4), np.uint8)), "--kind volumes"),
@@ -122,6 +132,7 @@ REFUSED = {
     "half an array": (npy(np.zeros((64, 64), np.uint16))[:-100], "."),
     "objects": (saved(lambda file: np.save(file, np.array([{}]), allow_pickle=True)), "object, not uint8"),
     "half a TIFF": (tiff(np.zeros((64, 64), np.uint16))[:-100], "."),
+    "a bomb": (bomb(), "more than the limit"),
     "signed": (tiff(np.zeros((4, 4), np.int16)), "int16, not uint8"),
     "half a PNG": (png(np.zeros((64, 64, 3), np.uint16))[:60], "."),
     "noise": (b"\x93NUMPY" + bytes(range(100)), "."),
