@@ -43,8 +43,9 @@ def conditions(generator: "nn.Module", options: argparse.Namespace) -> "tuple[in
         raise UsageError(f"--text: the vectors that {options.run} takes are not of texts; leave it out")
     else:
         encoder = text_encoders.of(stored["encoder"], options.text_encoder)
+        option = "--condition" if stored["encoder"]["kind"] == "columns" else "--text"
         if empty := [text for text in texts if not text.strip()]:
-            raise UsageError(f"--text '{empty[0]}' is empty; write what the samples should show")
+            raise UsageError(f"{option} '{empty[0]}' is empty; write what the samples should show")
         for text in texts:
             for word in getattr(encoder, "unknown", lambda text: [])(text):
                 warn(f"--text '{text}': no caption of the data has '{word}', which says nothing"
@@ -52,7 +53,7 @@ def conditions(generator: "nn.Module", options: argparse.Namespace) -> "tuple[in
         try:
             rows = torch.from_numpy(encoder.encode(texts))
         except ValueError as error:
-            raise UsageError(f"--text: {error}") from error
+            raise UsageError(f"{option}: {error}") from error
     return len(rows), lambda places: rows[[place % len(rows) for place in places]]
 
 

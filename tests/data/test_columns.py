@@ -129,7 +129,7 @@ def test_a_run_learns_from_a_table_and_samples_by_it(photos: Path, tmp_path: Pat
             sample.main([str(source), "--condition", condition, "--seeds", "0-1", "--out", str(out)])
             pictures.append(np.array(Image.open(out / "seed000001.png")).astype(int))
         assert all((pictures[0] != other).any() for other in pictures[1:])     # each part of the vector counts
-    with pytest.raises(UsageError, match="--text: 'class' is missing"):
+    with pytest.raises(UsageError, match="--condition: 'class' is missing"):
         sample.main([str(source), "--condition", "age=3", "--out", str(tmp_path / "out")])
 
     export.main([str(tmp_path / "G.safetensors"), "--out", str(tmp_path / "G.ts")])     # compares its outputs
