@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from scalegan.augment.reflection import fold
+from scalegan.augment.reflection import extents, fold
 from scalegan.kernels.bilinear import pixels
 from scalegan.randomness import Draws
 
@@ -12,13 +12,12 @@ SHIFT = 0.125  # maximum in either direction, as a fraction of the width or the 
 
 def blit(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
     """x-flip, rotation by multiples of 90 degrees, integer translation; each with probability p."""
-    height, width = images.shape[2:]
     flip, flips, turn, turns, move, dx, dy = draws.uniform("blit", 7).unbind(1)
     images = torch.where(_each((flip < p) & (flips < 0.5)), images.flip(3), images)
     quarters = (turns * 4).long().masked_fill(turn >= p, 0)
     images = torch.where(_each(quarters % 2 == 1), quarter_turn(images), images)
     images = torch.where(_each(quarters >= 2), images.rot90(2, (2, 3)), images)
-    by = torch.stack([(dx * 2 - 1) * SHIFT * width, (dy * 2 - 1) * SHIFT * height])
+    by = (torch.stack([dx, dy]) * 2 - 1) * SHIFT * extents(images)
     return shift(images, *by.round().long().masked_fill(move >= p, 0))
 
 

@@ -19,7 +19,8 @@ def noise(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
 def cutout(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
     """Sets a part of half the height and half the width, centred anywhere in the image, to 0, with probability p."""
     chance, x, y = draws.uniform("cutout", 3).unbind(1)
-    down, across = ((torch.arange(side, device=images.device) + 0.5) / side for side in images.shape[2:])
+    along = {side: (torch.arange(side, device=images.device) + 0.5) / side for side in images.shape[2:]}
+    down, across = (along[side] for side in images.shape[2:])
     column = (across - x[:, None]).abs() < HOLE / 2
     row = (down - y[:, None]).abs() < HOLE / 2
     hole = row[:, :, None] & column[:, None, :] & (chance < p)[:, None, None]

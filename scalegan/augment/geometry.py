@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from scalegan.augment.reflection import constant, doubling, fold, halving, separably
+from scalegan.augment.reflection import constant, doubling, extents, fold, halving, separably
 from scalegan.kernels.bilinear import bilinear
 from scalegan.randomness import Draws
 
@@ -33,8 +33,7 @@ def geometry(images: Tensor, draws: Draws, p: float | Tensor) -> Tensor:
     stretch = torch.where(aspect, (ratio * ASPECT).exp2(), 1)
     matrix = matrix * torch.stack([stretch, 1 / stretch], 1)[:, None, :]
     matrix = matrix @ _turn(torch.where(after, (turn2 * 2 - 1) * math.pi, 0))
-    height, width = images.shape[2:]
-    shift = torch.where(moved, torch.stack([dx * SHIFT * width, dy * SHIFT * height]), 0).T
+    shift = torch.where(moved, torch.stack([dx, dy]) * SHIFT * extents(images), 0).T
 
     touched = scaled | before | aspect | after | moved
     warped = warp(images, matrix.to(images.dtype), shift.to(images.dtype))
@@ -52,17 +51,16 @@ def warp(images: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
     fine = separably(*(constant(doubling, _UP, side, *like) for side in sides), images)
     margin = len(SYM6) // 2 - 1
     # The centre of fine pixel m lies at (m + 1/2) / 2 pixels from the border.
-    down, across = ((torch.arange(-margin, 2 * side + margin, device=images.device).to(images.dtype) + 0.5) / 2
-                    - side / 2 for side in sides)
+    along = {side: (torch.arange(-margin, 2 * side + margin, device=images.device).to(images.dtype) + 0.5) / 2
+             - side / 2 for side in sides}
+    down, across = (along[side] for side in sides)
     # matrix @ (q - shift) of every q = (x, y) from its parts; in pixels, mirrored as the borders are; in fine pixels.
-    moved = matrix @ shift[:, :, None]                                                          # [n, 2, 1]
-    source = []
-    for axis, side in enumerate(reversed(sides)):                                               # x, then y
-        of_x = matrix[:, axis, :1] * across                                                     # [n, F of the width]
-        of_y = matrix[:, axis, 1:] * down + ((side - 1) / 2 - moved[:, axis])                   # [n, F of the height]
-        source.append(fold(of_x[:, None, :] + of_y[:, :, None], side) * 2 + 0.5)
-    return separably(*(constant(halving, _DOWN, side, *like) for side in sides),
-                     bilinear(fine, torch.stack(source, 1)))
+    size = extents(images)
+    offset = (size - 1) / 2 - (matrix @ shift[:, :, None])                                      # [n, (x, y), 1]
+    of_x, of_y = matrix[:, :, :1] * across, matrix[:, :, 1:] * down + offset                    # [n, (x, y), F]
+    size = size if isinstance(size, int) else size[:, :, None]
+    source = fold(of_x[:, :, None, :] + of_y[:, :, :, None], size) * 2 + 0.5                    # [n, (x, y), F, F]
+    return separably(*(constant(halving, _DOWN, side, *like) for side in sides), bilinear(fine, source))
 
 
 def _turn(angle: Tensor) -> Tensor:

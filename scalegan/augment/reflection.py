@@ -10,8 +10,8 @@ from torch import Tensor
 Taps = tuple[float, ...]
 
 
-def fold(index: Tensor, size: int) -> Tensor:
-    """The pixel 0 ... size - 1 at each index, integer or fractional, of the reflected image."""
+def fold(index: Tensor, size: int | Tensor) -> Tensor:
+    """The pixel 0 ... size - 1 at each index, integer or fractional, of the reflected image; sizes may broadcast."""
     period = 2 * (size - 1)
     if index.is_floating_point():  # the distance to the nearest copy of pixel 0
         return (index - (index / period).round() * period).abs()
@@ -60,6 +60,16 @@ def constant(make: Callable[..., np.ndarray], taps: Hashable, size: int, dtype: 
     """A matrix, such as those above, as a tensor, cached."""
     with torch.inference_mode(False):
         return torch.from_numpy(make(taps, size)).to(dtype).to(device)
+
+
+def extents(images: Tensor) -> int | Tensor:
+    """(width, height) of images [n, C, H, W] as [2, 1], or one number for both, which takes fewer operations."""
+    height, width = images.shape[2:]
+    return width if width == height else constant(_column, (width, height), 2, images.dtype, images.device)
+
+
+def _column(numbers: tuple[int, ...], size: int) -> np.ndarray:
+    return np.array(numbers, float).reshape(size, 1)
 
 
 def separably(down: Tensor, across: Tensor, images: Tensor) -> Tensor:
