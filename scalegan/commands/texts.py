@@ -60,5 +60,5 @@ def conditions(generator: "nn.Module", options: argparse.Namespace) -> "tuple[in
 def check_taken(options: argparse.Namespace) -> None:
     """Raises UsageError if --text is given to a model that does not take texts."""
     if getattr(options, "text", None):
-        raise UsageError(f"--text: {options.run} has not learnt from captions; leave it out, or use --classes if it "
-                         "has labels")
+        raise UsageError(f"--text: {options.run} has not learnt from captions or a table of conditions; leave it out, "
+                         "or use --classes if it has labels")

@@ -124,9 +124,9 @@ def _orientation(data: bytes) -> int:
 def _with_pillow(data: bytes) -> np.ndarray:
     picture = open_picture(data)
     if picture.mode.startswith(("I", "F")):
-        raise ValueError(f"it has more than 8 bits per channel (mode {picture.mode}); keep them with `scalegan prepare "
-                         "--depth 16`, or convert it to 8 bits first, for example with ImageMagick: magick IN -depth 8 "
-                         "OUT.png")
+        kept = "" if picture.mode == "F" else "keep them with `scalegan prepare --depth 16`, or "
+        raise ValueError(f"it has more than 8 bits per channel (mode {picture.mode}); {kept}convert it to 8 bits first, "
+                         "for example with ImageMagick: magick IN -depth 8 OUT.png")
     picture = ImageOps.exif_transpose(picture)
     grey = picture.mode in ("1", "L", "LA") or (picture.mode in ("P", "PA") and _is_grey_palette(picture))
     picture = in_srgb(picture)
