@@ -125,8 +125,8 @@ def _with_pillow(data: bytes) -> np.ndarray:
     picture = open_picture(data)
     if picture.mode.startswith(("I", "F")):
         kept = "" if picture.mode == "F" else "keep them with `scalegan prepare --depth 16`, or "
-        raise ValueError(f"it has more than 8 bits per channel (mode {picture.mode}); {kept}convert it to 8 bits first, "
-                         "for example with ImageMagick: magick IN -depth 8 OUT.png")
+        raise ValueError(f"it has more than 8 bits per channel (mode {picture.mode}); {kept}convert it to 8 bits "
+                         "first, for example with ImageMagick: magick IN -depth 8 OUT.png")
     picture = ImageOps.exif_transpose(picture)
     grey = picture.mode in ("1", "L", "LA") or (picture.mode in ("P", "PA") and _is_grey_palette(picture))
     picture = in_srgb(picture)
