@@ -112,9 +112,9 @@ def _fill(network: nn.Module, theirs: State, labels: tuple[int, int], rows: Labe
     for name, own in network.state_dict().items():
         layers.setdefault(_layer(name), {})[name] = own
     fresh, by_label = {}, False
-    axes = None if rows is None else rows.axes[player]
+    axes = {} if rows is None else rows.axes[player]
     for layer, tensors in layers.items():
-        parts = {name: _parts(own, theirs.get(name), labels, rows, axes and axes.get(name))
+        parts = {name: _parts(own, theirs.get(name), labels, rows, axes.get(name))
                  for name, own in tensors.items()}
         misfit = next((name for name, part in parts.items() if part is None), None)
         if misfit is not None:

@@ -177,6 +177,17 @@ def test_init_classes_without_a_source_is_refused() -> None:
         recipe_of("{name: dcgan}", 32, "init_classes=[0]")
 
 
+def test_a_player_without_labels_keeps_everything_whatever_init_classes_says() -> None:
+    players, theirs = ({name: torch.nn.Linear(2, 3) for name in ("G", "E")} for _ in range(2))
+    source = Pretrained({name: network.state_dict() for name, network in theirs.items()}, {}, 3, 0, "")
+    rows = label_rows.LabelRows((0, 1), (2, 0), {"G": {"weight": 0, "bias": 0}, "E": {}})
+    fresh = players["G"].bias[2].item()
+    averages = Averages(recipe_of("{name: mlp}", 16), {})
+    said = transfer(source, players, averages, 3, rows)
+    assert players["E"].weight.equal(theirs["E"].weight) and "2 of 2 layers" in said[1]
+    assert players["G"].bias.tolist() == [theirs["G"].bias[2].item(), theirs["G"].bias[0].item(), fresh]
+
+
 def test_where_there_is_only_one_of_weights_and_average_it_serves_for_both() -> None:
     source = pretrained_of(made("dcgan", 1)[0], 4)
     for given, held in ((Pretrained(source.live, {}, 4, 0, ""), source.live["G"]),

@@ -170,8 +170,9 @@ def _channels(source: str, specs: Mapping[str, Spec]) -> tuple[int, int]:
         raise RecipeError(f"game.input=edges is made from grey or RGB images, and the data has {channels} channels; "
                           "use other data")
     if source in ("grey", LIGHTNESS) and channels != 3:
-        raise RecipeError(f"game.input={source} takes the colour out of images, but those of data.path are grey; use "
-                          "another set or another game.input")
+        found = "are grey" if channels == 1 else f"have {channels} channels"
+        raise RecipeError(f"game.input={source} takes the colour out of RGB images, but those of data.path {found}; "
+                          "use another set or another game.input")
     return DERIVED[source].channels or channels, 2 if source == LIGHTNESS else channels
 
 
