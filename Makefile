@@ -52,10 +52,13 @@ CAN_BUILD_FFCV := command -v g++ >/dev/null && pkg-config --exists opencv4 libtu
 # The tests of jobs run on a SLURM of their own.
 SLURM_PACKAGES := slurm-wlm munge
 HAS_SLURM := PATH="$$PATH:/usr/sbin" command -v slurmctld >/dev/null
+# The tests of pages click in a browser.
+HAS_CHROMIUM := command -v chromium >/dev/null
 
 $(VENV)/.system: | $(BIN)/python
 	@wanted=; { $(CAN_BUILD_FFCV); } || wanted="$(FFCV_PACKAGES) python3-dev"; \
 	{ $(HAS_SLURM); } || wanted="$$wanted $(SLURM_PACKAGES)"; \
+	{ $(HAS_CHROMIUM); } || wanted="$$wanted chromium"; \
 	if test -n "$$wanted" && test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
 		echo "installing $$wanted"; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$wanted \

@@ -45,6 +45,7 @@ EXTRAS = {
               "torchcodec>=0.17"],
     "dev": ["pytest>=9", "pytest-timeout>=2.4", "pytest-xdist>=3.6", "ruff>=0.6",
             "clean-fid==0.1.35", "prdc==0.2", "dlib-bin>=20",
+            "playwright>=1.50",     # drives Debian's Chromium; it fetches no browser of its own
             "triton>=3.4; platform_system == 'Linux'",      # its interpreter; torch for GPUs brings it, for CPUs not
             "setuptools>=77"],                              # a test builds sdist and wheel without isolation
 }

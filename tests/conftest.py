@@ -5,9 +5,11 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import browser as browsers
 import harness
 import pytest
 import torch
@@ -53,3 +55,10 @@ def finished_run(tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory) ->
     run = tmp_path_factory.mktemp("runs") / "finished"
     harness.train(f"recipe={tiny_recipe}", f"run_dir={run}")
     return run
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium (tests/browser.py)."""
+    with browsers.chromium() as found:
+        yield found
