@@ -33,6 +33,8 @@ EXTRAS = {
     "video": ["av>=14"],
     # What accelerate needs of it is less.
     "hub": ["huggingface_hub>=0.30"],
+    # The page of `scalegan explore`.
+    "explore": ["gradio>=6.17"],
     # Trackers, one extra each.
     "wandb": ["wandb>=0.31"],
     "mlflow": ["mlflow>=3.17"],

@@ -39,6 +39,7 @@ VERBS = {
     "upscale": ("scalegan.commands.upscale", "enlarge photos with an SRGAN run or a converted network"),
     "translate": ("scalegan.commands.translate", "give photos another domain (CycleGAN) or attributes (StarGAN)"),
     "faces": ("scalegan.commands.faces", "recognise, rebuild, transform and generate faces (iterative GAN)"),
+    "explore": ("scalegan.commands.explore", "look at runs on a page: samples, walks, directions, photos"),
     "compare": ("scalegan.commands.compare", "compare runs side by side on one HTML page"),
     "study": ("scalegan.commands.study", "compare objectives, on 2-D toys, by colouring photos, or on faces"),
     "inspect": ("scalegan.commands.inspection", "print what a checkpoint holds, with digests"),

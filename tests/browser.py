@@ -45,7 +45,7 @@ def chromium() -> Iterator[Any]:
 def visit(browser: Any, address: str, width: int = 1280) -> Visit:
     """Opens a page in a window of one of WIDTHS."""
     page = browser.new_page(viewport={"width": width, "height": WIDTHS[width]})
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(90_000)      # on busy machines
     seen = Visit(page)
     page.on("console", lambda message: seen.errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: seen.errors.append(str(error)))

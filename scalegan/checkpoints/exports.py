@@ -2,9 +2,8 @@
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scalegan.averages import standing_statistics
-from scalegan.checkpoints import hub, players, store
+from scalegan.checkpoints import hub, kept, players, store
 from scalegan.checkpoints.state import Header, OldHeader
 from scalegan.checkpoints.stored_weights import LIVE, check_average, from_checkpoint
 from scalegan.config.game import REAL
 from scalegan.config.loading import with_current_defaults
 from scalegan.data.spec import Spec
 from scalegan.errors import UsageError, UserError
-from scalegan.games.base import Export, Game, Preview
+from scalegan.games.base import Export, Game
 from scalegan.games.lookup import game_of
 from scalegan.games.sampling import one_batch_at_a_time
 from scalegan.randomness import Draws
@@ -83,31 +82,7 @@ def _instead_of_seeds(network: nn.Module) -> str:
         else "in Python, `scalegan.load` gives it"
 
 
-def fakes_of(path: str | Path, ema: str | None, generator: nn.Module) -> Callable[[Preview], Tensor] | None:
-    """The function by which a loaded generator's game makes samples; None if that takes the generator alone."""
-    return _method_of(path, ema, generator, "fakes")
-
-
-def cycles_of(path: str | Path, ema: str | None, generator: nn.Module,
-              ) -> Callable[[Preview], Mapping[str, tuple[Tensor, Tensor]]] | None:
-    """The game's `cycles`, for a loaded generator; None if it does not translate there and back."""
-    return _method_of(path, ema, generator, "cycles")
-
-
-def _method_of(path: str | Path, ema: str | None, generator: nn.Module, method: str) -> Callable | None:
-    """A method of a loaded generator's game, with all its networks; None if the game does not implement it."""
-    about = generator.about
-    kind = game_of(about["recipe"]["game"]["name"])
-    if getattr(kind, method) is getattr(Game, method):
-        return None
-    recipe = players.recipe_of(Path(path), about)
-    with torch.device("meta"):      # only for the game's settings; its networks are the loaded ones
-        game = kind.make(recipe, {stream: Spec.of(spec) for stream, spec in about["specs"].items()})
-    device = next(generator.parameters()).device
-    networks = {name: network.to(device) for name, network in load_all(path, ema).items()}
-    return partial(getattr(game, method), networks | {about["network"]: generator})
-
-
+@kept.through
 def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None = None, only: str | None = None,
              psi: float = 1.0, standing_batches: int | None = None) -> dict[str, nn.Module]:
     """Loads every network of a run folder, a checkpoint or an export, by name; the default one first.
@@ -342,9 +317,13 @@ def of_model(generator: nn.Module, model: Mapping[str, Any], specs: Spec | Mappi
 
 
 @torch.no_grad()
-def sample(generator: nn.Module, seeds: list[int], labels: Tensor | None, psi: float, batch: int = 32) -> Tensor:
-    """Images [N, C, H, W], one per seed, on the generator's device. A seed gives the same image in any batch;
-    style-based generators use their constant noise."""
+def sample(generator: nn.Module, seeds: list[int], labels: Tensor | None, psi: float, batch: int = 32,
+           noise: str = "const") -> Tensor:
+    """Images [N, C, H, W], one per seed, on the generator's device. A seed gives the same image in any batch.
+
+    Args:
+        noise: of a style-based generator: "const", its constant one, or "random", that of the seed.
+    """
     device = next(generator.parameters()).device
     draws = Draws(0, 0, "sample", torch.tensor(seeds, device=device))
-    return one_batch_at_a_time(generator, draws, None if labels is None else labels.to(device), psi, batch)
+    return one_batch_at_a_time(generator, draws, None if labels is None else labels.to(device), psi, batch, noise)

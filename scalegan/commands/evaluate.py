@@ -149,7 +149,7 @@ def _limited(settings: "Settings", samples: int, reals: int) -> tuple["Settings"
 
 def _samples(options: argparse.Namespace, metrics: tuple[str, ...], count: int, ranks, warnings: list[str]):
     """`count` samples of the generator, and the real images, whose labels condition it."""
-    from scalegan.checkpoints import exports
+    from scalegan.checkpoints import exports, game_methods
     from scalegan.errors import UsageError
     from scalegan.metrics import evaluation, faces
     from scalegan.metrics.generators import check_images, remarks_on_statistics, samples_of
@@ -172,10 +172,11 @@ def _samples(options: argparse.Namespace, metrics: tuple[str, ...], count: int, 
     samples, remarks = ranks.run_collectively(lambda: samples_of(
         generator, count, reals, options.psi, options.source, inputs=inputs))
     warnings += remarks + (remarks_on_statistics(generator) if options.standing_statistics != 0 else [])
-    samples.fakes = ranks.run_collectively(lambda: exports.fakes_of(options.source, options.ema, samples.generator))
+    samples.fakes = ranks.run_collectively(
+        lambda: game_methods.fakes_of(options.source, options.ema, samples.generator))
     if "cycle_l1" in metrics:
         samples.cycles = ranks.run_collectively(
-            lambda: exports.cycles_of(options.source, options.ema, samples.generator))
+            lambda: game_methods.cycles_of(options.source, options.ema, samples.generator))
     if set(metrics) & set(faces.METRICS):
         photos = inputs or ({} if reals is None else {samples.stream: reals})
         samples.faces = ranks.run_collectively(lambda: _faces(options, photos, ranks))

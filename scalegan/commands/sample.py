@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
     weights = {f"{part}/{name}": tensor for part, module in generator.parts.items()
                for name, tensor in module.state_dict().items()}
     made_with = [store.digest(weights), options.psi, options.classes, options.columns, device.type,
-                 *(options.text or [])]
+                 options.noise, *(options.text or [])]
     asked = (_of_latents if options.latents else _of_seeds)(options, generator.to(device))
     try:
         shown = write_samples(options.out, asked.numbers, asked.draw, [*made_with, *asked.made_with], asked.columns,
@@ -76,18 +76,22 @@ class _Asked(NamedTuple):
 
 def _of_seeds(options: argparse.Namespace, generator: "nn.Module") -> _Asked:
     from scalegan.checkpoints import exports
+    from scalegan.games.sampling import is_styled
 
     numbers = options.seeds or seeds("0-63")
+    if options.noise == "random" and not is_styled(generator):
+        raise UsageError(f"--noise: {options.run} is not style-based, and takes none; leave it out")
     columns, labels_of = labels_by_place(generator, options.run, numbers, options.classes, options.columns, options)
 
     def draw(part: slice) -> "Tensor":
-        return exports.sample(generator, numbers[part], labels_of(range(*part.indices(len(numbers)))), options.psi)
+        return exports.sample(generator, numbers[part], labels_of(range(*part.indices(len(numbers)))), options.psi,
+                              noise=options.noise)
 
     return _Asked(numbers, draw, columns)
 
 
 def _of_latents(options: argparse.Namespace, generator: "nn.Module") -> _Asked:
-    stored_latents.check_alone(options, "seeds", "classes", "psi", "text")
+    stored_latents.check_alone(options, "seeds", "classes", "psi", "text", "noise")
     space, latents = stored_latents.read(options, generator)
     return _Asked(list(range(len(latents))), lambda part: latents[part].images(space), options.columns or 8, "latent",
                   (latents.digest(),))
@@ -105,6 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     stored_latents.add_argument(parser)
     parser.add_argument("--psi", type=finite, default=1.0,
                         help="truncation, if the model supports it (default 1: none)")
+    parser.add_argument("--noise", choices=("const", "random"), default="const", help="of style-based generators: the "
+                        "same for all samples (the default), or one for each seed")
     parser.add_argument("--classes", type=names, help="classes, by name or number, repeated over the seeds; attributes "
                         "that all samples have, besides those of random records")
     parser.add_argument("--columns", type=whole(1, 1000),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from scalegan.latents.space import Space
 
 
-_DEFAULTS = {"psi": 1.0}
+_DEFAULTS = {"psi": 1.0, "noise": "const"}
 _NAMES = {"label": "class"}
 
 

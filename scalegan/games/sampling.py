@@ -68,10 +68,12 @@ def generate(generator: nn.Module, draws: Draws, condition: Tensor | None, psi: 
     return generator(z, condition, **style_of(generator, psi))
 
 
-def one_batch_at_a_time(generator: nn.Module, draws: Draws, condition: Tensor | None, psi: float, batch: int) -> Tensor:
+def one_batch_at_a_time(generator: nn.Module, draws: Draws, condition: Tensor | None, psi: float, batch: int,
+                        noise: str = "const") -> Tensor:
     """`generate` in batches of `batch` samples, or fewer if they are large."""
     parts, batch = [], min(batch, most_at_once(generator))
     for first in range(0, len(draws), batch):
         part = slice(first, first + batch)
-        parts.append(generate(generator, draws[part], None if condition is None else condition[part], psi))
+        parts.append(generate(generator, draws[part], None if condition is None else condition[part], psi,
+                              noise))
     return torch.cat(parts)

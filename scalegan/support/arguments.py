@@ -43,9 +43,12 @@ def report(problems: Sequence[str]) -> int:
     return 1 if problems else 0
 
 
+PREFIX = "scalegan: warning: "
+
+
 def warn(line: str) -> None:
     """Prints a line that users should know of, though nothing failed."""
-    print(f"scalegan: warning: {one_line(line)}", file=sys.stderr, flush=True)
+    print(f"{PREFIX}{one_line(line)}", file=sys.stderr, flush=True)
 
 
 def whole(least: int = 0, most: int = _SEEDS_END - 1) -> Callable[[str], int]:

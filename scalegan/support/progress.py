@@ -2,12 +2,16 @@
 
 import sys
 import time
+from collections.abc import Callable
+from contextvars import ContextVar
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 _LINE_SECONDS = 20
+#: Told what is being done, how much is done, and of how much, wherever progress is shown elsewhere than in a terminal.
+watcher: ContextVar[Callable[[str, int, int], None] | None] = ContextVar("watcher", default=None)
 
 
 def duration(seconds: float) -> str:
@@ -49,6 +53,8 @@ class Bar:
 
     def advance(self, count: int, note: str = "") -> None:
         self.done += count
+        if watch := watcher.get():
+            watch(self.what, self.done, self.total)
         if self.progress is not None:
             self.progress.update(self.task, advance=count, note=note, speed=self._rate())
         elif time.monotonic() - self.last_line > _LINE_SECONDS:

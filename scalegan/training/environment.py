@@ -26,8 +26,9 @@ def record(ranks: Ranks, micro_batch: int, precision: str, engine: Engine) -> di
     threads = ranks.all_gather(torch.get_num_threads())
     return {
         "scalegan": __version__, "data_order": order.VERSION, "torch": str(torch.__version__),
-        "numpy": version("numpy"), "python": platform.python_version(), "accelerate": version("accelerate"),
-        "deepspeed": version("deepspeed") if zero else None, "triton": _version("triton") if cuda else None,
+        "numpy": version("numpy"), "pillow": version("pillow"), "python": platform.python_version(),
+        "accelerate": version("accelerate"), "deepspeed": version("deepspeed") if zero else None,
+        "triton": _version("triton") if cuda else None,
         "cuda": torch.version.cuda if cuda else None, "cudnn": torch.backends.cudnn.version() if cuda else None,
         "nccl": ".".join(map(str, torch.cuda.nccl.version())) if cuda else None, "driver": _driver() if cuda else None,
         "device": ", ".join(sorted(set(devices))), "threads_per_rank": ", ".join(map(str, sorted(set(threads)))),

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ _EXPECTED = re.compile(r"dataset\.json|thumbs\.db|desktop\.ini|(list_\w+|identit
 _NOTES = {".txt", ".json", ".xml", ".csv", ".yaml", ".yml", ".caption", ".md"}      # may lie beside every image
 _SPLIT = re.compile(r"(?P<name>train|training|val|valid|validation|test|testing|dev|eval|holdout)"
                     r"([-_. ]?(set|data|split|images?|imgs?|\d+))*", re.IGNORECASE)
+_SAMPLE = re.compile(r"(seed|latent)[0-9]{6,}\.png")
 _LISTED = 5
 
 
@@ -45,7 +46,7 @@ def counted(store: Store) -> Survey:
 
 def _surveyed(store: Store, strict: bool) -> Survey:
     names, folders = store.listing()
-    files = images_among(store, names)
+    files = without_sheets(images_among(store, names))
     stems, taken = {_stem(file) for file in files}, set(files)
     others = [name for name in names
               if name not in taken and not is_hidden(name) and not _EXPECTED.fullmatch(PurePosixPath(name).name)]
@@ -57,6 +58,13 @@ def _surveyed(store: Store, strict: bool) -> Survey:
         raise UserError(f"{store.path} has {len(files):,} images, and most of its files would be left out: {passed}; "
                         "convert those that are pictures to JPEG, PNG or WebP, and move the others elsewhere")
     return Survey(files, passed, without_images(folders, files))
+
+
+def without_sheets(files: Sequence[str]) -> list[str]:
+    """Leaves out each grid.png that `scalegan sample` wrote beside the samples that it shows."""
+    paths = [PurePosixPath(file) for file in files]
+    of_samples = {path.parent for path in paths if _SAMPLE.fullmatch(path.name)}
+    return [file for file, path in zip(files, paths) if path.name != "grid.png" or path.parent not in of_samples]
 
 
 def without_images(folders: Iterable[str], files: Iterable[str]) -> list[str]:
