@@ -42,8 +42,9 @@ def on_files(files: Files, config: Any) -> Files:
 
 def on_page_markdown(markdown: str, page: Any, **others: Any) -> str:
     """Points links between docs/ and files outside it to where these are on the site."""
+    up = "../" * page.file.src_uri.count("/")
     for source, site in _MOVED.items():
-        markdown = re.sub(rf"\]\((\.\./)?{re.escape(source)}(#[^)]*)?\)", rf"]({site}\2)", markdown)
+        markdown = re.sub(rf"\]\((\.\./)*{re.escape(source)}(#[^)]*)?\)", rf"]({up}{site}\2)", markdown)
     if page.file.src_uri in _MOVED.values():
         markdown = re.sub(r'(\]\(|src=")docs/', r"\1", markdown)
         # Whatever else lies in the repository has no page.

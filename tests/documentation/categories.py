@@ -70,6 +70,10 @@ def _trained(words: tuple[str, ...]) -> bool:
         or (words[:3] == ("scalegan", "train", "recipe=auto") and words[3:] in _AUTOMATIC)
 
 
+def _of_the_new_game(words: tuple[str, ...]) -> bool:
+    return "recipe=pacgan_ring8" in words
+
+
 def _parsed(words: tuple[str, ...]) -> bool:
     return not _verb("train", "submit")(words) and bool(ours(words)) and (
         _in_network(words) or _needs_weights(words) or _is_long(words) or words[0] != "scalegan")
@@ -84,7 +88,8 @@ CATEGORIES = {
     "resolved": Category("its recipe is found and merged with its keys, and every key, value and combination is "
                          "checked; training it takes minutes to weeks, or data or networks that are not here "
                          "(tests/config/test_recipes.py trains every recipe in small)",
-                         lambda words: _verb("train")(words) and not _trained(words)),
+                         lambda words: _verb("train")(words) and not _trained(words) and not _of_the_new_game(words)),
+    "new game": Category("run by test_new_game.py, in a package that has the tutorial's game", _of_the_new_game),
     "submitted": Category("run as --dry-run, which writes the job's script; SLURM is in tests/slurm", _verb("submit")),
     "parsed": Category("its arguments are read by the command's own parser, and it stops there: it needs the network, "
                        "weights that cannot be shipped, several processes or minutes", _parsed),
