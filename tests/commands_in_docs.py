@@ -54,6 +54,9 @@ def blocks(page: Path) -> list[tuple[int, str]]:
         unindented = re.sub("^ {4}", "", block[0], flags=re.MULTILINE)
         if _FOR_A_SHELL.match(unindented):
             found.append((_line(rest, block.start()), unindented))
+    if page.name == "how_to.md":        # whose commands are in the text
+        found += [(_line(rest, span.start()), " ".join(span[1].split())) for span in
+                  re.finditer(r"`((?:scalegan|torchrun) [^`]+)`", rest)]
     return [(line, _typed(block)) for line, block in sorted(found)]
 
 
