@@ -16,7 +16,8 @@ PAGE = (ROOT / "docs" / "tutorials" / "write_a_game.md").read_text()
 PACKED, PLAIN = (command.split() for command in re.findall(
     r"^scalegan (train recipe=pacgan_ring8 run_dir=\S+.*)$", PAGE, re.MULTILINE))
 SCORE, = re.findall(r"```python\n(import torch\n.*?)```", PAGE, re.DOTALL)
-SHORT = ["total_images=1280", "checkpoint.every_images=640", "log.every_images=640", "engine.reduction=tree"]
+SHORT = ["total_images=1280", "checkpoint.every_images=640", "log.every_images=640", "engine.reduction=tree",
+         "micro_batch_size=32"]
 IMAGES = ["train", "recipe=celeba_dcgan", "game={name: pacgan}", "data.path=set", "data.resolution=16",
           "data.workers=0", "model.width=4", "model.norm_group=8", "batch_size=16", "micro_batch_size=16", "lanes=1",
           "total_images=32", "log.tensorboard=false", "run_dir=runs/images"]
