@@ -26,8 +26,9 @@ class _Read(Exception):
 
 
 def of(category: str) -> pytest.MarkDecorator:
-    """Parametrises a test over the commands of a category."""
-    found = [command for command in commands() if category in categories(command)]
+    """Parametrises a test over the commands of a category, each once, on whatever pages it stands."""
+    found = {command.words: command for command in reversed(commands()) if category in categories(command)}.values()
+    found = list(reversed(found))
     return pytest.mark.parametrize("command", found, ids=[f"{c.place} {c}"[:120] for c in found])
 
 
@@ -225,7 +226,7 @@ def stood_in(command: Command, world: World) -> list[str]:
     if verb == "evaluate" and not {"cycle_l1", "fid,kid,is,prdc"} & set(rest):     # which have no use for it
         words += ["--extractor", str(world.extractor)]
     if verb == "plan":
-        words = [words[0], "model.channel_max=8", *words[1:], "--gpus", "1"]
+        words = [words[0], "model.channel_max=8", "data.resolution=32", *words[1:], "--gpus", "1"]
     if kind == "volumes" and verb == "sample":
         words += ["--seeds", "0-1"]
     return [verb, *words, *(REDUCED.get(verb, []) if "generate" not in rest else [])]
