@@ -17,7 +17,7 @@ _WRAPPERS = ("taskset", "timeout")      # with one option, and a number
 
 # Runs blocks with all programs replaced by functions that only record their arguments, and no other program in reach.
 _SHELL = """
-PATH=/nowhere
+PATH=/nowhere PWD=/here
 record() { local IFS=$'\\x1f'; printf '%s\\n' "$PLACE$IFS$*" >&3; }    # one write, as sides of a pipe run at once
 command_not_found_handle() { record "$@"; }
 taskset() { shift 2; "$@"; }

