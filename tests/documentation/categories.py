@@ -57,7 +57,7 @@ def _needs_weights(words: tuple[str, ...]) -> bool:
 
 
 def _is_long(words: tuple[str, ...]) -> bool:
-    return _verb("study", "stop")(words) or (_verb("directions")(words) and "--data" in words) \
+    return _verb("study", "stop", "explore", "monitor")(words) or (_verb("directions")(words) and "--data" in words) \
         or "--baseline" in words
 
 
@@ -92,7 +92,7 @@ CATEGORIES = {
     "new game": Category("run by test_new_game.py, in a package that has the tutorial's game", _of_the_new_game),
     "submitted": Category("run as --dry-run, which writes the job's script; SLURM is in tests/slurm", _verb("submit")),
     "parsed": Category("its arguments are read by the command's own parser, and it stops there: it needs the network, "
-                       "weights that cannot be shipped, several processes or minutes", _parsed),
+                       "weights that cannot be shipped, several processes or minutes, or waits for somebody", _parsed),
     "run": Category("run on tiny runs and data, with fewer samples",
                     lambda words: bool(ours(words)) and not _verb("train", "submit")(words) and not _parsed(words)),
     "tool": Category("its arguments are read by the tool's own parser; tools take minutes to hours", _tool),
