@@ -60,6 +60,7 @@ class Draws:
         return replace(self, purpose=f"{self.purpose}/{part}")
 
     def to(self, device: torch.device) -> "Draws":
+        """The same draws, made on a device."""
         return Draws(self.seed, self.attempt, self.purpose, self.positions.to(device))
 
     def __len__(self) -> int:

@@ -49,10 +49,12 @@ class Spec:
 
     @property
     def multilabel(self) -> bool:
+        """Whether labels are attributes, of which a sample may have several."""
         return self.attributes > 0
 
     @property
     def conditional(self) -> bool:
+        """Whether samples have labels or vectors."""
         return bool(self.num_classes or self.vector_dim)
 
     def empty(self, count: int) -> "Tensor":
@@ -78,7 +80,11 @@ class Own:
 
 @dataclass(frozen=True)
 class PairedWith:
-    """A stream whose records are paired with another's, by equal keys; one draw flips both."""
+    """A stream whose records are paired with another's, by equal keys; one draw flips both.
+
+    Args:
+        stream: the other's name.
+    """
 
     stream: str
 

@@ -112,11 +112,11 @@ class Results:
     """Where a tab shows answers: pictures, notes, commands, files."""
 
     def __init__(self, label: str) -> None:
-        self.pictures = gr.Gallery(label=label, columns=[1, 1, 2], height="auto", object_fit="contain",
+        self.pictures = gr.Gallery(label=label, show_label=False, height="auto", object_fit="contain",
                                    elem_classes="pictures", buttons=["download", "fullscreen"])
         self.notes = gr.Markdown(visible=False)
         self.commands = gr.Code(label="To repeat it", language="shell", interactive=False, visible=False, lines=1,
-                                wrap_lines=True)
+                                wrap_lines=True, show_line_numbers=False)
         self.files = gr.Files(label="Downloads", interactive=False, visible=False, height=160)
         self.all = [self.pictures, self.notes, self.commands, self.files]
 

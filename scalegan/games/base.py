@@ -210,6 +210,7 @@ class Preview:
 
     @property
     def count(self) -> int:
+        """Number of samples."""
         return len(self.draws)
 
     def __getitem__(self, part: slice) -> "Preview":
@@ -226,6 +227,7 @@ class Preview:
 
     @cached_property
     def samples(self) -> Mapping[str, Sample]:
+        """Real samples of every stream, `count` of each."""
         return self.real()
 
     @property

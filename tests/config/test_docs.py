@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from scalegan.config import loading
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"```(?:bash)?\n(.*?)```|((?:^    .*\n)+)", re.MULTILINE | re.DOTALL)
 
 
