@@ -40,6 +40,7 @@ VERBS = {
     "translate": ("scalegan.commands.translate", "give photos another domain (CycleGAN) or attributes (StarGAN)"),
     "faces": ("scalegan.commands.faces", "recognise, rebuild, transform and generate faces (iterative GAN)"),
     "compare": ("scalegan.commands.compare", "compare runs side by side on one HTML page"),
+    "monitor": ("scalegan.commands.monitor", "watch runs in the browser, also while they train"),
     "study": ("scalegan.commands.study", "compare objectives, on 2-D toys, by colouring photos, or on faces"),
     "inspect": ("scalegan.commands.inspection", "print what a checkpoint holds, with digests"),
 }
