@@ -6,6 +6,7 @@ The page can be opened from this machine alone; from another one, through `ssh -
 """
 
 import os
+import threading
 import webbrowser
 from pathlib import Path
 
@@ -33,7 +34,9 @@ def main(arguments: list[str]) -> int:
     from scalegan.monitor.watch import Watch
 
     title = ", ".join(path.resolve().name or str(path) for path in options.runs)
-    with Server(Watch(options.runs), title, options.port) as server:
+    watch = Watch(options.runs)
+    with Server(watch, title, options.port) as server:
+        threading.Thread(target=watch.changes, daemon=True).start()     # looks while the browser comes
         print(f"{server.address}  (Ctrl-C ends)", flush=True)
         if not options.no_browser and _has_screen():
             webbrowser.open(server.address)

@@ -18,10 +18,9 @@ class Curve:
 
     def extend(self, xs: Sequence[float], ys: Sequence[float]) -> None:
         """Adds points. Those of a damaged file may be out of order."""
-        ascending = all(a <= b for a, b in zip((self.xs[-1:] or xs[:1]) + list(xs), xs))
         self.xs += xs
         self.ys += ys
-        if not ascending:
+        if self.xs != sorted(self.xs):
             order = sorted(range(len(self.xs)), key=self.xs.__getitem__)
             self.xs, self.ys = [self.xs[i] for i in order], [self.ys[i] for i in order]
         if len(self.xs) > 4 * BUCKETS:

@@ -1,5 +1,7 @@
 """A run's reports: the curves in metrics.jsonl, and what went wrong according to them."""
 
+import contextlib
+import json
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -7,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scalegan.monitor.curves import Curve
-from scalegan.monitor.figures import can_be_drawn, is_figure
+from scalegan.monitor.figures import all_can_be_drawn, can_be_drawn, is_figure
 from scalegan.support.files import open_own
 from scalegan.support.reading import DamagedFile, parse_json
 
@@ -62,22 +64,31 @@ class Reports:
         return None
 
     def _add(self, lines: list[bytes]) -> None:
-        found: dict[str, tuple[list[int], list[float]]] = {}
+        columns: dict[str, tuple[list[int], list[Any]]] = {}
         for images, row in reports(lines):
             for key, value in row.items():
-                if key == "images" or not is_figure(value) or (len(self.curves) >= _MOST_FIGURES
-                                                              and key not in self.curves):
-                    continue
-                if not can_be_drawn(value):
-                    self.not_finite.setdefault(key, images)
-                    continue
-                if key.startswith(_COUNTERS):
-                    self._count(images, key, int(value))
-                xs, ys = found.setdefault(key, ([], []))
-                xs.append(images)
-                ys.append(value)
-        for key, points in found.items():
-            self.curves.setdefault(key, Curve()).extend(*points)
+                column = columns.get(key)
+                if column is None:
+                    column = columns[key] = [], []
+                column[0].append(images)
+                column[1].append(value)
+        for key in columns.keys() - {"images"}:
+            xs, ys = self._drawn(key, *columns[key])
+            if key.startswith(_COUNTERS):
+                for images, total in zip(xs, ys):
+                    self._count(images, key, int(total))
+            if xs and (key in self.curves or len(self.curves) < _MOST_FIGURES):
+                self.curves.setdefault(key, Curve()).extend(xs, ys)
+
+    def _drawn(self, key: str, xs: list[int], ys: list[Any]) -> tuple[list[int], list[float]]:
+        """Those of a figure's values that can be drawn."""
+        if all_can_be_drawn(ys):
+            return xs, ys
+        for x, y in zip(xs, ys):
+            if is_figure(y) and not can_be_drawn(y) and (key in self.not_finite or len(self.not_finite) < _MOST_EVENTS):
+                self.not_finite.setdefault(key, x)
+        kept = [(x, y) for x, y in zip(xs, ys) if can_be_drawn(y)]
+        return [x for x, _ in kept], [y for _, y in kept]
 
     def _count(self, images: int, key: str, total: int) -> None:
         before = self._counters.get(key, 0)
@@ -88,11 +99,17 @@ class Reports:
 
 def reports(lines: list[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Images and figures of each line that is a report."""
-    for line in lines:
-        try:
-            row = parse_json(line, "metrics.jsonl", finite=False)
-        except DamagedFile:
-            continue
-        images = row.get("images")
+    for row in _rows(lines):
+        images = row.get("images") if isinstance(row, dict) else None
         if type(images) is int and 0 <= images <= _MOST_IMAGES:
             yield images, row
+
+
+def _rows(lines: list[bytes]) -> Iterator[Any]:
+    """What the lines say, all at once where none is damaged, which takes half the time."""
+    try:
+        yield from json.loads(b"[" + b",".join(lines) + b"]")
+    except (ValueError, RecursionError):
+        for line in lines:
+            with contextlib.suppress(DamagedFile):
+                yield parse_json(line, "metrics.jsonl", finite=False)

@@ -13,10 +13,10 @@ def test_states_of_jobs_arrays_and_of_what_is_gone(slurm: Cluster) -> None:
     job, later = slurm.command(*sbatch), slurm.command(*sbatch, "--begin=now+1hour")
     array = slurm.command(*sbatch, "--array=0-1%1")
     try:
-        wait_until(lambda: commands.states([job, f"{array}_0"]) == {job: "RUNNING", f"{array}_0": "RUNNING"}, "both run")
+        running = {job: "RUNNING", f"{array}_0": "RUNNING"}
+        wait_until(lambda: commands.states(list(running)) == running, "both run")
         found = commands.states([job, later, array, f"{array}_0", f"{array}_1", "99999999"])
-        assert found == {job: "RUNNING", later: "PENDING", f"{array}_0": "RUNNING", f"{array}_1": "PENDING",
-                         array: found[array]}
+        assert found == {**running, later: "PENDING", f"{array}_1": "PENDING", array: found[array]}
         assert commands.states([later]) == {later: "PENDING"} and commands.states(["99999999"]) == {}
         assert commands.states(["99999998", "99999999"]) == {} and commands.states([]) == {}
     finally:

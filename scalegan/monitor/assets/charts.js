@@ -21,17 +21,25 @@ function updateChart(plot, make) {
   if (plot.inView) drawChart(plot);
 }
 
+// One drawing of a plot at a time; what is wanted meanwhile is drawn next.
 async function drawChart(plot) {
   await loaded;
-  const make = pending.get(plot);
-  if (!make || !plot.isConnected) return;
-  pending.delete(plot);
-  const {traces, log: wanted} = make();
+  if (plot.busy) return;
+  plot.busy = true;
+  while (pending.has(plot) && plot.inView && plot.isConnected) {
+    const make = pending.get(plot);
+    pending.delete(plot);
+    await react(plot, make());
+  }
+  plot.busy = false;
+}
+
+function react(plot, {traces, log: wanted}) {
   const log = wanted && traces.every(({y}) => y.every(value => value > 0));      // else much would be left out
   const style = getComputedStyle(document.documentElement);
   const [ink, line] = ["--ink", "--line"].map(name => style.getPropertyValue(name).trim());
   const axis = {gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true};
-  await Plotly.react(plot, traces, {
+  return Plotly.react(plot, traces, {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: {color: ink, size: 11, family: "system-ui, sans-serif"},
     margin: {l: 44, r: 8, t: 8, b: 36}, showlegend: false, hovermode: "closest", uirevision: log ? "log" : "linear",
     xaxis: {...axis, title: {text: "images"}, rangemode: "tozero"},

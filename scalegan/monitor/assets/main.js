@@ -47,7 +47,7 @@ async function refreshTicked(changed) {
       try {
         known.details.set(id, await source.details(id));
       } catch { continue; }       // it is gone; the next look says so
-      drawSoon();
+      drawSoon(wanted.length > AT_FIRST ? 1500 : 50);
     }
   }));
   await comparing;
@@ -62,11 +62,9 @@ async function compare(ids) {
   drawSoon();
 }
 
-let waiting = false;
-function drawSoon() {
-  if (waiting) return;
-  waiting = true;
-  setTimeout(() => { waiting = false; drawTab(); }, 50);
+let waiting = null;
+function drawSoon(after = 50) {
+  waiting ??= setTimeout(() => { waiting = null; drawTab(); }, after);
 }
 
 async function look() {
