@@ -72,8 +72,9 @@ class Reports:
                     column = columns[key] = [], []
                 column[0].append(images)
                 column[1].append(value)
-        for key in columns.keys() - {"images"}:
-            xs, ys = self._drawn(key, *columns[key])
+        columns.pop("images", None)
+        for key, column in columns.items():
+            xs, ys = self._drawn(key, *column)
             if key.startswith(_COUNTERS):
                 for images, total in zip(xs, ys):
                     self._count(images, key, int(total))

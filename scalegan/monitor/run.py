@@ -106,7 +106,8 @@ class Run:
             job_state = job and jobs.state(job)
         except UserError as error:
             problem = str(error)
-        seen = [_state(self.path / name) for name in _WATCHED], job_state, problem, trainer(self.path)
+        files = [_state(self.path / name) for name in _WATCHED]
+        seen = self.name, files, job_state, problem, trainer(self.path)
         return self._unless_changed("", lambda _: self._read_row(job, job_state, problem), seen)
 
     def _read_row(self, job: Job | None, job_state: str | None, problem: str | None) -> dict[str, Any]:
@@ -117,7 +118,7 @@ class Run:
         updated = _state(self.path / "metrics.jsonl")
         return {
             "id": self.id, "name": self.name, "path": str(self.path.absolute()), "total": found["total_images"],
-            "state": "unknown" if problem and found["state"] != "running" else found["state"],
+            "state": "unknown" if problem and found["state"] not in ("running", "finished") else found["state"],
             "why": problem or found["why"], "images": found["images"], "rate": found["images_per_second"],
             "left": found["seconds_left"], "checkpoint": found["checkpoint"], "restarts": found["restarts"],
             "job": found["job"], "nodes": found["nodes"], "updated": updated and updated[0] // 10**9,

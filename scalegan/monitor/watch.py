@@ -31,7 +31,7 @@ class Watch:
         self._jobs = JobStates()
         self._lock = threading.Lock()
         self._looked = float("-inf")
-        self._version = 0
+        self._version = int(time.time() * 1000)     # larger than any of an earlier server
         self._rows: dict[str, tuple[int, dict[str, Any]]] = {}
 
     def changes(self, since: int = 0) -> dict[str, Any]:
@@ -51,8 +51,8 @@ class Watch:
 
     def compared(self, identities: Sequence[str]) -> dict[str, Any]:
         """What tells these runs apart; those that are gone are left out."""
-        with self._lock:
-            return compared([self.runs[one] for one in identities if one in self.runs])
+        runs = self.runs
+        return compared([runs[one] for one in identities if one in runs])
 
     def _look(self) -> None:
         paths = list(_found(self.given))[:_MOST_RUNS]

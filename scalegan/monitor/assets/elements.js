@@ -33,7 +33,7 @@ function duration(seconds) {
   return `${Math.max(0, Math.round(seconds))} s`;
 }
 
-const ago = time => time ? `${duration(Date.now() / 1000 - time)} ago` : "";
+const ago = time => time ? `${duration(Date.now() / 1000 + known.clock - time)} ago` : "";
 
 // Distinguishable with any type of colour vision (Okabe & Ito, 2008), and on dark and light ground.
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#9a8f00", "#8c8c8c"];
@@ -48,6 +48,14 @@ function swatch(id) {
   made.style.background = dash(id) === "solid" ? colour(id)
     : `repeating-linear-gradient(90deg, ${colour(id)} 0 ${pattern[0]}, transparent ${pattern[0]} calc(${pattern[0]} + ${pattern[1]}))`;
   return made;
+}
+
+// Shows these in place of what there was, unless they are the same: those may have been scrolled or unfolded.
+function show(place, ...children) {
+  const made = element("div", {}, ...children);
+  if (place.firstChild && made.innerHTML === place.shown) return;
+  place.shown = made.innerHTML;
+  place.replaceChildren(...made.childNodes);
 }
 
 function table(head, rows) {

@@ -12,6 +12,7 @@ function showTab(chosen) {
   tab = chosen;
   if (location.hash !== `#${tab.name}`) history.replaceState(null, "", `#${tab.name}`);
   at("tabs").replaceChildren(...TABS.map(each => element("button", {role: "tab", "aria-selected": each === tab, onclick: () => showTab(each)}, each.name)));
+  at("panel").replaceChildren();
   tab.build(at("panel"));
   drawTab();
 }
@@ -41,7 +42,7 @@ async function refreshTicked(changed) {
   for (const id of changed) known.details.get(id) && (known.details.get(id).old = true);
   const ids = tickedIds();
   const wanted = ids.filter(id => !known.details.has(id) || known.details.get(id).old);
-  const comparing = ids.length && (changed.length || ids.join() !== known.comparedFor) ? compare(ids) : null;
+  const comparing = ids.length && (changed.some(id => known.ticked.has(id)) || ids.join() !== known.comparedFor) ? compare(ids) : null;
   await Promise.all(Array.from({length: AT_ONCE}, async () => {
     for (let id = wanted.shift(); id; id = wanted.shift()) {
       try {
@@ -70,8 +71,8 @@ function drawSoon(after = 50) {
 async function look() {
   const found = await source.changes(known.version);
   const first = known.version === 0;
-  if (found.version < known.version) { known.version = 0; return look(); }    // another server
   known.version = found.version;
+  if (found.now) known.clock = found.now - Date.now() / 1000;
   known.order = found.order;
   for (const row of found.runs) known.rows.set(row.id, row);
   for (const id of known.rows.keys()) if (!found.order.includes(id)) for (const each of [known.rows, known.details, known.ticked]) each.delete(id);

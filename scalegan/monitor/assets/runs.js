@@ -61,11 +61,14 @@ function drawFigures() {
 }
 
 function drawRows() {
+  const focused = document.activeElement?.dataset.tick;
   at("table").tBodies[0].replaceChildren(...shownRows().flatMap(row => opened.has(row.id) ? [rowOf(row), detailsOf(row)] : [rowOf(row)]));
+  if (focused) at("table").querySelector(`[data-tick="${focused}"]`)?.focus();
 }
 
 function rowOf(row) {
   const tick = element("input", {type: "checkbox", checked: known.ticked.has(row.id), "aria-label": `Lay ${row.name} over the others`});
+  tick.dataset.tick = row.id;
   tick.onchange = () => { setTicked([row.id], tick.checked); };
   const name = element("button", {class: "plain", title: row.path, "aria-expanded": opened.has(row.id), onclick: () => {
     if (!opened.delete(row.id)) opened.add(row.id);

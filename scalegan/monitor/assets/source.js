@@ -26,6 +26,7 @@ const source = inlined ? {
 // What is known of the runs, and which of them are ticked.
 const known = {
   rows: new Map(), order: [], version: 0,   // rows by id
+  clock: 0,                                 // by how many seconds the server's is ahead
   details: new Map(),                       // by id: curves, events, pictures
   compared: null,
   ticked: new Map(),                        // id to the number of its colour

@@ -19,7 +19,7 @@ const recipesTab = {
       table(head.map(cell => cell.cloneNode(true)), rows(others))) : null;
     const none = ids.length < 2 ? "Tick two runs or more to see where their recipes differ."
       : matter.length ? "" : "No key that bears on the result differs.";
-    this.panel.replaceChildren(none ? element("p", {class: "faint"}, none) : table(head, rows(matter)), ...(folded ? [folded] : []));
+    show(this.panel, none ? element("p", {class: "faint"}, none) : table(head, rows(matter)), folded);
   },
 };
 
@@ -40,12 +40,13 @@ const evaluationsTab = {
     const cell = (each, key) => !(key in each.figures) ? "" : figure(each.figures[key]) + (key in each.errors ? ` ± ${figure(each.errors[key])}` : "");
     const row = (name, text) => element("tr", {}, element("td", {class: "key"}, name), ...ids.map(id => element("td", {class: "number"}, text(newest.get(id)))));
     const lines = tickedIds().filter(id => refused[id]).map(id => element("p", {class: "warn"}, `Not side by side: ${refused[id]}`));
-    this.words.replaceChildren(...(ids.length ? [table([element("th", {class: "key"}, "Newest"), ...heads(ids)],
+    show(this.words, ...(ids.length ? [table([element("th", {class: "key"}, "Newest"), ...heads(ids)],
         [row("images", each => count(each.images)), row("average", each => each.average), ...metrics.map(key => row(key, each => cell(each, key)))]),
       element("p", {class: "faint"}, `${note}. ± is the standard error over resampled sets if the evaluation has it (--bootstrap), else the deviation between KID's subsets or IS's splits.`)]
       : [element("p", {class: "faint"}, "None of the ticked runs has an evaluation that could be compared.")]), ...lines);
     for (const key of metrics) if (!this.charts.has(key)) this.charts.set(key, chart(key));
-    this.place.replaceChildren(...metrics.map(key => this.charts.get(key).box));
+    const boxes = metrics.map(key => this.charts.get(key).box);
+    if (boxes.length !== this.place.children.length || boxes.some((box, index) => box !== this.place.children[index])) this.place.replaceChildren(...boxes);
     for (const key of metrics) updateChart(this.charts.get(key).plot, () => ({traces: ids.flatMap(id => evaluationTraces(id, evaluations[id], key))}));
   },
 };
@@ -70,7 +71,7 @@ const healthTab = {
       element("td", {class: "wide"}, event.time ? new Date(event.time * 1000).toLocaleString() : ""),
       element("td", {class: ["", "warn", "bad"][event.bad]}, event.what)));
     const head = ["Run", "Images", "Time", "Event"].map((name, index) => element("th", {class: ["", "number", "wide", ""][index]}, name));
-    this.panel.replaceChildren(rows.length ? table(head, rows) : element("p", {class: "faint"},
+    show(this.panel, rows.length ? table(head, rows) : element("p", {class: "faint"},
       "Nothing to report of the ticked runs: no update skipped, no rollback, no job."));
   },
 };
