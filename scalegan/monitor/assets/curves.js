@@ -3,6 +3,7 @@
 
 const curveOptions = {log: false, smooth: 0, words: ""};
 const curveCharts = new Map();      // by figure
+const FEW = 20;         // points that are not smoothed
 const FOLDED = ["sigma", "skipped", "overflows", "emas"];
 
 function smoothed(ys, share) {      // as TensorBoard: an average that forgets, without a bias to its start
@@ -19,7 +20,7 @@ function curveTraces(key) {
   const {smooth} = curveOptions;
   return tickedIds().filter(id => !(id in refused) && known.details.get(id)?.curves[key]).flatMap(id => {
     const [xs, ys] = known.details.get(id).curves[key];
-    if (!smooth) return [trace(id, xs, ys)];
+    if (!smooth || xs.length < FEW) return [trace(id, xs, ys)];
     return [trace(id, xs, ys, {trace: {opacity: 0.35, hoverinfo: "skip", hovertemplate: null}}), trace(id, xs, smoothed(ys, smooth))];
   });
 }

@@ -26,6 +26,8 @@ function figure(value) {
   return size >= 1e6 || size < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(4)));
 }
 
+const error = value => typeof value === "number" ? String(Number(value.toPrecision(2))) : "";
+
 function duration(seconds) {
   if (seconds === null || seconds === undefined) return "";
   for (const [unit, size] of [["d", 86400], ["h", 3600], ["min", 60]])

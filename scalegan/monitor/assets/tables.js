@@ -37,7 +37,7 @@ const evaluationsTab = {
     const ids = tickedIds().filter(id => evaluations[id]);
     const newest = new Map(ids.map(id => [id, evaluations[id].at(-1)]));
     const metrics = [...new Set(ids.flatMap(id => evaluations[id].flatMap(each => Object.keys(each.figures))))];
-    const cell = (each, key) => !(key in each.figures) ? "" : figure(each.figures[key]) + (key in each.errors ? ` ± ${figure(each.errors[key])}` : "");
+    const cell = (each, key) => !(key in each.figures) ? "" : figure(each.figures[key]) + (key in each.errors ? ` ± ${error(each.errors[key])}` : "");
     const row = (name, text) => element("tr", {}, element("td", {class: "key"}, name), ...ids.map(id => element("td", {class: "number"}, text(newest.get(id)))));
     const lines = tickedIds().filter(id => refused[id]).map(id => element("p", {class: "warn"}, `Not side by side: ${refused[id]}`));
     show(this.words, ...(ids.length ? [table([element("th", {class: "key"}, "Newest"), ...heads(ids)],
