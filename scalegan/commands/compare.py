@@ -1,7 +1,8 @@
 """Compares runs on one self-contained HTML page, that of `scalegan monitor`: their curves over images seen, samples,
 recipes, evaluations, and what went wrong.
 
-Evaluations are shown side by side only if extractor, resize, data and numbers of samples are the same.
+Evaluations are shown side by side only if extractor, resize, data and numbers of samples are the same: those that most
+of the runs share.
 """
 
 import sys

@@ -5,6 +5,7 @@ The page can be opened from this machine alone; from another one, through `ssh -
 `scalegan compare` writes the same page to a file.
 """
 
+import contextlib
 import os
 import threading
 import webbrowser
@@ -40,10 +41,8 @@ def main(arguments: list[str]) -> int:
         print(f"{server.address}  (Ctrl-C ends)", flush=True)
         if not options.no_browser and _has_screen():
             webbrowser.open(server.address)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
-        except KeyboardInterrupt:
-            return 0
     return 0
 
 
