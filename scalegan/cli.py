@@ -41,6 +41,7 @@ VERBS = {
     "faces": ("scalegan.commands.faces", "recognise, rebuild, transform and generate faces (iterative GAN)"),
     "explore": ("scalegan.commands.explore", "look at runs on a page: samples, walks, directions, photos"),
     "compare": ("scalegan.commands.compare", "compare runs side by side on one HTML page"),
+    "monitor": ("scalegan.commands.monitor", "watch runs in the browser, also while they train"),
     "study": ("scalegan.commands.study", "compare objectives, on 2-D toys, by colouring photos, or on faces"),
     "inspect": ("scalegan.commands.inspection", "print what a checkpoint holds, with digests"),
 }

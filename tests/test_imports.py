@@ -25,7 +25,7 @@ LAYERS = [
     ["checkpoints.*"],
     ["metrics.*", "pictures.*", "interop.*", "faces.*"],
     ["training.*", "study.*", "probing.*", "latents.*"],
-    ["commands.*", "cluster.*", "explore.*"],
+    ["commands.*", "cluster.*", "explore.*", "monitor.*"],
     ["cli", "train", "evaluate", "__main__"],
 ]
 VOCABULARY = set(LAYERS[0]) - {"support.*", "kernels.*"}

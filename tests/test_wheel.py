@@ -22,7 +22,7 @@ from harness import ROOT, environment
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 PYTHONS = sorted({"3.11", "3.12", "3.13", "3.14", RUNNING})
 NEEDED = ("torch", "torchvision", "accelerate", "webdataset", "safetensors", "omegaconf", "pydantic", "simplejpeg",
-          "tensorboard", "lmdb", "isal", "mlxtend", "submitit")
+          "tensorboard", "lmdb", "isal", "plotly", "mlxtend", "submitit")
 BUILD = "import setuptools.build_meta as backend; backend.build_{kind}({out!r})"
 SITE = "import sysconfig; print(sysconfig.get_path('purelib'))"
 CAN_IMPORT = "import importlib.util, sys; print([m for m in sys.argv[1:] if importlib.util.find_spec(m) is None])"

@@ -8,21 +8,27 @@ different things, and prints the Spearman rank correlation of each loss with the
 import argparse
 import sys
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import numpy as np
 
-from scalegan.pictures import charts
-from scalegan.pictures.pages import Seen, names, read
+from scalegan.metrics import results
+from scalegan.monitor.run import names
+from scalegan.support.reading import read_json_lines
 
-WIDTH, HEIGHT, MARGIN, KEY = 380, 230, 8, 24
-STYLE = """svg { background: #fff; } text { font: 11px system-ui, sans-serif; fill: #444; }
-text.title { font-weight: 600; font-size: 12px; fill: #222; }
-.end { text-anchor: end; } .middle { text-anchor: middle; }
-.grid { stroke: #e6e6e6; } polyline { fill: none; stroke-width: 1.6; }"""
+Curve = list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A run's name, reports and evaluations."""
+
+    name: str
+    reports: list[dict[str, float]]
+    evaluations: list[dict]
 
 
 def main() -> int:
@@ -33,25 +39,24 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="minutes of training to show (default all)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.svg")
     options = parser.parse_args()
-    runs = [read(path, name) for path, name in zip(options.runs, names(options.runs))]
+    runs = [Seen(name, read_json_lines(path / "metrics.jsonl"), results.read(path))
+            for path, name in zip(options.runs, names(options.runs))]
     curves = [[curve(run, figure, options.minutes) for run in runs] for figure in options.figures]
     if options.apart:
-        rows = [[charts.chart(f"{run.name}: {figure}", {number: one}, "minutes")
-                 for number, (run, one) in enumerate(zip(runs, of_runs))]
-                for figure, of_runs in zip(options.figures, curves)]
+        draw([[(f"{run.name}: {figure}", {number: one}) for number, (run, one) in enumerate(zip(runs, of_runs))]
+              for figure, of_runs in zip(options.figures, curves)], [], options.out)
         for number, run in enumerate(runs):
             for figure, of_runs in zip(options.figures[1:], curves[1:]):
                 print(f"{run.name}: {figure} against {options.figures[0]}: "
                       f"{together(curves[0][number], of_runs[number]):+.2f}")
     else:
-        rows = [[charts.chart(figure, dict(enumerate(of_runs)), "minutes")
-                 for figure, of_runs in zip(options.figures, curves)]]
-    options.out.write_text(sheet(rows, [] if options.apart else [run.name for run in runs]), encoding="utf-8")
+        draw([[(figure, dict(enumerate(of_runs))) for figure, of_runs in zip(options.figures, curves)]],
+             [run.name for run in runs], options.out)
     print(options.out)
     return 0
 
 
-def curve(run: Seen, figure: str, minutes: float) -> list[tuple[float, float]]:
+def curve(run: Seen, figure: str, minutes: float) -> Curve:
     """A figure as (minutes, value), up to `minutes`; for a metric, the newest evaluation at each image count."""
     clock = sorted((row["images"], row["seconds"] / 60) for row in run.reports)
     known = {row["images"]: row["metrics"][figure] for row in run.evaluations if figure in row["metrics"]}
@@ -66,7 +71,7 @@ def curve(run: Seen, figure: str, minutes: float) -> list[tuple[float, float]]:
     return [(float(x), known[images]) for x, images in zip(at, sorted(known)) if x <= minutes]
 
 
-def together(quality: Sequence[tuple[float, float]], loss: Sequence[tuple[float, float]]) -> float:
+def together(quality: Curve, loss: Curve) -> float:
     """Spearman's rank correlation between a figure at each evaluation and the mean loss since the previous one."""
     means, before = [], -1.0
     for x, _ in quality:
@@ -79,22 +84,27 @@ def together(quality: Sequence[tuple[float, float]], loss: Sequence[tuple[float,
     return float(np.corrcoef(ranks.T)[0, 1])
 
 
-def sheet(rows: Sequence[Sequence[str]], keyed: Sequence[str]) -> str:
-    """One SVG with rows of charts; `keyed` names the runs in a legend above them."""
-    top = KEY if keyed else 0
-    width, height = max(map(len, rows)) * (WIDTH + MARGIN) + MARGIN, len(rows) * (HEIGHT + MARGIN) + MARGIN + top
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-             f'height="{height}"><style>{STYLE}</style><rect width="{width}" height="{height}" fill="#fff"/>']
-    for number, name in enumerate(keyed):
-        colour, dash = charts.style(number)
-        x = 60 + 150 * number
-        parts.append(f'<polyline points="{x},16 {x + 22},16" stroke="{colour}" stroke-dasharray="{dash}"/>'
-                     f'<text x="{x + 28}" y="20">{escape(name)}</text>')
-    for down, row in enumerate(rows):
-        for across, chart in enumerate(row):
-            place = f"{MARGIN + across * (WIDTH + MARGIN)} {MARGIN + top + down * (HEIGHT + MARGIN)}"
-            parts.append(f'<g transform="translate({place})">{chart}</g>')
-    return "".join([*parts, "</svg>\n"])
+def draw(rows: Sequence[Sequence[tuple[str, dict[int, Curve]]]], keyed: Sequence[str], out: Path) -> None:
+    """Rows of charts: each a title, and curves of (minutes, value) by the number of their run; `keyed` names runs."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.fonttype": "none", "font.size": 8, "font.family": "sans-serif"})
+    from matplotlib import pyplot
+
+    width = max(map(len, rows))
+    sheet, axes = pyplot.subplots(len(rows), width, figsize=(4 * width, 2.5 * len(rows)), squeeze=False,
+                                  layout="constrained")
+    for place, (title, curves) in zip(axes.flat, (chart for row in rows for chart in row)):
+        place.set_title(title, fontweight="bold")
+        place.set_xlabel("minutes")
+        place.grid(alpha=0.3)
+        for number, points in curves.items():
+            label = keyed[number] if keyed else None
+            place.plot(*zip(*points), color=f"C{number}", marker="o" if len(points) == 1 else None, label=label)
+    if keyed:
+        axes.flat[0].legend()
+    sheet.savefig(out, format="svg", metadata={"Date": None})
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import fcntl
 import json
 import os
 import socket
+import struct
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -117,12 +119,14 @@ def newest_checkpoint(run: Path) -> tuple[int, float] | None:
 
 
 def trainer(run: Path) -> str | None:
-    """The process that holds the run's lock or, on another host, renews its lease (`process PID on HOST`), or None."""
+    """The process that holds the run's lock or, on another host, renews its lease (`process PID on HOST`), or None.
+
+    Only looks at the lock: one that took it would be in the way of a run that starts at that moment, and could not look
+    at runs of other people.
+    """
     try:
-        with open(open_own(run / ".lock", os.O_RDWR), "r+", errors="replace") as file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+        with open(open_own(run / ".lock", os.O_RDONLY), errors="replace") as file:
+            if _is_locked(file.fileno()):
                 return file.read(_OWNER_CHARACTERS).strip() or "another process"
         lease = run / ".lease"
         with open(open_own(lease, os.O_RDONLY), errors="replace") as file:
@@ -131,6 +135,15 @@ def trainer(run: Path) -> str | None:
         return owner if elsewhere and time.time() - lease.stat().st_mtime < _LEASE_SECONDS else None
     except OSError:
         return None
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Whether another process has a POSIX lock on a file."""
+    if sys.platform == "darwin":        # struct flock: start, length, process, type, whence
+        asked = struct.pack("qqihh", 0, 0, 0, fcntl.F_WRLCK, os.SEEK_SET)
+        return struct.unpack("qqihh", fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))[3] != fcntl.F_UNLCK
+    asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)     # type, whence, start, length, process
+    return struct.unpack("hhqqi4x", fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))[0] != fcntl.F_UNLCK
 
 
 def local_trainer_pid(run: Path) -> int | None:

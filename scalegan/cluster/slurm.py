@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from collections.abc import Collection
 
 from scalegan.errors import UserError, one_line
 
@@ -18,6 +19,29 @@ def state(job: str) -> str | None:
             return None
         raise UserError(f"squeue cannot tell whether job {job} is still alive: {result.stderr.strip()}")
     return result.stdout.split()[0] if result.stdout.split() else None
+
+
+def states(jobs: Collection[str]) -> dict[str, str]:
+    """The same of many jobs in one question, by job; those that have ended are missing.
+
+    Raises:
+        UserError: if SLURM does not answer.
+    """
+    if len(jobs) == 1:      # of several, squeue leaves out those that it no longer knows
+        job, = jobs
+        found = state(job)
+        return {job: found} if found else {}
+    if not jobs:
+        return {}
+    result = _run("squeue", "--noheader", "--array", "--jobs", ",".join(map(_id, jobs)), "--format=%i %F %T")
+    if result.returncode:
+        raise UserError(f"squeue cannot tell which jobs are still alive: {result.stderr.strip()}")
+    found = {}
+    for line in result.stdout.splitlines():
+        job, array, state_of = line.split()
+        found[job] = state_of
+        found.setdefault(array, state_of)       # of an array as a whole, the first element's
+    return {job: found[job] for job in jobs if job in found}
 
 
 def nodes(job: str) -> str:
@@ -54,9 +78,14 @@ def cancel(job: str) -> None:
         raise UserError(f"scancel cannot cancel job {job}: {result.stderr.strip()}")
 
 
+def is_id(job: str) -> bool:
+    """Whether a text is the id of a job, or of an element of an array."""
+    return re.fullmatch(r"[0-9]+(_[0-9]+)?", job) is not None
+
+
 def _id(job: str) -> str:
     """The id itself. A run folder may be somebody else's, and scancel would take `--user=me` for an option."""
-    if not re.fullmatch(r"[0-9]+(_[0-9]+)?", job):
+    if not is_id(job):
         raise UserError(f"'{one_line(job)}' in the run's job/job.json is not the id of a job; remove that file")
     return job
 

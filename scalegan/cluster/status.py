@@ -10,7 +10,7 @@ from typing import Annotated, Any, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from scalegan.cluster.records import history, job_folder, newest_checkpoint, read_job, trainer
+from scalegan.cluster.records import Job, history, job_folder, newest_checkpoint, read_job, trainer
 from scalegan.errors import UserError
 from scalegan.support.reading import or_none, parse_json, read_tail, read_text
 
@@ -24,9 +24,9 @@ def runs_of(folder: Path) -> list[Path]:
     Raises:
         UserError: if there are none.
     """
-    if _is_run(folder):
+    if is_run(folder):
         return [folder]
-    inside = sorted(path for path in folder.iterdir() if _is_run(path)) if folder.is_dir() else []
+    inside = sorted(path for path in folder.iterdir() if is_run(path)) if folder.is_dir() else []
     if not inside:
         raise UserError(f"{folder} is not a run folder and contains none")
     return inside
@@ -52,18 +52,28 @@ def named_runs(given: Sequence[Path]) -> tuple[list[Path], list[str]]:
 def without_jobs(given: Sequence[Path]) -> list[Path]:
     """The paths except for a sweep's own folder `job`, which `runs/sweep/*` matches along with its runs."""
     def of_a_job(folder: Path) -> bool:
-        return folder.name == "job" and any(folder.glob("runs-*")) and not _is_run(folder)
+        return folder.name == "job" and any(folder.glob("runs-*")) and not is_run(folder)
 
     return [path for path in given if len(given) == 1 or not of_a_job(path)]
 
 
 def describe(run: Path) -> dict[str, Any]:
-    """The status of a run; figures that are not known yet are None."""
-    job, events, last = read_job(run), history(run), _last_report(run)
+    """The status of a run; figures that are not known yet are None.
+
+    Raises:
+        UserError: if it is not known whether the run's job is alive.
+    """
+    job = read_job(run)
+    return described(run, job, job and job.state())
+
+
+def described(run: Path, job: Job | None, job_state: str | None) -> dict[str, Any]:
+    """The same of a run whose job and its state, in capitals, are known; None for none."""
+    events, last = history(run), _last_report(run)
     events = [event for event in events if job and event["job"].split("_")[0] == job.id.split("_")[0]]
     checkpoint, total = newest_checkpoint(run), _total_images(run)
     images = max(last.get("images", 0), checkpoint[0] if checkpoint else 0)
-    state = _state(run, events, images, total)
+    state = job_state.lower() if job_state else _state(run, events, images, total)
     starts = [event for event in events if event["event"] == "started"]
     rate = last.get("images_per_second") if state == "running" else None
     return {
@@ -76,16 +86,13 @@ def describe(run: Path) -> dict[str, Any]:
         "why": events[-1]["why"] if events and events[-1]["event"] == "failed" else None}
 
 
-def _is_run(folder: Path) -> bool:
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a run, or one that is still to begin."""
     return (folder / "config.yaml").exists() or (job_folder(folder) / "job.json").exists()
 
 
 def _state(run: Path, events: list[dict[str, Any]], images: int, total: int | None) -> str:
-    """SLURM's state in lower case while there is a job; otherwise how the run ended."""
-    job = read_job(run)
-    state = job and job.state()
-    if state:
-        return state.lower()
+    """Whether a run without a job is training, or how it ended."""
     if trainer(run):
         return "running"
     ends = [event["event"] for event in events if event["event"] in ("failed", "stopped", "finished")]
@@ -102,12 +109,16 @@ class _Report(TypedDict):
 
 
 def _last_report(run: Path) -> dict[str, Any]:
-    """The last line of metrics.jsonl that is complete and undamaged, among the last few."""
+    """Images and speed of the last lines of metrics.jsonl that are complete and undamaged, among the last few. The
+    line of an evaluation has no speed."""
+    last: dict[str, Any] = {}
     for line in reversed(read_tail(run / "metrics.jsonl", _TAIL_BYTES)):
         report = or_none(partial(parse_json, line, "metrics.jsonl", _Report, finite=False))
         if report is not None:
-            return report
-    return {}
+            last = {**report, **last}
+        if "images_per_second" in last:
+            break
+    return last
 
 
 def _total_images(run: Path) -> int | None:

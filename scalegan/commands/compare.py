@@ -1,6 +1,8 @@
-"""Compares runs on one self-contained HTML page: their recipes, evaluations, curves over images seen and last samples.
+"""Compares runs on one self-contained HTML page, that of `scalegan monitor`: their curves over images seen, samples,
+recipes, evaluations, and what went wrong.
 
-Evaluations are shown side by side only if extractor, resize, data and numbers of samples are the same.
+Evaluations are shown side by side only if extractor, resize, data and numbers of samples are the same: those that most
+of the runs share.
 """
 
 import sys
@@ -8,7 +10,9 @@ from pathlib import Path
 
 from scalegan.cluster.status import without_jobs
 from scalegan.errors import UserError
-from scalegan.pictures.pages import comparable_evaluations, names, page, read
+from scalegan.monitor.comparison import comparable
+from scalegan.monitor.page import whole
+from scalegan.monitor.run import Run, names
 from scalegan.support.arguments import file_named, report, verb_parser
 
 
@@ -23,17 +27,18 @@ def main(arguments: list[str]) -> int:
     runs, problems = [], []
     paths = without_jobs(options.runs)
     for path, name in zip(paths, names(paths)):
+        run = Run(path, name)
         try:
-            runs.append(read(path, name))
+            run.checked_recipe()
+            runs.append(run)
         except UserError as error:
             problems.append(str(error))
     if not runs:
         report(problems[1:])
         raise UserError(problems[0])
-    beside, refused = comparable_evaluations(runs)
-    for line in refused.values():
+    for line in comparable(runs)[1].values():
         print(f"not side by side: {line}", file=sys.stderr)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(page(runs, beside, refused), encoding="utf-8")
+    options.out.write_text(whole(", ".join(run.name for run in runs), runs), encoding="utf-8")
     print(options.out.resolve())
     return report(problems)

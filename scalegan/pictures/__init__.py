@@ -1,1 +1,1 @@
-"""Pictures for people to look at: grids, charts, pages."""
+"""Pictures for people to look at: grids, strips, pages of photos."""

@@ -13,7 +13,9 @@ from harness import digest, ends, reports
 from scalegan.cluster import job_outcome, records, status
 from scalegan.errors import UserError
 from scalegan.metrics import results
-from scalegan.pictures import pages
+from scalegan.monitor.comparison import compared
+from scalegan.monitor.jobs import JobStates
+from scalegan.monitor.run import Run
 from scalegan.support.reading import DamagedFile
 from scalegan.support.yaml_files import read_keys
 from scalegan.training.run_lock import RunLock
@@ -57,18 +59,17 @@ def test_metrics(line: bytes, run: Path, tmp_path: Path) -> None:
     (run / "metrics.jsonl").write_bytes(line.rstrip(b"\n") + b"\n" + b"".join(
         json.dumps(row).encode() + b"\n" for row in whole) + line)
     assert status.describe(run)["images"] == 128
-    seen = pages.read(run, "run")
-    assert [row["images"] for row in seen.reports] == [64, 128]
-    assert "<svg" in pages.page([seen, seen], {}, {})
+    seen = Run(run, "run")
+    assert seen.details()["curves"]["loss"] == [[64], [1.0]] and seen.row(JobStates())["images"] == 128
+    assert [event["images"] for event in seen.details()["events"]] == [128]
 
 
 @pytest.mark.parametrize("value", [1e308, -1e308, float("inf"), 10**400, True, None, [1], {"a": 1}])
 def test_figures_that_cannot_be_drawn(value: object, run: Path) -> None:
     rows = [{"images": 64, "loss": 1.0, "odd": value}, {"images": 10**400, "loss": 2.0}, {"images": 128, "loss": 3.0}]
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    seen = pages.read(run, "run")
-    assert [(row["images"], row["loss"]) for row in seen.reports] == [(64, 1.0), (128, 3.0)]
-    assert "<svg" in pages.page([seen], {}, {})
+    curves = Run(run, "run").details()["curves"]
+    assert curves == {"loss": [[64, 128], [1.0, 3.0]]}
 
 
 @pytest.mark.parametrize("rate", ["NaN", "Infinity", "0", "-1", '"fast"', "1e999"])
@@ -87,8 +88,8 @@ def test_evaluations(line: bytes, run: Path) -> None:
     results.append(run, {**result, "images": 192})
     results.remove_after(run, 128)
     assert [row["images"] for row in results.read(run)] == [64, 128]
-    seen = pages.read(run, "run")
-    assert "<td>fd</td>" in pages.page([seen], *pages.comparable_evaluations([seen]))
+    seen = Run(run, "run")
+    assert [each["figures"].keys() for each in compared([seen])["evaluations"][seen.id]][-1] >= {"fd"}
 
 
 @pytest.mark.parametrize("content", DOCUMENTS.values(), ids=DOCUMENTS)
@@ -108,7 +109,7 @@ def test_job_and_lease(content: bytes, run: Path) -> None:
 @pytest.mark.parametrize("name", [".lease", "metrics.jsonl", "evaluations.jsonl", "job/history.jsonl", "job/job.json"])
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(name: str, run: Path) -> None:
     os.mkfifo(run / name)
-    for read in (status.describe, lambda run: pages.read(run, "run"), records.history, records.trainer):
+    for read in (status.describe, lambda run: Run(run, "run").row(JobStates()), records.history, records.trainer):
         try:
             read(run)
         except UserError as error:
@@ -124,7 +125,7 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(name: str, run: Path) -> No
     ("a: '${b'", "cannot read")])
 def test_config(text: str, says: str, run: Path) -> None:
     (run / "config.yaml").write_text(text)
-    for read in (read_keys, lambda path: pages.read(path.parent, "run")):
+    for read in (read_keys, lambda path: Run(path.parent, "run").checked_recipe()):
         with pytest.raises(DamagedFile, match=says) as caught:
             read(run / "config.yaml")
         assert str(run / "config.yaml") in str(caught.value) and "\n" not in str(caught.value)
@@ -136,8 +137,7 @@ def test_names_that_are_no_numbers(run: Path) -> None:
     for name in ("²", "٣٣", "notes", "000000000064"):
         (run / "samples" / f"{name}.png").write_bytes(b"")
         (run / f"config.{name}.yaml").write_text("total_images: ٣\n")
-    seen = pages.read(run, "run")
-    assert seen.picture.stem == "000000000064" and status.describe(run)["total_images"] is None
+    assert [images for images, _ in Run(run, "run").pictures] == [64] and status.describe(run)["total_images"] is None
 
 
 @pytest.fixture(scope="module")
