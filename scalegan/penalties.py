@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 
 # The inner gradient is that of logits scaled by a power of two, divided out again in fp32: in fp16, the small gradients
 # of single pixels would otherwise be flushed to zero. In other dtypes the scaling is exact.
-_INNER_SCALE = 2.0**8
+INNER_SCALE = 2.0**8
 
 
 def squared_gradient_norm(logits: Tensor, inputs: Tensor) -> Tensor:
@@ -23,13 +23,17 @@ def squared_gradient_norm(logits: Tensor, inputs: Tensor) -> Tensor:
 
 def squared_gradient_norms(logits: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
     """The same for several inputs of one pass, such as reals and fakes, each with logits that depend on it alone."""
-    gradients = inner_gradients(logits.sum() * _INNER_SCALE, inputs)
-    wide = (g if g.dtype == torch.float64 else g.float() for g in gradients)
-    return [(g / _INNER_SCALE).square().flatten(1).sum(1) for g in wide]
+    return [squared_norm(gradient) for gradient in inner_gradients(logits.sum() * INNER_SCALE, inputs)]
 
 
-def inner_gradients(value: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Gradients that enter a loss, differentiable once more.
+def squared_norm(gradient: Tensor) -> Tensor:
+    """|gradient / INNER_SCALE|^2 of each sample [n], in fp32 at least."""
+    wide = gradient if gradient.dtype == torch.float64 else gradient.float()
+    return (wide / INNER_SCALE).square().flatten(1).sum(1)
+
+
+def inner_gradients(value: Tensor, inputs: Sequence[Tensor], along: Tensor | None = None) -> tuple[Tensor, ...]:
+    """Gradients that enter a loss, differentiable once more: those of a scalar, or of (value * along).sum().
 
     They are taken without autocast, like those that optimizers step along: each operation then runs in the dtype of its
     forward pass, whereas autocast would also round the products of layers that a network keeps in full precision.
@@ -37,7 +41,7 @@ def inner_gradients(value: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor, ..
     kind = value.device.type
     casts = torch.amp.is_autocast_available(kind)
     with torch.autocast(kind, enabled=False) if casts else contextlib.nullcontext():
-        return torch.autograd.grad(value, list(inputs), create_graph=True)
+        return torch.autograd.grad(value, list(inputs), along, create_graph=True)
 
 
 def r1(logits: Tensor, reals: Tensor, gamma: float | Tensor) -> Tensor:

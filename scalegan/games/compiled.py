@@ -1,6 +1,7 @@
-"""Compiled networks (torch.compile), for passes that are differentiated at most once.
+"""Compiled networks (torch.compile).
 
-AOTAutograd cannot differentiate twice, so gradient penalties call the network itself.
+AOTAutograd differentiates compiled code once. Penalties on gradients need a second derivative, and get it from code
+whose output is the gradient: `Compiled.with_gradient`.
 """
 
 import os
@@ -11,12 +12,20 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch._functorch import config as partitioning
 
 from scalegan.errors import RecipeError
-from scalegan.models.layers.tracked import tracked_modules
+from scalegan.models.layers.dropout import Keyed
+from scalegan.models.layers.half import without_autocast
+from scalegan.models.layers.tracked import Tracked, tracked_modules
+from scalegan.penalties import INNER_SCALE
 
 warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`")  # caches only constants
+
+
+def itself(output: Tensor) -> Tensor:
+    return output
 
 
 class Compiled:
@@ -29,6 +38,7 @@ class Compiled:
     def __init__(self, network: nn.Module) -> None:
         self._network, self._tracked = network, list(tracked_modules(network))
         self._run: Callable | None = None
+        self._with_gradient: dict[Callable, Callable] = {}
         self._parts: dict[str, Compiled] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -40,13 +50,61 @@ class Compiled:
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         if self._run is None:
             self._run = torch.compile(self._network, dynamic=False)
+        return self._called(self._run, *inputs, **options)
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether `with_gradient` can compile it: no layer exchanges sums with other ranks, nor draws at random."""
+        return not any(isinstance(m, Keyed) or getattr(m, "spanning", None) for m in self._network.modules())
+
+    def with_gradient(self, x: Tensor, *inputs: Any, of: Callable[[Any], Tensor] = itself,
+                      along: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """y, and the gradient of sum(y * along) with respect to x, from one graph; both can be differentiated once.
+
+        Args:
+            x: the network's first input, [n, ...]; `inputs` are the others.
+            of: y from the network's output; a function of a module, as it is compiled once for each.
+            along: of y's shape; INNER_SCALE everywhere if None.
+        """
+        if of not in self._with_gradient:
+            self._with_gradient[of] = torch.compile(_with_gradient(self._network, self._tracked, of), dynamic=False,
+                                                    fullgraph=True)
+        return self._called(self._with_gradient[of], x, inputs, along)
+
+    def _called(self, run: Callable, *inputs: Any, **options: Any) -> Any:
         # Tracked modules enter empty on every call: once they had observed something, Dynamo would recompile.
         before = [module.take() for module in self._tracked]
+        # On a CPU, writing the masks of leaky ReLUs for the backward pass takes longer than making them again.
+        again = next((p.device.type for p in self._network.parameters()), "") == "cpu"
         try:
-            return self._run(*inputs, **options)
+            with partitioning.patch(aggressive_recomputation=again):
+                return run(*inputs, **options)
         finally:
             for module, seen in zip(self._tracked, before):
                 module.put_first(seen)
+
+
+def differentiable(network: Callable) -> bool:
+    """Whether it is compiled code that gives gradients, too."""
+    return isinstance(network, Compiled) and network.differentiable
+
+
+def _with_gradient(network: nn.Module, tracked: list[Tracked], of: Callable[[Any], Tensor]) -> Callable:
+    def run(x: Tensor, inputs: tuple, along: Tensor | None) -> tuple[Tensor, Tensor]:
+        def observed(x: Tensor) -> tuple[Tensor, list[dict]]:
+            # torch.func's own tensors must not outlive the call, so that they are put where nobody else looks.
+            for module in tracked:
+                module.take()
+            y = of(network(x, *inputs))
+            return y, [module.take() for module in tracked]
+
+        y, backward, seen = torch.func.vjp(observed, x, has_aux=True)
+        with without_autocast(x):       # as in `scalegan.penalties.inner_gradients`
+            gradient, = backward(torch.full_like(y, INNER_SCALE) if along is None else along.to(y.dtype))
+        for module, values in zip(tracked, seen):
+            module.put_first(values)
+        return y, gradient
+    return run
 
 
 def check_compiler(device: torch.device) -> None:

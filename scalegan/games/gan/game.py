@@ -12,6 +12,7 @@ from scalegan.augment.choice import augment_of
 from scalegan.data.spec import Spec
 from scalegan.games.adaptive_updates import AdaptiveUpdates
 from scalegan.games.base import Batch, Game, Phase
+from scalegan.games.compiled import differentiable
 from scalegan.games.fakes import StyledFakes, plain_fakes
 from scalegan.games.gan import objectives
 from scalegan.games.penalties import DiscriminatorPass, Penalty, Side
@@ -107,16 +108,21 @@ class GAN(Game):
         sides = [side for penalty in self.penalties for side in penalty.differentiates]
         reals = batch.reals.detach().requires_grad_("real" in sides)
         fakes = fakes.detach().requires_grad_("fake" in sides)
-        discriminator = self.D if sides else self.compiled["D"]
+        compiled = differentiable(self.compiled["D"])
+        discriminator = self.D if sides and not compiled else self.compiled["D"]
         augmented = self.augmented(reals, batch, "real"), self.augmented(fakes, batch, "fake")
+        asked = [compiled and side in sides for side in ("real", "fake")]
         if getattr(self.D, "per_sample", False) and ("real" in sides) == ("fake" in sides):
-            real, fake = _together(discriminator, augmented, (batch.labels, condition))
+            of_both = _answer(discriminator, torch.cat(augmented), None if condition is None else
+                              torch.cat([batch.labels, condition]), asked[0])
+            (real, fake), (of_real, of_fake) = ([None] * 2 if part is None else part.chunk(2) for part in of_both)
         else:
-            real, fake = discriminator(augmented[0], batch.labels), discriminator(augmented[1], condition)
+            real, of_real = _answer(discriminator, augmented[0], batch.labels, asked[0])
+            fake, of_fake = _answer(discriminator, augmented[1], condition, asked[1])
         batch.figures.update(real_logit=real.mean(), fake_logit=fake.mean(), **self.augment.watch(real, batch.images))
-        terms = self.adversarial_terms(discriminator, batch, augmented[0], real, fake)
-        d_pass = DiscriminatorPass(discriminator, batch, Side(reals, augmented[0], batch.labels, real),
-                    Side(fakes, augmented[1], condition, fake), sides)
+        terms = self.adversarial_terms(discriminator, batch, augmented[0].detach(), real, fake)
+        d_pass = DiscriminatorPass(discriminator, batch, Side(reals, augmented[0], batch.labels, real, of_real),
+                    Side(fakes, augmented[1], condition, fake, of_fake), sides)
         for penalty in self.penalties:
             terms |= penalty.discriminator_terms(self, d_pass)
         return terms
@@ -167,9 +173,9 @@ def _short(name: str) -> str:
     return "path" if name == "path_length" else name
 
 
-def _together(discriminator: Discriminate, images: tuple[Tensor, Tensor],
-              conditions: tuple[Tensor | None, Tensor | None]) -> tuple[Tensor, Tensor]:
-    """Logits of reals and fakes from one pass, for a D that treats samples independently: its weights are normalised
-    and cast, and their gradients accumulated, once instead of twice."""
-    condition = None if conditions[0] is None else torch.cat(conditions)
-    return discriminator(torch.cat(images), condition).chunk(2)
+def _answer(discriminator: Discriminate, images: Tensor, condition: Tensor | None,
+            with_gradient: bool) -> tuple[Tensor, Tensor | None]:
+    """Logits [n], and, from compiled code, their gradient; see `Side`."""
+    if with_gradient:
+        return discriminator.with_gradient(images.detach(), condition)
+    return discriminator(images, condition), None

@@ -6,13 +6,15 @@ One file each. The formulas are pure functions in `scalegan.penalties`; these fi
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from scalegan.games.base import Batch, Game, Phase
+from scalegan.games.compiled import differentiable, itself
 from scalegan.losses import Terms
-from scalegan.penalties import squared_gradient_norms
+from scalegan.penalties import inner_gradients, squared_gradient_norm, squared_gradient_norms, squared_norm
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,14 @@ class Side:
         augmented: as D sees them.
         condition: their conditions, or None.
         logits: D's logits, [n]; None in a phase without D's main pass.
+        gradient: INNER_SCALE times that of the logits' sum with respect to `augmented`, if compiled code took it.
     """
 
     data: Tensor
     augmented: Tensor
     condition: Tensor | None
     logits: Tensor | None
+    gradient: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class DiscriminatorPass:
     """D's forward pass over reals and fakes, which its penalties share.
 
     Args:
-        discriminator: D as the phase calls it: itself, or compiled where nothing is differentiated twice.
+        discriminator: D as the phase calls it: itself, or compiled.
         batch: the micro-batch.
         real, fake: the two sides.
         differentiated: the sides, "real" or "fake", whose gradients penalties need.
@@ -53,8 +57,30 @@ class DiscriminatorPass:
     def squared_gradient_norms(self) -> dict[str, Tensor]:
         """|d logits / d data|^2 of each sample [n], by side; one backward pass serves all sides."""
         sides = [getattr(self, name) for name in self.differentiated]
+        if all(side.gradient is not None for side in sides):
+            return {name: _squared_before(side.data, side.augmented, side.gradient)
+                    for name, side in zip(self.differentiated, sides)}
         squares = squared_gradient_norms(torch.cat([side.logits for side in sides]), [side.data for side in sides])
         return dict(zip(self.differentiated, squares))
+
+
+def squared_gradients(game: Game, seen: Tensor, data: Tensor, *inputs: Tensor | None,
+                      of: Callable[[Any], Tensor] = itself) -> Tensor:
+    """|d logits / d data|^2 of each sample [n], in a pass of D for them alone, compiled if it can be.
+
+    Args:
+        seen: what D sees, made from data [n, ...], which requires grad; `inputs` are D's others.
+        of: logits [n] from D's output; see `Compiled.with_gradient`.
+    """
+    discriminator = game.compiled["D"]
+    if differentiable(discriminator):
+        return _squared_before(data, seen, discriminator.with_gradient(seen.detach(), *inputs, of=of)[1])
+    return squared_gradient_norm(of(game.players["D"](seen, *inputs)), data)
+
+
+def _squared_before(data: Tensor, seen: Tensor, gradient: Tensor) -> Tensor:
+    """|d logits / d data|^2 [n] from the gradient with respect to what D sees: by the chain rule, eagerly."""
+    return squared_norm(gradient if seen is data else inner_gradients(seen, (data,), gradient)[0])
 
 
 class Penalty(nn.Module):

@@ -2,7 +2,7 @@
 
 from scalegan import penalties
 from scalegan.games.base import Batch, Game
-from scalegan.games.penalties import DiscriminatorPass, Penalty
+from scalegan.games.penalties import DiscriminatorPass, Penalty, squared_gradients
 from scalegan.losses import Terms
 from scalegan.schedules import Moving, at
 
@@ -35,8 +35,8 @@ class R1R2Penalty(Penalty):
 
     def lazy_terms(self, game: Game, batch: Batch) -> Terms:
         reals = batch.reals.detach().requires_grad_(True)
-        logits = game.D(game.augmented(reals, batch, "real"), batch.labels)
-        return {self.name: penalties.r1(logits, reals, at(self.gamma, batch.images) * self.every)}
+        squares = squared_gradients(game, game.augmented(reals, batch, "real"), reals, batch.labels)
+        return {self.name: penalties.half_weighted(at(self.gamma, batch.images) * self.every, squares)}
 
     @property
     def name(self) -> str:

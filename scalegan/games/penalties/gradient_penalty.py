@@ -2,7 +2,7 @@
 
 from scalegan import penalties
 from scalegan.games.base import Game
-from scalegan.games.penalties import DiscriminatorPass, Penalty
+from scalegan.games.penalties import DiscriminatorPass, Penalty, squared_gradients
 from scalegan.losses import Terms
 
 
@@ -21,5 +21,5 @@ class GradientPenalty(Penalty):
     def discriminator_terms(self, game: Game, d_pass: DiscriminatorPass) -> Terms:
         share = d_pass.batch.draws.uniform("between")
         points = penalties.between(d_pass.real.augmented, d_pass.fake.augmented, share)
-        logits = game.D(points, d_pass.batch.labels)
-        return {"gradient_penalty": penalties.gradient_penalty(logits, points, self.weight)}
+        squares = squared_gradients(game, points, points, d_pass.batch.labels)
+        return {"gradient_penalty": penalties.one_lipschitz(squares, self.weight)}

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from scalegan.games.base import Batch, Game
+from scalegan.games.compiled import differentiable
 from scalegan.games.penalties import Penalty
 from scalegan.losses import Terms
 from scalegan.models.layers.tracked import Tracked
@@ -37,7 +38,9 @@ class PathLength(Penalty, Tracked):
         the images' shape."""
         height, width = images.shape[2:]
         along = (images * noise).sum() / math.sqrt(height * width)
-        gradient, = inner_gradients(along, (ws,))
+        return self._of(*inner_gradients(along, (ws,)))
+
+    def _of(self, gradient: Tensor) -> Tensor:
         lengths = gradient.square().sum(2).mean(1).sqrt()  # [n]
         self.observe(mean=lengths.mean())
         mean = self.mean.lerp(lengths.mean().to(self.mean.dtype), 1 - self.decay)
@@ -45,10 +48,14 @@ class PathLength(Penalty, Tracked):
 
     def lazy_terms(self, game: Game, batch: Batch) -> Terms:
         half = batch[: max(len(batch) // 2, 1)]
-        ws = game.fakes_of.styles(game.G, half, game.fake_condition(half))
-        images = game.G.synthesis(ws, game.fakes_of.noise(game.G, half))
-        noise = half.draws.normal("path", *images.shape[1:])
-        return {"path": self(images, ws, noise) * self.every}
+        compiled = differentiable(game.compiled["G"])
+        generator = game.compiled["G"] if compiled else game.G
+        ws = game.fakes_of.styles(generator, half, game.fake_condition(half))
+        inputs, noise = game.fakes_of.noise(generator, half), half.draws.normal("path", *batch.reals.shape[1:])
+        if compiled:
+            along = noise / math.sqrt(noise[0, 0].numel())
+            return {"path": self._of(generator.synthesis.with_gradient(ws, inputs, along=along)[1]) * self.every}
+        return {"path": self(generator.synthesis(ws, inputs), ws, noise) * self.every}
 
     def advance(self, mean: Tensor) -> None:
         self.mean.lerp_(mean.to(self.mean.dtype), 1 - self.decay)

@@ -15,6 +15,7 @@ from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError
 from scalegan.games.base import Batch, Export, Game, Phase, Preview, Sample
 from scalegan.games.gan import objectives
+from scalegan.games.penalties import squared_gradients
 from scalegan.games.pix2pix.lab import Colourised, chroma
 from scalegan.games.pix2pix.settings import INPUT, PAIRED, TARGET
 from scalegan.losses import AdversarialLoss, Terms
@@ -122,8 +123,8 @@ class Pix2Pix(Game):
         terms = _sum(self.loss.discriminator(*pair) for pair in zip(real, fake))
         if self.penalty:
             points = penalties.between(y, answer, batch.draws.uniform("between"))
-            each = torch.stack([logits.flatten(1).mean(1) for logits in self.D(torch.cat([x, points], 1))]).sum(0)
-            terms["gradient_penalty"] = penalties.gradient_penalty(each, points, self.penalty)
+            squares = squared_gradients(self, torch.cat([x, points], 1), points, of=_of_patches)
+            terms["gradient_penalty"] = penalties.one_lipschitz(squares, self.penalty)
         return {name: term / 2 for name, term in terms.items()}
 
     def generator_loss(self, batch: Batch) -> Terms:
@@ -174,6 +175,11 @@ def _channels(source: str, specs: Mapping[str, Spec]) -> tuple[int, int]:
         raise RecipeError(f"game.input={source} takes the colour out of RGB images, but those of data.path {found}; "
                           "use another set or another game.input")
     return DERIVED[source].channels or channels, 2 if source == LIGHTNESS else channels
+
+
+def _of_patches(by_scale: list[Tensor]) -> Tensor:
+    """The means [n] of each scale's logits, summed."""
+    return torch.stack([logits.flatten(1).mean(1) for logits in by_scale]).sum(0)
 
 
 def _sum(of_scales: Any) -> Terms:

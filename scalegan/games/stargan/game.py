@@ -12,6 +12,7 @@ from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError
 from scalegan.games.acgan.game import label_loss
 from scalegan.games.base import Batch, Export, Game, Phase, Preview
+from scalegan.games.penalties import squared_gradients
 from scalegan.games.stargan.labels import columns, in_turn
 from scalegan.losses import LOSSES, Terms
 from scalegan.models import stargan
@@ -92,8 +93,8 @@ class StarGAN(Game):
         terms = _LOSS.discriminator(real, fake) | {"class": self.class_weight * label_loss(real_labels, labels)}
         if self.penalty:
             points = penalties.between(batch.reals, fakes, batch.draws.uniform("between"))
-            terms["gradient_penalty"] = penalties.gradient_penalty(self.D(points)[0].flatten(1).sum(1), points,
-                                                                   self.penalty)
+            terms["gradient_penalty"] = penalties.one_lipschitz(squared_gradients(self, points, points, of=_of_patches),
+                                                                self.penalty)
         return terms
 
     def generator_loss(self, batch: Batch) -> Terms:
@@ -121,6 +122,11 @@ class StarGAN(Game):
         """Images with the labels of random records."""
         images = next(iter(preview.samples.values())).data
         return networks["G"](images, self.of_interest(preview.condition))
+
+
+def _of_patches(answer: tuple[Tensor, Tensor]) -> Tensor:
+    """The sum [n] of D's source logits."""
+    return answer[0].flatten(1).sum(1)
 
 
 def _chosen(recipe: "Recipe", spec: Spec) -> list[int] | None:

@@ -120,6 +120,40 @@ class _WeightGradient(Function):
         return grad_grad, grad_x, None, None
 
 
+class _Traced(Function):
+    """The same triple for compiled code: the derivative of <gy, C(x, w)> with respect to the one of (gy, x, w) at
+    `place`, of which only the shape matters (None for gy).
+
+    Dynamo gives a Function that it meets no second derivatives, and a penalty would be wrong without a word; what is
+    allowed in the graph it leaves alone, and AOTAutograd traces through it to operators of aten. torch.func asks for
+    `setup_context`, which costs an eager call some 20 microseconds: more than some kernels take.
+    """
+
+    @staticmethod
+    def forward(gy: Tensor | None, x: Tensor, w: Tensor, geometry: Geometry, place: int) -> Tensor:
+        if place == 0:
+            with without_autocast(x):
+                return convolution(x, w, None, geometry)
+        return convolution_gradients(gy, x, w, geometry, [place == 1, place == 2, False])[place - 1]
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
+        *factors, ctx.geometry, ctx.place = inputs
+        ctx.save_for_backward(*factors)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        factors = [*ctx.saved_tensors]
+        factors[ctx.place] = grad
+        return *(_Traced.apply(*factors, ctx.geometry, place) if ctx.needs_input_grad[place] and place != ctx.place
+                 else None for place in range(3)), None, None
+
+
+@torch.compiler.allow_in_graph
+def _in_graph(x: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
+    return _Traced.apply(None, x, w, geometry, 0)
+
+
 def activated_convolution(x: Tensor, w: Tensor, bias: Tensor, slope: float, geometry: Geometry) -> Tensor:
     """A convolution and a leaky ReLU; not differentiable. In bf16 on a CPU one kernel does both."""
     stride, padding, dilation, _, _, groups = geometry
@@ -167,7 +201,10 @@ def _convolve(x: Tensor, w: Tensor, bias: Tensor | None, geometry: Geometry) -> 
         x = x.to(half)
     w, bias = w.to(x.dtype), None if bias is None else bias.to(x.dtype)
     if torch.compiler.is_compiling():
-        return torch.ops.aten.convolution(x, w, bias, *geometry)
+        if not torch.is_grad_enabled():
+            return torch.ops.aten.convolution(x, w, bias, *geometry)
+        y = _in_graph(x, w, geometry)
+        return y if bias is None else y + bias[:, None, None]
     if not torch.is_grad_enabled():
         return convolution(x, w, bias, geometry)
     return _Convolution.apply(x, as_non_leaf(w), bias, geometry)
@@ -212,7 +249,13 @@ def nearest_then_conv2d(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Ten
 
 def add_upsampled(x: Tensor, small: Tensor) -> Tensor:
     """x + nearest_upsampling(small) without the upsampled copy: [N, C, 2H, 2W], [N, C, H, W] -> [N, C, 2H, 2W]."""
-    return _AddUpsampled.apply(x, small)
+    return _add_upsampled(x, small) if torch.compiler.is_compiling() else _AddUpsampled.apply(x, small)
+
+
+def _add_upsampled(x: Tensor, small: Tensor) -> Tensor:
+    height, width = small.shape[2:]
+    pixels = x.unflatten(3, (width, 2)).unflatten(2, (height, 2))  # [N, C, H, 2, W, 2]
+    return (pixels + small[:, :, :, None, :, None]).flatten(4, 5).flatten(2, 3)
 
 
 class _AddUpsampled(Function):
@@ -220,9 +263,7 @@ class _AddUpsampled(Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, small: Tensor) -> Tensor:
-        height, width = small.shape[2:]
-        pixels = x.unflatten(3, (width, 2)).unflatten(2, (height, 2))  # [N, C, H, 2, W, 2]
-        return (pixels + small[:, :, :, None, :, None]).flatten(4, 5).flatten(2, 3)
+        return _add_upsampled(x, small)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
