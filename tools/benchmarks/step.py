@@ -4,6 +4,7 @@ import itertools
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -128,16 +129,36 @@ def r3gan_quarter_differences_vs_exact() -> Result:
 
 
 def _beside_exact(name: str, **keys: float) -> Result:
-    def updates(**method: object) -> Callable[[], None]:
-        r = {"gamma": 0.1, **method}
-        model = {"name": "r3gan", "widths": [128, 96, 64, 16], "cardinalities": [32, 24, 16, 4], "blocks": 1}
-        game = {"name": "gan", "loss": "relativistic", "penalties": {"r1": r, "r2": r}}
-        return one_update(_parse({"model": model, "batch_size": 32, "data": _CIFAR, "game": game,
-                                  "precision": "fp32"}))
-
-    ours, exact = updates(method="finite_difference", **keys), updates()
+    ours, exact = one_update(_small_r3gan(method="finite_difference", **keys)), one_update(_small_r3gan())
     value, reference = alternate(lambda: 1 / seconds(ours), lambda: 1 / seconds(exact))
     return faster(name, "iterations/s", value, "exact penalties", reference)
+
+
+def _small_r3gan(**method: object) -> config.Recipe:
+    r = {"gamma": 0.1, **method}
+    model = {"name": "r3gan", "widths": [128, 96, 64, 16], "cardinalities": [32, 24, 16, 4], "blocks": 1}
+    game = {"name": "gan", "loss": "relativistic", "penalties": {"r1": r, "r2": r}}
+    return _parse({"model": model, "batch_size": 32, "data": _CIFAR, "game": game, "precision": "fp32"})
+
+
+def r3gan_compiled_vs_eager() -> Result:
+    """Updates of D, with exact R1 and R2, and G of a small R3GAN, compiled against eager. Compiling takes minutes."""
+    return _beside_eager("r3gan_compiled_vs_eager", _small_r3gan())
+
+
+def stylegan2_compiled_vs_eager() -> Result:
+    """The same for a small StyleGAN2: updates of D and G, and one each of lazy R1 and path lengths."""
+    game = {"name": "gan", "penalties": {"r1": {"gamma": 1, "every": 16}, "path_length": {}}}
+    model = {"name": "stylegan2", "channel_base": 2048, "channel_max": 64}
+    return _beside_eager("stylegan2_compiled_vs_eager", _parse({"model": model, "batch_size": 16, "data": _CIFAR,
+                                                                "game": game, "precision": "fp32"}))
+
+
+def _beside_eager(name: str, recipe: config.Recipe) -> Result:
+    eager = one_update(recipe)
+    compiled = one_update(replace(recipe, engine=replace(recipe.engine, compile=True)))
+    value, reference = alternate(lambda: 1 / seconds(compiled), lambda: 1 / seconds(eager), rounds=9)
+    return faster(name, "iterations/s", value, "eager", reference)
 
 
 def _fraction_of_peak(family: str, changes: dict) -> Result:
@@ -254,7 +275,8 @@ def _usual_dcgan() -> Callable[[], None]:
 BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (
     trainer_vs_bare_loop, graphed_trainer_vs_bare_loop, dcgan64_vs_examples, stylegan2_fraction_of_peak,
     biggan_fraction_of_peak, r3gan_fraction_of_peak, dcgan_fraction_of_peak,
-    r3gan_differences_vs_exact, r3gan_quarter_differences_vs_exact)}
+    r3gan_differences_vs_exact, r3gan_quarter_differences_vs_exact, r3gan_compiled_vs_eager,
+    stylegan2_compiled_vs_eager)}
 
 
 def time_configuration(arguments: list[str]) -> dict[str, object]:
