@@ -65,7 +65,7 @@ class Engine:
     """Round what fp32 convolutions and matrix products multiply to TF32 (10 of 23 bits of mantissa) on CUDA: several
     times faster. Concerns precision=fp32, and the layers that networks keep in fp32 otherwise."""
     compile: bool = False
-    """Compile the networks (torch.compile) for passes without exact gradient penalties. Gives different bits."""
+    """Compile the networks (torch.compile), exact gradient penalties included. Gives different bits."""
     cuda_graphs: bool = False
     """Record each phase's forward and backward pass as a CUDA graph, for small models whose kernels take less time than
     launching them: the same bits, and more memory. Phases that cannot be recorded run as usual."""

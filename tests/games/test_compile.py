@@ -95,13 +95,15 @@ def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_resumed_compiled_run_has_the_same_bits(tiny_recipe: Path, tmp_path: Path) -> None:
+def test_a_compiled_run_has_the_same_bits_resumed_and_on_two_ranks(tiny_recipe: Path, tmp_path: Path) -> None:
+    """Lazy R1 among its phases."""
     keys = (f"recipe={tiny_recipe}", "engine.compile=true", "game.penalties.r1.every=4", "snapshot.every_images=0")
-    straight, moved = tmp_path / "straight", tmp_path / "moved"
+    straight, moved, shared = (tmp_path / name for name in ("straight", "moved", "shared"))
     launch(1, *keys, f"run_dir={straight}", "total_images=1280")
+    launch(2, *keys, f"run_dir={shared}", "total_images=1280")
     launch(1, *keys, f"run_dir={moved}", "total_images=640")
     launch(1, *keys, f"run_dir={moved}", "total_images=1280")
-    assert digest(moved) == digest(straight)
+    assert digest(moved) == digest(straight) == digest(shared)
     assert reports(moved)[-1] == reports(straight)[-1]
     done = train(f"recipe={tiny_recipe}", f"run_dir={moved}", "total_images=1344", "snapshot.every_images=0")
     assert "bits may differ because compile was True and is now False" in done.stdout
