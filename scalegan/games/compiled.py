@@ -74,7 +74,8 @@ class Compiled:
     def _called(self, run: Callable, *inputs: Any, **options: Any) -> Any:
         # Tracked modules enter empty on every call: once they had observed something, Dynamo would recompile.
         before = [module.take() for module in self._tracked]
-        # On a CPU, writing the masks of leaky ReLUs for the backward pass takes longer than making them again.
+        # On a CPU it pays to keep as little as possible for the backward pass: a small R3GAN's D with R1 and R2 ran 1.1
+        # times as fast as eager code, and 0.7 times with Inductor's own choice.
         again = next((p.device.type for p in self._network.parameters()), "") == "cpu"
         try:
             with partitioning.patch(aggressive_recomputation=again):
