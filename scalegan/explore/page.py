@@ -69,7 +69,7 @@ def build(runs: Mapping[str, str], workplace: Workplace) -> gr.Blocks:
         def of(kind: type[T]) -> list[T]:
             return [tab for tab in made if isinstance(tab, kind)]
 
-        controls = [*settings.all, *(control for tab in made for control in tab.own)]
+        controls = [*settings.fits, *(control for tab in made for control in tab.own)]
         page.load(None, None, None, js=_FOLD_ON_PHONES)
         page.load(shown, chosen, controls)
         chosen.change(shown, chosen, controls)

@@ -18,7 +18,7 @@ class Settings:
     """Controls beside the tabs. Those that no chosen run takes are hidden."""
 
     def __init__(self) -> None:
-        with gr.Group():
+        with gr.Group() as self.group:
             self.seeds = gr.Textbox(f"0-{_USUAL - 1}", label="Seeds", info="Such as 0-15 or 1,5,9.")
             self.other = gr.Button("Other seeds", size="sm")
         self.labels = gr.Dropdown([], multiselect=True, label="Classes", visible=False)
@@ -29,7 +29,9 @@ class Settings:
                               info="The same for all samples, or one for each seed.")
         self.average = gr.Dropdown([("main", "")], value="", label="Average of the weights", visible=False)
         self.anew = self.other.click(_others, self.seeds, self.seeds, show_progress="hidden")
+        #: What commands are made from; and what `fitted` updates.
         self.all = [self.seeds, self.labels, self.texts, self.psi, self.noise, self.average]
+        self.fits = [self.group, *self.all]
 
     def fitted(self, runs: Sequence[Abilities]) -> dict[Any, Any]:
         """The controls that some run takes, with what it knows."""
@@ -38,7 +40,7 @@ class Settings:
         several = any(run.several for run in runs)
         table = any(run.texts == "condition" for run in runs)
         return {
-            self.seeds: gr.update(visible=any(run.generates for run in runs)),
+            self.group: gr.update(visible=any(run.generates for run in runs)),
             self.labels: gr.update(choices=labels, value=[], visible=bool(labels),
                                    label="Attributes that all have" if several else "Classes"),
             self.texts: gr.update(visible=any(run.texts for run in runs), label="Conditions" if table else "Texts",
