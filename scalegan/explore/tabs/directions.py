@@ -37,10 +37,9 @@ class Directions(Tab):
         with gr.Row():
             self.sliders = [gr.Slider(-_MOST, _MOST, 0, step=0.25, visible=False, min_width=220)
                             for _ in range(_SLIDERS)]
-        self.kind.input(self._kind_changed, [self.chosen, self.kind, *self.settings.all],
-                        [self.names, *self.sliders], **self.workplace.queue)
-        self.tab.select(self._kind_changed, [self.chosen, self.kind, *self.settings.all],
-                        [self.names, *self.sliders], **self.workplace.queue)
+        known = gr.State()      # of what runs and kind the names are
+        gr.on([self.kind.input, self.tab.select], self._listed, [known, self.chosen, self.kind, *self.settings.all],
+              [known, self.names, *self.sliders], **self.workplace.queue)
         self.names.input(self._sliders_for, self.names, self.sliders, show_progress="hidden")
         return self.kind, self.names, self.latents, *self.sliders
 
@@ -106,8 +105,10 @@ class Directions(Tab):
             raise Refused(why)
         return None
 
-    def _kind_changed(self, paths: Sequence[str], kind: str, *settings: Any) -> list[Any]:
-        """The names of a kind's directions, and sliders for the first."""
+    def _listed(self, known: Any, paths: Sequence[str], kind: str, *settings: Any) -> list[Any]:
+        """The names of a kind's directions, and sliders for the first; nothing new where they are known."""
+        if known == (paths, kind):
+            return [gr.skip()] * (2 + _SLIDERS)
         asked = self.settings.asked(dict(zip(self.settings.all, settings)))
         found: Mapping[str, None] = {}
         for path in paths:
@@ -119,7 +120,7 @@ class Directions(Tab):
             except (Refused, UserError) as error:
                 gr.Info(f"{Path(path).name}: {error}", title="No directions")
         first = list(found)[:4]
-        return [gr.update(choices=list(found), value=first), *self._sliders_for(first)]
+        return [(paths, kind), gr.update(choices=list(found), value=first), *self._sliders_for(first)]
 
     def _sliders_for(self, names: Sequence[str]) -> list[Any]:
         return [gr.update(visible=place < len(names), label=names[place] if place < len(names) else "", value=0)
