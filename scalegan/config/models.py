@@ -204,6 +204,20 @@ class SRVGG:
     """Convolutions between the first and the last (num_conv)."""
 
 
+@typed
+class Projected:
+    """Projected GAN's discriminator (Sauer et al., 2021), on features of a frozen EfficientNet-Lite0; needs the extra
+    metrics."""
+
+    name: Literal["projected"] = "projected"
+    width: PositiveInt = 64
+    """Channels of the projection at the highest resolution (cout)."""
+    size: Annotated[int, Field(ge=128, multiple_of=32)] = 224
+    """Images whose shorter side is below it are enlarged to it, in px: a multiple of 32, from 128 on."""
+    norm_group: PositiveInt = 16
+    """Consecutive samples of the global batch that share BatchNorm statistics."""
+
+
 #: Networks from image to image that no recipe trains: `scalegan convert` makes them of published weights.
 CONVERTED = ("rrdb", "srvgg")
 

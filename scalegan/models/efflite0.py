@@ -1,11 +1,14 @@
 """EfficientNet-Lite0 with ImageNet weights from a package (Tan & Le, 2019; the Lite family, 2020)."""
 
+import itertools
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 _BLOCKS = 11        # up to the last one at a sixteenth of the image's side: 112 channels
+_STAGES = (0, 3, 5, 11, 16)     # the last blocks at a quarter, an eighth, a sixteenth and a thirty-second of the side
+WIDTHS = (24, 40, 112, 320)     # their channels
 
 
 def packaged_weights() -> Path:
@@ -22,6 +25,14 @@ def empty() -> nn.Module:
     return EfficientNet.from_name("efficientnet-lite0").eval().requires_grad_(False)
 
 
+def _pretrained() -> nn.Module:
+    """The network with its weights. Raises ImportError without the packages."""
+    network = empty()
+    if not network._fc.weight.is_meta:      # `scalegan plan` only counts
+        network.load_state_dict(torch.load(packaged_weights(), map_location="cpu", weights_only=True))
+    return network
+
+
 def normalised(pixels: Tensor) -> Tensor:
     """What the network takes, of pixels in 0 ... 255."""
     return (pixels - 127) / 128
@@ -34,9 +45,7 @@ class Features(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        network = empty()
-        if not network._fc.weight.is_meta:      # `scalegan plan` only counts
-            network.load_state_dict(torch.load(packaged_weights(), map_location="cpu", weights_only=True))
+        network = _pretrained()
         self.stem = nn.Sequential(network._conv_stem, network._bn0, network._swish)
         self.blocks = nn.ModuleList(network._blocks[:_BLOCKS])
 
@@ -45,3 +54,22 @@ class Features(nn.Module):
         for block in self.blocks:
             x = block(x)
         return x
+
+
+class Pyramid(nn.Module):
+    """Images [N, 3 or 1, H, W] in [-1, 1] -> the last features at a quarter, an eighth, a sixteenth and a thirty-second
+    of their sides, each [N, WIDTHS[k], H / 2**(k + 2), W / 2**(k + 2)]. Raises ImportError without the packages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        network = _pretrained()
+        self.stem = nn.Sequential(network._conv_stem, network._bn0, network._swish)
+        self.stages = nn.ModuleList(nn.Sequential(*network._blocks[first:last])
+                                    for first, last in itertools.pairwise(_STAGES))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        x, found = self.stem(normalised((images.expand(-1, 3, -1, -1) + 1) * 127.5)), []
+        for stage in self.stages:
+            x = stage(x)
+            found.append(x)
+        return found

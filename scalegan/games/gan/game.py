@@ -59,6 +59,7 @@ class GAN(Game):
         self.tricks = nn.ModuleDict(tricks | ({"adaptive_updates": adaptive} if adaptive else {}))
         self.pairs = any(penalty.pairs for penalty in self.penalties)
         self.bounds = {"D": clip} if clip else {}
+        self.fixed = getattr(discriminator, "fixed", {})
         updates = {"G": 1, "D": 1, **(updates or {})}
         losses = {"D": self.discriminator_loss, "G": self.generator_loss}
         self.phases = []
@@ -85,6 +86,8 @@ class GAN(Game):
     @classmethod
     def networks(cls, recipe: "Recipe", spec: Spec) -> tuple[nn.Module, nn.Module]:
         """Generator and discriminator for these samples; by default, those of `model`."""
+        if recipe.game.discriminator:
+            return families.generator(recipe.model, spec), objectives.projected(recipe.game.discriminator, spec)
         return families.build(recipe.model, spec)
 
     @classmethod

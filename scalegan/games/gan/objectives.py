@@ -19,8 +19,9 @@ from scalegan.games.penalties.orthogonal import Orthogonal
 from scalegan.games.penalties.path_length import PathLength
 from scalegan.games.penalties.pull_away import PullAway
 from scalegan.losses import AdversarialLoss
-from scalegan.models import families
+from scalegan.models import efflite0, families
 from scalegan.models.layers.minibatch_discrimination import MinibatchDiscrimination
+from scalegan.models.projected import Discriminator as ProjectedDiscriminator
 
 # Objectives that add something to another loss.
 _BASES = {"wasserstein_clip": "wasserstein", "wgan_gp": "wasserstein", "ebgan_pt": "ebgan"}
@@ -50,6 +51,25 @@ def generator(game: config.Game, plain: nn.Module) -> nn.Module:
     return LatentMixture(plain, mixture.components, mixture.deviation) if mixture else plain
 
 
+def projected(keys: config.Projected, spec: Spec) -> nn.Module:
+    """Projected GAN's discriminator of these samples.
+
+    Raises:
+        RecipeError: without its packages, or for images that have neither 1 nor 3 channels.
+    """
+    if spec.shape[0] not in (1, 3):
+        raise RecipeError(f"game.discriminator.name=projected sees images of 1 or 3 channels, not {spec.shape[0]}; "
+                          "leave out game.discriminator")
+    try:
+        features = efflite0.Pyramid()
+    except ImportError:
+        raise RecipeError("game.discriminator.name=projected needs packages that are not installed: pip install "
+                          "'scalegan[metrics]'") from None
+    return ProjectedDiscriminator(features.eval().requires_grad_(False), efflite0.WIDTHS, keys.width, keys.size,
+                                  spec.num_classes or spec.vector_dim, spec.multilabel or spec.vector_dim > 0,
+                                  keys.norm_group)
+
+
 def discriminator(recipe: config.Recipe, spec: Spec, plain: nn.Module) -> nn.Module:
     """The family's discriminator as the game needs it: an auto-encoder, with minibatch discrimination, or `plain`.
 
@@ -64,6 +84,8 @@ def discriminator(recipe: config.Recipe, spec: Spec, plain: nn.Module) -> nn.Mod
         plain = families.energy(recipe.model, spec)
     if recipe.game.loss == "relativistic" and probes(recipe.game.penalties):
         families.drop_last_bias(plain)
+    if recipe.game.discriminator:
+        return plain
     minibatch, groups = recipe.game.tricks.minibatch_discrimination, groups_of(recipe)
     if groups and not hasattr(plain, "encode"):
         trick = next(iter(groups)).removesuffix(".group")

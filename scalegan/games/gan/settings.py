@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import PositiveFloat, PositiveInt
 
+from scalegan.config.models import Projected
 from scalegan.config.penalties import GradientNorm, Penalties, PullAway
 from scalegan.config.schema import typed
 from scalegan.config.tricks import Tricks
@@ -13,6 +14,7 @@ from scalegan.config.tricks import Tricks
 if TYPE_CHECKING:
     from scalegan.config.recipe import Recipe
 
+_WITH_ITS_OWN_D = ("relativistic", "wgan_gp", "ebgan", "ebgan_pt")     # or with penalties on its gradient
 _WITHOUT_SIGN = ("relativistic", "wasserstein", "wasserstein_clip", "wgan_gp", "ebgan", "ebgan_pt")
 
 
@@ -28,6 +30,8 @@ class GAN:
     """Adversarial loss on logits. wasserstein_clip is wasserstein with `clip`, and wgan_gp is wasserstein with
     `penalties.gradient`, at the papers' values unless set; ebgan_pt is ebgan with `penalties.pull_away`. With ebgan, D
     is an auto-encoder."""
+    discriminator: Projected | None = None
+    """D beside the family's generator, or null for the family's own."""
     a: float = 0.0
     """least_squares: D's target for fakes."""
     b: float = 1.0
@@ -56,6 +60,8 @@ class GAN:
         """Objectives, penalties and tricks that are incompatible, each with a remedy."""
         penalties, tricks, augment = self.penalties, self.tricks, recipe.augment
         energy, points = self.loss in ("ebgan", "ebgan_pt"), recipe.data.backend == "points"
+        if self.discriminator:
+            yield from self._problems_if_projected(recipe)
         if self.order[0] == self.order[1]:
             yield "game.order must name D and G once each"
         if self.order[0] not in self.fresh_batch:
@@ -85,12 +91,33 @@ class GAN:
             yield (f"augment.target tracks the sign of D on reals, which means nothing with game.loss={self.loss}; "
                    "set augment.target=null and augment.p")
 
+    def _problems_if_projected(self, recipe: "Recipe") -> Iterator[str]:
+        """What does not go with a projected D, which gives an image many logits."""
+        key, penalties, tricks = f"game.discriminator.name={self.discriminator.name}", self.penalties, self.tricks
+        if self.name != "gan":
+            yield f"game.discriminator applies only to game.name=gan, not {self.name}; leave it out"
+        if recipe.data.backend == "points":
+            yield f"{key} sees images, but data.backend=points has 2-D points; leave out game.discriminator"
+        if self.loss in _WITH_ITS_OWN_D:
+            yield f"{key} does not go with game.loss={self.loss}; use hinge, as Projected GAN does"
+        for name in ("r1", "r2", "gradient"):
+            if getattr(penalties, name):
+                yield (f"game.penalties.{name} takes D's gradient by one logit an image, and {key} has many; leave it "
+                       "out, as Projected GAN does")
+        for name, found in (("penalties.pull_away", penalties.pull_away),
+                            ("tricks.feature_matching", tricks.feature_matching),
+                            ("tricks.minibatch_discrimination", tricks.minibatch_discrimination)):
+            if found:
+                yield f"game.{name} needs the last features of a family's D, which {key} replaces; leave it out"
+
     def groups(self, recipe: "Recipe") -> Mapping[str, int]:
         """Group sizes of the penalties and tricks in use, by key."""
         found = {f"game.tricks.{name}.group": getattr(self.tricks, name).group
                  for name in ("feature_matching", "minibatch_discrimination") if getattr(self.tricks, name)}
         if self.penalties.pull_away or self.loss == "ebgan_pt":
             found["game.penalties.pull_away.group"] = (self.penalties.pull_away or PullAway()).group
+        if self.discriminator:
+            found["game.discriminator.norm_group"] = self.discriminator.norm_group
         return found
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
 
@@ -62,6 +62,12 @@ def fan_in_uniform(module: nn.Module, generator: Generators) -> None:
         if isinstance(part, nn.InstanceNorm2d):
             part.reset_parameters()
             continue
-        bound = 1 / math.sqrt(part.weight[0].numel())
         for leaf, parameter in part.named_parameters():
-            parameter.uniform_(-bound, bound, generator=generator(f"{name}.{leaf}"))
+            fan_in_uniform_(parameter, part.weight[0].numel(), generator(f"{name}.{leaf}"))
+
+
+@torch.no_grad()
+def fan_in_uniform_(tensor: Tensor, fan_in: int, generator: torch.Generator | None) -> None:
+    """Fills weights or biases uniformly in +-1 / sqrt(fan_in), in place."""
+    bound = 1 / math.sqrt(fan_in)
+    tensor.uniform_(-bound, bound, generator=generator)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from scalegan.models.layers.conditions import embed
 from scalegan.models.layers.convolution import conv2d
 from scalegan.models.layers.half import without_autocast
-from scalegan.models.layers.initial import Generators
+from scalegan.models.layers.initial import Generators, fan_in_uniform_
 from scalegan.models.layers.tracked import Tracked
 
 
@@ -87,8 +87,11 @@ def _fill(weight: Tensor, generator: torch.Generator | None, scheme: str) -> Non
         nn.init.orthogonal_(weight, generator=generator)
     elif scheme == "normal":
         nn.init.normal_(weight, 0.0, 0.02, generator=generator)
+    elif scheme == "fan_in":
+        fan_in_uniform_(weight, weight[0].numel(), generator)
     else:
-        raise ValueError(f"init must be 'orthogonal' or 'normal' (standard deviation 0.02), not {scheme!r}")
+        raise ValueError(f"init must be 'orthogonal', 'normal' (standard deviation 0.02) or 'fan_in' (uniform in "
+                         f"+-1 / sqrt(fan_in)), not {scheme!r}")
 
 
 def _weight(*shape: int, spectral: bool, eps: float) -> nn.Module:
@@ -96,17 +99,18 @@ def _weight(*shape: int, spectral: bool, eps: float) -> nn.Module:
 
 
 class Conv2d(nn.Module):
-    """kernel x kernel convolution of stride 1 that keeps the size: [N, C, H, W] -> [N, O, H, W]."""
+    """kernel x kernel convolution; by default of stride 1 and such that it keeps the size: [N, C, H, W] ->
+    [N, O, H, W]."""
 
     def __init__(self, channels: int, out_channels: int, kernel: int = 3, bias: bool = True, spectral: bool = True,
-                 eps: float = 1e-6) -> None:
+                 eps: float = 1e-6, stride: int = 1, padding: int | None = None) -> None:
         super().__init__()
-        self.padding = kernel // 2
+        self.stride, self.padding = stride, kernel // 2 if padding is None else padding
         self.normed = _weight(out_channels, channels, kernel, kernel, spectral=spectral, eps=eps)
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return conv2d(x, self.normed(), self.bias, padding=self.padding)
+        return conv2d(x, self.normed(), self.bias, self.stride, self.padding)
 
     def initialise(self, name: str, generator: Generators, scheme: str) -> None:
         self.normed.initialise(f"{name}.normed", generator, scheme)
@@ -147,8 +151,7 @@ class Embedding(nn.Module):
 def _fill_bias(bias: Tensor | None, weight: Tensor, generator: torch.Generator | None) -> None:
     """torch's default, U(-1, 1) / sqrt(fan-in), which ajbrock/BigGAN-PyTorch does not change."""
     if bias is not None and not bias.is_meta:
-        bound = weight[0].numel() ** -0.5
-        nn.init.uniform_(bias, -bound, bound, generator=generator)
+        fan_in_uniform_(bias, weight[0].numel(), generator)
 
 
 def orthogonal_regularisation(weights: Iterable[Tensor], strength: float = 1e-4) -> Tensor:
