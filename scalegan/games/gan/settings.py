@@ -14,7 +14,7 @@ from scalegan.config.tricks import Tricks
 if TYPE_CHECKING:
     from scalegan.config.recipe import Recipe
 
-_WITH_ITS_OWN_D = ("relativistic", "wgan_gp", "ebgan", "ebgan_pt")     # or with penalties on its gradient
+_OF_ONE_LOGIT = ("relativistic", "wgan_gp", "ebgan", "ebgan_pt")       # an image, as D or a penalty that they need
 _WITHOUT_SIGN = ("relativistic", "wasserstein", "wasserstein_clip", "wgan_gp", "ebgan", "ebgan_pt")
 
 
@@ -98,7 +98,7 @@ class GAN:
             yield f"game.discriminator applies only to game.name=gan, not {self.name}; leave it out"
         if recipe.data.backend == "points":
             yield f"{key} sees images, but data.backend=points has 2-D points; leave out game.discriminator"
-        if self.loss in _WITH_ITS_OWN_D:
+        if self.loss in _OF_ONE_LOGIT:
             yield f"{key} does not go with game.loss={self.loss}; use hinge, as Projected GAN does"
         for name in ("r1", "r2", "gradient"):
             if getattr(penalties, name):

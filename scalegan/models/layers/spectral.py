@@ -151,7 +151,8 @@ class Embedding(nn.Module):
 def _fill_bias(bias: Tensor | None, weight: Tensor, generator: torch.Generator | None) -> None:
     """torch's default, U(-1, 1) / sqrt(fan-in), which ajbrock/BigGAN-PyTorch does not change."""
     if bias is not None and not bias.is_meta:
-        fan_in_uniform_(bias, weight[0].numel(), generator)
+        bound = weight[0].numel() ** -0.5
+        nn.init.uniform_(bias, -bound, bound, generator=generator)
 
 
 def orthogonal_regularisation(weights: Iterable[Tensor], strength: float = 1e-4) -> Tensor:
