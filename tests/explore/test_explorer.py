@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import small_generators
 from browser import WIDTHS, Visit, visit
 from harness import environment
 from PIL import Image
+from small_games import exported
+
+from scalegan.data.spec import Spec
 
 pytestmark = pytest.mark.slow
 DOOR = "import sys; from scalegan.cli import main; sys.argv[0] = 'scalegan'; sys.exit(main())"
@@ -33,16 +37,22 @@ def runs(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def address(runs: Path) -> Iterator[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", DOOR, "explore", "digits", "style.safetensors", "--no-browser"], cwd=runs,
-        env=environment(), stdout=subprocess.PIPE, text=True)
+@contextmanager
+def explorer(folder: Path, *runs: str) -> Iterator[str]:
+    """The address of a page about runs in a folder."""
+    process = subprocess.Popen([sys.executable, "-c", DOOR, "explore", *runs, "--no-browser"], cwd=folder,
+                               env=environment(), stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline()
     assert line.startswith("ScaleGAN explorer: http://127.0.0.1:"), line
     yield line.split()[2]
     process.terminate()
     process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def address(runs: Path) -> Iterator[str]:
+    with explorer(runs, "digits", "style.safetensors") as found:
+        yield found
 
 
 def opened(browser: Any, address: str, width: int = 1280) -> Visit:
@@ -87,8 +97,42 @@ def test_every_tab_makes_pictures(browser: Any, address: str, runs: Path, tmp_pa
     page.locator(".tabitem:visible input[type=number]").fill("50")
     lines = clicked(seen, "Project a photo", "Project")
     assert lines[0] == "scalegan project photo.png digits --classes b --out projected"
+    page.get_by_role("tab", name="Nearest images").click()
+    page.locator(".tabitem:visible input[type=number]").fill("100")
+    lines = clicked(seen, "Nearest images", "Look")
+    assert lines[0] == "scalegan sample digits --seeds 0-15 --classes b --out samples"
+    assert lines[1].startswith("scalegan evaluate samples --data ") and "--nearest nearest.png" in lines[1]
     seen.check()
     assert digests(runs) == before
+
+
+def test_photos_are_turned_and_faces_recognised(browser: Any, tmp_path: Path) -> None:
+    names = ("Male", "Smiling", "Young")
+    labelled = Spec("image", (3, 32, 32), attributes=3, label_names=names)
+    exported({"game": {"name": "iterative", "width": 2, "hidden": 6, "latent_dim": 4, "norm_group": 4},
+              "data": {"labels": "attributes"}}, tmp_path / "faces.safetensors", labelled)
+    exported({"game": {"name": "colorization"}, "model": {"name": "unet", "width": 2, "d_width": 2}},
+             tmp_path / "colour.safetensors", Spec("image", (3, 32, 32)))
+    (tmp_path / "text.jpg").write_text("no picture")
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "photo.png")
+    with explorer(tmp_path, "colour.safetensors", "faces.safetensors") as address:
+        seen = opened(browser, address)
+        page = seen.page
+        page.get_by_role("tab", name="Turn photos").click()
+        files = [tmp_path / "photo.png", tmp_path / "text.jpg"]
+        page.locator(".tabitem:visible input[type=file]").set_input_files(files)
+        page.locator(".tabitem:visible").get_by_text("text").first.wait_for()
+        assert clicked(seen, "Turn photos", "Turn") == [
+            "scalegan apply colour.safetensors photo.png text.jpg --network G --out answers"]
+        page.get_by_text("text.jpg: it is not one of JPEG").first.wait_for()
+        page.get_by_role("tab", name="Faces").click()
+        page.locator(".tabitem:visible input[type=file]").set_input_files(tmp_path / "photo.png")
+        page.locator(".tabitem:visible").get_by_text("photo").first.wait_for()
+        page.get_by_label("Photos are faces already").check()
+        assert clicked(seen, "Faces", "Go") == [
+            "scalegan faces recognise faces.safetensors photo.png --aligned --out faces"]
+        page.get_by_text("photo.png: ").first.wait_for()
+        seen.check()
 
 
 @pytest.mark.parametrize("width", WIDTHS)
