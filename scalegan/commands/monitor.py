@@ -6,13 +6,12 @@ The page can be opened from this machine alone; from another one, through `ssh -
 """
 
 import contextlib
-import os
 import threading
-import webbrowser
 from pathlib import Path
 
 from scalegan.errors import UserError
 from scalegan.support.arguments import verb_parser, whole
+from scalegan.support.browsers import open_in_window
 
 _PORT = 8008
 
@@ -39,13 +38,8 @@ def main(arguments: list[str]) -> int:
     with Server(watch, title, options.port) as server:
         threading.Thread(target=watch.changes, daemon=True).start()     # looks while the browser comes
         print(f"{server.address}  (Ctrl-C ends)", flush=True)
-        if not options.no_browser and _has_screen():
-            webbrowser.open(server.address)
+        if not options.no_browser:
+            open_in_window(server.address)
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
     return 0
-
-
-def _has_screen() -> bool:
-    """Whether a browser could have a window; else one within the terminal might be started."""
-    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))

@@ -5,7 +5,6 @@ import os
 import tempfile
 import threading
 import warnings
-import webbrowser
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from scalegan.explore import abilities, commands
 from scalegan.explore.answers import Workplace
 from scalegan.explore.commanding import Refused
 from scalegan.explore.page import CSS, TITLE, build
+from scalegan.support.browsers import open_in_window
 
 _ADDRESS = "127.0.0.1"
 _NETWORKS = 16              # that stay in memory
@@ -46,7 +46,7 @@ def serve(runs: Mapping[str, str], port: int | None, ports: Iterable[int], brows
         address = _launched(page, [port] if port else ports)
         print(f"{TITLE}: {address} (Ctrl-C ends it)", flush=True)
         if browser:
-            webbrowser.open(address)
+            open_in_window(address)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
