@@ -20,6 +20,7 @@ from scalegan.explore import abilities, commands
 from scalegan.explore.answers import Workplace
 from scalegan.explore.commanding import Refused
 from scalegan.explore.page import CSS, TITLE, build
+from scalegan.support.arguments import warn
 from scalegan.support.browsers import open_in_window
 
 _ADDRESS = "127.0.0.1"
@@ -33,14 +34,14 @@ def serve(runs: Mapping[str, str], port: int | None, ports: Iterable[int], brows
     """Serves the page of runs, paths by name, until Ctrl-C.
 
     Raises:
-        UserError: if the first run cannot be read, none can be explored, or the port is taken.
+        UserError: if no run can be read or explored, or the port is taken.
     """
     logging.getLogger("httpx").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="gradio")
     with tempfile.TemporaryDirectory(prefix="scalegan_explore_") as folder, kept.keeping(_NETWORKS):
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "shown")
         workplace = Workplace(Path(folder))
-        _warm_up(next(iter(runs.values())), workplace)
+        _warm_up(runs.values(), workplace)
         page = build(runs, workplace)
         page.queue(default_concurrency_limit=8)
         address = _launched(page, [port] if port else ports)
@@ -54,18 +55,25 @@ def serve(runs: Mapping[str, str], port: int | None, ports: Iterable[int], brows
     return 0
 
 
-def _warm_up(run: str, workplace: Workplace) -> None:
+def _warm_up(runs: Iterable[str], workplace: Workplace) -> None:
     """Loads what the first picture needs, so that visitors do not wait for it.
 
     Raises:
-        UserError: if the run cannot be read.
+        UserError: if no run can be read.
     """
-    one = abilities.of(run)
-    if one.generates:
+    problems = []
+    for run in runs:
         try:
-            workplace.command(commands.sample(one, commands.Asked("0")))
-        except Refused as error:
-            raise UserError(str(error)) from error
+            one = abilities.of(run)
+            if one.generates:
+                workplace.command(commands.sample(one, commands.Asked("0")))
+            break
+        except (UserError, Refused) as error:
+            problems.append(str(error))
+    else:
+        raise UserError(problems[0])
+    for problem in problems:
+        warn(problem)
 
 
 def _launched(page: gr.Blocks, ports: Iterable[int]) -> str:

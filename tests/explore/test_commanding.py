@@ -29,6 +29,7 @@ def test_a_command_is_shown_as_users_type_it(tmp_path: Path) -> None:
                                          "projected"]
 
 
+@pytest.mark.slow
 def test_it_makes_what_users_get_who_type_it(export: Path, tmp_path: Path) -> None:
     from scalegan.commands import sample
 

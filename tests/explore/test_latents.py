@@ -12,6 +12,8 @@ from scalegan.commands import edit, sample
 from scalegan.explore import abilities, commanding, commands, latents
 from scalegan.explore.commands import Asked
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", params=["DCGAN", "DCGAN with classes", "StyleGAN2"])
 def export(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
