@@ -66,6 +66,14 @@ def _run_time_nodes(tree: ast.AST) -> Iterator[ast.AST]:
 IMPORTS = {module_of(path): imports_of(path) for path in sorted(PACKAGE.rglob("*.py"))}
 
 
+def test_what_is_imported_exists() -> None:
+    """Also in modules that no quick test imports."""
+    missing = {(module, name) for module, names in IMPORTS.items() for name in names if name.startswith("scalegan.")
+               and not (ROOT.joinpath(*name.split(".")).with_suffix(".py").exists()
+                        or ROOT.joinpath(*name.split("."), "__init__.py").exists())}
+    assert missing == set()
+
+
 def layer_of(module: str) -> int:
     """The number of a module's layer."""
     name = module.removeprefix("scalegan.")

@@ -90,8 +90,8 @@ def test_memory_and_device(finished_run: Path, tmp_path: Path, monkeypatch: pyte
     draw = exports.sample
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.nn.Module, "to", lambda module, device: moved.append(str(device)) or module)
-    monkeypatch.setattr(exports, "sample", lambda generator, seeds, *rest: drawn.append(len(seeds))
-                        or draw(generator, seeds, *rest))
+    monkeypatch.setattr(exports, "sample", lambda generator, seeds, *rest, **more: drawn.append(len(seeds))
+                        or draw(generator, seeds, *rest, **more))
     assert sample.main([str(finished_run), "--seeds", "0-69", "--out", str(tmp_path / "out")]) == 0
     assert moved == ["cuda", "cpu", "cuda"] and drawn == [32, 32, 6]
     monkeypatch.undo()
