@@ -52,5 +52,6 @@ def test_what_sliders_show_is_the_last_column_of_edit(export: Path, tmp_path: Pa
     ours, theirs = (np.array(Image.open(path).convert("RGB"), int) for path in (picture, done.out))
     width = 16 * 4 + 2       # of a column
     assert np.abs(ours[12:, -width:] - theirs[12:, -width:]).max() <= 1
+    assert np.abs(ours[12:, -width:] - ours[12:, :width]).max() > 10, "they have moved"
     assert edit.main([str(export), "--latents", str(after), "--direction", "0=+1", "--directions", str(found),
                       "--out", str(tmp_path / "on.png")]) == 0

@@ -1,7 +1,6 @@
 """The page in a browser, every part of it by clicking, while a run goes on."""
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import pytest
 from browser import WIDTHS, visit
 from runs_made import PNG, curve, make_run, result
 
-from scalegan.monitor import watch
 from scalegan.monitor.server import Server
 from scalegan.monitor.watch import Watch
 
@@ -34,12 +32,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def address(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr(watch, "_EVERY_SECONDS", 0.0)
-    with Server(Watch([folder]), "runs", 0) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield server.address
-        server.shutdown()
+def address(server: Server) -> str:
+    return server.address
 
 
 def curves(page: Any) -> Any:

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from runs_made import PNG, curve, make_run, result
 from scalegan.cluster.records import Job, job_folder, trainer, write_job
 from scalegan.commands import monitor
 from scalegan.errors import UserError
-from scalegan.monitor import watch
 from scalegan.monitor.server import Server
 from scalegan.monitor.watch import Watch
 
@@ -30,15 +28,6 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "secret.png").write_bytes(PNG)
     return tmp_path
-
-
-@pytest.fixture
-def server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(watch, "_EVERY_SECONDS", 0.0)
-    with Server(Watch([folder]), "runs", 0) as found:
-        threading.Thread(target=found.serve_forever, args=(0.01,), daemon=True).start()
-        yield found
-        found.shutdown()
 
 
 def ask(server: Server, path: str, method: str = "GET", **headers: str) -> tuple[int, Any, bytes]:

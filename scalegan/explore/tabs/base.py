@@ -1,5 +1,6 @@
 """What tabs have in common."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ Run = Callable[[Command], Done]
 Values = Mapping[Any, Any]
 
 
-class Tab:
+class Tab(ABC):
     """A form, a button, and what comes of it.
 
     Args:
@@ -57,13 +58,13 @@ class Tab:
         return {}
 
     @staticmethod
+    @abstractmethod
     def can(run: Abilities) -> bool:
         """Whether the tab is for a run."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answer(self, run: Abilities, values: Values, command: Run) -> Answer:
         """What a click makes with a run."""
-        raise NotImplementedError
 
     def make(self, values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> dict[Any, Any]:  # noqa: B008 -- how Gradio asks for it
         answers = self.workplace.answer(values[self.chosen], self.can,
