@@ -125,6 +125,20 @@ def smoothed(loss: AdversarialLoss, target: float = 0.9) -> AdversarialLoss:
     return AdversarialLoss(discriminator, loss.generator, loss.needs_reals, loss.paired)
 
 
+def directed(loss: AdversarialLoss) -> AdversarialLoss:
+    """SAN (Takida et al., 2024) for any loss by which D raises the logits of reals above those of fakes.
+
+    D's logits are [..., 2] (`scalegan.models.layers.slicing`). The first go into the loss, from which features and
+    scale learn; the second into Wasserstein's, the term `direction`, from which the direction of the last layer learns:
+    it turns to where the means of reals' and fakes' features are furthest apart, whatever the slope of the loss.
+    """
+    def discriminator(real: Tensor, fake: Tensor) -> Terms:
+        direction = fake[..., 1].mean() - real[..., 1].mean()
+        return {**loss.discriminator(real[..., 0], fake[..., 0]), "direction": direction}
+
+    return AdversarialLoss(discriminator, loss.generator, loss.needs_reals, loss.paired)
+
+
 LOSSES = {
     # Goodfellow et al. (2014), section 3: the loss used in practice, and the two-player minimax of eq. 1.
     "non_saturating": AdversarialLoss(_cross_entropy_d, _non_saturating_g),

@@ -69,6 +69,9 @@ class Tricks:
     """An extra input to D's last layer, or null."""
     historical_averaging: HistoricalAveraging | None = None
     """A term of both players, or null."""
+    san: bool = False
+    """SAN: the direction of D's last layer learns by Wasserstein's loss, everything else by `loss` (Takida et al.,
+    2024)."""
     label_smoothing: Annotated[float, Field(gt=0.5, le=1)] = 1.0
     """D's target probability for reals; 0.9 gives one-sided label smoothing."""
     instance_noise: NonNegativeFloat | Schedule = 0.0

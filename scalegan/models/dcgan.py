@@ -11,6 +11,7 @@ from scalegan.models.layers.batchnorm import GroupedBatchNorm
 from scalegan.models.layers.initial import Generators, global_generator
 from scalegan.models.layers.labels import LabelEmbedding
 from scalegan.models.layers.sides import BASE
+from scalegan.models.layers.slicing import LastLayer
 from scalegan.models.layers.virtual_batchnorm import VirtualBatchNorm
 
 RESOLUTIONS = (16, 32, 64, 128, 256)
@@ -133,6 +134,12 @@ class Discriminator(nn.Module):
         if self.embed is not None:
             logits = logits + (self.embed(labels) * h.mean((2, 3))).sum(1)
         return logits
+
+    def last_layer(self, x: Tensor, labels: Tensor | None = None) -> list[LastLayer]:
+        h, weights = self.encode(x, labels), self.head.weight
+        if self.embed is not None:
+            weights = weights + self.embed(labels)[:, :, None, None] / math.prod(h.shape[2:])
+        return [LastLayer(h.flatten(1), weights.flatten(1))]
 
     def initialise(self, generator: Generators) -> None:
         _initialise(self, generator)

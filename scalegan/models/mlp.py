@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from scalegan.models.layers.initial import Generators, global_generator
 from scalegan.models.layers.labels import LabelEmbedding
+from scalegan.models.layers.slicing import LastLayer
 
 
 class Generator(nn.Module):
@@ -72,6 +73,9 @@ class Discriminator(nn.Module):
     def classify(self, h: Tensor, labels: Tensor | None = None) -> Tensor:
         """Logits [N] from the last hidden layer."""
         return self.head(h).flatten()
+
+    def last_layer(self, x: Tensor, labels: Tensor | None = None) -> list[LastLayer]:
+        return [LastLayer(self.encode(x, labels), self.head.weight, self.head.bias)]
 
     def initialise(self, generator: Generators) -> None:
         _initialise(self, generator)

@@ -13,6 +13,7 @@ from scalegan.models.layers.batchnorm import GroupedBatchNorm
 from scalegan.models.layers.convolution import conv2d
 from scalegan.models.layers.initial import Generators, fan_in_uniform_, global_generator
 from scalegan.models.layers.labels import LabelEmbedding
+from scalegan.models.layers.slicing import LastLayer
 from scalegan.models.layers.spectral import Conv2d
 
 _STRIDE = 32        # of the feature network's deepest features
@@ -46,8 +47,14 @@ class Discriminator(nn.Module):
         self.initialise(global_generator)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        features = self.projection(self.fixed["features"](enlarged(x, self.size)))
-        return torch.cat([head(found, labels) for head, found in zip(self.heads, features)], 1)
+        return torch.cat([head(found, labels) for head, found in zip(self.heads, self._projected(x))], 1)
+
+    def last_layer(self, x: Tensor, labels: Tensor | None = None) -> list[LastLayer]:
+        """A layer for each scale."""
+        return [head.last_layer(found, labels) for head, found in zip(self.heads, self._projected(x))]
+
+    def _projected(self, x: Tensor) -> list[Tensor]:
+        return self.projection(self.fixed["features"](enlarged(x, self.size)))
 
     @torch.no_grad()
     def initialise(self, generator: Generators) -> None:
@@ -131,13 +138,28 @@ class Head(nn.Module):
         self.map = nn.Linear(embedded, mapped) if num_classes else None
 
     def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        for layer in self.layers:
-            x = layer(x)
-        logits = self.out(x)
+        logits = self.out(self._features(x))
         if self.embed is not None:
-            of_label = F.leaky_relu(self.map(self.embed(labels)), 0.2)
+            of_label = self._mapped(labels)
             logits = (logits * of_label[:, :, None, None]).sum(1) / math.sqrt(of_label.shape[1])
         return logits.flatten(1)
+
+    def last_layer(self, x: Tensor, labels: Tensor | None) -> LastLayer:
+        h = self._features(x)
+        if self.embed is None:
+            patches = F.unfold(h, self.out.normed.weight.shape[2:])
+            return LastLayer(patches.transpose(1, 2), self.out.normed().flatten(1)[None])
+        of_label = self._mapped(labels)
+        return LastLayer(self.out(h).flatten(2).transpose(1, 2), of_label[:, None] / math.sqrt(of_label.shape[1]))
+
+    def _features(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def _mapped(self, labels: Tensor | None) -> Tensor:
+        """What a label's features are multiplied with, [N, 64]."""
+        return F.leaky_relu(self.map(self.embed(labels)), 0.2)
 
     def initialise(self, name: str, generator: Generators) -> None:
         for number, layer in enumerate(self.layers):

@@ -27,6 +27,7 @@ from scalegan.models.layers.half import half_dtype, wide_dtype, without_autocast
 from scalegan.models.layers.initial import Generators, global_generator
 from scalegan.models.layers.resample import downsample, upsample
 from scalegan.models.layers.sides import BASE
+from scalegan.models.layers.slicing import LastLayer
 
 #: Arguments of the published models; the conditional ones also take num_classes.
 SHAPES = {
@@ -216,10 +217,21 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """[N, C, H, W], [N] or [N, K] -> logits [N]."""
+        h, embedded = self._features(x), self._embedded(labels, x)
+        with without_autocast(h):
+            h = F.linear(h, self.linear)                                         # [N, embedding_dim] or [N, 1]
+            return h[:, 0] if embedded is None else (h * embedded).sum(1)
+
+    def last_layer(self, x: Tensor, labels: Tensor | None = None) -> list[LastLayer]:
+        h, embedded = self._features(x), self._embedded(labels, x)
+        with without_autocast(h):
+            return [LastLayer(h, self.linear) if embedded is None else LastLayer(F.linear(h, self.linear), embedded)]
+
+    def _features(self, x: Tensor) -> Tensor:
+        """Images to the last features [N, widths[0]], in full precision."""
         shape = (self.channels, *self.sides)
         if x.shape[1:] != shape:
             raise ValueError(f"images must be [N, {', '.join(map(str, shape))}], not {list(x.shape)}")
-        labels = check_labels(labels, self.num_classes, x.shape[0])
         h = x.contiguous(memory_format=torch.channels_last)
         last = len(self.stages) - 1
         for i, (stage, transition) in enumerate(zip(self.stages, self.transitions)):
@@ -228,9 +240,13 @@ class Discriminator(nn.Module):
                 h = stage(self.from_rgb(h) if i == 0 else h)
                 h = h if i == last else transition(downsample(h))
         with without_autocast(h):
-            h = (h.to(wide_dtype(h)) * self.basis).sum((2, 3))                   # [N, widths[0]]
-            h = F.linear(h, self.linear)                                         # [N, embedding_dim] or [N, 1]
-            return h[:, 0] if labels is None else (h * embed(labels, self.embedding)).sum(1)
+            return (h.to(wide_dtype(h)) * self.basis).sum((2, 3))
+
+    def _embedded(self, labels: Tensor | None, x: Tensor) -> Tensor | None:
+        """The labels' embeddings [N, embedding_dim], or None without labels."""
+        labels = check_labels(labels, self.num_classes, x.shape[0])
+        with without_autocast(x):
+            return None if labels is None else embed(labels, self.embedding)
 
 
 def _initialise(model: nn.Module, generator: Generators, basis_std: float, embedding_gain: float) -> None:

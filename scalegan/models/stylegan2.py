@@ -37,6 +37,7 @@ from scalegan.models.layers.mbstd import minibatch_stddev
 from scalegan.models.layers.modulated import NoiseSource, SynthesisLayer, ToRGB, modulated_conv2d, modulated_upconv2d
 from scalegan.models.layers.resample import blur, downsample, upsample
 from scalegan.models.layers.sides import BASE
+from scalegan.models.layers.slicing import LastLayer
 from scalegan.models.layers.tracked import Tracked
 
 SQRT2 = math.sqrt(2)                # gain of a leaky ReLU
@@ -286,6 +287,21 @@ class Discriminator(nn.Module):
         initialise_layers(self, generator)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        h = self._features(x)
+        with without_autocast(h):
+            features, cmap = self.out(h), self._mapped(h, labels)       # [N, cmap_dim], or [N, 1] without labels
+            return features.squeeze(1) if cmap is None else (features * cmap).sum(1) / math.sqrt(cmap.shape[1])
+
+    def last_layer(self, x: Tensor, labels: Tensor | None = None) -> list[LastLayer]:
+        h, out = self._features(x), self.out
+        with without_autocast(h):
+            cmap = self._mapped(h, labels)
+            if cmap is not None:
+                return [LastLayer(out(h), cmap / math.sqrt(cmap.shape[1]))]
+            return [LastLayer(h, out.weight * out.weight_gain, None if out.bias is None else out.bias * out.bias_gain)]
+
+    def _features(self, x: Tensor) -> Tensor:
+        """Images to the last features [N, C], in full precision."""
         shape = (self.channels, *self.sides)
         if x.shape[1:] != shape:
             raise ValueError(f"images must have shape [N, {', '.join(map(str, shape))}], not {list(x.shape)}")
@@ -296,20 +312,16 @@ class Discriminator(nn.Module):
             x = self.fromrgb.activated(x, self.clamp)
             for res, block in self.blocks.items():
                 x = block(x.to(half if half and int(res) in self.half_resolutions else wide))
-            return self._logits(x.to(wide), labels)
+            x = x.to(wide)
+            if self.mbstd_channels:
+                # In training, groups are consecutive samples, so that they do not depend on the micro-batch size.
+                whole = not self.training or len(x) % self.mbstd_group  # a remainder is refused below
+                blocks = (x,) if whole else x.split(self.mbstd_group)
+                x = torch.cat([minibatch_stddev(block, self.mbstd_group, self.mbstd_channels) for block in blocks])
+            return self.fc.activated(self.conv.activated(x, self.clamp).flatten(1))
 
-    def _logits(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        """[N, C, *base] -> [N], in full precision."""
-        if self.mbstd_channels:
-            # In training, groups are consecutive samples, so that they do not depend on the micro-batch size.
-            whole = not self.training or len(x) % self.mbstd_group  # a remainder is refused below
-            blocks = (x,) if whole else x.split(self.mbstd_group)
-            x = torch.cat([minibatch_stddev(block, self.mbstd_group, self.mbstd_channels) for block in blocks])
-        x = self.conv.activated(x, self.clamp)
-        x = self.fc.activated(x.flatten(1))
-        features = self.out(x)                                          # [N, cmap_dim], or [N, 1] without labels
+    def _mapped(self, h: Tensor, labels: Tensor | None) -> Tensor | None:
+        """The labels' mapping [N, cmap_dim], or None without labels."""
         if self.mapping is None:
-            attributes(labels, 0, like=features)                        # refuses labels
-            return features.squeeze(1)
-        cmap = self.mapping(features.new_empty(features.shape[0], 0), labels)
-        return (features * cmap).sum(1) / math.sqrt(cmap.shape[1])
+            return attributes(labels, 0, like=h)                        # refuses labels
+        return self.mapping(h.new_empty(h.shape[0], 0), labels)

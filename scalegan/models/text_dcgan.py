@@ -19,6 +19,7 @@ from scalegan.models.layers.batchnorm import GroupedBatchNorm
 from scalegan.models.layers.conditions import check_vectors
 from scalegan.models.layers.initial import Generators, global_generator, small_normal
 from scalegan.models.layers.sides import BASE
+from scalegan.models.layers.slicing import LastLayer
 
 RESOLUTIONS = (16, 32, 64, 128)
 SLOPE = 0.2
@@ -126,8 +127,14 @@ class Discriminator(nn.Module):
 
     def classify(self, h: Tensor, labels: Tensor | None = None) -> Tensor:
         """Logits [N] from these features and the vectors."""
-        text = self.text(check_vectors(labels, self.vector_dim, len(h)))[:, :, None, None].expand(-1, -1, *h.shape[2:])
-        return self.head(self.joint(torch.cat([h, text], 1))).flatten()
+        return self.head(self._joined(h, labels)).flatten()
+
+    def last_layer(self, x: Tensor, labels: Tensor | None = None) -> list[LastLayer]:
+        return [LastLayer(self._joined(self.encode(x), labels).flatten(1), self.head.weight.flatten(1))]
+
+    def _joined(self, h: Tensor, vectors: Tensor | None) -> Tensor:
+        text = self.text(check_vectors(vectors, self.vector_dim, len(h)))[:, :, None, None].expand(-1, -1, *h.shape[2:])
+        return self.joint(torch.cat([h, text], 1))
 
     def initialise(self, generator: Generators) -> None:
         small_normal(self, generator)

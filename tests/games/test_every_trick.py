@@ -36,7 +36,7 @@ TRICKS: dict[str, tuple[dict[str, Any], str]] = {
     "feature_matching": ({"weight": 1.0, "group": 4}, "G/feature_matching"),
     "minibatch_discrimination": ({"kernels": 3, "kernel_dim": 2, "group": 4}, ""),
     "historical_averaging": ({"weight": 0.1}, "D/history"),
-    "label_smoothing": (0.9, ""),
+    "label_smoothing": (0.9, ""), "san": (True, "D/direction"),
     "instance_noise": ({"start": 0.5, "end": 0.0, "images": 100}, ""),
     "adaptive_updates": ({"ratio": 0.5, "updates": 2}, ""),
     "latent_mixture": ({"components": 3}, "G/deviations"),
@@ -55,6 +55,9 @@ GAMES: dict[str, tuple[dict[str, Any], str]] = {
     **{name: ({"penalties": {name.split(",")[0]: keys}}, term) for name, (keys, term) in PENALTIES.items()},
     "clip": ({"loss": "wasserstein_clip"}, ""), "unrolled": ({"name": "unrolled", "steps": 1, "step_size": 1e-3}, ""),
     "ebgan": ({"loss": "ebgan"}, ""),
+    "san, relativistic, with penalties": ({"loss": "relativistic", "tricks": {"san": True}, "penalties": {
+        "r1": {"gamma": 1.0, "every": 2, "method": "finite_difference"}, "r2": {"gamma": 1.0}, "gradient": {},
+        "lecam": {"start": 0}, "orthogonal": {}}}, "D/direction"),
     "relativistic, by differences": ({"loss": "relativistic", "penalties": {
         side: {"gamma": 1.0, "method": "finite_difference", "share": 0.5} for side in ("r1", "r2")}}, "D/r2"),
 }

@@ -63,6 +63,8 @@ ROWS = {
     "feature matching": ([TRICKS + "feature_matching.weight=1"], "G/feature_matching"),
     "minibatch discrimination": ([TRICKS + "minibatch_discrimination.kernels=5"], "G/fake"),
     "historical averaging": ([TRICKS + "historical_averaging.weight=0.1"], "D/history"),
+    "SAN": ([TRICKS + "san=true", "game.loss=hinge", "game.penalties.r1.gamma=0.1"], "D/direction"),
+    "SAN, images": ([TRICKS + "san=true", "game.loss=hinge", "data.labels=class"], "D/direction"),
     "label smoothing": ([TRICKS + "label_smoothing=0.9"], "D/real"),
     "instance noise": ([TRICKS + "instance_noise={start: 0.5, end: 0, images: 300}"], "D/fake"),
     "two updates of G": (["game.updates.G=2"], "G/fake"),

@@ -11,6 +11,7 @@ from scalegan.games.sampling import unit_cube
 from scalegan.models.layers.conditions import check_labels, embed
 from scalegan.models.layers.dropout import KeyedDropout
 from scalegan.models.layers.initial import Generators, global_generator
+from scalegan.models.layers.slicing import LastLayer
 
 _NOISE, _FROM_NOISE, _FROM_LABELS, _JOINT = 100, 200, 1000, 1200
 
@@ -99,6 +100,9 @@ class Discriminator(nn.Module):
 
     def classify(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.head(features).flatten()
+
+    def last_layer(self, x: Tensor, labels: Tensor | None = None) -> list[LastLayer]:
+        return [LastLayer(self.encode(x, labels), self.head.weight, self.head.bias)]
 
     def initialise(self, generator: Generators) -> None:
         """A class is one input, so that labels count as much as pixels."""

@@ -19,6 +19,7 @@ from scalegan.games.penalties import DiscriminatorPass, Penalty, Side
 from scalegan.games.penalties.path_length import PathLength
 from scalegan.losses import AdversarialLoss, Terms
 from scalegan.models import families
+from scalegan.models.layers.slicing import is_sliced
 
 if TYPE_CHECKING:
     from scalegan.config import Recipe
@@ -31,7 +32,7 @@ class GAN(Game):
 
     Args:
         generator: (z, condition) -> images; discriminator: (images, condition) -> logits [N].
-        loss: one of `scalegan.losses`.
+        loss: one of `scalegan.losses`; for a discriminator with SAN's last layer, `losses.directed` of one.
         penalties: penalties by name, in the order in which their terms are added; see `scalegan.games.penalties`.
         augment: applied to reals and fakes alike before D sees them, in every phase.
         fakes_of: makes fakes from the generator, a batch and conditions.
@@ -50,6 +51,7 @@ class GAN(Game):
                  clip: float | None = None) -> None:
         super().__init__()
         self.G, self.D, self.loss, self.fakes_of = generator, discriminator, loss, fakes_of
+        self.directed = (True,) if is_sliced(discriminator) else ()     # what else D is given for the loss's logits
         self.players = {"G": self.G, "D": self.D}
         self.compiled = dict(self.players)
         self.augment = augment or Augment()
@@ -116,23 +118,35 @@ class GAN(Game):
         augmented = self.augmented(reals, batch, "real"), self.augmented(fakes, batch, "fake")
         asked = [compiled and side in sides for side in ("real", "fake")]
         if getattr(self.D, "per_sample", False) and ("real" in sides) == ("fake" in sides):
-            of_both = _answer(discriminator, torch.cat(augmented), None if condition is None else
-                              torch.cat([batch.labels, condition]), asked[0])
+            of_both = self._answer(discriminator, torch.cat(augmented), None if condition is None else
+                                   torch.cat([batch.labels, condition]), asked[0])
             (real, fake), (of_real, of_fake) = ([None] * 2 if part is None else part.chunk(2) for part in of_both)
         else:
-            real, of_real = _answer(discriminator, augmented[0], batch.labels, asked[0])
-            fake, of_fake = _answer(discriminator, augmented[1], condition, asked[1])
+            real, of_real = self._answer(discriminator, augmented[0], batch.labels, asked[0])
+            fake, of_fake = self._answer(discriminator, augmented[1], condition, asked[1])
+        of_loss = real, fake
+        if self.directed:
+            real, fake = real[..., 0], fake[..., 0]
         batch.figures.update(real_logit=real.mean(), fake_logit=fake.mean(), **self.augment.watch(real, batch.images))
-        terms = self.adversarial_terms(discriminator, batch, augmented[0].detach(), real, fake)
+        terms = self.adversarial_terms(discriminator, batch, augmented[0].detach(), *of_loss)
         d_pass = DiscriminatorPass(discriminator, batch, Side(reals, augmented[0], batch.labels, real, of_real),
                     Side(fakes, augmented[1], condition, fake, of_fake), sides)
         for penalty in self.penalties:
             terms |= penalty.discriminator_terms(self, d_pass)
         return terms
 
+    def _answer(self, discriminator: Discriminate, images: Tensor, condition: Tensor | None,
+                with_gradient: bool) -> tuple[Tensor, Tensor | None]:
+        """Logits [n] for the loss, [n, 2] with SAN's last layer, and, from compiled code, their gradient; see `Side`.
+        The second of two logits has none."""
+        if with_gradient:
+            return discriminator.with_gradient(images.detach(), condition, *self.directed)
+        return discriminator(images, condition, *self.directed), None
+
     def adversarial_terms(self, discriminator: Discriminate, batch: Batch, reals: Tensor, real: Tensor,
                           fake: Tensor) -> Terms:
-        """D's terms without penalties, from its logits [n] of reals and fakes, and the reals as it sees them."""
+        """D's terms without penalties, from its logits [n] of reals and fakes, [n, 2] with SAN's last layer, and the
+        reals as it sees them."""
         return self.loss.discriminator(real, fake)
 
     def generator_loss(self, batch: Batch) -> Terms:
@@ -174,11 +188,3 @@ class GAN(Game):
 def _short(name: str) -> str:
     """A penalty's part of its phase's name: D.r1, G.path."""
     return "path" if name == "path_length" else name
-
-
-def _answer(discriminator: Discriminate, images: Tensor, condition: Tensor | None,
-            with_gradient: bool) -> tuple[Tensor, Tensor | None]:
-    """Logits [n], and, from compiled code, their gradient; see `Side`."""
-    if with_gradient:
-        return discriminator.with_gradient(images.detach(), condition)
-    return discriminator(images, condition), None

@@ -21,6 +21,7 @@ from scalegan.games.penalties.pull_away import PullAway
 from scalegan.losses import AdversarialLoss
 from scalegan.models import efflite0, families
 from scalegan.models.layers.minibatch_discrimination import MinibatchDiscrimination
+from scalegan.models.layers.slicing import sliced
 from scalegan.models.projected import Discriminator as ProjectedDiscriminator
 
 # Objectives that add something to another loss.
@@ -31,7 +32,8 @@ _CLIP = 0.01  # Arjovsky et al. (2017), algorithm 1
 def loss(game: config.Game) -> AdversarialLoss:
     """D's and G's losses, with the recipe's parameters."""
     chosen = losses.least_squares(game.a, game.b, game.c) if game.loss == "least_squares" else plain_loss(game)
-    return losses.smoothed(chosen, game.tricks.label_smoothing) if game.tricks.label_smoothing < 1 else chosen
+    chosen = losses.smoothed(chosen, game.tricks.label_smoothing) if game.tricks.label_smoothing < 1 else chosen
+    return losses.directed(chosen) if game.tricks.san else chosen
 
 
 def plain_loss(game: config.Game) -> AdversarialLoss:
@@ -71,7 +73,8 @@ def projected(keys: config.Projected, spec: Spec) -> nn.Module:
 
 
 def discriminator(recipe: config.Recipe, spec: Spec, plain: nn.Module) -> nn.Module:
-    """The family's discriminator as the game needs it: an auto-encoder, with minibatch discrimination, or `plain`.
+    """The family's discriminator as the game needs it: an auto-encoder, with SAN's last layer, with minibatch
+    discrimination, or `plain`.
 
     A relativistic loss and finite differences both see differences of logits alone, in which a bias of the last layer
     cancels. Its gradient is rounding, which Adam would turn into whole steps that differ with the number of ranks, so
@@ -84,6 +87,8 @@ def discriminator(recipe: config.Recipe, spec: Spec, plain: nn.Module) -> nn.Mod
         plain = families.energy(recipe.model, spec)
     if recipe.game.loss == "relativistic" and probes(recipe.game.penalties):
         families.drop_last_bias(plain)
+    if recipe.game.tricks.san:
+        plain = sliced(plain)
     if recipe.game.discriminator:
         return plain
     minibatch, groups = recipe.game.tricks.minibatch_discrimination, groups_of(recipe)

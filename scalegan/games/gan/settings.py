@@ -84,6 +84,8 @@ class GAN:
         if penalties.path_length and recipe.model.name != "stylegan2":
             yield (f"game.penalties.path_length needs a style-based generator, which model.name={recipe.model.name} is "
                    "not; use model.name=stylegan2, or game.penalties.path_length=null")
+        if tricks.san:
+            yield from self._problems_if_sliced()
         if tricks.latent_mixture and recipe.model.name == "stylegan2":
             yield ("game.tricks.latent_mixture needs a generator that takes z itself, but model.name=stylegan2 maps it "
                    "to styles first; leave it out, or use another family")
@@ -109,6 +111,20 @@ class GAN:
                             ("tricks.minibatch_discrimination", tricks.minibatch_discrimination)):
             if found:
                 yield f"game.{name} needs the last features of a family's D, which {key} replaces; leave it out"
+
+    def _problems_if_sliced(self) -> Iterator[str]:
+        """What leaves SAN's last layer no direction of its own, or no last layer."""
+        if self.loss in ("ebgan", "ebgan_pt"):
+            yield f"game.tricks.san needs D's last layer, but game.loss={self.loss} uses an auto-encoder; leave it out"
+        if self.loss in ("wasserstein", "wasserstein_clip", "wgan_gp"):
+            yield (f"game.tricks.san trains the direction of D's last layer as game.loss={self.loss} does without it; "
+                   "leave it out, or use hinge")
+        if self.loss == "least_squares" and self.b <= self.a:
+            yield (f"game.tricks.san needs a D whose logits of reals are the higher ones, but game.a={self.a:g} is not "
+                   f"below game.b={self.b:g}; exchange them, or leave out game.tricks.san")
+        if self.tricks.minibatch_discrimination:
+            yield ("game.tricks.minibatch_discrimination adds inputs to D's last layer, which game.tricks.san takes as "
+                   "it is; leave one of them out")
 
     def groups(self, recipe: "Recipe") -> Mapping[str, int]:
         """Group sizes of the penalties and tricks in use, by key."""

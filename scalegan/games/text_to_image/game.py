@@ -73,10 +73,13 @@ class TextToImage(GAN):
         terms = super().adversarial_terms(discriminator, batch, reals, real, fake)
         if not self.matching_aware:
             return terms
-        mismatched = discriminator(reals, batch.condition(different=True))
+        mismatched = discriminator(reals, batch.condition(different=True), *self.directed)
         batch.figures.update(mismatched_logit=mismatched.mean())
+        against = self.loss.discriminator(real, mismatched)
         name = "pair" if "pair" in terms else "fake"
-        return {**terms, name: terms[name] / 2, "mismatched": self.loss.discriminator(real, mismatched)[name] / 2}
+        if "direction" in terms:
+            terms["direction"] = (terms["direction"] + against["direction"]) / 2
+        return {**terms, name: terms[name] / 2, "mismatched": against[name] / 2}
 
     def generator_loss(self, batch: Batch) -> Terms:
         terms = super().generator_loss(batch)

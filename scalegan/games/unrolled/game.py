@@ -37,8 +37,8 @@ class Unrolled(GAN):
         weights = {name: p.detach().requires_grad_() for name, p in self.D.named_parameters()}
         reals = self.augmented(batch.reals, batch, "real")
         for _ in range(self.steps):
-            real = functional_call(self.D, weights, (reals, batch.labels))
-            fake = functional_call(self.D, weights, (fakes, condition))
+            real = functional_call(self.D, weights, (reals, batch.labels, *self.directed))
+            fake = functional_call(self.D, weights, (fakes, condition, *self.directed))
             loss = torch.stack(list(self.loss.discriminator(real, fake).values())).sum()
             gradients = inner_gradients(loss, list(weights.values()))
             weights = {name: w - self.step_size * g for (name, w), g in zip(weights.items(), gradients)}

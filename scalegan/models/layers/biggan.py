@@ -14,6 +14,7 @@ from scalegan.models.layers.conditions import check_labels
 from scalegan.models.layers.half import wide_dtype
 from scalegan.models.layers.initial import Generators
 from scalegan.models.layers.sides import BASE
+from scalegan.models.layers.slicing import LastLayer
 from scalegan.models.layers.spectral import Conv2d, Embedding, Linear
 
 BOTTOM = BASE                                           # pixels of the shorter side where the generator starts
@@ -111,6 +112,12 @@ class ProjectionDiscriminator(nn.Module):
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """[N, C, H, W], [N] or [N, K] -> logits [N]."""
+        (h, weights, bias), = self.last_layer(x, labels)
+        logits = (weights * h).sum(1)         # a weighted sum, which autocast leaves in full precision
+        return logits if bias is None else logits + bias
+
+    def last_layer(self, x: Tensor, labels: Tensor | None = None) -> list[LastLayer]:
+        """One layer, of weights linear + embedding(labels)."""
         shape = (self.channels, *self.sides)
         if x.shape[1:] != shape:
             raise ValueError(f"images must be [N, {', '.join(map(str, shape))}], not {list(x.shape)}")
@@ -121,12 +128,10 @@ class ProjectionDiscriminator(nn.Module):
             if str(i) in self.attention:
                 h = self.attention[str(i)](h)
         h = _wide(F.relu(h)).sum((2, 3))                              # [N, C]
-        # <linear + embedding(labels), h>: one weighted sum, which autocast leaves in full precision.
-        direction = self.linear.normed()
+        weights = self.linear.normed()
         if labels is not None:
-            direction = direction + _wide(self.embedding(labels))
-        logits = (direction * h).sum(1)
-        return logits if self.linear.bias is None else logits + self.linear.bias
+            weights = weights + _wide(self.embedding(labels))
+        return [LastLayer(h, weights, self.linear.bias)]
 
     def _entry(self, x: Tensor) -> Tensor:
         """Images to the input of the first block."""
