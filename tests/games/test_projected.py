@@ -112,15 +112,16 @@ def test_the_projection_is_linear_and_drawn_by_its_own_keys() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("keys", [[], ["model={name: r3gan, width: 16, cardinality: 4}", "data.labels=class"]],
-                         ids=["dcgan", "r3gan of classes"])
+@pytest.mark.parametrize("keys", [[], ["model={name: r3gan, width: 16, cardinality: 4}", "data.labels=class"],
+                                  ["game.tricks.san=true", "data.labels=class"]],
+                         ids=["dcgan", "r3gan of classes", "SAN of classes"])
 def test_any_family_learns_from_it_and_only_its_heads_train(keys: list[str]) -> None:
     recipe = loading.load([*HINGE, *keys])
-    spec = Spec("image", (3, 32, 32), classes=5 if keys else 0)
+    spec = Spec("image", (3, 32, 32), classes=5 * ("data.labels=class" in keys))
     game = build.game(recipe, {"real": spec})
     frozen = [*game.D.fixed["features"].state_dict().values(), *game.D.projection.state_dict().values()]
     before = [tensor.clone() for tensor in frozen]
-    labels = torch.arange(4) % 5 if keys else None
+    labels = torch.arange(4) % 5 if spec.classes else None
     batch = Batch.of(torch.rand(4, 3, 32, 32) * 2 - 1, Draws(0, 0, "D", torch.arange(4)), labels, labels)
     for phase in game.phases:
         moving = game.players[phase.players[0]]
