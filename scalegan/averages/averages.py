@@ -58,7 +58,7 @@ class Averages:
     def tensors(self) -> dict[str, Tensor]:
         """Tensors of all averages, by their names in a checkpoint."""
         return {f"{prefix_of(group, player, self.first)}{name}": tensor for group, averages in self.groups.items()
-                for player, ema in averages.items() for name, tensor in ema.average.state_dict().items()}
+                for player, ema in averages.items() for name, tensor in ema.tensors().items()}
 
     def store_snapshot(self, folder: Path, images: int) -> None:
         """Writes the power-function averages, from which others can be reconstructed after training."""

@@ -1,9 +1,11 @@
 """Exponential moving averages of weights, with a half-life in images."""
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from scalegan.config import Schedule
 from scalegan.schedules import at
@@ -23,6 +25,18 @@ class Ema:
         self.network = network
         self.average = copy.deepcopy(network).float().eval().requires_grad_(False)
         self.half_life_images, self.ramp_up = half_life_images, ramp_up
+        self.held: dict[str, Any] = {}      # by weight, this rank's part of the average, if it has no more than that
+        self.track(dict(self.average.named_parameters()),
+                   {name: p for name, p in network.named_parameters() if p.requires_grad})
+
+    def track(self, average: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+        """Sets which tensors of the average follow which weights, by name; the others, of frozen weights, stay as they
+        began."""
+        self._pairs = [(average[name], weight.detach()) for name, weight in weights.items()]
+
+    def tensors(self) -> dict[str, Any]:
+        """The average's tensors, by their names in a state dict; or this rank's parts of them."""
+        return {**self.average.state_dict(), **self.held}
 
     def decay(self, taken: int, images: int) -> float:
         """The factor of the old average after `taken` images since the last update, `images` in all.
@@ -37,9 +51,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, taken: int, images: int) -> None:
-        pairs = [(m, p.detach()) for m, p in zip(self.average.parameters(), self.network.parameters())
-                 if p.requires_grad]        # a frozen weight's average stays as it began
-        mine, theirs = zip(*pairs)
+        mine, theirs = zip(*self._pairs)
         torch._foreach_lerp_(mine, [t.to(m.dtype) for m, t in zip(mine, theirs)], 1 - self.decay(taken, images))
         if buffers := list(self.average.buffers()):
             torch._foreach_copy_(buffers, list(self.network.buffers()))

@@ -127,9 +127,11 @@ class Checkpoints:
         parts = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, Partitioned)}
         whole = {name: tensor for name, tensor in tensors.items() if name not in parts}
         check_replicas(whole, group)
-        whole |= partitioned.gather(parts, group)
+        held = {name: tensor for name, tensor in parts.items() if tensor.by_rows}
+        if gathered := {name: tensor for name, tensor in parts.items() if name not in held}:
+            whole |= partitioned.gather(gathered, group)
         dcp.save(whole, storage_writer=HuggingFaceStorageWriter(str(temporary), save_distributed=True),
-                 planner=SlicePlanner(slices_by_rank(whole, self.ranks.world_size)[self.ranks.rank]),
+                 planner=SlicePlanner(slices_by_rank(whole, self.ranks.world_size)[self.ranks.rank], held),
                  process_group=group, no_dist=group is None)
 
     def _commit(self, tensors: Mapping[str, Tensor | Partitioned], temporary: Path, name: str,

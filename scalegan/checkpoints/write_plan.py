@@ -15,6 +15,8 @@ from torch.distributed.checkpoint.planner import (
     WriteItemType,
 )
 
+from scalegan.engines.partitioned import Partitioned
+
 _HEADER = 120  # approximate bytes per tensor besides its data and twice its name
 
 
@@ -43,17 +45,26 @@ def slices_by_rank(tensors: Mapping[str, Tensor], world: int) -> list[dict[str, 
 
 
 class SlicePlanner(SavePlanner):
-    """Makes torch.distributed.checkpoint write this rank's slices; `mine` is one entry of `slices_by_rank`."""
+    """Makes torch.distributed.checkpoint write this rank's slices.
 
-    def __init__(self, mine: Mapping[str, tuple[int, int]]) -> None:
+    Args:
+        mine: one entry of `slices_by_rank`, of tensors that all ranks have.
+        held: tensors of which this rank has some rows alone, and writes them.
+    """
+
+    def __init__(self, mine: Mapping[str, tuple[int, int]], held: Mapping[str, Partitioned]) -> None:
         self.mine = mine
+        self.held = {name: tensor for name, tensor in held.items() if len(tensor.part)}
 
     def set_up_planner(self, state_dict: Mapping[str, Tensor], storage_meta: Any = None,
                        is_coordinator: bool = False) -> None:
         self.tensors = state_dict
 
     def create_local_plan(self) -> SavePlan:
-        return SavePlan([self._item(name, self.tensors[name]) for name in self.mine])
+        return SavePlan([*(self._item(name, self._slice(name), _axis(self.tensors[name]), self.mine[name][0],
+                                      self.tensors[name].shape) for name in self.mine),
+                         *(self._item(name, self._rows(name), 0, self._first_row(tensor), tensor.shape)
+                           for name, tensor in self.held.items())])
 
     def create_global_plan(self, all_plans: list[SavePlan]) -> tuple[list[SavePlan], Metadata]:
         return create_default_global_save_plan(all_plans)
@@ -62,7 +73,12 @@ class SlicePlanner(SavePlanner):
         return new_plan
 
     def resolve_data(self, write_item: WriteItem) -> Tensor:
-        return self._slice(write_item.index.fqn)
+        name = write_item.index.fqn
+        return self._rows(name) if name in self.held else self._slice(name)
+
+    def _rows(self, name: str) -> Tensor:
+        tensor = self.held[name]
+        return tensor.part.view(-1, *tensor.shape[1:])
 
     def _slice(self, name: str) -> Tensor:
         tensor, (first, last) = self.tensors[name], self.mine[name]
@@ -70,11 +86,16 @@ class SlicePlanner(SavePlanner):
             return tensor
         return tensor.narrow(_axis(tensor), first, last - first).contiguous()
 
-    def _item(self, name: str, tensor: Tensor) -> WriteItem:
-        offsets = torch.Size(self.mine[name][0] if axis == _axis(tensor) else 0 for axis in range(tensor.dim()))
-        chunk = ChunkStorageMetadata(offsets, self._slice(name).shape)
-        return WriteItem(MetadataIndex(name, offsets), WriteItemType.SHARD,
-                         tensor_data=TensorWriteData(chunk, TensorProperties.create_from_tensor(tensor), tensor.shape))
+    @staticmethod
+    def _first_row(tensor: Partitioned) -> int:
+        return tensor.runs[tensor.rank][0] * tensor.shape[0] // tensor.shape.numel()
+
+    @staticmethod
+    def _item(name: str, part: Tensor, along: int, first: int, shape: torch.Size) -> WriteItem:
+        offsets = torch.Size(first if axis == along else 0 for axis in range(len(shape)))
+        data = TensorWriteData(ChunkStorageMetadata(offsets, part.shape), TensorProperties.create_from_tensor(part),
+                               shape)
+        return WriteItem(MetadataIndex(name, offsets), WriteItemType.SHARD, tensor_data=data)
 
 
 def _axis(tensor: Tensor) -> int:

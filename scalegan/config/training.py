@@ -50,8 +50,9 @@ class PowerEma:
 
 @typed
 class Engine:
-    name: Literal["ddp", "deepspeed"] = "ddp"
-    """How ranks train together: ddp replicates everything; deepspeed uses ZeRO (extra [deepspeed])."""
+    name: Literal["ddp", "deepspeed", "fsdp"] = "ddp"
+    """How ranks train together: ddp replicates everything; deepspeed uses ZeRO (extra [deepspeed]); fsdp partitions
+    everything, for networks that one GPU cannot hold."""
     zero_stage: Literal[0, 1, 2, 3] = 1
     """With engine.name=deepspeed. 1 partitions the optimizers' state among ranks; 2 the gradients too; 0 nothing. 3,
     which partitions the weights, is refused: penalties fail there."""

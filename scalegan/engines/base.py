@@ -2,7 +2,7 @@
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from scalegan.averages.averages import Averages
+from scalegan.engines import reduction
 from scalegan.engines.health import Health, stepping_unless, undone_where
 from scalegan.engines.optimizers import CLIP_NORM
 from scalegan.engines.partitioned import Partitioned
@@ -122,6 +124,18 @@ class Engine(ABC):
                 for key, value in optimizer.state[parameter].items():
                     found[f"optimizer/{player}/{name}/{key}"] = value
         return found
+
+    def tensors(self) -> dict[str, Tensor | Partitioned]:
+        """Every tensor of the game, not copied, as `game/<name>`."""
+        return {f"game/{name}": tensor for name, tensor in self.game.state_dict().items()}
+
+    def adopt(self, averages: Averages) -> None:    # noqa: B027 -- most engines leave them as they are
+        """Partitions the moving averages, if it partitions the weights; call it once, before anything is loaded."""
+
+    def whole(self, players: Iterable[str] = (), averages: bool = False) -> contextlib.AbstractContextManager[None]:
+        """A context in which these players, and the averages if asked for, have all their weights on every rank, for
+        use outside of phases; what is written to them may be lost. On all ranks at once."""
+        return contextlib.nullcontext()
 
     def state(self) -> dict[str, Any]:
         """The state saved beside tensors, as JSON: loss scales (empty except in fp16) and counters."""
@@ -245,6 +259,13 @@ class Engine(ABC):
         finally:
             for parameter in frozen:
                 parameter.requires_grad_(True)
+
+
+def mean_over_ranks(sums: Outputs, samples: int, world: int) -> Outputs:
+    """Sums over ranks, divided by `samples`; one exchange."""
+    vector = torch.cat([value.reshape(-1).to(_sum_dtype(value)) for value in sums.values()])
+    pieces = (reduction.fast(vector, world) / samples).split([value.numel() for value in sums.values()])
+    return {key: piece.view(value.shape) for (key, value), piece in zip(sums.items(), pieces)}
 
 
 def norm_of(tensors: list[Tensor]) -> Tensor:

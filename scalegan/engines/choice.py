@@ -16,13 +16,18 @@ from scalegan.games.base import Game
 
 
 def apply_launcher_choice(settings: config.Engine) -> config.Engine:
-    """The recipe's choice, or DeepSpeed under `accelerate launch --use_deepspeed [--zero_stage N]`.
+    """The recipe's choice, or that of `accelerate launch --use_fsdp` or `--use_deepspeed [--zero_stage N]`.
 
     Raises:
-        RecipeError: for a stage or reduction that is not supported with DeepSpeed, or a compiler that the recipe does
-            not ask for.
+        RecipeError: for a stage or reduction that is not supported with FSDP or DeepSpeed, or a compiler that the
+            recipe does not ask for.
     """
     _check_compiler(settings)
+    if os.environ.pop("ACCELERATE_USE_FSDP", "").lower() == "true":     # removed for the same reason
+        if settings.name == "deepspeed":
+            raise RecipeError("accelerate launch --use_fsdp contradicts engine.name=deepspeed; leave one of them out")
+        _check_reduction(settings, "--use_fsdp")
+        return replace(settings, name="fsdp")
     # Removed, or Accelerate would initialise DeepSpeed itself.
     if os.environ.pop("ACCELERATE_USE_DEEPSPEED", "").lower() != "true" or settings.name == "deepspeed":
         return settings
@@ -30,10 +35,16 @@ def apply_launcher_choice(settings: config.Engine) -> config.Engine:
     if stage not in (0, 1, 2):
         raise RecipeError(f"accelerate launch --zero_stage={stage}: gradient penalties fail or are silently wrong in "
                           "this stage; use 0, 1 or 2")
-    if settings.reduction != "fast":
-        raise RecipeError("accelerate launch --use_deepspeed: engine.reduction=tree works with engine.name=ddp only; "
-                          "set engine.reduction=fast")
+    if settings.name == "fsdp":
+        raise RecipeError("accelerate launch --use_deepspeed contradicts engine.name=fsdp; leave one of them out")
+    _check_reduction(settings, "--use_deepspeed")
     return replace(settings, name="deepspeed", zero_stage=stage)
+
+
+def _check_reduction(settings: config.Engine, flag: str) -> None:
+    if settings.reduction != "fast":
+        raise RecipeError(f"accelerate launch {flag}: engine.reduction=tree works with engine.name=ddp only; set "
+                          "engine.reduction=fast")
 
 
 def precision_asked(precision: str) -> str:
@@ -77,10 +88,14 @@ def make(settings: config.Engine, game: Game, optimizers: Mapping[str, torch.opt
         graphs = Graphs() if settings.cuda_graphs and ranks.device.type == "cuda" else None
         return DDPEngine(game, optimizers, ranks, micro_batch, precision, settings.reduction == "tree", graphs)
     if ranks.device.type == "mps":
-        raise RecipeError("engine.name=deepspeed does not run on a Mac's GPU; use engine.name=ddp")
+        raise RecipeError(f"engine.name={settings.name} does not run on a Mac's GPU; use engine.name=ddp")
+    if settings.name == "fsdp":
+        from scalegan.engines.fsdp import FSDPEngine
+
+        return FSDPEngine(game, optimizers, ranks, micro_batch, precision)
     if not all(parameter.requires_grad for player in game.players.values() for parameter in player.parameters()):
-        raise RecipeError("freeze works with engine.name=ddp only, as DeepSpeed's partitions hold all of a player's "
-                          "weights; leave out freeze, or train with engine.name=ddp")
+        raise RecipeError("freeze does not work with engine.name=deepspeed, whose partitions hold all of a player's "
+                          "weights; leave out freeze, or train with engine.name=fsdp or ddp")
     from scalegan.engines.deepspeed import DeepSpeedEngine
 
     return DeepSpeedEngine(game, optimizers, ranks, micro_batch, precision, settings.zero_stage)

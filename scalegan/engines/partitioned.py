@@ -1,4 +1,4 @@
-"""Tensors partitioned over ranks, as ZeRO keeps an optimizer's state."""
+"""Tensors partitioned over ranks: weights and optimizers' state, as FSDP and ZeRO keep them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +28,11 @@ class Partitioned:
     def dtype(self) -> torch.dtype:
         return self.part.dtype
 
+    @property
+    def by_rows(self) -> bool:
+        """Whether every rank holds as many whole rows, but for the last ones: the layout of `rows`."""
+        return bool(self.shape) and self.runs == rows(self.shape, len(self.runs))
+
     def to_host(self) -> "Partitioned":
         """A copy in host memory."""
         return replace(self, part=to_host(self.part))
@@ -36,6 +41,14 @@ class Partitioned:
         """Copies this rank's elements from the whole tensor."""
         first, last = self.runs[self.rank]
         self.part.copy_(whole.reshape(-1)[first:last])
+
+
+def rows(shape: torch.Size, world: int) -> tuple[tuple[int, int], ...]:
+    """Each rank's run of a tensor that is cut along its first axis into parts of equal length, but for the last ones:
+    as DTensor's `Shard(0)`."""
+    size = shape.numel() // max(1, shape[0])
+    each = -(-shape[0] // world)
+    return tuple((size * min(rank * each, shape[0]), size * min((rank + 1) * each, shape[0])) for rank in range(world))
 
 
 def to_host(tensor: Tensor) -> Tensor:

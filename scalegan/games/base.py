@@ -247,6 +247,8 @@ class Game(nn.Module):
         default: the export that `scalegan.load` returns if none is named.
         target: the stream that `fakes` are compared with; the first if empty.
         fixed: frozen networks that losses use; not in checkpoints, but their digests are part of the run's identity.
+        by_forward: players whose networks every phase calls through `forward` alone, and differentiates once; engines
+            may then gather their weights block by block.
         bounds: bound by player: its weights are clipped to [-bound, bound] after each of its updates.
         augment: what is applied to images before D sees them, for games that call `augmented`.
     """
@@ -259,6 +261,7 @@ class Game(nn.Module):
     target: str = ""
     fixed: Mapping[str, nn.Module] = MappingProxyType({})
     bounds: Mapping[str, float] = MappingProxyType({})
+    by_forward: frozenset[str] = frozenset()
     augment: "Augment"
 
     @classmethod

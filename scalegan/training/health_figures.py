@@ -31,6 +31,12 @@ def health_figures(game: Game, health: Health, means: Mapping[str, float]) -> di
     return found
 
 
+def with_spectral_norm(game: Game) -> list[str]:
+    """The players that `health_figures` reads weights of."""
+    return [name for name, player in game.players.items()
+            if any(isinstance(module, SpectralWeight) for module in player.modules())]
+
+
 @torch.no_grad()
 def diversity(samples: Tensor) -> Tensor:
     """Mean pairwise distance of the samples [N, ...], as a root mean square over their elements; float32 []."""

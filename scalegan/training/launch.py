@@ -99,10 +99,13 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
     environment.prepare(ranks.device, recipe.engine.deterministic, recipe.engine.tf32)
     if recipe.engine.compile:
         ranks.run_collectively(lambda: check_compiler(ranks.device))
-    game = build.on_device(build.game(recipe, specs), ranks.device)
+    game = build.game(recipe, specs)
+    if recipe.engine.name != "fsdp":        # which moves a rank's parts alone
+        build.on_device(game, ranks.device)
     averages = Averages(recipe, {name: game.players[name] for name in game.averaged})
     player_optimizers = optimizers.make(recipe.optimizer, game)
     engine = choice.make(recipe.engine, game, player_optimizers, ranks, micro_batch, precision)
+    engine.adopt(averages)
 
     share = recipe.batch_size // ranks.world_size
     lanes_here = recipe.lanes // ranks.world_size

@@ -86,8 +86,12 @@ class Run:
 
     def tensors(self) -> dict[str, Tensor | Partitioned]:
         """Every tensor of the run's state, by name; the same names, shapes and types with every engine."""
-        found = {f"game/{name}": tensor for name, tensor in self.game.state_dict().items()}
-        return found | self.averages.tensors() | self.engine.optimizer_state()
+        return self.engine.tensors() | self.averages.tensors() | self.engine.optimizer_state()
+
+    def whole_networks(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which every rank has all weights of what is exported. On all ranks at once."""
+        live = {player for export in self.game.exports.values() if not export.averaged for player in export.players}
+        return self.engine.whole(sorted(live), averages=True)
 
     @contextlib.contextmanager
     def networks(self) -> Iterator[dict[str, nn.Module]]:

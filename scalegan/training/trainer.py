@@ -12,7 +12,7 @@ from scalegan.engines.base import Pending
 from scalegan.engines.partitioned import Partitioned
 from scalegan.games.base import Phase
 from scalegan.pictures import grids
-from scalegan.training.health_figures import diversity, health_figures
+from scalegan.training.health_figures import diversity, health_figures, with_spectral_norm
 from scalegan.training.intervals import Due, crossed
 from scalegan.training.rollback import finite
 from scalegan.training.run import Progress, Run
@@ -33,7 +33,7 @@ def train(run: Run, stop: StopRequest) -> Outcome:
     log = RunLog(run.folder, run.progress.images, run.begun, recipe, run.constants["recipe"]) \
         if run.ranks.is_main else None
     streams = run.open_streams(run.progress.images)
-    if log and run.progress.images == 0 and recipe.snapshot.every_images:
+    if run.progress.images == 0 and recipe.snapshot.every_images:
         _draw(run, log)
     try:
         if run.saved or run.progress.images < recipe.total_images:
@@ -157,20 +157,23 @@ def _average(run: Run, before: int) -> None:
     """Updates the moving averages, and stores the power-EMA snapshots when they are due."""
     images, power = run.progress.images, run.recipe.power_ema
     run.averages.update(images - before, images)
-    if power and run.ranks.is_main and crossed(power.every_images, before, images):
-        run.averages.store_snapshot(run.folder, images)
+    if power and crossed(power.every_images, before, images):
+        with run.whole_networks():
+            if run.ranks.is_main:
+                run.averages.store_snapshot(run.folder, images)
 
 
 def _report(run: Run, log: RunLog | None, before: int, last: bool) -> None:
     """Makes the sample grid and the report, if they are due."""
     images, recipe = run.progress.images, run.recipe
-    if log and recipe.snapshot.every_images and (last or crossed(recipe.snapshot.every_images, before, images)):
+    if recipe.snapshot.every_images and (last or crossed(recipe.snapshot.every_images, before, images)):
         _draw(run, log)
     if recipe.log.every_images and (last or crossed(recipe.log.every_images, before, images)):
         figures = run.means.report()
-        if log:
-            log.report(images, figures, health_figures(run.game, run.engine.health, figures),
-                       run.utilisation.take_seconds())
+        with run.engine.whole(with_spectral_norm(run.game)):
+            if log:
+                log.report(images, figures, health_figures(run.game, run.engine.health, figures),
+                           run.utilisation.take_seconds())
     if log:
         log.advance(images)
 
@@ -179,7 +182,7 @@ def _evaluate(run: Run, log: RunLog | None) -> bool:
     """Evaluates the averaged generator; returns whether any figure is the best so far."""
     run.phase = "evaluation"
     begun = time.monotonic()
-    with run.networks() as networks:
+    with run.whole_networks(), run.networks() as networks:
         figures = run.evaluate(networks, run.progress.images)
     if log:
         log.evaluation(run.progress.images, figures, time.monotonic() - begun)
@@ -198,10 +201,13 @@ def _catch_up_evaluation(run: Run, log: RunLog | None) -> None:
 
 
 def _draw(run: Run, log: RunLog) -> None:
-    """Renders the run's sample grid; the diversity of its samples goes into the next report."""
+    """Renders the run's sample grid, on rank 0; the diversity of its samples goes into the next report."""
     path = grids.numbered(run.folder / "samples", run.progress.images)
-    with run.networks() as networks:
-        samples = run.draw_samples(networks, path)
+    with run.whole_networks():
+        if log is None:
+            return
+        with run.networks() as networks:
+            samples = run.draw_samples(networks, path)
     log.picture(run.progress.images, path)
     run.means.add({"diversity": diversity(samples)})
 

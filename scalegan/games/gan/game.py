@@ -62,6 +62,8 @@ class GAN(Game):
         self.pairs = any(penalty.pairs for penalty in self.penalties)
         self.bounds = {"D": clip} if clip else {}
         self.fixed = getattr(discriminator, "fixed", {})
+        whole = frozenset().union(*(penalty.needs_whole for penalty in self.penalties))
+        self.by_forward = self._called_by_forward() - whole
         updates = {"G": 1, "D": 1, **(updates or {})}
         losses = {"D": self.discriminator_loss, "G": self.generator_loss}
         self.phases = []
@@ -70,6 +72,10 @@ class GAN(Game):
             self.phases += [Phase(f"{player}.{_short(name)}", (player,), partial(penalty.lazy_terms, self), 1, False,
                                   penalty.every, updates[player])
                             for name, penalty in (penalties or {}).items() if penalty.lazy_player == player]
+
+    def _called_by_forward(self) -> frozenset[str]:
+        """Players whose networks the losses, without penalties, call through `forward` alone."""
+        return frozenset({"G", "D"} if self.fakes_of is plain_fakes else {"D"})
 
     @classmethod
     def make(cls, recipe: "Recipe", specs: Mapping[str, Spec]) -> "GAN":

@@ -87,12 +87,14 @@ class Penalty(nn.Module):
     """Base class of penalties; each overrides only what it needs. Buffers are saved with the run.
 
     Attributes:
+        needs_whole: players whose networks it differentiates twice, or uses otherwise than through `forward`.
         pairs: whether it combines a real and a fake sample: D's fakes then take the reals' conditions.
         lazy_player: the player whose phase a lazy penalty is; empty if its terms enter every update.
         every: updates of that player's main phase per update of the penalty.
         differentiates: the sides, "real" or "fake", by which it differentiates D's logits in D's main phase.
     """
 
+    needs_whole: frozenset[str] = frozenset({"G", "D"})
     pairs: bool = False
     lazy_player: str = ""
     every: int = 1

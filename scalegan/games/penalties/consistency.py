@@ -15,6 +15,8 @@ class Consistency(Penalty):
         pixels: maximum shift in pixels.
     """
 
+    needs_whole = frozenset()
+
     def __init__(self, real: float = 10.0, fake: float = 10.0, pixels: int = 4) -> None:
         super().__init__()
         self.weights, self.pixels = {"real": real, "fake": fake}, pixels

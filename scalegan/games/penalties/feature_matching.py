@@ -16,6 +16,8 @@ class FeatureMatching(Penalty):
         group: consecutive samples whose means are compared.
     """
 
+    needs_whole = frozenset({"D"})
+
     def __init__(self, weight: float = 1.0, group: int = 16) -> None:
         super().__init__()
         self.weight, self.group = weight, group

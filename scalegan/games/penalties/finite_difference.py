@@ -73,6 +73,8 @@ class FiniteDifferences(Penalty):
         ValueError: for a lazy R2.
     """
 
+    needs_whole = frozenset()
+
     def __init__(self, probes: Mapping[str, Probe], every: int = 1) -> None:
         super().__init__()
         if every > 1 and set(probes) != {"real"}:

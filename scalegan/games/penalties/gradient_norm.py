@@ -19,6 +19,8 @@ class R1R2Penalty(Penalty):
         ValueError: for a lazy R2.
     """
 
+    needs_whole = frozenset({"D"})
+
     def __init__(self, side: str, gamma: float | Moving, every: int = 1) -> None:
         super().__init__()
         if side == "fake" and every > 1:

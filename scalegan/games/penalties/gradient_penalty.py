@@ -12,6 +12,7 @@ class GradientPenalty(Penalty):
     The two ends of a line have the same condition, as in the published conditional code.
     """
 
+    needs_whole = frozenset({"D"})
     pairs = True
 
     def __init__(self, weight: float = 10.0) -> None:

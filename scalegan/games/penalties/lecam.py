@@ -20,6 +20,8 @@ class LeCam(Penalty, Tracked):
         start: updates of D from which on the term is added; the means run from the first one on.
     """
 
+    needs_whole = frozenset()
+
     def __init__(self, weight: float = 0.3, decay: float = 0.9, start: int = 1000) -> None:
         super().__init__()
         self.weight, self.decay, self.start = weight, decay, start

@@ -25,6 +25,7 @@ class PathLength(Penalty, Tracked):
     GPU's mean), so the penalty is defined per micro-batch.
     """
 
+    needs_whole = frozenset({"G"})
     lazy_player = "G"
 
     def __init__(self, weight: float = 2.0, decay: float = 0.99, every: int = 4) -> None:

@@ -16,6 +16,8 @@ class PullAway(Penalty):
         group: consecutive samples that are paired with each other.
     """
 
+    needs_whole = frozenset({"D"})
+
     def __init__(self, weight: float = 0.1, group: int = 16) -> None:
         super().__init__()
         self.weight, self.group = weight, group

@@ -39,6 +39,9 @@ class TextToImage(GAN):
         self.matching_aware, self.interpolated, self.beta = matching_aware, interpolated, beta
         self.divergence = divergence
 
+    def _called_by_forward(self) -> frozenset[str]:
+        return super()._called_by_forward() - {"G"}      # its divergence is another method
+
     @classmethod
     def networks(cls, recipe: "Recipe", spec: Spec) -> tuple[nn.Module, nn.Module]:
         return cls.generator(recipe, spec), families.discriminator(recipe.model, spec)

@@ -28,6 +28,9 @@ class Unrolled(GAN):
         super().__init__(*arguments, **further)
         self.steps, self.step_size = steps, step_size
 
+    def _called_by_forward(self) -> frozenset[str]:
+        return super()._called_by_forward() - {"D"}
+
     @classmethod
     def further(cls, settings: Any) -> dict[str, Any]:
         return {"steps": settings.steps, "step_size": settings.step_size}

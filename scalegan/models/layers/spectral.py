@@ -34,6 +34,8 @@ class SpectralWeight(Tracked):
     see the same sigma; `advance` stores it, once per update.
     """
 
+    reads_weights = True
+
     def __init__(self, *shape: int, eps: float = 1e-6) -> None:
         super().__init__()
         self.eps = eps

@@ -16,6 +16,8 @@ class Tracked(nn.Module):
 
     #: Shape of each thing observed, by name; set in __init__.
     statistics: dict[str, tuple[int, ...]]
+    #: Whether `advance` reads weights, which engines that partition them then gather.
+    reads_weights: bool = False
 
     def __init__(self) -> None:
         super().__init__()
