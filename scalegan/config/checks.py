@@ -109,8 +109,6 @@ def _check_streams(recipe: Recipe, need: Callable[[bool, str], None]) -> None:
 
 
 def _check_engine(engine: Engine, need: Callable[[bool, str], None]) -> None:
-    need(engine.zero_stage != 3, "engine.zero_stage=3 partitions the weights, and the second derivatives that gradient "
-         "penalties take through them then fail or are silently wrong; use engine.zero_stage=2")
     need(engine.name == "ddp" or engine.reduction == "fast", "engine.reduction=tree needs engine.name=ddp: "
          f"{engine.name} sums in its own order; use engine.reduction=fast")
     need(engine.name == "ddp" or not engine.cuda_graphs, "engine.cuda_graphs=true needs engine.name=ddp: the "

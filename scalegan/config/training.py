@@ -54,8 +54,8 @@ class Engine:
     """How ranks train together: ddp replicates everything; deepspeed uses ZeRO (extra [deepspeed]); fsdp partitions
     everything, for networks that one GPU cannot hold."""
     zero_stage: Literal[0, 1, 2, 3] = 1
-    """With engine.name=deepspeed. 1 partitions the optimizers' state among ranks; 2 the gradients too; 0 nothing. 3,
-    which partitions the weights, is refused: penalties fail there."""
+    """With engine.name=deepspeed. 1 partitions the optimizers' state among ranks; 2 the gradients too; 3 also the
+    weights, in games without exact penalties; 0 nothing."""
     reduction: Literal["fast", "tree"] = "fast"
     """fast: all-reduce. tree: a fixed binary tree of micro-batches, which gives the same bits on 1, 2, 4, ... ranks."""
     threads: NonNegativeInt = 0

@@ -221,7 +221,9 @@ class Engine(ABC):
         modules, means = self._tracked[pending.phase.players], pending.means
         whole = {index: {name: self._gather_samples(torch.cat(parts)) for name, parts in kept.items()}
                  for index, kept in pending.kept.items()}
-        with undone_where(skip, [buffer for module in modules for buffer in module.buffers(recurse=False)]):
+        read = any(module.reads_weights for module in modules)
+        with self.whole(self._movers(pending.phase) if read else ()), \
+                undone_where(skip, [buffer for module in modules for buffer in module.buffers(recurse=False)]):
             for index, module in enumerate(modules):
                 observed = {name: means["observed", index, name] for name in module.statistics
                             if ("observed", index, name) in means}

@@ -32,9 +32,8 @@ def apply_launcher_choice(settings: config.Engine) -> config.Engine:
     if os.environ.pop("ACCELERATE_USE_DEEPSPEED", "").lower() != "true" or settings.name == "deepspeed":
         return settings
     stage = int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", 2))
-    if stage not in (0, 1, 2):
-        raise RecipeError(f"accelerate launch --zero_stage={stage}: gradient penalties fail or are silently wrong in "
-                          "this stage; use 0, 1 or 2")
+    if stage not in (0, 1, 2, 3):
+        raise RecipeError(f"accelerate launch --zero_stage={stage}: there is no such stage; use 0, 1, 2 or 3")
     if settings.name == "fsdp":
         raise RecipeError("accelerate launch --use_deepspeed contradicts engine.name=fsdp; leave one of them out")
     _check_reduction(settings, "--use_deepspeed")
@@ -96,6 +95,10 @@ def make(settings: config.Engine, game: Game, optimizers: Mapping[str, torch.opt
     if not all(parameter.requires_grad for player in game.players.values() for parameter in player.parameters()):
         raise RecipeError("freeze does not work with engine.name=deepspeed, whose partitions hold all of a player's "
                           "weights; leave out freeze, or train with engine.name=fsdp or ddp")
+    if settings.zero_stage == 3:
+        from scalegan.engines.zero3 import Zero3Engine
+
+        return Zero3Engine(game, optimizers, ranks, micro_batch, precision)
     from scalegan.engines.deepspeed import DeepSpeedEngine
 
     return DeepSpeedEngine(game, optimizers, ranks, micro_batch, precision, settings.zero_stage)

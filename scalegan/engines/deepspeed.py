@@ -20,8 +20,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from scalegan.engines import partitioned, reduction
-from scalegan.engines.base import Engine, Outputs, norm_of
+from scalegan.engines import partitioned
+from scalegan.engines.base import Engine, Outputs, mean_over_ranks, norm_of
 from scalegan.engines.optimizers import materialise
 from scalegan.engines.partitioned import Partitioned
 from scalegan.engines.ranks import PATIENCE, Ranks
@@ -76,6 +76,7 @@ class DeepSpeedEngine(Engine):
         for index in range(count):
             for engine in engines:
                 engine.set_gradient_accumulation_boundary(index == count - 1)
+            self._before_micro_batch(self._movers(phase))
             total, outputs = self._forward(phase, self._micro_batch_at(batch, index))
             # Of what moves alone, as with DDP; not divided by `count`, so that loss scales mean the same.
             total.backward(inputs=moving)
@@ -88,20 +89,13 @@ class DeepSpeedEngine(Engine):
                 torch._foreach_mul_(gradients, 1 / count)
             if self.scales:
                 torch._foreach_mul_(gradients, 1 / self.scales[phase.name].scale)
-            sums["norm", player] = norm_of(gradients).square()
-        return self._means(sums, count)
+            norm = norm_of(gradients).square()      # in stage 0, every rank has all gradients
+            sums["norm", player] = norm * count * (self.ranks.world_size if self.zero_stage else 1)
+        means = mean_over_ranks(sums, count * self.ranks.world_size, self.ranks.world_size)
+        return {key: value.sqrt() if key[0] == "norm" else value for key, value in means.items()}
 
-    def _means(self, sums: Outputs, count: int) -> Outputs:
-        """Means over the micro-batches of all ranks; norms, passed in squared, are combined over all parts."""
-        total = reduction.fast(torch.cat([value.reshape(-1).float() for value in sums.values()]), self.ranks.world_size)
-        means = {}
-        for (key, value), piece in zip(sums.items(), total.split([value.numel() for value in sums.values()])):
-            whole = piece.view(value.shape)
-            if key[0] != "norm":
-                means[key] = whole / (count * self.ranks.world_size)
-            else:  # in stage 0 every rank has all gradients
-                means[key] = (whole if self.zero_stage else whole / self.ranks.world_size).sqrt()
-        return means
+    def _before_micro_batch(self, players: list[str]) -> None:
+        """For subclasses: what DeepSpeed's own forward does."""
 
     def _own_gradients(self, player: str) -> list[Tensor]:
         """The mean gradients that this rank holds: all of them, or its part."""
@@ -194,18 +188,24 @@ def _initialise(library: ModuleType, player: nn.Module, optimizer: torch.optim.O
     }
     if stage:
         size = min(_BUCKET, sum(parameter.numel() for parameter in player.parameters()))
+        own = {"stage3_param_persistence_threshold": 0} if stage == 3 else {"compute_grad_norm": False}
         settings["zero_optimization"] = {
             "stage": stage, "reduce_bucket_size": size, "allgather_bucket_size": size + size % 2,
-            "overlap_comm": False, "compute_grad_norm": False}
+            "overlap_comm": False, **own}
     # Ranks start with equal weights; this attribute keeps DeepSpeed from broadcasting them, which fails for scalars.
+    scalars: list[Tensor] = []
     for parameter in player.parameters():
         parameter.ds_optim_param = True
+        if stage == 3 and parameter.dim() == 0:     # which it cannot broadcast
+            parameter.data, scalars = parameter.data.view(1), [*scalars, parameter]
         if stage == 2:      # before DeepSpeed's own hook, which would fail
             parameter.register_post_accumulate_grad_hook(_zero_if_none)
     with _as_rank_on(ranks.device), _patient_groups():
         engine, *_ = library.initialize(model=player, optimizer=optimizer, config=settings, dist_init_required=False)
     for parameter in player.parameters():
         del parameter.ds_optim_param
+    for parameter in scalars:
+        parameter.ds_shape = torch.Size(())
     engine.module_forward_pre_hook.remove()
     engine.module_forward_post_hook.remove()
     if stage:

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from scalegan.averages.averages import Averages
-from scalegan.engines.base import Engine, Outputs, Pending, mean_over_ranks, norm_of
+from scalegan.engines.base import Engine, Outputs, mean_over_ranks, norm_of
 from scalegan.engines.blockwise import Blockwise
 from scalegan.engines.optimizers import materialise
 from scalegan.engines.partitioned import Partitioned, gather
@@ -114,11 +114,6 @@ class FSDPEngine(Engine):
                 means["norm", player] += parameter.grad.square()
             means["norm", player] = means["norm", player].sqrt()
         return means
-
-    def _advance(self, pending: Pending, skip: Tensor) -> None:
-        read = any(module.reads_weights for module in self._tracked[pending.phase.players])
-        with self.whole(self._movers(pending.phase) if read else ()):
-            super()._advance(pending, skip)
 
     def _own_gradients(self, player: str) -> list[Tensor]:
         return [part.grad for part in self._moved[player].values()]

@@ -51,6 +51,13 @@ def rows(shape: torch.Size, world: int) -> tuple[tuple[int, int], ...]:
     return tuple((size * min(rank * each, shape[0]), size * min((rank + 1) * each, shape[0])) for rank in range(world))
 
 
+def elements(shape: torch.Size, world: int) -> tuple[tuple[int, int], ...]:
+    """Each rank's run of a tensor that is cut into runs of equally many elements, but for the last ones."""
+    count = shape.numel()
+    each = -(-count // world)
+    return tuple((min(rank * each, count), min((rank + 1) * each, count)) for rank in range(world))
+
+
 def to_host(tensor: Tensor) -> Tensor:
     """A contiguous copy in host memory; from a GPU, it is complete once the device has been synchronised."""
     cuda = tensor.device.type == "cuda"

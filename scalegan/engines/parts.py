@@ -1,7 +1,7 @@
 """Networks of which every rank keeps a part of each weight, and has all of it only where the network is used."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 import torch.distributed as dist
@@ -12,31 +12,34 @@ from scalegan.engines import partitioned
 from scalegan.engines.partitioned import Partitioned, rows
 from scalegan.engines.ranks import Ranks
 
+Layout = Callable[[torch.Size, int], tuple[tuple[int, int], ...]]
+
 _BUCKET = 2**24     # elements that are exchanged at once
 # Its name from torch 2.14 on, and before.
 _reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
 
 
 class Parts:
-    """Partitions a network's weights by rows, in place; other ranks' rows are gathered for `whole` alone.
+    """Partitions a network's weights in place; other ranks' parts are gathered for `whole` alone.
 
     Otherwise a weight has its shape and no memory, and all its elements are NaN, so that nothing can be computed from
     it unnoticed. Weights without axes stay whole on every rank.
 
     Args:
         network: with equal weights on all ranks, on any device.
+        layout: each rank's run of elements, from a weight's shape and the number of ranks.
 
     Attributes:
         held: this rank's part of each weight, by name; the parts are what optimizers move.
         replicated: the weights without axes, by name.
     """
 
-    def __init__(self, network: nn.Module, ranks: Ranks) -> None:
+    def __init__(self, network: nn.Module, ranks: Ranks, layout: Layout = rows) -> None:
         self.network, self.ranks = network, ranks
         self.held: dict[str, Partitioned] = {}
         self.replicated = {name: p for name, p in network.named_parameters() if p.dim() == 0}
         for name, weight in self._weights():
-            runs = rows(weight.shape, ranks.world_size)
+            runs = layout(weight.shape, ranks.world_size)
             first, last = runs[ranks.rank]
             part = weight.detach().reshape(-1)[first:last].to(ranks.device, copy=True)
             self.held[name] = Partitioned(weight.shape, part, runs, ranks.rank)

@@ -1,0 +1,123 @@
+"""FSDP and ZeRO-3 give the results of one process: every family, exact penalties and approximated ones, any game."""
+
+import importlib.util
+from collections.abc import Mapping
+
+import pytest
+import torch
+from harness import spawn
+from test_gradients import ALONE
+from torch import Tensor
+
+from scalegan import config
+from scalegan.config import loading
+from scalegan.data.spec import Spec
+from scalegan.engines import choice, optimizers
+from scalegan.engines.base import Engine
+from scalegan.engines.partitioned import Partitioned, gather
+from scalegan.engines.ranks import Ranks
+from scalegan.games.base import Batch, Game
+from scalegan.randomness import Draws
+from scalegan.training import build
+
+pytestmark = pytest.mark.slow
+needs_deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is not installed")
+
+DDP, FSDP = config.Engine(), config.Engine(name="fsdp")
+ZERO_3 = config.Engine(name="deepspeed", zero_stage=3)
+SAMPLES, SHAPE = 16, (3, 32, 32)
+FAMILIES = {
+    "dcgan": {"name": "dcgan", "width": 4, "latent_dim": 8, "norm_group": 4},
+    "mlp": {"name": "mlp", "latent_dim": 4, "hidden": 10, "layers": 2},
+    "stylegan2": {"name": "stylegan2", "channel_base": 256, "channel_max": 16, "latent_dim": 16, "w_dim": 16,
+                  "mapping_layers": 2, "mbstd_group": 4},
+    "r3gan": {"name": "r3gan", "width": 16, "cardinality": 4, "blocks": 1, "latent_dim": 8},
+    "biggan": {"name": "biggan", "width": 4, "latent_dim": 8, "norm_group": 4},
+    "biggan_deep": {"name": "biggan_deep", "width": 4, "latent_dim": 8, "shared_dim": 8, "attention": [16],
+                    "norm_group": 4},
+}
+FINITE = {"gamma": 1, "method": "finite_difference", "sigma": 0.1}
+# By name: penalties, loss, and players that every phase calls through `forward` alone and differentiates once.
+OBJECTIVES = {
+    "exact": ({"r1": {"gamma": 1}, "r2": {"gamma": 1}}, "relativistic", {"G"}),
+    "lazy": ({"r1": {"gamma": 1, "every": 2}}, "non_saturating", {"G"}),
+    "finite": ({"r1": FINITE, "r2": FINITE}, "relativistic", {"G", "D"}),
+}
+
+
+def made(family: str, objective: str, engine: Mapping[str, object] | None = None) -> Game:
+    penalties, loss, by_forward = OBJECTIVES[objective]
+    recipe = loading.parse({
+        "run_dir": "-", "total_images": 64, "batch_size": SAMPLES, "lanes": 4, "micro_batch_size": 4,
+        "data": {"path": "-", "resolution": 32, "labels": "class"}, "model": FAMILIES[family],
+        "engine": dict(engine or {}), "game": {"loss": loss, "penalties": penalties}}, "test")
+    game = build.game(recipe, {"real": Spec("image", SHAPE, classes=4)})
+    assert game.by_forward == by_forward - ({"G"} if family == "stylegan2" else set())
+    return game
+
+
+def engine_of(settings: config.Engine, game: Game, ranks: Ranks, micro_batch: int = 4) -> Engine:
+    adam = config.Optimizer(lr=2e-4, betas=(0.5, 0.999), eps=1e-2)      # what is nothing but rounding moves nothing
+    return choice.make(settings, game, optimizers.make(dict.fromkeys(game.players, adam), game), ranks, micro_batch,
+                       "fp32")
+
+
+def share(ranks: Ranks, name: str, number: int = 0, labels: bool = True) -> Batch:
+    draws = Draws(0, 0, name, torch.arange(SAMPLES) + SAMPLES * number)
+    of_data = Draws(1, 0, "data", torch.arange(SAMPLES))
+    reals = of_data.uniform("reals", *SHAPE) * 2 - 1
+    classes = (of_data.integers("labels", 4), of_data.integers("fake labels", 4)) if labels else ()
+    here = SAMPLES // ranks.world_size
+    return Batch.of(reals, draws, *classes)[ranks.rank * here : (ranks.rank + 1) * here]
+
+
+def wholes(tensors: Mapping[str, Tensor | Partitioned]) -> dict[str, Tensor]:
+    parts = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, Partitioned)}
+    found = {name: t for name, t in tensors.items() if name not in parts} | (gather(parts) if parts else {})
+    return {name: tensor.detach().clone() for name, tensor in found.items()}
+
+
+def played(ranks: Ranks, settings: config.Engine, cases: list[tuple[str, str]], micro_batch: int,
+           ) -> dict[str, dict[str, Tensor]]:
+    """By case: the gradients of every phase, and every tensor of the game, its average and its optimizers' moments
+    after three iterations, between whose backward passes and steps networks are called without gradients."""
+    found = {}
+    for family, objective in cases:
+        game = made(family, objective)
+        engine = engine_of(settings, game, ranks, micro_batch)
+        gradients = {f"{phase.name}/{name}": gradient for phase in game.phases
+                     for name, gradient in engine.gradients(phase, share(ranks, phase.name)).items()}
+        for number in range(3):
+            for phase in game.phases:
+                pending = engine.differentiate(phase, share(ranks, phase.name, number))
+                if "G" in game.by_forward:
+                    with torch.no_grad():
+                        look = share(ranks, "look", number)[:micro_batch]
+                        game.fakes_of(game.compiled["G"], look, look.labels)
+                engine.step(pending)
+        found[f"{family} {objective}"] = {**gradients, **wholes(engine.tensors())}
+    return found
+
+
+def check(settings: config.Engine, cases: list[tuple[str, str]], world: int, micro_batch: int) -> None:
+    expected = played(ALONE, DDP, cases, micro_batch)
+    for found in spawn(world, played, settings, cases, micro_batch):
+        for case, tensors in expected.items():
+            assert found[case].keys() == tensors.keys(), case
+            start = wholes({f"game/{name}": tensor for name, tensor in made(*case.split()).state_dict().items()})
+            for name, value in tensors.items():
+                # BigGAN's finite differences amplify rounding, and the iterations do so again.
+                size, tolerance = ((value - start[name]), 0.1) if name in start else (value, 1e-3)
+                error = (found[case][name] - value).float().norm()
+                assert error <= tolerance * size.float().norm() + 1e-5, f"{case}: {name} differs by {error}"
+
+
+@pytest.mark.parametrize("world, micro_batch", [(2, 4), (4, 4)])
+def test_every_family_under_fsdp(world: int, micro_batch: int) -> None:
+    check(FSDP, [(family, objective) for family in FAMILIES for objective in OBJECTIVES], world, micro_batch)
+
+
+@needs_deepspeed
+@pytest.mark.parametrize("world, micro_batch", [(2, 8), (2, 4), (4, 4)])
+def test_every_family_under_zero_3(world: int, micro_batch: int) -> None:
+    check(ZERO_3, [(family, "finite") for family in FAMILIES if family != "stylegan2"], world, micro_batch)
