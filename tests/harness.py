@@ -177,16 +177,17 @@ def alive(pid: int) -> bool:
         return False
 
 
-def check_a_kill_changes_no_bit(alone: Path, command: Sequence[str], folder: Path) -> None:
-    """Trains in `folder` on two ranks, kills them after a checkpoint, goes on with four, and compares with the run
-    `alone` of the same command on one."""
-    process = start(*command, f"run_dir={folder}", ranks=2)
+def check_a_kill_changes_no_bit(alone: Path, command: Sequence[str], folder: Path,
+                                ranks: tuple[int, int] = (2, 4)) -> None:
+    """Trains in `folder` on two ranks, kills them after a checkpoint, goes on with four, or other numbers of ranks, and
+    compares with the run `alone` of the same command."""
+    process = start(*command, f"run_dir={folder}", ranks=ranks[0])
     wait_until(lambda: list(folder.glob("checkpoints/*/COMPLETE")), "there is a checkpoint")
     for pid in {process.pid, *descendants(process.pid)}:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.wait()
-    launch(4, *command, f"run_dir={folder}")
+    launch(ranks[1], *command, f"run_dir={folder}")
     assert digest(folder) == digest(alone) and samples(folder) == samples(alone) and reports(folder) == reports(alone)
 
 

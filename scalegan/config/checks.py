@@ -55,6 +55,11 @@ def check(recipe: Recipe, origin: Origin) -> None:
          "gradients of all weights in its losses; leave out freeze")
     need(data.backend != "points" or data.labels == "none", "2-D points have no labels; use data.labels=none")
     _check_engine(recipe.engine, need)
+    sharded = recipe.engine.name == "fsdp" or (recipe.engine.name == "deepspeed" and recipe.engine.zero_stage == 3)
+    tricks = getattr(recipe.game, "tricks", None)
+    need(not sharded or tricks is None or tricks.historical_averaging is None, "game.tricks.historical_averaging keeps "
+         f"the mean of all weights on every rank, and engine.name={recipe.engine.name} partitions them; leave it out, "
+         "or set engine.name=ddp")
     need(bool(data.path), "data.path is not given; set it to a folder that `scalegan prepare` wrote")
 
 

@@ -132,9 +132,11 @@ class Engine(ABC):
     def adopt(self, averages: Averages) -> None:    # noqa: B027 -- most engines leave them as they are
         """Partitions the moving averages, if it partitions the weights; call it once, before anything is loaded."""
 
-    def whole(self, players: Iterable[str] = (), averages: bool = False) -> contextlib.AbstractContextManager[None]:
+    def whole(self, players: Iterable[str] = (), averages: bool = False,
+              keep: bool = False) -> contextlib.AbstractContextManager[None]:
         """A context in which these players, and the averages if asked for, have all their weights on every rank, for
-        use outside of phases; what is written to them may be lost. On all ranks at once."""
+        use outside of phases. What is written to them may be lost, unless `keep`: then it must be the same on all
+        ranks. On all ranks at once."""
         return contextlib.nullcontext()
 
     def state(self) -> dict[str, Any]:

@@ -51,14 +51,19 @@ class Blockwise:
                      for name, p in network.named_parameters() if p.dim()}
 
     @contextlib.contextmanager
-    def whole(self) -> Iterator[None]:
-        """Within the block, the network has all its weights; what is written to them is lost. On all ranks at once."""
+    def whole(self, keep: bool = False) -> Iterator[None]:
+        """Within the block, the network has all its weights, as long as its `state_dict` is not asked for. What is
+        written to them is lost, unless `keep`: then it must be the same on all ranks. On all ranks at once."""
         units = [module for module in self.network.modules() if isinstance(module, FSDPModule)]
         for unit in units:
             unit.unshard()
         try:
             yield
         finally:
+            if keep:
+                for name, parameter in self.network.named_parameters():
+                    if name in self.held:
+                        self.held[name].fill(parameter.detach())
             for unit in units:
                 unit.reshard()
 

@@ -196,8 +196,9 @@ def _initialise(library: ModuleType, player: nn.Module, optimizer: torch.optim.O
     scalars: list[Tensor] = []
     for parameter in player.parameters():
         parameter.ds_optim_param = True
-        if stage == 3 and parameter.dim() == 0:     # which it cannot broadcast
-            parameter.data, scalars = parameter.data.view(1), [*scalars, parameter]
+        if stage == 3:      # it broadcasts contiguous tensors with axes only
+            scalars += [parameter] if parameter.dim() == 0 else []
+            parameter.data = parameter.data.reshape(parameter.shape or 1).clone(memory_format=torch.contiguous_format)
         if stage == 2:      # before DeepSpeed's own hook, which would fail
             parameter.register_post_accumulate_grad_hook(_zero_if_none)
     with _as_rank_on(ranks.device), _patient_groups():
@@ -210,7 +211,12 @@ def _initialise(library: ModuleType, player: nn.Module, optimizer: torch.optim.O
     engine.module_forward_post_hook.remove()
     if stage:
         optimizer.state.clear()
-        materialise(optimizer)
+        groups, usual = [optimizer.param_groups[0]["params"]], optimizer.param_groups[0]["params"]
+        if stage == 3:      # steps along one group of weights after the other
+            groups = [[weights] for weights in engine.optimizer.fp32_partitioned_groups_flat]
+        for optimizer.param_groups[0]["params"] in groups:
+            materialise(optimizer)
+        optimizer.param_groups[0]["params"] = usual
     return engine
 
 

@@ -57,10 +57,11 @@ class FSDPEngine(Engine):
                 self._averages.append(parts)
 
     @contextlib.contextmanager
-    def whole(self, players: Iterable[str] = (), averages: bool = False) -> Iterator[None]:
+    def whole(self, players: Iterable[str] = (), averages: bool = False, keep: bool = False) -> Iterator[None]:
+        networks = [self._sharded[player] for player in players if player in self._sharded]
         with contextlib.ExitStack() as stack:
-            for sharded in [*(self._sharded[player] for player in players), *(self._averages if averages else ())]:
-                stack.enter_context(sharded.whole())
+            for sharded in [*networks, *(self._averages if averages else ())]:
+                stack.enter_context(sharded.whole(keep))
             yield
 
     def tensors(self) -> dict[str, Tensor | Partitioned]:

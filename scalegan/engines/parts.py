@@ -47,8 +47,9 @@ class Parts:
         move_the_rest(network, ranks.device)
 
     @contextlib.contextmanager
-    def whole(self) -> Iterator[None]:
-        """Within the block, the network has all its weights; what is written to them is lost. On all ranks at once."""
+    def whole(self, keep: bool = False) -> Iterator[None]:
+        """Within the block, the network has all its weights. What is written to them is lost, unless `keep`: then it
+        must be the same on all ranks. On all ranks at once."""
         weights = dict(self._weights())
         for bucket in _buckets(self.held):
             for name, tensor in partitioned.gather(bucket).items():
@@ -57,7 +58,9 @@ class Parts:
         try:
             yield
         finally:
-            for weight in weights.values():
+            for name, weight in weights.items():
+                if keep:
+                    self.held[name].fill(weight.detach())
                 weight.data = _hollow(weight, self.ranks.device)
 
     def reduce_gradients(self) -> None:

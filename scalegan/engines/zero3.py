@@ -37,9 +37,12 @@ class Zero3Engine(DeepSpeedEngine):
         from deepspeed.runtime.zero.partition_parameters import register_external_parameter
 
         for player in game.players.values():
-            for block in blocks_of(player):     # whose layers may use one another's weights
-                for parameter in block.parameters():
-                    register_external_parameter(block, parameter)
+            blocks = list(blocks_of(player))
+            in_blocks = {id(parameter) for block in blocks for parameter in block.parameters()}
+            for unit in [*blocks, player]:      # whose layers may use one another's weights
+                for parameter in unit.parameters():
+                    if unit is not player or id(parameter) not in in_blocks:
+                        register_external_parameter(unit, parameter)
         self._averages: list[Parts] = []
 
     def adopt(self, averages: Averages) -> None:
@@ -52,14 +55,15 @@ class Zero3Engine(DeepSpeedEngine):
                 self._averages.append(parts)
 
     @contextlib.contextmanager
-    def whole(self, players: Iterable[str] = (), averages: bool = False) -> Iterator[None]:
+    def whole(self, players: Iterable[str] = (), averages: bool = False, keep: bool = False) -> Iterator[None]:
         from deepspeed.runtime.zero.partition_parameters import GatheredParameters
 
         with contextlib.ExitStack() as stack:
             for player in players:
-                stack.enter_context(GatheredParameters(list(self.game.players[player].parameters())))
+                stack.enter_context(GatheredParameters(list(self.game.players[player].parameters()),
+                                                       modifier_rank=0 if keep else None))
             for parts in self._averages if averages else ():
-                stack.enter_context(parts.whole())
+                stack.enter_context(parts.whole(keep))
             yield
 
     def tensors(self) -> dict[str, Tensor | Partitioned]:

@@ -1,6 +1,7 @@
 """Begins a run with the weights of other networks (`init_from`)."""
 
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def begin(run: Run, config: dict[str, Any]) -> list[str]:
     spec = specs[about["target"] or next(iter(specs))]
     rows = None if run.recipe.init_classes is None else \
         label_rows.of_recipe(run.recipe, specs, spec, source.label_names, source.labels)
-    said = transfer(source, run.game.players, run.averages, spec.num_classes, rows)
+    with run.engine.whole(run.game.players, averages=True, keep=True):
+        said = transfer(source, run.game.players, run.averages, spec.num_classes, rows)
     if not said:
         raise UserError(f"init_from={run.recipe.init_from}: none of its layers fits the players "
                         f"{', '.join(run.game.players)}; give the recipe the model keys that it was trained with")
@@ -109,7 +111,7 @@ def _fill(network: nn.Module, theirs: State, labels: tuple[int, int], rows: Labe
         labels: number of classes or attributes of the network, and of their network.
     """
     layers: dict[str, dict[str, Tensor]] = {}
-    for name, own in network.state_dict().items():
+    for name, own in _state_of(network):
         layers.setdefault(_layer(name), {})[name] = own
     fresh, by_label = {}, False
     axes = {} if rows is None else rows.axes[player]
@@ -129,6 +131,14 @@ def _fill(network: nn.Module, theirs: State, labels: tuple[int, int], rows: Labe
         count += f", of labels {'the first ' if rows is None else ''}{len(rows.own) if rows else min(labels)} of " \
                  f"{labels[0]}"
     return len(layers) - len(fresh), f"{count}; fresh: {_listed(fresh, layers)}" if fresh else count
+
+
+def _state_of(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """What is in its state dict, which sharded networks would give in parts."""
+    for prefix, module in network.named_modules():
+        for name, tensor in itertools.chain(module.named_parameters(prefix, recurse=False),
+                                            module.named_buffers(prefix, recurse=False)):
+            yield name, tensor.detach()
 
 
 def _layer(name: str) -> str:

@@ -2,11 +2,15 @@
 
 import importlib.util
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from harness import spawn
-from test_gradients import ALONE
+from small_games import aae, avb, bigan, infogan
+from test_deepspeed import my_share
+from test_gradients import ALONE, assert_close, make_batch, make_game
 from torch import Tensor
 
 from scalegan import config
@@ -16,8 +20,9 @@ from scalegan.engines import choice, optimizers
 from scalegan.engines.base import Engine
 from scalegan.engines.partitioned import Partitioned, gather
 from scalegan.engines.ranks import Ranks
+from scalegan.errors import RecipeError
 from scalegan.games.base import Batch, Game
-from scalegan.randomness import Draws
+from scalegan.randomness import Draws, parameter_generators
 from scalegan.training import build
 
 pytestmark = pytest.mark.slow
@@ -112,12 +117,72 @@ def check(settings: config.Engine, cases: list[tuple[str, str]], world: int, mic
                 assert error <= tolerance * size.float().norm() + 1e-5, f"{case}: {name} differs by {error}"
 
 
-@pytest.mark.parametrize("world, micro_batch", [(2, 4), (4, 4)])
-def test_every_family_under_fsdp(world: int, micro_batch: int) -> None:
-    check(FSDP, [(family, objective) for family in FAMILIES for objective in OBJECTIVES], world, micro_batch)
+FINITE_CASES = [(family, "finite") for family in FAMILIES]
+
+
+@pytest.mark.parametrize("cases, world", [
+    ([*FINITE_CASES, ("r3gan", "exact"), ("stylegan2", "lazy"), ("biggan", "lazy")], 2),
+    ([("r3gan", "exact"), ("biggan_deep", "finite")], 4)], ids=["2 ranks", "4 ranks"])
+def test_every_family_under_fsdp(cases: list[tuple[str, str]], world: int) -> None:
+    check(FSDP, cases, world, 4)
 
 
 @needs_deepspeed
-@pytest.mark.parametrize("world, micro_batch", [(2, 8), (2, 4), (4, 4)])
-def test_every_family_under_zero_3(world: int, micro_batch: int) -> None:
-    check(ZERO_3, [(family, "finite") for family in FAMILIES if family != "stylegan2"], world, micro_batch)
+@pytest.mark.parametrize("cases, world", [([case for case in FINITE_CASES if case[0] != "stylegan2"], 2),
+                                          ([("r3gan", "finite")], 4)], ids=["2 ranks", "4 ranks"])
+def test_every_family_under_zero_3(cases: list[tuple[str, str]], world: int) -> None:
+    check(ZERO_3, cases, world, 4)
+
+
+@needs_deepspeed
+@pytest.mark.parametrize("family, objective, named", [("r3gan", "exact", "D"), ("stylegan2", "finite", "G")])
+def test_zero_3_refuses_games_that_need_whole_weights(family: str, objective: str, named: str) -> None:
+    with pytest.raises(RecipeError, match=f"does not train {named} in this game.*finite_difference.*engine.name=fsdp"):
+        engine_of(ZERO_3, made(family, objective), ALONE)
+
+
+def in_float64(ranks: Ranks, settings: config.Engine) -> dict[str, Tensor]:
+    """A DCGAN's weights after 20 iterations, with R1 every second one."""
+    game = make_game(16, torch.float64, 2)
+    engine = engine_of(settings, game, ranks, 32)
+    for number in range(20):
+        for phase in game.phases:
+            draws = Draws(0, 0, phase.name, torch.arange(64) + 64 * number)
+            engine.update(phase, my_share(replace(make_batch(torch.float64), draws=draws), ranks))
+    return wholes(engine.tensors())
+
+
+def test_20_updates_in_float64() -> None:
+    expected = in_float64(ALONE, DDP)
+    for found in spawn(2, in_float64, FSDP):
+        assert_close(found, expected, 1e-9)
+
+
+GAMES = {"infogan": infogan, "aae": partial(aae, {"name": "dcgan", "width": 4, "latent_dim": 3}),
+         "bigan": partial(bigan, (3, 16, 16)), "avb": avb}
+
+
+def of_three_players(ranks: Ranks, settings: config.Engine) -> dict[str, dict[str, Tensor]]:
+    found = {}
+    for name, make in GAMES.items():
+        game = make()
+        for player, network in game.players.items():
+            network.initialise(parameter_generators(0, player))
+        engine = engine_of(settings, game, ranks, 16)
+        batch = my_share(make_batch(torch.float32), ranks)
+        batch = Batch.of(batch.reals, batch.draws)
+        for phase in game.phases:
+            gradients = engine.gradients(phase, batch)
+            found |= {f"{name} {phase.name}": gradients}
+            engine.update(phase, batch)
+    return found
+
+
+def test_games_of_three_players() -> None:
+    expected = of_three_players(ALONE, DDP)
+    assert len(expected) >= 9
+    for found in spawn(2, of_three_players, FSDP):
+        for phase, gradients in expected.items():
+            found[phase].pop("Q.hidden.bias", None), gradients.pop("Q.hidden.bias", None)   # nothing but rounding
+            assert_close(found[phase], gradients, 1e-4)
+

@@ -1,5 +1,6 @@
 """What `accelerate launch` passes on in the environment: `no` leaves it to the recipe, a contradiction is refused."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,20 @@ def test_a_contradiction_ends_training_with_code_2_and_one_line(tiny_recipe: Pat
                  ACCELERATE_DYNAMO_BACKEND="NO")
     assert "--mixed_precision=fp16 contradicts precision=fp32" in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_fsdp_is_recognised_as_deepspeed_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert choice.apply_launcher_choice(Engine()).name == "fsdp"
+    assert "ACCELERATE_USE_FSDP" not in os.environ      # or Accelerate would wrap networks itself
+
+
+@pytest.mark.parametrize("variable, engine, problem", [
+    ("ACCELERATE_USE_FSDP", Engine(name="deepspeed"), "--use_fsdp contradicts engine.name=deepspeed"),
+    ("ACCELERATE_USE_FSDP", Engine(reduction="tree"), "--use_fsdp: engine.reduction=tree"),
+    ("ACCELERATE_USE_DEEPSPEED", Engine(name="fsdp"), "--use_deepspeed contradicts engine.name=fsdp")])
+def test_engines_that_contradict(variable: str, engine: Engine, problem: str,
+                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "true")
+    with pytest.raises(RecipeError, match=problem):
+        choice.apply_launcher_choice(engine)
