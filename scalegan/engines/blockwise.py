@@ -39,6 +39,8 @@ class Blockwise:
         self.network, self.ranks = network, ranks
         self.replicated = {name: p for name, p in network.named_parameters() if p.dim() == 0}
         move_the_rest(network, ranks.device)
+        for parameter in network.parameters():
+            parameter.data = parameter.data.contiguous()        # FSDP2 takes no other layout
         mesh = init_device_mesh(ranks.device.type, (ranks.world_size,))
         for unit in [*blocks_of(network), network]:
             unit.register_forward_hook(_own_memory)

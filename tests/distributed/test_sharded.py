@@ -158,13 +158,13 @@ def test_20_updates_in_float64() -> None:
         assert_close(found, expected, 1e-9)
 
 
-GAMES = {"infogan": infogan, "aae": partial(aae, {"name": "dcgan", "width": 4, "latent_dim": 3}),
-         "bigan": partial(bigan, (3, 16, 16)), "avb": avb}
+OF_THREE = {"infogan": infogan, "aae": partial(aae, {"name": "dcgan", "width": 4, "latent_dim": 3}),
+            "bigan": partial(bigan, (3, 16, 16)), "avb": avb}
 
 
 def of_three_players(ranks: Ranks, settings: config.Engine) -> dict[str, dict[str, Tensor]]:
     found = {}
-    for name, make in GAMES.items():
+    for name, make in OF_THREE.items():
         game = make()
         for player, network in game.players.items():
             network.initialise(parameter_generators(0, player))
@@ -185,4 +185,3 @@ def test_games_of_three_players() -> None:
         for phase, gradients in expected.items():
             found[phase].pop("Q.hidden.bias", None), gradients.pop("Q.hidden.bias", None)   # nothing but rounding
             assert_close(found[phase], gradients, 1e-4)
-

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from scalegan import config
 from scalegan.engines import choice, optimizers
+from scalegan.engines.base import Engine
 from scalegan.engines.ddp import DDPEngine
+from scalegan.engines.partitioned import Partitioned
 from scalegan.engines.ranks import Ranks
 from scalegan.games.base import Batch
 from scalegan.games.gan.game import GAN
@@ -60,8 +62,9 @@ def poison_loss(game: GAN, player: str) -> Callable[[], None]:
     return game.D.register_forward_hook(lambda module, inputs, logits: logits + torch.inf).remove
 
 
-def everything(game: GAN, of_players: optimizers.Optimizers) -> dict[str, Tensor]:
-    found = {name: tensor.clone() for name, tensor in game.state_dict().items()}
+def everything(engine: Engine, of_players: optimizers.Optimizers) -> dict[str, Tensor]:
+    found = {name: (tensor.part if isinstance(tensor, Partitioned) else tensor).clone()
+             for name, tensor in engine.tensors().items()}
     for player, optimizer in of_players.items():
         for index, state in enumerate(optimizer.state.values()):
             found |= {f"{player}/{index}/{key}": value.clone() for key, value in state.items()}
@@ -86,19 +89,20 @@ def play(ranks: Ranks, settings: config.Engine, family: str, optimizer: str, whe
     poison = {"gradient": poison_gradient, "loss": poison_loss}[where]
     changed, health, means = [], [], Means()
     for number in range(3):
-        before = everything(game, of_players)
+        before = everything(engine, of_players)
         mend = poison(game, player) if number == 1 and ranks.rank == ranks.world_size - 1 else lambda: None
         means.add(engine.update(phase, batch_of(player, ranks, SIDES[family])))
         mend()
-        changed.append(differing(before, everything(game, of_players)))
+        changed.append(differing(before, everything(engine, of_players)))
         health.append((int(engine.health.skipped[player]), int(engine.health.in_a_row)))
-    assert all(tensor.isfinite().all() for tensor in everything(game, of_players).values())
+    assert all(tensor.isfinite().all() for tensor in everything(engine, of_players).values())
     return changed, health, means.state()
 
 
 ADAM, LOSS, SPECTRAL, RMSPROP, SGD, CLIPPED = (
     ("dcgan", "adam", "gradient", "G"), ("dcgan", "adam", "loss", "D"), ("biggan", "adam", "gradient", "D"),
     ("dcgan", "rmsprop", "gradient", "D"), ("dcgan", "sgd", "gradient", "G"), ("dcgan", "adamw", "gradient", "D"))
+LOSS_OF_G = ("dcgan", "adam", "loss", "G")
 ZERO = [config.Engine(name="deepspeed", zero_stage=stage) for stage in (0, 1, 2)]
 
 
@@ -107,6 +111,8 @@ ZERO = [config.Engine(name="deepspeed", zero_stage=stage) for stage in (0, 1, 2)
     *(pytest.param(1, config.Engine(), *case, id=f"DDP on 1 {case}") for case in (ADAM, LOSS, RMSPROP)),
     *(pytest.param(2, config.Engine(), *case, id=f"DDP on 2 {case}") for case in (ADAM, LOSS, SPECTRAL, RMSPROP, SGD,
                                                                                          CLIPPED)),
+    *(pytest.param(2, config.Engine(name="fsdp"), *case, id=f"FSDP on 2 {case}")
+      for case in (LOSS, LOSS_OF_G, SPECTRAL, RMSPROP, CLIPPED)),
     *(pytest.param(2, ZERO[stage], *case, id=f"ZeRO-{stage} on 2 {case}", marks=needs_deepspeed)
       for stage, case in ((0, ADAM), (0, RMSPROP), (1, SPECTRAL), (1, SGD), (2, ADAM), (2, LOSS), (2, RMSPROP),
                           (1, CLIPPED)))])

@@ -19,7 +19,7 @@ def weights(run: Path, player: str) -> torch.Tensor:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["ddp", pytest.param("deepspeed", marks=DEEPSPEED)])
+@pytest.mark.parametrize("engine", ["ddp", "fsdp", pytest.param("deepspeed", marks=DEEPSPEED)])
 @pytest.mark.parametrize("optimizer", ["rmsprop", "adam"])
 def test_weights_of_the_critic_stay_within_the_bound(engine: str, optimizer: str, tmp_path: Path) -> None:
     recipe, run = tmp_path / "recipe.yaml", tmp_path / "run"

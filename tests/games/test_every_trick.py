@@ -149,3 +149,20 @@ def test_it_trains_or_is_refused(family: str, game: str, engine: str, table: Fou
     term = GAMES[game][1]
     assert not term or term in found, found.keys()
     assert found == pytest.approx(table["DDP", family, game], rel=1e-3, abs=1e-4)
+
+
+def of_dcgan(ranks: Ranks, engine: config.Engine) -> dict[str, dict[str, float]]:
+    found = {}
+    for game in GAMES:
+        if ("dcgan", game) not in REFUSED and game != "historical_averaging":
+            found[game] = trained(ranks, engine, "dcgan", game)
+            found[game].pop("moved", None)      # parts of weights cannot be compared so
+    return found
+
+
+@pytest.mark.slow
+def test_fsdp_gives_the_figures_of_ddp() -> None:
+    expected = of_dcgan(Ranks(0, 1, torch.device("cpu")), config.Engine())
+    assert len(expected) > 20
+    for game, figures in spawn(1, of_dcgan, config.Engine(name="fsdp"))[0].items():
+        assert figures == pytest.approx(expected[game], rel=1e-3, abs=1e-4), game
