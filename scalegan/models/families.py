@@ -10,7 +10,7 @@ from torch import nn
 from scalegan import config
 from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError
-from scalegan.models import autoencoder, biggan, biggan_deep, dcgan, mlp, r3gan, stylegan2, text_dcgan
+from scalegan.models import autoencoder, biggan, biggan_deep, dcgan, gat, mlp, r3gan, stylegan2, text_dcgan
 from scalegan.support.resolution import base_of
 
 Build = Callable[[], nn.Module]
@@ -65,6 +65,13 @@ def drop_last_bias(discriminator: nn.Module) -> None:
         layer = getattr(discriminator, name, None)
         if getattr(layer, "bias", None) is not None:
             layer.bias = None
+
+
+def fuse_attention(network: nn.Module) -> None:
+    """Lets attention use fused kernels, in families that have a choice: nothing differentiates the network twice."""
+    for module in network.modules():
+        if hasattr(module, "fused"):
+            module.fused = True
 
 
 def _one(model: config.Model, spec: Spec, player: int) -> nn.Module:
@@ -127,8 +134,19 @@ def _r3gan(model: config.R3GAN, spec: Spec) -> tuple[Build, Build]:
             partial(r3gan.Discriminator, **both))
 
 
+def _gat(model: config.GAT, spec: Spec) -> tuple[Build, Build]:
+    if len(spec.shape) != 3:
+        raise ValueError("it makes images or latents; use model.name=mlp for points")
+    sizes = {key: value if chosen is None else chosen for key, value, chosen in
+             zip(("depth", "width", "heads"), gat.SIZES[model.size], (model.depth, model.width, model.heads))}
+    both = {"shape": spec.shape, "patch": model.patch, "num_classes": _labels(spec), "multilabel": _in_rows(spec),
+            **sizes}
+    return (partial(gat.Generator, **both, **_only(model, "outputs", "latent_dim", "w_avg_beta")),
+            partial(gat.Discriminator, **both, levels=model.outputs, label_dim=model.label_dim))
+
+
 _FAMILIES = {"dcgan": _dcgan, "text_dcgan": _text_dcgan, "mlp": _mlp, "biggan": _biggan, "biggan_deep": _biggan_deep,
-             "stylegan2": _stylegan2, "r3gan": _r3gan}
+             "stylegan2": _stylegan2, "r3gan": _r3gan, "gat": _gat}
 
 
 def _image(spec: Spec) -> dict[str, Any]:
