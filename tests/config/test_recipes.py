@@ -29,6 +29,7 @@ NARROW = {
     "stylegan2": ["model.channel_base=256", "model.channel_max=16", "model.latent_dim=16", "model.w_dim=16",
                   "model.mapping_layers=2", "model.mbstd_group=4"],
     "r3gan": ["model.width=32", "model.cardinality=8", "model.blocks=1"],
+    "gat": ["model.depth=4", "model.width=16", "model.heads=2", "model.label_dim=8"],
     "mlp": [],
     "ali": ["game.width=2", "game.norm_group=4"],
     "cgan": [],

@@ -24,7 +24,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, positions: Rotation) -> Tensor:
         q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        q, k = (rotated(norm(part), positions).to(v.dtype) for norm, part in ((self.q_norm, q), (self.k_norm, k)))
+        q, k = (rotated(norm(part.to(norm.weight.dtype)), positions).to(v.dtype)
+                for norm, part in ((self.q_norm, q), (self.k_norm, k)))
         if self.fused:
             found = F.scaled_dot_product_attention(q, k, v)
         else:
