@@ -59,6 +59,20 @@ def discriminator(model: config.Model, spec: Spec) -> nn.Module:
     return _one(model, spec, 1)
 
 
+def transport(model: config.Model, spec: Spec) -> nn.Module:
+    """A generator whose z is noise of the samples' own shape, flattened, which it moves to a sample.
+
+    Raises:
+        RecipeError: if the family has none.
+    """
+    if model.name != "gat":
+        raise RecipeError(f"model.name={model.name} does not take noise of the samples' shape; use gat")
+    try:
+        return _gat(model, spec)[0](noise_tokens=True)
+    except ValueError as error:
+        raise RecipeError(f"model.name={model.name}: {error}") from error
+
+
 def drop_last_bias(discriminator: nn.Module) -> None:
     """Removes the bias of D's last layer, before the networks are initialised; some families have none."""
     for name in ("head", "out", "linear"):

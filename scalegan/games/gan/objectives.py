@@ -104,7 +104,7 @@ def discriminator(recipe: config.Recipe, spec: Spec, plain: nn.Module) -> nn.Mod
 def differentiates(game: config.Game) -> bool:
     """Whether a loss contains D's gradient, so that D is differentiated twice."""
     exact = [r for r in (game.penalties.r1, game.penalties.r2) if r and r.gamma and r.method == "exact"]
-    return bool(exact) or game.name != "gan" or game.penalties.gradient is not None or game.loss == "wgan_gp"
+    return bool(exact) or game.name == "unrolled" or game.penalties.gradient is not None or game.loss == "wgan_gp"
 
 
 def probes(keys: config.Penalties) -> dict[str, Probe]:
