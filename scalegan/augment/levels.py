@@ -52,5 +52,8 @@ class NoisyLevels(Augment):
             before = share
             yield (1 - share) * level + noise
 
+    def shifted(self, images: Tensor, draws: Draws) -> Tensor:
+        return self.before.shifted(images, draws)
+
     def watch(self, real_logits: Tensor, seen: int) -> dict[str, Tensor]:
         return self.before.watch(real_logits, seen)

@@ -1,16 +1,20 @@
 """Builds the networks of every family from the recipe's `model`."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from scalegan import config
 from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError
-from scalegan.models import autoencoder, biggan, biggan_deep, dcgan, gat, mlp, r3gan, stylegan2, text_dcgan
+from scalegan.models import autoencoder, biggan, biggan_deep, dcgan, efflite0, gat, mlp, r3gan, stylegan2, text_dcgan
+from scalegan.models.backbone import Backbone
 from scalegan.support.resolution import base_of
 
 Build = Callable[[], nn.Module]
@@ -71,6 +75,33 @@ def transport(model: config.Model, spec: Spec) -> nn.Module:
         return _gat(model, spec)[0](noise_tokens=True)
     except ValueError as error:
         raise RecipeError(f"model.name={model.name}: {error}") from error
+
+
+def backbone(name: str, size: int) -> Backbone:
+    """A frozen network: the packaged EfficientNet-Lite0, its other weights from a .safetensors file, or a TorchScript
+    file's.
+
+    Raises:
+        RecipeError: without the packages, or for a file that is missing or something else.
+    """
+    key = f"game.tricks.alignment.backbone={name}"
+    file = None if name == "efficientnet_lite0" else Path(name)
+    if file and not file.is_file():
+        raise RecipeError(f"{key}: there is no such file; name a TorchScript or .safetensors file, or "
+                          "efficientnet_lite0")
+    try:
+        if file is None or file.suffix == ".safetensors":
+            return Backbone(efflite0.Features(file), size, normalised=False)
+        with warnings.catch_warnings():         # torch deprecates TorchScript
+            warnings.simplefilter("ignore", FutureWarning)
+            return Backbone(torch.jit.load(name, map_location="cpu"), size, normalised=True)
+    except ImportError:
+        raise RecipeError(f"{key} needs packages that are not installed: pip install 'scalegan[metrics]'") from None
+    except ValueError as error:
+        raise RecipeError(f"{key}: {error}") from None
+    except RuntimeError as error:
+        raise RecipeError(f"{key}: not a TorchScript file ({str(error).splitlines()[0]}); save the network with "
+                          "torch.jit.save") from None
 
 
 def drop_last_bias(discriminator: nn.Module) -> None:

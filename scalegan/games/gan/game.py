@@ -63,7 +63,8 @@ class GAN(Game):
         self.tricks = nn.ModuleDict(tricks | ({"adaptive_updates": adaptive} if adaptive else {}))
         self.pairs = any(penalty.pairs for penalty in self.penalties)
         self.bounds = {"D": clip} if clip else {}
-        self.fixed = getattr(discriminator, "fixed", {})
+        self.fixed = {**getattr(discriminator, "fixed", {}),
+                      **{name: network for penalty in self.penalties for name, network in penalty.fixed.items()}}
         updates = {"G": 1, "D": 1, **(updates or {})}
         losses = {"D": self.discriminator_loss, "G": self.generator_loss}
         self.phases = []

@@ -41,15 +41,25 @@ class Discriminator(nn.Module):
         self.norm = nn.RMSNorm(width, eps=1e-6)
         self.head = nn.Linear(width, label_dim if num_classes else 1)
         self.labels = LabelMap(num_classes, label_dim, multilabel) if num_classes else None
+        self.projector: nn.Module | None = None
         self.initialise(global_generator)
+
+    def align(self, hidden: int, features: int) -> None:
+        """Adds what predicts another network's features from those of each token (Hyun et al., 2025)."""
+        width = self.token.shape[2]
+        self.projector = nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(),
+                                       nn.Linear(hidden, features))
+        self.projector.to(self.token.device)
 
     def initialise(self, generator: Generators) -> None:
         """Initialises every parameter from the random generator keyed by its name."""
         initialise(self, generator)
         table(self.token, "token", generator)
 
-    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """[N, C, H, W] or [N, K * C, H, W], [N] or [N, num_classes] -> logits [N]."""
+    def forward(self, x: Tensor, labels: Tensor | None = None,
+                features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """[N, C, H, W] or [N, K * C, H, W], [N] or [N, num_classes] -> logits [N]; with `features`, the predicted
+        features of the whole [N, F] and of every patch [N, tokens, F] instead."""
         channels, *sides = self.shape
         if x.shape[1:] == self.shape:
             x = x.repeat(1, self.levels, 1, 1)
@@ -63,6 +73,9 @@ class Discriminator(nn.Module):
         positions = rotation(self.grid, h.shape[2] // self.heads, like)
         for block in self.blocks:
             h = block(h, positions)
+        if features:
+            predicted = self.projector(h).to(like.dtype)
+            return predicted[:, 0], predicted[:, 1:]
         with without_autocast(h):
             found = self.head(self.norm(h[:, 0]))
             return found[:, 0] if labels is None else (found * self.labels(labels)).sum(1)
