@@ -131,8 +131,6 @@ GAMES = {
              "penalties: {r1: {method: finite_difference, share: 0.5, noise: augmented}}}", "data.labels=class",
              "model={name: gat, patch: 4, depth: 2, width: 16, heads: 2, outputs: 1, label_dim: 8}"],
         ("D/centring", "D/r1", "G/transport")),
-    "GAT": (16, ["game={loss: relativistic, penalties: {r1: {method: finite_difference}}}", "augment.name=diffaugment",
-                 "model={name: gat, patch: 4, depth: 4, width: 16, heads: 2, latent_dim: 4}"], ("D/pair", "D/r1")),
     "PixelDA": (16, ["game={name: pixelda, width: 4, blocks: 1, norm_group: 8}", "data.labels=class",
                      "streams.target={path: 'DATA', resolution: 16, workers: 0, block_records: 8, window_blocks: 4}"],
                 ("DT/adapted_class", "G/fake")),
