@@ -16,9 +16,9 @@ _OF_G = (*_ATTENTION, (r"\.modulation\.", ".adaLN_modulation.1."), (r"^outputs\.
 _OF_D = (*_ATTENTION, (r"\.norm\.weight$", ".norm1.weight"), (r"\.mlp_norm\.", ".norm2."), (r"\.gain$", ".ls_attn"),
          (r"\.mlp_gain$", ".ls_mlp"), (r"^token$", "cls_token"), (r"^embed\.", "x_embedder.proj."),
          (r"^norm\.", "final_layer.0."), (r"^head\.", "final_layer.1."),
-         (r"^labels\.table\.weight$", "y_embedder.embedding_table.weight"),
-         (r"^labels\.layers\.0\.", "y_embedder.latent_embedder.0."),
-         (r"^labels\.layers\.1\.", "y_embedder.latent_embedder.2."))
+         (r"^label_map\.table\.weight$", "y_embedder.embedding_table.weight"),
+         (r"^label_map\.layers\.0\.", "y_embedder.latent_embedder.0."),
+         (r"^label_map\.layers\.1\.", "y_embedder.latent_embedder.2."))
 # Tables of positions; G's embedding of an image, which is multiplied by zero; D's map to another network's features.
 _UNUSED = r"^pos_embed$|^feat_rope\.|^x_embedder\.|^proj\."
 

@@ -53,6 +53,8 @@ class AdversarialFlow(GAN):
     def adversarial_terms(self, discriminator: Discriminate, batch: Batch, reals: Tensor, real: Tensor,
                           fake: Tensor) -> Terms:
         terms = super().adversarial_terms(discriminator, batch, reals, real, fake)
+        if self.directed:
+            real, fake = real[..., 0], fake[..., 0]
         return {**terms, "centring": self.centring * (real + fake).square().mean()}
 
     def fooling_terms(self, batch: Batch, condition: Tensor | None) -> tuple[Terms, Tensor]:

@@ -100,6 +100,8 @@ class GAN:
         key = "game.tricks.alignment"
         if recipe.model.name != "gat" or self.discriminator or self.tricks.minibatch_discrimination:
             yield f"{key} needs the tokens of model.name=gat's own discriminator; use that alone, or leave it out"
+        if self.tricks.san:
+            yield f"{key} has not been combined with game.tricks.san; leave one of them out"
         if recipe.augment.name == "ada":
             yield f"{key} follows DiffAugment's shifts, not ADA's; set augment.name=diffaugment or none"
 

@@ -15,6 +15,7 @@ from scalegan.models.layers.conditions import check_labels
 from scalegan.models.layers.half import wide_dtype, without_autocast
 from scalegan.models.layers.initial import Generators, global_generator
 from scalegan.models.layers.labels import LabelEmbedding
+from scalegan.models.layers.slicing import LastLayer
 
 
 class Discriminator(nn.Module):
@@ -40,7 +41,7 @@ class Discriminator(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.norm = nn.RMSNorm(width, eps=1e-6)
         self.head = nn.Linear(width, label_dim if num_classes else 1)
-        self.labels = LabelMap(num_classes, label_dim, multilabel) if num_classes else None
+        self.label_map = LabelMap(num_classes, label_dim, multilabel) if num_classes else None
         self.projector: nn.Module | None = None
         self.initialise(global_generator)
 
@@ -60,25 +61,41 @@ class Discriminator(nn.Module):
                 features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """[N, C, H, W] or [N, K * C, H, W], [N] or [N, num_classes] -> logits [N]; with `features`, the predicted
         features of the whole [N, F] and of every patch [N, tokens, F] instead."""
+        h = self._tokens(x)
+        if features:
+            predicted = self.projector(h).to(wide_dtype(self.token))
+            return predicted[:, 0], predicted[:, 1:]
+        with without_autocast(h):
+            found, of_label = self.head(self.norm(h[:, 0])), self._of_label(labels, len(x))
+            return found[:, 0] if of_label is None else (found * of_label).sum(1)
+
+    def last_layer(self, x: Tensor, labels: Tensor | None = None) -> list[LastLayer]:
+        h = self._tokens(x)
+        with without_autocast(h):
+            h, of_label = self.norm(h[:, 0]), self._of_label(labels, len(x))
+            return [LastLayer(h, self.head.weight, self.head.bias) if of_label is None else
+                    LastLayer(self.head(h), of_label)]
+
+    def _tokens(self, x: Tensor) -> Tensor:
+        """Samples to [N, 1 + tokens, width], the token that becomes the logit first."""
         channels, *sides = self.shape
         if x.shape[1:] == self.shape:
             x = x.repeat(1, self.levels, 1, 1)
         if x.shape[1:] != (self.levels * channels, *sides):
             raise ValueError(f"samples must be [N, {', '.join(map(str, self.shape))}], or with {self.levels} times as "
                              f"many channels, not {list(x.shape)}")
-        labels = check_labels(labels, self.num_classes, len(x))
         like = self.token.new_empty((), dtype=wide_dtype(self.token))
         h = self.embed(patches(x, self.patch)) + sinusoids(self.grid, self.token.shape[2], like)
         h = torch.cat([self.token.to(h.dtype).expand(len(h), -1, -1), h], 1)
         positions = rotation(self.grid, h.shape[2] // self.heads, like)
         for block in self.blocks:
             h = block(h, positions)
-        if features:
-            predicted = self.projector(h).to(like.dtype)
-            return predicted[:, 0], predicted[:, 1:]
-        with without_autocast(h):
-            found = self.head(self.norm(h[:, 0]))
-            return found[:, 0] if labels is None else (found * self.labels(labels)).sum(1)
+        return h
+
+    def _of_label(self, labels: Tensor | None, samples: int) -> Tensor | None:
+        """What D's features are multiplied with, [N, label_dim], or None without labels."""
+        labels = check_labels(labels, self.num_classes, samples)
+        return None if labels is None else self.label_map(labels)
 
 
 class LabelMap(nn.Module):
