@@ -16,7 +16,7 @@ class GAT:
     size: Literal["S", "B", "L", "XL"] = "B"
     """Published size: 12 blocks of 384 (S) or 768 features (B), 24 of 1,024 (L), 28 of 1,152 (XL)."""
     patch: Literal[1, 2, 4, 8] = 2
-    """Side of the square of pixels that is a token, in pixels; the cost grows with the fourth power of its inverse."""
+    """Side of the square that is a token, in pixels or latents; half the side makes four times as many tokens."""
     depth: PositiveInt | None = None
     """Blocks of either player, or null for the size's."""
     width: PositiveInt | None = None
