@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from scalegan.augment import Augment
+from scalegan.augment.levels import NoisyLevels
 from scalegan.checkpoints import exports
 from scalegan.checkpoints.stored_weights import LIVE
 from scalegan.config import loading
@@ -18,19 +20,21 @@ from scalegan.games.aae.game import AAE
 from scalegan.games.avb.game import AVB
 from scalegan.games.base import Batch, Game, Sample
 from scalegan.games.bigan.game import BiGAN
-from scalegan.games.fakes import StyledFakes
+from scalegan.games.fakes import StyledFakes, every_level
 from scalegan.games.gan.game import GAN
 from scalegan.games.infogan.game import InfoGAN
+from scalegan.games.penalties.finite_difference import FiniteDifferences, Probe
 from scalegan.games.penalties.gradient_norm import R1R2Penalty
 from scalegan.games.penalties.orthogonal import Orthogonal
 from scalegan.games.penalties.path_length import PathLength
 from scalegan.games.text_to_image.game import TextToImage
 from scalegan.losses import LOSSES
-from scalegan.models import biggan, biggan_deep, dcgan, r3gan, stylegan2, text_dcgan
+from scalegan.models import biggan, biggan_deep, dcgan, gat, r3gan, stylegan2, text_dcgan
 from scalegan.randomness import Draws, parameter_generators
 from scalegan.training import build
 
 SAMPLES, CLASSES = 8, 3
+_GAT = {"patch": 8, "depth": 2, "width": 16, "heads": 2, "num_classes": CLASSES}
 
 
 class Witness(torch.optim.SGD):
@@ -71,6 +75,8 @@ def networks(family: str) -> tuple[nn.Module, nn.Module]:
                                                       mapping_layers=2)),
         "r3gan": lambda: (r3gan.Generator(32, width=16, cardinality=4, latent_dim=8, num_classes=CLASSES),
                           r3gan.Discriminator(32, width=16, cardinality=4, num_classes=CLASSES)),
+        "gat": lambda: (gat.Generator((3, 32, 32), **_GAT, latent_dim=8, outputs=2),
+                        gat.Discriminator((3, 32, 32), **_GAT, label_dim=6, levels=2)),
     }[family]()
     for network in made:
         seeded = torch.Generator().manual_seed(7)
@@ -91,6 +97,8 @@ def game_of(family: str, generator: nn.Module, discriminator: nn.Module) -> GAN:
                       "penalties": {"r1": R1R2Penalty("real", 3.0, 16), "path_length": PathLength(2.0, 0.99, 4)}},
         "r3gan": {"loss": LOSSES["relativistic"], "fresh_batch": ("D", "G"),
                   "penalties": {"r1": R1R2Penalty("real", 5.0), "r2": R1R2Penalty("fake", 7.0)}},
+        "gat": {"loss": LOSSES["relativistic"], "augment": NoisyLevels(Augment(), 2), "fakes_of": every_level,
+                "penalties": {"fd": FiniteDifferences({"real": Probe(5.0, 0.1), "fake": Probe(7.0, 0.1)})}},
     }[family]
     return (TextToImage if family == "text_dcgan" else GAN)(generator, discriminator, **common)
 

@@ -30,6 +30,9 @@ class DiffAugment(Augment):
                 changed = change(changed, draws) if name in self.policies else changed
             return changed
 
+    def shifted(self, images: Tensor, draws: Draws) -> Tensor:
+        return translation(images, draws) if "translation" in self.policies else images
+
 
 def color(images: Tensor, draws: Draws) -> Tensor:
     """Brightness + U(-0.5, 0.5); saturation times U(0, 2); contrast times U(0.5, 1.5)."""

@@ -24,5 +24,8 @@ class InstanceNoise(Augment):
         noise = draws.normal("instance_noise", *images.shape[1:])
         return self.before(images, draws, seen) + at(self.deviation, seen) * noise
 
+    def shifted(self, images: Tensor, draws: Draws) -> Tensor:
+        return self.before.shifted(images, draws)
+
     def watch(self, real_logits: Tensor, seen: int) -> dict[str, Tensor]:
         return self.before.watch(real_logits, seen)

@@ -4,15 +4,15 @@ generators from z; `apply`, `colorize` and the like for networks from image to i
 FILE is a .safetensors file; a .pt, .pth or .tar file from torch.save that holds only tensors and containers; or
 NVIDIA's .pkl, whose code is not run. Names and shapes must be those of pytorch/examples (dcgan),
 ajbrock/BigGAN-PyTorch (biggan, also for BigGAN-deep), NVlabs/stylegan2-ada-pytorch and stylegan3 or
-rosinality/stylegan2-pytorch (stylegan2), brownvc/R3GAN, junyanz/pytorch-CycleGAN-and-pix2pix (resnet_i2i, unet),
-ESRGAN, BasicSR or Real-ESRGAN (rrdb, srvgg). Settings that cannot be read off the tensors are given as KEY=VALUE:
-bn_eps, sn_eps (biggan); conv_clamp, mapping_lr_multiplier, num_half_res, w_avg_beta, mbstd_group (stylegan2);
-image_statistics=true (resnet_i2i and unet with BatchNorm: normalise by each image's own statistics, as test.py without
---eval does).
+rosinality/stylegan2-pytorch (stylegan2), brownvc/R3GAN, hse1032/GAT, junyanz/pytorch-CycleGAN-and-pix2pix (resnet_i2i,
+unet), ESRGAN, BasicSR or Real-ESRGAN (rrdb, srvgg). Settings that cannot be read off the tensors are given as
+KEY=VALUE: bn_eps, sn_eps (biggan); conv_clamp, mapping_lr_multiplier, num_half_res, w_avg_beta, mbstd_group
+(stylegan2); image_statistics=true (resnet_i2i and unet with BatchNorm: normalise by each image's own statistics, as
+test.py without --eval does).
 
-Of dcgan, biggan, stylegan2 and r3gan, what FILE holds beside the generator is converted as well, unless --key chooses
-one network: the discriminator, which discriminator=FILE takes from a file of its own, and the live weights of an
-averaged generator. A run begins with all of them by init_from=OUT.
+Of dcgan, biggan, stylegan2, r3gan and gat, what FILE holds beside the generator is converted as well, unless --key
+chooses one network: the discriminator, which discriminator=FILE takes from a file of its own, and the live weights of
+an averaged generator. A run begins with all of them by init_from=OUT.
 
 The networks of stargan are yunjey/stargan's. FILE is that of G; discriminator=FILE is that of D, which tells
 `translate` the attributes that a photo has already; attributes=A,B,... or classes=A,B,... names the labels in order,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _D = "discriminator"
 #: Settings of a family that cannot be read off its tensors.
-SETTINGS = {"dcgan": (_D,), "biggan": ("bn_eps", "sn_eps", _D), "r3gan": (_D,),
+SETTINGS = {"dcgan": (_D,), "biggan": ("bn_eps", "sn_eps", _D), "r3gan": (_D,), "gat": (_D,),
             "stylegan2": ("conv_clamp", "mapping_lr_multiplier", "num_half_res", "w_avg_beta", "mbstd_group", _D),
             "resnet_i2i": ("image_statistics",), "unet": ("image_statistics",), "rrdb": (), "srvgg": (),
             "stargan": ("attributes", "classes", _D)}

@@ -13,6 +13,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # finding plugins 
 _MODULES = {
     "scalegan.config.augment": ("Ada", "Augment", "DiffAugment", "NoAugment", "Pipe"),
     "scalegan.config.data": ("Data",),
+    "scalegan.config.gat": ("GAT",),
     "scalegan.config.models": ("DCGAN", "MLP", "R3GAN", "BigGAN", "BigGANDeep", "Model", "Projected",
                                "StyleGAN2", "TextDCGAN"),
     "scalegan.config.penalties": ("R1", "R2", "Consistency", "GradientPenalty", "Orthogonal", "PathLength", "Penalties",

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
+from scalegan.config.gat import GAT
 from scalegan.config.schema import Beta, Share, typed
 
 
@@ -311,7 +312,7 @@ class StarGAN:
     """Strided layers of the discriminator; null leaves 2 x 2 px or more, with at most the published six."""
 
 
-Model = Annotated[DCGAN | TextDCGAN | MLP | BigGAN | BigGANDeep | StyleGAN2 | R3GAN | UNet | ResNet | Fabbri |
+Model = Annotated[DCGAN | TextDCGAN | MLP | BigGAN | BigGANDeep | StyleGAN2 | R3GAN | GAT | UNet | ResNet | Fabbri |
                   SRResNet | RRDB | SRVGG | StarGAN, Field(discriminator="name")]
 IMAGE_TO_IMAGE = ("unet", "resnet_i2i", "fabbri")       # of the input's size
 UPSCALERS = ("srresnet",)

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from scalegan.config.schedule import Schedule
-from scalegan.config.schema import typed
+from scalegan.config.schema import Text, typed
 
 
 @typed
@@ -62,6 +62,23 @@ class LatentMixture:
 
 
 @typed
+class Alignment:
+    """weight times (1 - cosine) between what D predicts and what a frozen network sees in real images, a term of D
+    (Hyun et al., 2025); of model.name=gat."""
+
+    weight: NonNegativeFloat = 1.0
+    """Weight."""
+    backbone: Text = "efficientnet_lite0"
+    """Frozen network: efficientnet_lite0, whose weights come with the extra metrics; other weights of it, in a
+    .safetensors file; or a TorchScript file, whose network takes images normalised by ImageNet's means and deviations
+    and gives a map [N, C, h, w], tokens [N, T, C] or a vector [N, C]. It is part of the run's identity."""
+    size: Annotated[int, Field(ge=32)] = 224
+    """Side of the image that the frozen network sees, in pixels."""
+    hidden: PositiveInt = 2048
+    """Features of the two hidden layers by which D predicts."""
+
+
+@typed
 class Tricks:
     feature_matching: FeatureMatching | None = None
     """A term of G, or null."""
@@ -78,5 +95,7 @@ class Tricks:
     """Standard deviation of Gaussian noise on reals and fakes before D, such as {start: 0.1, end: 0, images: ...}."""
     latent_mixture: LatentMixture | None = None
     """A learned mixture as the distribution of latents, or null. eps has the distribution `model.latent`."""
+    alignment: Alignment | None = None
+    """D predicts the features of a frozen network, or null."""
     adaptive_updates: AdaptiveUpdates | None = None
     """Adaptive numbers of updates, or null."""

@@ -12,6 +12,11 @@ def plain_fakes(generator: nn.Module, batch: Batch, condition: Tensor | None) ->
     return generator(latents(generator, batch.draws), condition)
 
 
+def every_level(generator: nn.Module, batch: Batch, condition: Tensor | None) -> Tensor:
+    """All outputs of a G that has several, [n, levels, C, H, W]."""
+    return generator(latents(generator, batch.draws), condition, levels=True)
+
+
 class StyledFakes:
     """Fakes of a style-based G: mixed styles and keyed noise (Karras et al., 2019, sections 3.1 and 3.2).
 

@@ -33,6 +33,7 @@ GAMES = (
     "consensus",
     "gan3d",
     "text_to_image",
+    "adversarial_flow",
 )
 
 

@@ -54,6 +54,13 @@ def _r3gan(generator: Any) -> Description:
         **({"embedding_dim": embedding} if embedding else {})}
 
 
+def _gat(generator: Any) -> Description:
+    width = generator.mapping.w_avg.shape[1]
+    return generator.shape[0], generator.shape[1], {
+        "depth": len(generator.blocks), "width": width, "heads": generator.heads, "patch": generator.patch,
+        "outputs": generator.levels, "latent_dim": generator.latent_dim}
+
+
 def _resnet_i2i(generator: Any) -> Description:
     convolutions = [layer for layer in generator.layers if isinstance(layer, nn.Conv2d)]
     blocks = [layer for layer in generator.layers if isinstance(layer, resnet_i2i.Block)]
@@ -113,9 +120,11 @@ def _stylegan2_d(discriminator: Any) -> dict[str, Any]:
 
 
 OF_DISCRIMINATORS = {
-    "dcgan": OfDiscriminator(), "r3gan": OfDiscriminator(), "biggan": OfDiscriminator(("sn_eps",)),
+    "dcgan": OfDiscriminator(), "r3gan": OfDiscriminator(),
+    "gat": OfDiscriminator((), lambda discriminator: {"label_dim": discriminator.head.out_features}),
+    "biggan": OfDiscriminator(("sn_eps",)),
     "stylegan2": OfDiscriminator(("conv_clamp", "mapping_lr_multiplier", "num_half_res", "mbstd_group"), _stylegan2_d)}
 FROM_LATENTS: dict[str, Callable[[Any], Description]] = {
-    "dcgan": _dcgan, "biggan": _biggan, "stylegan2": _stylegan2, "r3gan": _r3gan}
+    "dcgan": _dcgan, "biggan": _biggan, "stylegan2": _stylegan2, "r3gan": _r3gan, "gat": _gat}
 FROM_IMAGES: dict[str, Callable[[Any], Description]] = {
     "resnet_i2i": _resnet_i2i, "unet": _unet, "rrdb": _rrdb, "srvgg": _srvgg}

@@ -20,7 +20,7 @@ _KEYS = {"average": ("G_ema", "g_ema", "ema", "params_ema", "generator_ema", "ne
          "D": ("D", "d", "netD", "discriminator", "disc")}
 #: The families whose published layouts are known, with the name under which `scalegan.interop` has them.
 _LAYOUTS = {"dcgan": "dcgan", "biggan": "biggan", "biggan_deep": "biggan", "stylegan2": "stylegan2", "r3gan": "r3gan",
-            "stargan": "stargan"}
+            "gat": "gat", "stargan": "stargan"}
 
 
 def beside(content: Any) -> dict[str, State]:

@@ -4,6 +4,8 @@ import itertools
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 _BLOCKS = 11        # up to the last one at a sixteenth of the image's side: 112 channels
@@ -25,11 +27,19 @@ def empty() -> nn.Module:
     return EfficientNet.from_name("efficientnet-lite0").eval().requires_grad_(False)
 
 
-def _pretrained() -> nn.Module:
-    """The network with its weights. Raises ImportError without the packages."""
+def _pretrained(file: Path | None = None) -> nn.Module:
+    """The network with its weights, or those of a .safetensors file in the package's names. Raises ImportError without
+    the packages, and ValueError for a file of something else."""
     network = empty()
-    if not network._fc.weight.is_meta:      # `scalegan plan` only counts
-        network.load_state_dict(torch.load(packaged_weights(), map_location="cpu", weights_only=True))
+    if network._fc.weight.is_meta:          # `scalegan plan` only counts
+        return network
+    try:
+        network.load_state_dict(load_file(file) if file else
+                                torch.load(packaged_weights(), map_location="cpu", weights_only=True))
+    except (RuntimeError, SafetensorError) as error:
+        if file is None:
+            raise
+        raise ValueError(f"not the weights of an EfficientNet-Lite0 ({str(error).splitlines()[0]})") from error
     return network
 
 
@@ -40,12 +50,12 @@ def normalised(pixels: Tensor) -> Tensor:
 
 class Features(nn.Module):
     """Images [N, 3 or 1, H, W] in [-1, 1] -> features [N, 112, H / 16, W / 16], for perceptual losses (Johnson et al.,
-    2016). Their depth is that of VGG's conv5_4, with which SRGAN was published. Raises ImportError without the
-    packages."""
+    2016). Their depth is that of VGG's conv5_4, with which SRGAN was published. `file` has other weights than the
+    package's. Raises ImportError without the packages."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: Path | None = None) -> None:
         super().__init__()
-        network = _pretrained()
+        network = _pretrained(file)
         self.stem = nn.Sequential(network._conv_stem, network._bn0, network._swish)
         self.blocks = nn.ModuleList(network._blocks[:_BLOCKS])
 

@@ -1,16 +1,20 @@
 """Builds the networks of every family from the recipe's `model`."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from scalegan import config
 from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError
-from scalegan.models import autoencoder, biggan, biggan_deep, dcgan, mlp, r3gan, stylegan2, text_dcgan
+from scalegan.models import autoencoder, biggan, biggan_deep, dcgan, efflite0, gat, mlp, r3gan, stylegan2, text_dcgan
+from scalegan.models.backbone import Backbone
 from scalegan.support.resolution import base_of
 
 Build = Callable[[], nn.Module]
@@ -59,12 +63,60 @@ def discriminator(model: config.Model, spec: Spec) -> nn.Module:
     return _one(model, spec, 1)
 
 
+def transport(model: config.Model, spec: Spec) -> nn.Module:
+    """A generator whose z is noise of the samples' own shape, flattened, which it moves to a sample.
+
+    Raises:
+        RecipeError: if the family has none.
+    """
+    if model.name != "gat":
+        raise RecipeError(f"model.name={model.name} does not take noise of the samples' shape; use gat")
+    try:
+        return _gat(model, spec)[0](noise_tokens=True)
+    except ValueError as error:
+        raise RecipeError(f"model.name={model.name}: {error}") from error
+
+
+def backbone(name: str, size: int) -> Backbone:
+    """A frozen network: the packaged EfficientNet-Lite0, its other weights from a .safetensors file, or a TorchScript
+    file's.
+
+    Raises:
+        RecipeError: without the packages, or for a file that is missing or something else.
+    """
+    key = f"game.tricks.alignment.backbone={name}"
+    file = None if name == "efficientnet_lite0" else Path(name)
+    if file and not file.is_file():
+        raise RecipeError(f"{key}: there is no such file; name a TorchScript or .safetensors file, or "
+                          "efficientnet_lite0")
+    try:
+        if file is None or file.suffix == ".safetensors":
+            return Backbone(efflite0.Features(file), size, normalised=False)
+        with warnings.catch_warnings():         # torch deprecates TorchScript
+            warnings.simplefilter("ignore", FutureWarning)
+            return Backbone(torch.jit.load(name, map_location="cpu"), size, normalised=True)
+    except ImportError:
+        raise RecipeError(f"{key} needs packages that are not installed: pip install 'scalegan[metrics]'") from None
+    except ValueError as error:
+        raise RecipeError(f"{key}: {error}") from None
+    except RuntimeError as error:
+        raise RecipeError(f"{key}: not a TorchScript file ({str(error).splitlines()[0]}); save the network with "
+                          "torch.jit.save") from None
+
+
 def drop_last_bias(discriminator: nn.Module) -> None:
     """Removes the bias of D's last layer, before the networks are initialised; some families have none."""
     for name in ("head", "out", "linear"):
         layer = getattr(discriminator, name, None)
         if getattr(layer, "bias", None) is not None:
             layer.bias = None
+
+
+def fuse_attention(network: nn.Module) -> None:
+    """Lets attention use fused kernels, in families that have a choice: nothing differentiates the network twice."""
+    for module in network.modules():
+        if hasattr(module, "fused"):
+            module.fused = True
 
 
 def _one(model: config.Model, spec: Spec, player: int) -> nn.Module:
@@ -127,8 +179,19 @@ def _r3gan(model: config.R3GAN, spec: Spec) -> tuple[Build, Build]:
             partial(r3gan.Discriminator, **both))
 
 
+def _gat(model: config.GAT, spec: Spec) -> tuple[Build, Build]:
+    if len(spec.shape) != 3:
+        raise ValueError("it makes images or latents; use model.name=mlp for points")
+    sizes = {key: value if chosen is None else chosen for key, value, chosen in
+             zip(("depth", "width", "heads"), gat.SIZES[model.size], (model.depth, model.width, model.heads))}
+    both = {"shape": spec.shape, "patch": model.patch, "num_classes": _labels(spec), "multilabel": _in_rows(spec),
+            **sizes}
+    return (partial(gat.Generator, **both, **_only(model, "outputs", "latent_dim", "w_avg_beta")),
+            partial(gat.Discriminator, **both, levels=model.outputs, label_dim=model.label_dim))
+
+
 _FAMILIES = {"dcgan": _dcgan, "text_dcgan": _text_dcgan, "mlp": _mlp, "biggan": _biggan, "biggan_deep": _biggan_deep,
-             "stylegan2": _stylegan2, "r3gan": _r3gan}
+             "stylegan2": _stylegan2, "r3gan": _r3gan, "gat": _gat}
 
 
 def _image(spec: Spec) -> dict[str, Any]:

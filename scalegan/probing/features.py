@@ -4,6 +4,7 @@ import copy
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from scalegan.games.gan3d.networks import Convolution
 from scalegan.games.sampling import at_once
 from scalegan.models import biggan, biggan_deep, r3gan, stylegan2
 from scalegan.models.autoencoder import AutoEncoder
+from scalegan.models.gat.blocks import Block
 from scalegan.models.layers.batchnorm import GroupedBatchNorm
 from scalegan.randomness import parameter_generators
 from scalegan.support import devices
@@ -200,5 +202,7 @@ def _taps(network: nn.Module) -> Iterator[Tap]:
             case stylegan2.DiscriminatorBlock():    # the last convolution, behind them, sees all images of a batch
                 yield module.conv0, "activated", nn.Identity()
                 yield module.conv1, "activated", nn.Identity()
+            case Block():
+                yield module, "forward", partial(torch.mean, dim=1)         # over tokens
             case Encoder():
                 yield module, "features", nn.Identity()

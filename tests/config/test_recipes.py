@@ -17,6 +17,7 @@ from scalegan.engines import optimizers
 from scalegan.engines.ddp import DDPEngine
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import RecipeError
+from scalegan.models.gat import SIZES
 from scalegan.randomness import Draws
 from scalegan.training import build
 from scalegan.training.costs import specs_of
@@ -29,6 +30,7 @@ NARROW = {
     "stylegan2": ["model.channel_base=256", "model.channel_max=16", "model.latent_dim=16", "model.w_dim=16",
                   "model.mapping_layers=2", "model.mbstd_group=4"],
     "r3gan": ["model.width=32", "model.cardinality=8", "model.blocks=1"],
+    "gat": ["model.depth=4", "model.width=16", "model.heads=2", "model.label_dim=8"],
     "mlp": [],
     "ali": ["game.width=2", "game.norm_group=4"],
     "cgan": [],
@@ -73,8 +75,11 @@ PUBLISHED_IMAGES = {
     "pix2pix_256": 200 * 400,                   # 200 passes over the facades
     "celeba128_iterative": 50 * 185_000,        # section 5: 50 epochs of 185,000 images
     "celeba128_stargan": 20 * 200_000,          # section 5: 20 epochs of all but 2,000 images, nearly
+    "imagenet256_gat_b": 400_000 * 512,         # train.py: --max-train-steps, with the script's batch
+    "imagenet256_gat_xl": 60 * 1_281_167,       # the paper: 60 epochs
     "r3gan_cifar10": 2 * 250_000_000,           # table 9 of the paper: 250 Mimg, of D's batches; as many are G's
 }
+GATS = [name for name in FULL_CORPORA if "gat" in name.split("_")]
 R3GANS = [name for name in FULL_CORPORA if "r3gan" in name]
 # Initial gamma, final p, final half-life and images of the schedules of the preset that a recipe follows (train.py of
 # brownvc/R3GAN).
@@ -185,6 +190,14 @@ def test_r3gans_schedules_are_the_published_ones_with_the_batches_of_g_counted(n
     assert recipe.augment.p == Schedule(start=0, end=p, images=images)
     assert recipe.ema.half_life_images == Schedule(start=0, end=2 * half_life, images=images)
     assert recipe.total_images >= images
+
+
+@pytest.mark.parametrize("name", GATS)
+def test_gats_rates_are_the_published_one_for_their_width(name: str) -> None:
+    recipe = loading.load([f"recipe={name}"])
+    width = recipe.model.width or SIZES[recipe.model.size][1]
+    for player in recipe.optimizer.values():
+        assert player.lr == pytest.approx(2e-4 * 768 / width, rel=1e-3)
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ FAMILIES = {
     "biggan": ("biggan", "width: 4, latent_dim: 8, norm_group: 4"),
     "biggan hierarchical": ("biggan", "width: 4, latent_dim: 16, shared_dim: 8, hierarchical: true, attention: [16], "
                                       "norm_group: 4"),
+    "gat": ("gat", "patch: 8, depth: 2, width: 16, heads: 2, outputs: 2, latent_dim: 8, label_dim: 8"),
     "biggan_deep": ("biggan_deep", "width: 4, latent_dim: 8, shared_dim: 8, attention: [16], norm_group: 4"),
 }
 CASES = [(family, labels) for family in FAMILIES for labels in ("none", "class")
@@ -58,7 +59,7 @@ def test_ranks_and_a_restart_change_no_bit(family: str, labels: str, images: Pat
     assert reports(moved)[-1] == reports(tmp_path / "alone")[-1]
 
 
-@pytest.mark.parametrize("family", ["stylegan2", "biggan", "r3gan"])
+@pytest.mark.parametrize("family", ["stylegan2", "biggan", "r3gan", "gat"])
 def test_a_killed_run_ends_with_the_same_bits(family: str, images: Path, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, family, "class", images, total=240)
     launch(1, f"recipe={recipe}", f"run_dir={tmp_path / 'straight'}", "precision=bf16")

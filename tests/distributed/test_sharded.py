@@ -38,6 +38,8 @@ FAMILIES = {
                   "mapping_layers": 2, "mbstd_group": 4},
     "r3gan": {"name": "r3gan", "width": 16, "cardinality": 4, "blocks": 1, "latent_dim": 8},
     "biggan": {"name": "biggan", "width": 4, "latent_dim": 8, "norm_group": 4},
+    "gat": {"name": "gat", "depth": 4, "width": 32, "heads": 4, "patch": 8, "outputs": 2, "label_dim": 16,
+            "latent_dim": 8},
     "biggan_deep": {"name": "biggan_deep", "width": 4, "latent_dim": 8, "shared_dim": 8, "attention": [16],
                     "norm_group": 4},
 }

@@ -17,7 +17,7 @@ from scalegan.games.gan.game import GAN
 from scalegan.games.penalties.finite_difference import FiniteDifferences, Probe
 from scalegan.losses import LOSSES
 
-FAMILIES = ("dcgan", "text_dcgan", "biggan", "biggan_deep", "stylegan2", "r3gan")
+FAMILIES = ("dcgan", "text_dcgan", "biggan", "biggan_deep", "stylegan2", "r3gan", "gat")
 
 
 def with_compiled_players(game: GAN) -> GAN:

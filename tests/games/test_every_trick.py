@@ -30,6 +30,7 @@ FAMILIES = {
     "stylegan2": {"channel_base": 64, "channel_max": 8, "latent_dim": 8, "w_dim": 8, "mapping_layers": 2,
                   "mbstd_group": 4},
     "r3gan": {"width": 8, "cardinality": 2, "blocks": 1, "latent_dim": 8},
+    "gat": {"patch": 8, "depth": 2, "width": 16, "heads": 2, "outputs": 2, "latent_dim": 8},
 }
 # The keys of a trick or penalty, and the term that it adds, if any.
 TRICKS: dict[str, tuple[dict[str, Any], str]] = {
@@ -39,7 +40,7 @@ TRICKS: dict[str, tuple[dict[str, Any], str]] = {
     "label_smoothing": (0.9, ""), "san": (True, "D/direction"),
     "instance_noise": ({"start": 0.5, "end": 0.0, "images": 100}, ""),
     "adaptive_updates": ({"ratio": 0.5, "updates": 2}, ""),
-    "latent_mixture": ({"components": 3}, "G/deviations"),
+    "latent_mixture": ({"components": 3}, "G/deviations"), "alignment": ({"size": 32, "hidden": 4}, "D/alignment"),
 }
 PENALTIES: dict[str, tuple[dict[str, Any], str]] = {
     "r1": ({"gamma": 1.0}, "D/r1"), "r1, lazy": ({"gamma": 1.0, "every": 2}, "D.r1/r1"), "r2": ({"gamma": 1.0}, "D/r2"),
@@ -67,10 +68,11 @@ if importlib.util.find_spec("deepspeed"):
 CELLS = [(family, game) for family in FAMILIES for game in GAMES]
 # Why a family does not take a game; everything else must train.
 REFUSED = {
-    **{(family, game): "needs D's last features" for family in ("biggan", "biggan_deep", "stylegan2", "r3gan")
+    **{(family, game): "needs D's last features" for family in ("biggan", "biggan_deep", "stylegan2", "r3gan", "gat")
        for game in ("feature_matching", "minibatch_discrimination", "pull_away")},
-    **{(family, "ebgan"): "has no auto-encoder" for family in ("biggan", "biggan_deep", "stylegan2", "r3gan")},
+    **{(family, "ebgan"): "has no auto-encoder" for family in ("biggan", "biggan_deep", "stylegan2", "r3gan", "gat")},
     **{(family, "path_length"): "needs a style-based generator" for family in FAMILIES if family != "stylegan2"},
+    **{(family, "alignment"): "needs the tokens of model.name=gat" for family in FAMILIES if family != "gat"},
     ("mlp of points", "bcr"): "2-D points",
     ("stylegan2", "latent_mixture"): "use another family",
 }

@@ -130,7 +130,7 @@ def test_an_update_is_the_published_formulas(family: str, phase: str) -> None:
         assert (one - other).norm() <= 1e-4 * other.norm() + 1e-6 * whole, name
 
 
-@pytest.mark.parametrize("family", ["dcgan", "biggan", "biggan_deep", "r3gan"])
+@pytest.mark.parametrize("family", ["dcgan", "biggan", "biggan_deep", "r3gan", "gat"])
 def test_reals_and_fakes_share_a_pass_only_where_samples_do_not_see_each_other(family: str) -> None:
     _, discriminator = networks(family)
     batch = batch_of(family, "D")

@@ -126,6 +126,11 @@ GAMES = {
                     "pretrain_discriminator_images: 32}",
                     "streams.real={path: 'DATA', resolution: 16, workers: 0, block_records: 8, window_blocks: 4}"],
                ("R/self_regularisation", "D/accuracy")),
+    "adversarial flow": (
+        16, ["game={name: adversarial_flow, fresh_batch: [D, G], "
+             "penalties: {r1: {method: finite_difference, share: 0.5, noise: augmented}}}", "data.labels=class",
+             "model={name: gat, patch: 4, depth: 2, width: 16, heads: 2, outputs: 1, label_dim: 8}"],
+        ("D/centring", "D/r1", "G/transport")),
     "PixelDA": (16, ["game={name: pixelda, width: 4, blocks: 1, norm_group: 8}", "data.labels=class",
                      "streams.target={path: 'DATA', resolution: 16, workers: 0, block_records: 8, window_blocks: 4}"],
                 ("DT/adapted_class", "G/fake")),

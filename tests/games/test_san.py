@@ -19,7 +19,7 @@ from scalegan.games.gan.game import GAN
 from scalegan.games.penalties.gradient_norm import R1R2Penalty
 from scalegan.games.unrolled.game import Unrolled
 from scalegan.losses import LOSSES, directed
-from scalegan.models import biggan, biggan_deep, dcgan, efflite0, mlp, projected, r3gan, stylegan2, text_dcgan
+from scalegan.models import biggan, biggan_deep, dcgan, efflite0, gat, mlp, projected, r3gan, stylegan2, text_dcgan
 from scalegan.models.layers.slicing import LastLayer, sliced
 from scalegan.randomness import Draws, parameter_generators
 from scalegan.training import build
@@ -35,6 +35,7 @@ FAMILIES: dict[str, tuple[Callable[[int], nn.Module], int]] = {
     "stylegan2": (lambda k: stylegan2.Discriminator(16, channel_base=64, channel_max=8, num_classes=k,
                                                     mapping_layers=1, mbstd_group=2), 16),
     "r3gan": (lambda k: r3gan.Discriminator(16, width=8, cardinality=2, blocks=1, num_classes=k), 16),
+    "gat": (lambda k: gat.Discriminator((3, 16, 16), 4, depth=2, width=16, heads=2, label_dim=6, num_classes=k), 16),
 }
 CASES = {**{f"{name}, {'classes' if k else 'no labels'}": (made, k, side) for name, (made, side) in FAMILIES.items()
             for k in (0, CLASSES)},
@@ -44,7 +45,8 @@ CASES = {**{f"{name}, {'classes' if k else 'no labels'}": (made, k, side) for na
 ROWS = {"mlp, no labels": "layers.4.weight", "mlp, classes": "layers.4.weight", "cgan": "head.weight",
         "dcgan, no labels": "head.weight", "text_dcgan": "head.weight", "biggan, no labels": "linear.normed.weight",
         "biggan_deep, no labels": "linear.normed.weight", "stylegan2, no labels": "out.weight",
-        "r3gan, no labels": "linear", "r3gan, classes": "embedding"}
+        "r3gan, no labels": "linear", "r3gan, classes": "embedding",
+        "gat, no labels": "head.weight"}
 
 
 def pair(name: str) -> tuple[nn.Module, nn.Module, tuple[Tensor, Tensor | None]]:

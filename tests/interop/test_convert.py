@@ -13,6 +13,7 @@ from harness import cli
 from models.test_biggan import generator_state as biggan_state
 from models.test_biggan_deep import discriminator_state as deep_discriminator_state
 from models.test_biggan_deep import generator_state as deep_state
+from models.test_gat import generator_state as gat_state
 from models.test_r3gan import generator_state as r3gan_state
 from models.test_stylegan2 import CASES, generator_shapes, state_of
 from safetensors.torch import save_file
@@ -40,6 +41,7 @@ STATES = {
     "stylegan2, by class": (state_of(generator_shapes(**CASES["cond-resnet-clamped"])), ["conv_clamp=1.0"]),
     "stylegan2, not clamped": (state_of(generator_shapes(**CASES["cond-resnet-clamped"])),
                                ["conv_clamp=null", "mapping_lr_multiplier=0.1"]),
+    "gat": (gat_state(), []),
     "r3gan": (r3gan_state((16, 16, 8, 4), (4, 4, 2, 1), (1, 2, 2, 1), latent=6), []),
     "r3gan, by class": (r3gan_state((16, 16, 8), (4, 4, 2), (1, 2, 2), latent=6, classes=3, embedding=5), []),
 }

@@ -31,6 +31,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "StyleGAN2, without the convolution behind minibatch deviations":
         (lambda: networks("stylegan2")[1], 16 * (8 + 8 + 16 + 16 + 16 + 16 + 16)),
     "R3GAN, two blocks at each of 4 resolutions": (lambda: networks("r3gan")[1], 16 * 4 * 2 * 16),
+    "GAT, the mean token of two blocks": (lambda: networks("gat")[1], 16 + 16),
     "AC-GAN of the paper": (lambda: acgan.Classifying(acgan.Discriminator(), 3), 16 * (16 + 32 + 64 + 128 + 256 + 512)),
     "EBGAN's encoder alone": (lambda: autoencoder.convolutional(32, 3, 4, 16), 16 * (4 + 8 + 16)),
     "fully connected: the hidden layers": (lambda: mlp.Discriminator((3, 32, 32), 10, 2), 10 + 10),

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from scalegan.augment import Augment
 from scalegan.augment.choice import augment_of
+from scalegan.augment.levels import NoisyLevels
 from scalegan.data.spec import Spec
 from scalegan.games.adaptive_updates import AdaptiveUpdates
 from scalegan.games.base import Batch, Game, Phase
 from scalegan.games.compiled import differentiable
-from scalegan.games.fakes import StyledFakes, plain_fakes
+from scalegan.games.fakes import StyledFakes, every_level, plain_fakes
 from scalegan.games.gan import objectives
 from scalegan.games.penalties import DiscriminatorPass, Penalty, Side
 from scalegan.games.penalties.path_length import PathLength
@@ -31,7 +32,8 @@ class GAN(Game):
     """The two-player game.
 
     Args:
-        generator: (z, condition) -> images; discriminator: (images, condition) -> logits [N].
+        generator: (z, condition) -> images; discriminator: (images, condition) -> logits [N]. If the generator's
+            `levels` is above 1, it gives as many outputs if it is asked for `levels`, and D takes them all at once.
         loss: one of `scalegan.losses`; for a discriminator with SAN's last layer, `losses.directed` of one.
         penalties: penalties by name, in the order in which their terms are added; see `scalegan.games.penalties`.
         augment: applied to reals and fakes alike before D sees them, in every phase.
@@ -61,7 +63,8 @@ class GAN(Game):
         self.tricks = nn.ModuleDict(tricks | ({"adaptive_updates": adaptive} if adaptive else {}))
         self.pairs = any(penalty.pairs for penalty in self.penalties)
         self.bounds = {"D": clip} if clip else {}
-        self.fixed = getattr(discriminator, "fixed", {})
+        self.fixed = {**getattr(discriminator, "fixed", {}),
+                      **{name: network for penalty in self.penalties for name, network in penalty.fixed.items()}}
         whole = frozenset().union(*(penalty.needs_whole for penalty in self.penalties))
         self.by_forward = self._called_by_forward() - whole
         updates = {"G": 1, "D": 1, **(updates or {})}
@@ -75,7 +78,7 @@ class GAN(Game):
 
     def _called_by_forward(self) -> frozenset[str]:
         """Players whose networks the losses, without penalties, call through `forward` alone."""
-        return frozenset({"G", "D"} if self.fakes_of is plain_fakes else {"D"})
+        return frozenset({"G", "D"} if self.fakes_of in (plain_fakes, every_level) else {"D"})
 
     @classmethod
     def make(cls, recipe: "Recipe", specs: Mapping[str, Spec]) -> "GAN":
@@ -83,10 +86,17 @@ class GAN(Game):
         generator, discriminator = cls.networks(recipe, spec)
         generator = objectives.generator(settings, generator)
         discriminator = objectives.discriminator(recipe, spec, discriminator)
+        if not objectives.differentiates(settings):
+            for network in (generator, discriminator):
+                families.fuse_attention(network)
         adaptive = settings.tricks.adaptive_updates
+        augment, fakes_of = augment_of(recipe), plain_fakes
+        if recipe.model.name == "stylegan2":
+            fakes_of = StyledFakes(recipe.model.mixing)
+        if getattr(generator, "levels", 1) > 1:
+            augment, fakes_of = NoisyLevels(augment, generator.levels), every_level
         return cls(generator, discriminator, objectives.loss(settings),
-                   objectives.penalties(settings, generator, discriminator), augment_of(recipe),
-                   StyledFakes(recipe.model.mixing) if recipe.model.name == "stylegan2" else plain_fakes,
+                   objectives.penalties(settings, generator, discriminator), augment, fakes_of,
                    settings.order, settings.fresh_batch, settings.updates,
                    AdaptiveUpdates(adaptive.ratio, adaptive.updates) if adaptive else None, objectives.clip(settings),
                    **cls.further(settings))

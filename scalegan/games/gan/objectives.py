@@ -1,5 +1,6 @@
 """The loss, discriminator and penalties that a recipe's `game` asks for."""
 
+import torch
 from torch import nn
 
 from scalegan import config, losses
@@ -8,6 +9,7 @@ from scalegan.data.spec import Spec
 from scalegan.errors import RecipeError
 from scalegan.games.gan.mixture import Deviations, LatentMixture
 from scalegan.games.penalties import Penalty
+from scalegan.games.penalties.alignment import Alignment
 from scalegan.games.penalties.consistency import Consistency
 from scalegan.games.penalties.feature_matching import FeatureMatching
 from scalegan.games.penalties.finite_difference import FiniteDifferences, Probe
@@ -89,6 +91,9 @@ def discriminator(recipe: config.Recipe, spec: Spec, plain: nn.Module) -> nn.Mod
         families.drop_last_bias(plain)
     if recipe.game.tricks.san:
         plain = sliced(plain)
+    if recipe.game.tricks.alignment and (spec.kind != "image" or spec.shape[0] not in (1, 3)):
+        raise RecipeError("game.tricks.alignment needs a network's features of images with 1 or 3 channels, and these "
+                          f"samples are {spec.kind}s with {spec.shape[0]}; leave it out")
     if recipe.game.discriminator:
         return plain
     minibatch, groups = recipe.game.tricks.minibatch_discrimination, groups_of(recipe)
@@ -99,6 +104,12 @@ def discriminator(recipe: config.Recipe, spec: Spec, plain: nn.Module) -> nn.Mod
     if minibatch is None:
         return plain
     return MinibatchDiscrimination(plain, plain.encoding_size, minibatch.kernels, minibatch.kernel_dim, minibatch.group)
+
+
+def differentiates(game: config.Game) -> bool:
+    """Whether a loss contains D's gradient, so that D is differentiated twice."""
+    exact = [r for r in (game.penalties.r1, game.penalties.r2) if r and r.gamma and r.method == "exact"]
+    return bool(exact) or game.name == "unrolled" or game.penalties.gradient is not None or game.loss == "wgan_gp"
 
 
 def probes(keys: config.Penalties) -> dict[str, Probe]:
@@ -138,6 +149,12 @@ def penalties(game: config.Game, generator: nn.Module, discriminator: nn.Module)
     if tricks.historical_averaging:
         weight = tricks.historical_averaging.weight
         found["historical_averaging"] = HistoricalAveraging(generator, discriminator, weight)
+    if tricks.alignment:
+        network = families.backbone(tricks.alignment.backbone, tricks.alignment.size).eval()
+        found["alignment"] = Alignment(network, tricks.alignment.weight)
+        with torch.no_grad():
+            whole, _ = network(torch.zeros(1, 3, 32, 32))
+        discriminator.align(tricks.alignment.hidden, whole.shape[1])
     if tricks.latent_mixture:
         found["latent_mixture"] = Deviations(tricks.latent_mixture.weight)
     if keys.orthogonal and keys.orthogonal.weight:

@@ -89,9 +89,21 @@ class GAN:
         if tricks.latent_mixture and recipe.model.name == "stylegan2":
             yield ("game.tricks.latent_mixture needs a generator that takes z itself, but model.name=stylegan2 maps it "
                    "to styles first; leave it out, or use another family")
+        if tricks.alignment:
+            yield from self._problems_if_aligned(recipe)
         if augment.name == "ada" and augment.target is not None and self.loss in _WITHOUT_SIGN:
             yield (f"augment.target tracks the sign of D on reals, which means nothing with game.loss={self.loss}; "
                    "set augment.target=null and augment.p")
+
+    def _problems_if_aligned(self, recipe: "Recipe") -> Iterator[str]:
+        """What does not go with a D that predicts a frozen network's features."""
+        key = "game.tricks.alignment"
+        if recipe.model.name != "gat" or self.discriminator or self.tricks.minibatch_discrimination:
+            yield f"{key} needs the tokens of model.name=gat's own discriminator; use that alone, or leave it out"
+        if self.tricks.san:
+            yield f"{key} has not been combined with game.tricks.san; leave one of them out"
+        if recipe.augment.name == "ada":
+            yield f"{key} follows DiffAugment's shifts, not ADA's; set augment.name=diffaugment or none"
 
     def _problems_if_projected(self, recipe: "Recipe") -> Iterator[str]:
         """What does not go with a projected D, which gives an image many logits."""

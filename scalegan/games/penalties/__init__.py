@@ -3,9 +3,10 @@
 One file each. The formulas are pure functions in `scalegan.penalties`; these files say what they are applied to.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -92,6 +93,7 @@ class Penalty(nn.Module):
         lazy_player: the player whose phase a lazy penalty is; empty if its terms enter every update.
         every: updates of that player's main phase per update of the penalty.
         differentiates: the sides, "real" or "fake", by which it differentiates D's logits in D's main phase.
+        fixed: frozen networks that it uses; see `Game`.
     """
 
     needs_whole: frozenset[str] = frozenset({"G", "D"})
@@ -99,6 +101,7 @@ class Penalty(nn.Module):
     lazy_player: str = ""
     every: int = 1
     differentiates: tuple[str, ...] = ()
+    fixed: Mapping[str, nn.Module] = MappingProxyType({})
 
     def discriminator_terms(self, game: Game, d_pass: DiscriminatorPass) -> Terms:
         """Terms added to every update of D."""

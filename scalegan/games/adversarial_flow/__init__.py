@@ -1,0 +1,1 @@
+"""Adversarial flow models, in one step (Lin et al., 2025)."""
