@@ -12,7 +12,9 @@ import torch.distributed as dist
 from harness import ROOT, environment, spawn
 
 from scalegan.config import loading
+from scalegan.engines.base import Engine
 from scalegan.engines.deepspeed import DeepSpeedEngine, _as_rank_on
+from scalegan.engines.fsdp import FSDPEngine
 from scalegan.engines.ranks import PATIENCE, Ranks
 from scalegan.engines.spanning import span_norm_groups
 from scalegan.errors import RecipeError, UserError
@@ -27,23 +29,22 @@ def game_with_groups_over_ranks() -> GAN:
                LOSSES["non_saturating"])
 
 
-def timeouts(ranks: Ranks, deepspeed: bool) -> list[float]:
+def timeouts(ranks: Ranks, engine: type[Engine] | None) -> list[float]:
     """Of all groups, in seconds."""
     game = game_with_groups_over_ranks()
     span_norm_groups(game, ranks, micro_batch=4)
-    if deepspeed:
-        DeepSpeedEngine(game, {name: torch.optim.Adam(player.parameters()) for name, player in game.players.items()},
-                        ranks, micro_batch=4)
+    if engine:
+        engine(game, {name: torch.optim.Adam(player.parameters()) for name, player in game.players.items()}, ranks, 4)
     groups = dist.distributed_c10d._world.pg_map
     return [group._get_backend(torch.device("cpu")).options._timeout.total_seconds() for group in groups]
 
 
-@pytest.mark.parametrize("deepspeed, least", [(False, 4), (True, 5)])
-def test_no_group_gives_up_on_a_rank_that_is_late(deepspeed: bool, least: int) -> None:
-    """The default group, `control`, `saver`, those of norm groups, and DeepSpeed's own."""
-    if deepspeed:
+@pytest.mark.parametrize("engine, least", [(None, 4), (DeepSpeedEngine, 5), (FSDPEngine, 4)])
+def test_no_group_gives_up_on_a_rank_that_is_late(engine: type[Engine] | None, least: int) -> None:
+    """The default group, `control`, `saver`, those of norm groups, and an engine's own."""
+    if engine is DeepSpeedEngine:
         pytest.importorskip("deepspeed")
-    for found in spawn(2, timeouts, deepspeed):
+    for found in spawn(2, timeouts, engine):
         assert len(found) >= least and set(found) == {PATIENCE.total_seconds()}
 
 
