@@ -18,7 +18,7 @@ from scalegan.config.auto import Device
 from scalegan.errors import UsageError
 from scalegan.support.arguments import counts, finite, positive, verb_parser
 from scalegan.training import automatic
-from scalegan.training.plan import CORE, ENGINES, GPUS, Gpu, Row, on_a_core, plan
+from scalegan.training.plan import CORE, GPUS, Gpu, Row, engines_of, on_a_core, plan
 
 if TYPE_CHECKING:
     from scalegan.training.costs import Costs
@@ -41,12 +41,11 @@ def rows_of(name: str, overrides: list[str], gpu: Gpu, options: argparse.Namespa
     precision = recipe.precision if recipe.precision != "auto" else "bf16" if gpu.bf16 else "fp32"
     classes = options.classes or (40 if recipe.data.labels == "attributes" else 10)
     gpus = [recommended_gpus(name)] if options.table else options.gpus
-    engines = [e for e in ENGINES if recipe.engine.reduction == "fast" or e == "ddp"]
     key = repr((recipe.model, recipe.game, recipe.optimizer, recipe.engine, recipe.data.resolution, recipe.data.labels,
                 recipe.data.backend, recipe.streams, recipe.data.path.startswith("embedded:"), precision, classes))
     costs = measured.setdefault(key, measured.get(key) or Costs(recipe, specs_of(recipe, classes), precision))
-    rows = [plan(name, recipe, costs, engine, ranks, gpu, options.mfu)
-            for ranks in gpus for engine in (engines[:1] if options.table else engines)]
+    engines = ["ddp"] if options.table else engines_of(recipe, costs)
+    rows = [plan(name, recipe, costs, engine, ranks, gpu, options.mfu) for ranks in gpus for engine in engines]
     return rows, None if options.table else on_a_core(name, recipe, costs)
 
 
@@ -108,8 +107,8 @@ def _show(rows: list[Row], options: argparse.Namespace) -> None:
 
     table = Table(title=f"{options.gpu}, {options.mfu:.0%} of its peak; memory, traffic, checkpoint: MB per rank",
                   caption="memory: state plus peak of a micro-batch with its gradients or of the gradient exchange, "
-                          "whichever is larger (!: more than the GPU has); traffic: per iteration; images/s: what a "
-                          "rank's loader must deliver")
+                          "whichever is larger (!: more than the GPU has), and weights that are whole for its time "
+                          "(zero3, fsdp); traffic: per iteration; images/s: what a rank's loader must deliver")
     for column in ("recipe", "GPUs", "engine", "micro-batch", "state", "micro-batch MB", "memory", "traffic",
                    "checkpoint", "images/s", "GFLOP/image", "hours"):
         table.add_column(column, justify="left" if column in ("recipe", "engine") else "right")

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import math
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +28,7 @@ from scalegan.models.layers.tracked import Tracked, tracked_modules
 from scalegan.randomness import Draws
 from scalegan.support.flops import flops_of
 from scalegan.training import build
+from scalegan.training.sharding_costs import Shapes, ShardedCost, Sharding, shapes_of
 
 
 class Meter(TorchDispatchMode):
@@ -39,11 +40,13 @@ class Meter(TorchDispatchMode):
     Attributes:
         flops: operations so far.
         alive, peak: bytes alive now, and the most alive at any time.
+        noted: called whenever more are alive.
     """
 
     def __init__(self, known: Iterable[Tensor]) -> None:
         super().__init__()
         self.flops = self.alive = self.peak = 0
+        self.noted: Callable[[], None] = int
         self._known = list(known)                       # keeps new tensors from reusing their storage
         self._bytes = {tensor.untyped_storage()._cdata: 0 for tensor in self._known}
 
@@ -61,10 +64,12 @@ class Meter(TorchDispatchMode):
             self._bytes[place] = storage.nbytes()
             self.alive += storage.nbytes()
             self.peak = max(self.peak, self.alive)
+            self.noted()
             weakref.finalize(storage, self._forget, place)
 
     def _forget(self, place: int) -> None:
         self.alive -= self._bytes.pop(place)
+
 
 _VECTOR_DIM = 384      # that `scalegan plan` assumes, of sentences
 
@@ -78,22 +83,33 @@ class MicroBatchCost:
         peak_bytes: most bytes alive at once, besides weights, buffers and the batch: activations and gradients.
         gradients: number of elements in the gradients of the phase's players.
         others: how many other numbers are exchanged: observations, terms, figures.
+        sharded: what it takes under FSDP.
     """
 
     flops: int
     peak_bytes: int
     gradients: int
     others: int
+    sharded: ShardedCost
 
 
 @dataclass(frozen=True)
 class State:
-    """Bytes that a process holds throughout a run, unpartitioned; a checkpoint stores all of them."""
+    """Bytes that a process holds throughout a run, unpartitioned; a checkpoint stores all of them.
+
+    Args:
+        tensors: shapes of what can be partitioned: weights, their averages and their optimizers' state.
+        averaged: shapes of the averages among them.
+        players: number of elements of each player's weights.
+    """
 
     weights: int
     buffers: int
     optimizer: int
     ema: int
+    tensors: Shapes = ()
+    averaged: Shapes = ()
+    players: tuple[int, ...] = ()
 
     @property
     def checkpoint(self) -> int:
@@ -142,7 +158,10 @@ class Costs:
         weights = _bytes(self.game.parameters())
         lengths = 1 + len(recipe.emas) + (len(recipe.power_ema.sigma_rel) if recipe.power_ema else 0)
         averages = lengths * sum(_bytes(self.game.players[name].state_dict().values()) for name in self.game.averaged)
-        self.state = State(weights, _bytes(self.game.state_dict().values()) - weights, _bytes(held), averages)
+        averaged = lengths * shapes_of(p for name in self.game.averaged for p in self.game.players[name].parameters())
+        self.state = State(weights, _bytes(self.game.state_dict().values()) - weights, _bytes(held), averages,
+                           shapes_of([*self.game.parameters(), *held]) + averaged, averaged,
+                           tuple(sum(p.numel() for p in player.parameters()) for player in self.game.players.values()))
         self._measured: dict[tuple[str, int], MicroBatchCost] = {}
 
     @property
@@ -183,14 +202,15 @@ def measure(game: Game, phase: Phase, batch: Batch, precision: str) -> MicroBatc
         module.drain()
         module.drain_kept()
     held = [sample.data for sample in batch.streams.values()]
-    with Meter([*game.parameters(), *game.buffers(), *held]) as meter:
+    sharding = Sharding(game, phase, moving)
+    with Meter([*game.parameters(), *game.buffers(), *held]) as meter, sharding.following(meter):
         with autocast(precision, held[0].device):
             terms = phase.loss(batch)
             total = torch.stack([term.float() for term in terms.values()]).sum()
         total.backward(inputs=moving)
     observed = [value for module in _observing(game, phase) for value in module.drain().values()]
     cost = MicroBatchCost(meter.flops, meter.peak, sum(p.numel() for p in moving),
-                     sum(value.numel() for value in observed) + len(terms) + len(batch.figures))
+                     sum(value.numel() for value in observed) + len(terms) + len(batch.figures), sharding.cost())
     for parameter in trained:
         parameter.requires_grad_(True)
         parameter.grad = None

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 from scalegan import config
 from scalegan.config.ranks import check_world
 from scalegan.errors import RecipeError
+from scalegan.training.sharding_costs import bytes_of, part_bytes, while_gathering
 
 if TYPE_CHECKING:
     from scalegan.games.base import Phase
     from scalegan.training.costs import Costs, MicroBatchCost, State
 
-ENGINES = ("ddp", "zero1", "zero2")
+ENGINES = ("ddp", "zero1", "zero2", "zero3", "fsdp")
 PER_NODE = 8
 _FP32 = 4
-_BUCKET_BYTES = _FP32 * 2**24                           # that DeepSpeed reduces at once, see engines/deepspeed.py
+_BUCKET = 2**24         # elements that DeepSpeed reduces at once, see engines/deepspeed.py
+_LIVE = 10**9           # of each player that it keeps whole at most in stage 3, its default
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,10 @@ class Row:
 
     Args:
         micro_batch: samples per forward.
-        state_bytes: weights, buffers, moving average, optimizer state (and, with ZeRO, fp32 master weights).
+        state_bytes: weights, buffers, moving average, optimizer state (and, with ZeRO, fp32 master weights), or this
+            rank's part of them.
         micro_batch_bytes: peak of a micro-batch's forward and backward.
-        exchange_bytes: gradients and reduction vectors held at the same time.
+        exchange_bytes: gradients and reduction vectors held at the same time; with FSDP also whole weights.
         memory_bytes: peak of everything together.
         traffic_bytes: sent per iteration (one update of every phase; lazy ones by their share).
         checkpoint_bytes: written per checkpoint.
@@ -99,23 +102,22 @@ def plan(name: str, recipe: config.Recipe, costs: "Costs", engine: str, ranks: i
     memory, flops, sent, updates, images = [], 0.0, 0.0, 0.0, 0
     for phase in costs.game.phases:
         cost = costs.micro_batch(phase, micro_batch)
-        exchanged = exchange(cost, engine, ranks, micro_batches)
-        most = max(cost.peak_bytes + exchanged.during_micro_batch, exchanged.after)
-        memory.append((most, cost.peak_bytes, exchanged))
+        memory.append((peak(cost, state, engine, ranks, micro_batches), cost.peak_bytes))
         made = phase.updates * _share(phase, recipe.total_images)
         times = made * min(1, phase.main_updates / phase.every)
         updates += times
         flops += times * micro_batches * cost.flops
         sent += times * traffic(cost, engine, ranks, micro_batches, recipe.engine.reduction)
         images += made * recipe.batch_size * phase.fresh_batch
-    most, peak, exchanged = max(memory, key=lambda entry: entry[0])
+    memory.append((while_sampling(state, engine, ranks), 0))
+    most, of_micro_batch = max(memory)
     held = held_bytes(state, engine, ranks)
     batch = share * costs.sample_elements * _FP32
     single = gpu.tf32_flops if recipe.engine.tf32 else gpu.fp32_flops
     speed = (single if costs.precision == "fp32" else gpu.half_flops) * mfu
     seconds = flops / speed + sent / (gpu.node if ranks <= PER_NODE else gpu.network) + updates * gpu.update_seconds
-    return Row(name, engine, ranks, "", micro_batch, held, peak, most - peak, held + batch + most, round(sent),
-               math.ceil(state.checkpoint / ranks), images / ranks / seconds, flops * ranks / images,
+    return Row(name, engine, ranks, "", micro_batch, held, of_micro_batch, most - of_micro_batch, held + batch + most,
+               round(sent), math.ceil(state.checkpoint / ranks), images / ranks / seconds, flops * ranks / images,
                recipe.total_images / images * seconds / 3600)
 
 
@@ -139,6 +141,31 @@ def _share(phase: "Phase", total_images: int) -> float:
     return max(0, min(total_images if end is None else end, total_images) - start) / total_images
 
 
+def engines_of(recipe: config.Recipe, costs: "Costs") -> list[str]:
+    """The engines that play a recipe's game."""
+    if recipe.engine.reduction != "fast":
+        return ["ddp"]
+    players = costs.game.players.items()
+    others = {name for name, player in players if any(True for _ in player.parameters())} - costs.game.by_forward
+    return [engine for engine in ENGINES if engine != "zero3" or not others]
+
+
+def peak(cost: "MicroBatchCost", state: "State", engine: str, ranks: int, micro_batches: int) -> int:
+    """Most bytes alive in a phase, besides what a rank holds throughout and the batch."""
+    if engine == "fsdp":
+        return cost.sharded.peak(ranks, micro_batches)
+    if engine == "zero3":   # an upper bound: DeepSpeed frees weights that it will not need soon
+        needed = sum(bytes_of(cost.sharded.units[unit]) for unit in cost.sharded.differentiated)
+        return cost.peak_bytes + min(needed, _FP32 * _LIVE * len(state.players))
+    exchanged = exchange(cost, engine, ranks, micro_batches)
+    return max(cost.peak_bytes + exchanged.during_micro_batch, exchanged.after)
+
+
+def while_sampling(state: "State", engine: str, ranks: int) -> int:
+    """Bytes of the averages, which snapshots and evaluations gather if each rank holds a part of them only."""
+    return while_gathering(state.averaged, ranks) if engine in ("fsdp", "zero3") else 0
+
+
 def exchange(cost: "MicroBatchCost", engine: str, ranks: int, micro_batches: int) -> Exchange:
     """Bytes that an engine in `scalegan/engines` holds for gradients."""
     gradients = cost.gradients * _FP32
@@ -148,7 +175,7 @@ def exchange(cost: "MicroBatchCost", engine: str, ranks: int, micro_batches: int
         vector = gradients + cost.others * _FP32
         waiting = (micro_batches - 1).bit_length()  # partial sums of the tree, besides the last gradients
         return Exchange(waiting * vector + (gradients if micro_batches > 1 else 0), 3 * vector)
-    part, bucket = -(-gradients // ranks), min(gradients, _BUCKET_BYTES)    # an upper bound: DeepSpeed frees early
+    part, bucket = -(-gradients // ranks), min(gradients, _FP32 * _BUCKET)    # an upper bound: DeepSpeed frees early
     kept = gradients if engine == "zero1" else part
     after = kept + bucket + 2 * part if engine == "zero1" else kept + 3 * bucket
     return Exchange(kept + bucket if micro_batches > 1 else 0, after)
@@ -157,6 +184,9 @@ def exchange(cost: "MicroBatchCost", engine: str, ranks: int, micro_batches: int
 def traffic(cost: "MicroBatchCost", engine: str, ranks: int, micro_batches: int, reduction: str) -> float:
     """Bytes that a rank sends per update, by ring algorithms or by the tree's exchange of whole vectors."""
     ring = (ranks - 1) / ranks
+    if engine in ("fsdp", "zero3"):
+        weights = cost.sharded.traffic(ranks, micro_batches, padded=engine == "fsdp")
+        return weights + 2 * ring * cost.others * _FP32
     gradients, others = cost.gradients * _FP32, cost.others * _FP32
     if engine == "ddp":
         return (math.log2(ranks) if reduction == "tree" else 2 * ring) * (gradients + others)
@@ -169,4 +199,10 @@ def held_bytes(state: "State", engine: str, ranks: int) -> int:
     whole = state.weights + state.buffers + state.ema
     if engine == "ddp":
         return whole + state.optimizer
+    if engine == "fsdp":
+        return whole + state.optimizer - bytes_of(state.tensors) + part_bytes(state.tensors, ranks)
+    if engine == "zero3":   # besides: master weights, gradients, and two buffers of a bucket, one in half precision
+        divided = bytes_of(state.tensors) + 2 * state.weights
+        buffers = sum(6 * min(player, _BUCKET) for player in state.players)
+        return whole + state.optimizer - bytes_of(state.tensors) + -(-divided // ranks) + buffers
     return whole + -(-(state.optimizer + 2 * state.weights) // ranks)   # besides moments: master weights, gradients

@@ -178,7 +178,7 @@ def test_the_command_prints_json_without_data(monkeypatch: pytest.MonkeyPatch, c
     assert main(["celeba_dcgan", "model.width=4", "--gpus", "1,4,64", "--gpu", "v100-32", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert [(r["gpus"], r["engine"]) for r in printed["rows"]] == [
-        (n, e) for n in (1, 4, 64) for e in ("ddp", "zero1", "zero2")]
+        (n, e) for n in (1, 4, 64) for e in ("ddp", "zero1", "zero2", "zero3", "fsdp")]
     assert all(bool(r["problem"]) == (r["gpus"] == 64) for r in printed["rows"])
 
 
