@@ -28,7 +28,8 @@ from scalegan.models.layers.tracked import Tracked, tracked_modules
 from scalegan.randomness import Draws
 from scalegan.support.flops import flops_of
 from scalegan.training import build
-from scalegan.training.sharding_costs import Shapes, ShardedCost, Sharding, shapes_of
+from scalegan.training.sharded_sizes import Shapes
+from scalegan.training.sharding_costs import ShardedCost, Sharding, shapes_of
 
 
 class Meter(TorchDispatchMode):

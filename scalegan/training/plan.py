@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from scalegan import config
 from scalegan.config.ranks import check_world
 from scalegan.errors import RecipeError
-from scalegan.training.sharding_costs import bytes_of, part_bytes, while_gathering
+from scalegan.training.sharded_sizes import bytes_of, part_bytes, while_gathering
 
 if TYPE_CHECKING:
     from scalegan.games.base import Phase

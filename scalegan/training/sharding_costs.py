@@ -18,55 +18,14 @@ from torch.utils._pytree import tree_iter
 
 from scalegan.games.base import Game, Phase
 from scalegan.models.layers.tracked import tracked_modules
+from scalegan.training.sharded_sizes import Shapes, buckets, bytes_of, padded_bytes, part_bytes, while_gathering
 
 if TYPE_CHECKING:
     from scalegan.training.costs import Meter
 
-FP32 = 4
-BUCKET = 2**24      # elements that `engines/parts.py` exchanges at once
-Shapes = tuple[torch.Size, ...]
 # In a state: units that are whole, or in a buffer of a gather or a reduction, or whose gradient's part is kept.
 _WHOLE, _GATHERED, _REDUCED, _KEPT = range(4)
 State = tuple[tuple[tuple[int, int], int], ...]     # counts of (unit, one of these)
-
-
-def part(shape: torch.Size, ranks: int) -> int:
-    """Elements of a weight that the first rank holds, who holds most: all of one without axes."""
-    return shape.numel() if not shape else -(-shape[0] // ranks) * (shape.numel() // max(1, shape[0]))
-
-
-def bytes_of(shapes: Iterable[torch.Size]) -> int:
-    return FP32 * sum(shape.numel() for shape in shapes)
-
-
-def part_bytes(shapes: Iterable[torch.Size], ranks: int) -> int:
-    return FP32 * sum(part(shape, ranks) for shape in shapes)
-
-
-def padded_bytes(shapes: Iterable[torch.Size], ranks: int) -> int:
-    """Bytes of a buffer that holds every rank's part, all as long as the first one's."""
-    return ranks * part_bytes(shapes, ranks)
-
-
-def buckets(shapes: Iterable[torch.Size]) -> Iterator[Shapes]:
-    """As many weights at a time as are exchanged at once."""
-    bucket: list[torch.Size] = []
-    for shape in shapes:
-        if bucket and sum(s.numel() for s in bucket) + shape.numel() > BUCKET:
-            yield tuple(bucket)
-            bucket = []
-        bucket.append(shape)
-    if bucket:
-        yield tuple(bucket)
-
-
-def while_gathering(shapes: Shapes, ranks: int) -> int:
-    """Most bytes alive while weights are made whole: the last bucket is there twice, in ranks' parts and whole."""
-    done, peak = 0, 0
-    for bucket in buckets(shapes):
-        done += bytes_of(bucket)
-        peak = max(peak, done + padded_bytes(bucket, ranks) + 2 * part_bytes(bucket, ranks))
-    return peak
 
 
 def shapes_of(parameters: Iterable[Tensor]) -> Shapes:
