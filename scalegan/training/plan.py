@@ -147,6 +147,9 @@ def engines_of(recipe: config.Recipe, costs: "Costs") -> list[str]:
         return ["ddp"]
     players = costs.game.players.items()
     others = {name for name, player in players if any(True for _ in player.parameters())} - costs.game.by_forward
+    tricks = getattr(recipe.game, "tricks", None)
+    if tricks is not None and tricks.historical_averaging is not None:      # which keeps copies of whole weights
+        return ["ddp", "zero1", "zero2"]
     return [engine for engine in ENGINES if engine != "zero3" or not others]
 
 
