@@ -116,9 +116,9 @@ def plan(name: str, recipe: config.Recipe, costs: "Costs", engine: str, ranks: i
     single = gpu.tf32_flops if recipe.engine.tf32 else gpu.fp32_flops
     speed = (single if costs.precision == "fp32" else gpu.half_flops) * mfu
     seconds = flops / speed + sent / (gpu.node if ranks <= PER_NODE else gpu.network) + updates * gpu.update_seconds
-    return Row(name, engine, ranks, "", micro_batch, held, of_micro_batch, most - of_micro_batch, held + batch + most,
-               round(sent), math.ceil(state.checkpoint / ranks), images / ranks / seconds, flops * ranks / images,
-               recipe.total_images / images * seconds / 3600)
+    return Row(name, engine, ranks, "", micro_batch, held, of_micro_batch, max(0, most - of_micro_batch),
+               held + batch + most, round(sent), math.ceil(state.checkpoint / ranks), images / ranks / seconds,
+               flops * ranks / images, recipe.total_images / images * seconds / 3600)
 
 
 def on_a_core(name: str, recipe: config.Recipe, costs: "Costs") -> Row | None:
