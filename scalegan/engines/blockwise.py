@@ -47,7 +47,7 @@ class Blockwise:
             fully_shard(unit, mesh=mesh, reshard_after_forward=True, ignored_params=set(self.replicated.values()))
             unit.set_gradient_divide_factor(1.0)        # sums, as those of all engines
             unit.set_force_sum_reduction_for_comms(True)
-        network._get_fsdp_state()._lazy_init()      # which replaces parts that are shorter than others
+        network._get_fsdp_state()._lazy_init()      # before parts are taken: some versions of torch replace them here
         self.held = {name: Partitioned(p.shape, p.detach().to_local().view(-1), rows(p.shape, ranks.world_size),
                                        ranks.rank)
                      for name, p in network.named_parameters() if p.dim()}

@@ -76,25 +76,41 @@ def _check_compiler(settings: config.Engine) -> None:
                           "--dynamo_backend (or with --dynamo_backend=no)")
 
 
+def check(settings: config.Engine, game: Game, device: torch.device) -> None:
+    """Raises RecipeError if the engine cannot train this game, or on this device."""
+    if settings.name == "ddp":
+        return
+    if device.type == "mps":
+        raise RecipeError(f"engine.name={settings.name} does not run on a Mac's GPU; use engine.name=ddp")
+    if settings.name == "fsdp":
+        return
+    if not all(parameter.requires_grad for player in game.players.values() for parameter in player.parameters()):
+        raise RecipeError("freeze does not work with engine.name=deepspeed, whose partitions hold all of a player's "
+                          "weights; leave out freeze, or train with engine.name=fsdp or ddp")
+    whole = sorted(name for name, player in game.players.items()
+                   if name not in game.by_forward and any(True for _ in player.parameters()))
+    if settings.zero_stage == 3 and whole:
+        raise RecipeError(f"engine.zero_stage=3 does not train {' and '.join(whole)} in this game: DeepSpeed has a "
+                          "layer's weights only around its forward and backward pass, and exact gradient penalties, or "
+                          "phases that use parts of a network, need them longer. Set method=finite_difference in "
+                          "game.penalties, or engine.name=fsdp, which trains every game")
+
+
 def make(settings: config.Engine, game: Game, optimizers: Mapping[str, torch.optim.Optimizer], ranks: Ranks,
          micro_batch: int, precision: str) -> Engine:
     """Makes the engine for these settings; the other arguments are `Engine`'s.
 
     Raises:
-        UserError: if deepspeed is requested but not installed, or parameters are frozen.
+        UserError: if deepspeed is requested but not installed, and as `check`.
     """
+    check(settings, game, ranks.device)
     if settings.name == "ddp":
         graphs = Graphs() if settings.cuda_graphs and ranks.device.type == "cuda" else None
         return DDPEngine(game, optimizers, ranks, micro_batch, precision, settings.reduction == "tree", graphs)
-    if ranks.device.type == "mps":
-        raise RecipeError(f"engine.name={settings.name} does not run on a Mac's GPU; use engine.name=ddp")
     if settings.name == "fsdp":
         from scalegan.engines.fsdp import FSDPEngine
 
         return FSDPEngine(game, optimizers, ranks, micro_batch, precision)
-    if not all(parameter.requires_grad for player in game.players.values() for parameter in player.parameters()):
-        raise RecipeError("freeze does not work with engine.name=deepspeed, whose partitions hold all of a player's "
-                          "weights; leave out freeze, or train with engine.name=fsdp or ddp")
     if settings.zero_stage == 3:
         from scalegan.engines.zero3 import Zero3Engine
 

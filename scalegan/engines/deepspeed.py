@@ -209,7 +209,7 @@ def _initialise(library: ModuleType, player: nn.Module, optimizer: torch.optim.O
         parameter.ds_shape = torch.Size(())
     engine.module_forward_pre_hook.remove()
     engine.module_forward_post_hook.remove()
-    if stage:
+    if stage or not optimizer.state:
         optimizer.state.clear()
         groups, usual = [optimizer.param_groups[0]["params"]], optimizer.param_groups[0]["params"]
         if stage == 3:      # steps along one group of weights after the other

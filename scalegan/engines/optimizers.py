@@ -14,9 +14,13 @@ Optimizers = dict[str, torch.optim.Optimizer]
 CLIP_NORM = "clip_norm"     # key of a parameter group: the bound on the gradient's norm, which engines enforce; or None
 
 
-def make(settings: Mapping[str, config.Optimizer], game: Game) -> Optimizers:
-    """Makes an optimizer for each player with parameters, its state allocated for checkpoints to load into."""
-    made = {name: _make(settings[name], player) for name, player in game.players.items()
+def make(settings: Mapping[str, config.Optimizer], game: Game, allocate: bool = True) -> Optimizers:
+    """Makes an optimizer for each player with parameters, its state allocated for checkpoints to load into.
+
+    Args:
+        allocate: False for engines that keep parts of the state, and allocate those themselves.
+    """
+    made = {name: _make(settings[name], player, allocate) for name, player in game.players.items()
             if any(True for _ in player.parameters())}
     for name, bound in game.bounds.items():
         made[name].register_step_post_hook(partial(_clip_weights, bound=bound))
@@ -49,7 +53,7 @@ def _clip_weights(optimizer: torch.optim.Optimizer, *_: object, bound: float) ->
             parameter.clamp_(-bound, bound)
 
 
-def _make(settings: config.Optimizer, player: nn.Module) -> torch.optim.Optimizer:
+def _make(settings: config.Optimizer, player: nn.Module, allocate: bool) -> torch.optim.Optimizer:
     moving = [parameter for parameter in player.parameters() if parameter.requires_grad]
     parameters = [{"params": moving, CLIP_NORM: settings.clip_norm}]
     if settings.name in ("adam", "adamw"):
@@ -60,7 +64,8 @@ def _make(settings: config.Optimizer, player: nn.Module) -> torch.optim.Optimize
     else:
         momentum = 0.5 if settings.momentum else 0.0    # any but 0 makes SGD keep state; `schedule` sets the value
         optimizer = torch.optim.SGD(parameters, momentum=momentum, weight_decay=settings.weight_decay, foreach=True)
-    materialise(optimizer)
+    if allocate:
+        materialise(optimizer)
     return optimizer
 
 

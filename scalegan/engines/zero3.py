@@ -19,20 +19,14 @@ from scalegan.engines.deepspeed import DeepSpeedEngine
 from scalegan.engines.partitioned import Partitioned, elements, gather
 from scalegan.engines.parts import Parts
 from scalegan.engines.ranks import Ranks
-from scalegan.errors import RecipeError
 from scalegan.games.base import Batch, Game, Phase
 
 
 class Zero3Engine(DeepSpeedEngine):
-    """The arguments are `Engine`'s.
-
-    Raises:
-        RecipeError: for a game whose phases need whole weights.
-    """
+    """The arguments are `Engine`'s."""
 
     def __init__(self, game: Game, optimizers: Mapping[str, torch.optim.Optimizer], ranks: Ranks, micro_batch: int,
                  precision: str = "fp32") -> None:
-        _check(game)
         super().__init__(game, optimizers, ranks, micro_batch, precision, zero_stage=3)
         from deepspeed.runtime.zero.partition_parameters import register_external_parameter
 
@@ -116,13 +110,3 @@ class Zero3Engine(DeepSpeedEngine):
         runs = elements(parameter.ds_shape, self.ranks.world_size)
         first, last = runs[self.ranks.rank]
         return Partitioned(parameter.ds_shape, padded.detach()[: last - first], runs, self.ranks.rank)
-
-
-def _check(game: Game) -> None:
-    whole = sorted(name for name, player in game.players.items()
-                   if name not in game.by_forward and any(True for _ in player.parameters()))
-    if whole:
-        raise RecipeError(f"engine.zero_stage=3 does not train {' and '.join(whole)} in this game: DeepSpeed has a "
-                          "layer's weights only around its forward and backward pass, and exact gradient penalties, or "
-                          "phases that use parts of a network, need them longer. Set method=finite_difference in "
-                          "game.penalties, or engine.name=fsdp, which trains every game")

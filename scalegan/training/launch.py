@@ -103,7 +103,7 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
     if recipe.engine.name != "fsdp":        # which moves a rank's parts alone
         build.on_device(game, ranks.device)
     averages = Averages(recipe, {name: game.players[name] for name in game.averaged})
-    player_optimizers = optimizers.make(recipe.optimizer, game)
+    player_optimizers = optimizers.make(recipe.optimizer, game, allocate=recipe.engine.name == "ddp")
     engine = choice.make(recipe.engine, game, player_optimizers, ranks, micro_batch, precision)
     engine.adopt(averages)
 

@@ -95,14 +95,17 @@ def rank_of(pid: int) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher, ranks, victim", [("torchrun", 4, 2), ("accelerate", 2, 0)])
-def test_dead_rank_is_named_by_the_others(launcher: str, ranks: int, victim: int, tiny_recipe: Path,
+@pytest.mark.parametrize("launcher, ranks, victim, keys", [
+    ("torchrun", 4, 2, []), ("accelerate", 2, 0, []),
+    ("torchrun", 2, 1, ["engine.name=fsdp", "engine.reduction=fast"])])
+def test_dead_rank_is_named_by_the_others(launcher: str, ranks: int, victim: int, keys: list[str], tiny_recipe: Path,
                                           tmp_path: Path) -> None:
     run = tmp_path / "run"
     module = {"torchrun": ["torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"],
               "accelerate": ["accelerate.commands.launch", "--multi_gpu", f"--num_processes={ranks}",
                              "--main_process_port=0"]}[launcher]
-    endless = [f"recipe={tiny_recipe}", f"run_dir={run}", *OFTEN[:3], "total_images=10_000_000", "data.workers=1"]
+    endless = [f"recipe={tiny_recipe}", f"run_dir={run}", *OFTEN[:3], "total_images=10_000_000", "data.workers=1",
+               *keys]
     process = subprocess.Popen([sys.executable, "-m", *module, str(TRAIN), *endless], env=environment(),
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
     below: set[int] = set()
