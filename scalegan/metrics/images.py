@@ -3,6 +3,7 @@
 import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -10,9 +11,10 @@ import numpy as np
 import torch
 
 from scalegan.data import captions
+from scalegan.data.autoencoder_file import decoder_beside
 from scalegan.data.beton_file import stands_alone
 from scalegan.data.codec import pixels_of
-from scalegan.data.manifest import check_content, digest_of
+from scalegan.data.manifest import Manifest, check_content, digest_of
 from scalegan.data.picture import all_grey, is_converted, read_picture
 from scalegan.data.pixels import showing
 from scalegan.data.preparing.sources import guess_kind, open_source
@@ -79,13 +81,14 @@ class _Labelled:
 
 
 class StoredImages(_Labelled):
-    """The records of a shard set, local or by URL; volumes, uint8 [1, D, H, W], only for who asks for this `kind`.
+    """The records of a shard set, local or by URL; volumes, uint8 [1, D, H, W], and latents, float16 [views, 2, C, H,
+    W], only for who asks for this `kind`.
 
     Raises:
-        UserError: if it holds the other kind, or is damaged.
+        UserError: if it holds another kind, or is damaged.
     """
 
-    def __init__(self, path: str | Path, kind: Literal["image", "volume"] = "image") -> None:
+    def __init__(self, path: str | Path, kind: Literal["image", "volume", "latent"] = "image") -> None:
         self.reader = _open_reader(str(path))
         manifest, labels = self.reader.manifest, self.reader.index.labels
         if manifest.image.kind != kind:
@@ -259,7 +262,12 @@ def _source(path: Path) -> tuple[Listed, str]:
 
 def open_images(path: str) -> Images:
     """A shard set (folder or URL), or a folder or zip of images. Raises UserError if it does not exist."""
-    if is_url(path) or (Path(path) / "manifest.json").is_file():
+    if is_url(path):
+        return StoredImages(path)
+    if (Path(path) / "manifest.json").is_file():
+        if Manifest.load(Path(path)).image.kind == "latent":
+            from scalegan.metrics.decoded import DecodedImages  # which builds on this module
+            return DecodedImages(path, partial(decoder_beside, Path(path)))
         return StoredImages(path)
     if not Path(path).exists():
         raise UserError(f"{path} does not exist")

@@ -111,15 +111,21 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents [N, latent_channels, h, w] -> images [N, C, f h, f w], nominally in [-1, 1]."""
+    """Latents [N, latent_channels, h, w] -> images [N, C, f h, f w], nominally in [-1, 1].
 
-    def __init__(self, sizes: Sizes) -> None:
+    Args:
+        scale, shift: of the latents it is given, (x - shift) * scale of those that its encoder makes.
+    """
+
+    def __init__(self, sizes: Sizes, scale: float = 1.0, shift: float = 0.0) -> None:
         super().__init__()
+        self.sizes, self.scale, self.shift = sizes, scale, shift
         self.post_quant_conv = nn.Conv2d(sizes.latent_channels, sizes.latent_channels, 1) if sizes.quant else None
         self.decoder = _Outward(sizes)
         self.initialise(global_generator)
 
     def forward(self, latents: Tensor) -> Tensor:
+        latents = latents / self.scale + self.shift
         return self.decoder(latents if self.post_quant_conv is None else self.post_quant_conv(latents))
 
     def initialise(self, generator: Generators) -> None:

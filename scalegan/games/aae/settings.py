@@ -73,8 +73,8 @@ class AAE:
             yield f"model.groups={model.groups} does not divide {uneven[0]} of model.widths; change one of them"
         halved = 2 ** (len(model.widths) - 1)
         if any(side % halved for side in recipe.data.sides):
-            yield (f"model.widths has {len(model.widths)} resolutions, for images whose sides are multiples of {halved}, "
-                   f"not {recipe.data.resolution}; change model.widths or data.resolution")
+            yield (f"model.widths has {len(model.widths)} resolutions, for images whose sides are multiples of "
+                   f"{halved}, not {recipe.data.resolution}; change model.widths or data.resolution")
 
     def _label_problems(self, recipe: "Recipe") -> Iterator[str]:
         labels = recipe.data.labels

@@ -12,9 +12,11 @@ from torch import Tensor
 from scalegan.games.aae.networks import Latent
 from scalegan.models import autoencoder_kl
 from scalegan.models.autoencoder_kl import Sizes
+from scalegan.models.layers.initial import Generators
 from scalegan.models.layers.tracked import Tracked
 from scalegan.randomness import Draws
 
+_LOG_VARIANCE = -6.0        # at the start: a standard deviation of about 0.05
 _SHARE = 0.01       # of a new update in the running moments
 
 
@@ -45,6 +47,15 @@ class SpatialEncoder(autoencoder_kl.Encoder):
     def __init__(self, sizes: Sizes) -> None:
         super().__init__(sizes)
         self.moments = Moments()
+
+    @torch.no_grad()
+    def initialise(self, generator: Generators) -> None:
+        """Posteriors start narrow. Wide ones look like the prior to D from the start, and whole channels stay so: noise
+        that carries nothing of the image."""
+        super().initialise(generator)
+        _, log_variances = self.quant_conv.bias.chunk(2)
+        if not log_variances.is_meta:
+            log_variances.fill_(_LOG_VARIANCE)
 
     def split(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """The means of the codes, and logits of no classes [N, 0]."""
