@@ -68,8 +68,8 @@ def _what(config: Mapping[str, Any]) -> str:
     labels = f" Labels: {', '.join(map(str, names[:40]))}{', ...' if len(names) > 40 else ''}." if names else ""
     if latents := spec.get("latents"):
         channels, height, width = latents["image"]
-        return (f"A generative adversarial network in latents of {spec['shape'][0]} x {size}, trained with ScaleGAN. It "
-                f"comes with their decoder, and makes images of {width} x {height} px, {channels} channels.{labels}")
+        return (f"A generative adversarial network in latents of {spec['shape'][0]} x {size}, trained with ScaleGAN. "
+                f"It comes with their decoder, and makes images of {width} x {height} px, {channels} channels.{labels}")
     return (f"A generative adversarial network, trained with ScaleGAN. Its samples are of the kind '{spec['kind']}', "
             f"{size} px, {spec['shape'][0]} channels.{labels}")
 

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalegan.data.spec import Spec
-from scalegan.errors import RecipeError
 from scalegan.games.aae.networks import ClassDecoder, Classify, Encode, Encoder, Latent, Reconstruct
 from scalegan.games.aae.priors import Prior
 from scalegan.games.aae.spatial import SpatialDecoder, SpatialEncoder, code_shape
@@ -84,10 +83,7 @@ class AAE(Game):
     @classmethod
     def _spatial(cls, recipe: "Recipe", spec: Spec) -> "AAE":
         settings, model, (channels, *sides) = recipe.game, recipe.model, spec.shape
-        try:
-            sizes = Sizes(channels, model.widths, model.layers, model.latent_channels, model.groups)
-        except ValueError as error:
-            raise RecipeError(f"model.name=autoencoder_kl: {error}") from error
+        sizes = Sizes(channels, model.widths, model.layers, model.latent_channels, model.groups)
         dim = math.prod(code_shape(sizes, sides))
         decoder = SpatialDecoder(sizes, sides, Latent(Prior("gaussian", dim, settings.prior_scale), 0))
         return cls(SpatialEncoder(sizes), decoder, mlp.Discriminator((dim,), settings.hidden, settings.layers),
