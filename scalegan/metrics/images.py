@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -16,15 +17,18 @@ from scalegan.data.beton_file import stands_alone
 from scalegan.data.codec import pixels_of
 from scalegan.data.manifest import Manifest, check_content, digest_of
 from scalegan.data.picture import all_grey, is_converted, read_picture
-from scalegan.data.pixels import showing
+from scalegan.data.pixels import showing, to_uint8
 from scalegan.data.preparing.sources import guess_kind, open_source
 from scalegan.data.preparing.sources.base import Listed, Picture, attempt
 from scalegan.data.reading.cache import Remote, is_url
 from scalegan.data.reading.ffcv_reader import FfcvReader
 from scalegan.data.reading.folder import FolderReader
 from scalegan.data.reading.webdataset import WebDatasetReader
+from scalegan.data.spec import Latents
 from scalegan.data.vectors import VectorTable
 from scalegan.errors import UserError
+from scalegan.models.autoencoder_kl import Decoder
+from scalegan.support import devices, digests
 from scalegan.support.resolution import Resolution
 
 _READERS = 8
@@ -119,6 +123,34 @@ class StoredImages(_Labelled):
 
     def file(self, number: int) -> str:
         return f"record {number}"
+
+
+class DecodedImages(StoredImages):
+    """The images that the means of a set of latents are decoded to, for comparisons with samples that are decoded, too.
+
+    Args:
+        path: of the set of latents.
+        decoder_of: gives their decoder.
+
+    Raises:
+        UserError: if the set holds no latents, or is damaged; or has no decoder.
+    """
+
+    def __init__(self, path: str, decoder_of: Callable[[Latents], Decoder]) -> None:
+        super().__init__(path, "latent")
+        self.latents = self.reader.manifest.image.latents
+        self.decoder = decoder_of(self.latents).to(devices.available())
+        self.shape = self.latents.image
+        self.content = hashlib.sha256(f"{self.content} {digests.digest_of(self.decoder)}".encode()).hexdigest()
+        self.remarks = ("its images are decoded from latents, so that what the autoencoder loses does not count; name "
+                        "the original images with --data or eval.data.path to count it",)
+        self._decoding = threading.Lock()
+
+    def read(self, number: int) -> np.ndarray:
+        stored = torch.from_numpy(super().read(number))[:1]       # of the image itself, not its mirror image
+        with self._decoding, torch.inference_mode():
+            image = self.decoder(self.latents.drawn(stored).to(next(self.decoder.parameters()).device))
+        return to_uint8(image)[0].permute(1, 2, 0).cpu().numpy()
 
 
 def _open_reader(path: str) -> WebDatasetReader | FfcvReader:
@@ -266,7 +298,6 @@ def open_images(path: str) -> Images:
         return StoredImages(path)
     if (Path(path) / "manifest.json").is_file():
         if Manifest.load(Path(path)).image.kind == "latent":
-            from scalegan.metrics.decoded import DecodedImages  # which builds on this module
             return DecodedImages(path, partial(decoder_beside, Path(path)))
         return StoredImages(path)
     if not Path(path).exists():

@@ -121,8 +121,7 @@ def evaluation_images(recipe: config.Recipe, stream: str = ""):
     Raises:
         UserError: if the data is 2-D points, or the shards do not exist.
     """
-    from scalegan.metrics.decoded import DecodedImages
-    from scalegan.metrics.images import RunImages, StoredImages
+    from scalegan.metrics.images import DecodedImages, RunImages, StoredImages
 
     first = next(iter(streams_of(recipe)))
     data, path = settings_of(recipe, stream or first), evaluation_path(recipe, stream)
