@@ -167,7 +167,8 @@ def test_mirroring_takes_the_latents_of_mirror_images() -> None:
 
 def recipe_of(folder: Path, *more: str):
     return loading.load(["recipe=celeba_latents_small", f"data.path={folder}", f"data.resolution={SIDE // 2}",
-                         "model.widths=[8,8]", "model.cardinalities=[1,1]", "data.latents=2", *more])
+                         "data.latents=2", "model.name=r3gan", "model.widths=[8,8]", "model.cardinalities=[1,1]",
+                         *more])
 
 
 def test_a_stream_of_latents_has_their_spec(latents: Path) -> None:
