@@ -66,6 +66,10 @@ def _what(config: Mapping[str, Any]) -> str:
     names = spec.get("label_names") or ()
     size = " x ".join(map(str, reversed(spec["shape"][1:]))) or str(spec["shape"][0])
     labels = f" Labels: {', '.join(map(str, names[:40]))}{', ...' if len(names) > 40 else ''}." if names else ""
+    if latents := spec.get("latents"):
+        channels, height, width = latents["image"]
+        return (f"A generative adversarial network in latents of {spec['shape'][0]} x {size}, trained with ScaleGAN. "
+                f"It comes with their decoder, and makes images of {width} x {height} px, {channels} channels.{labels}")
     return (f"A generative adversarial network, trained with ScaleGAN. Its samples are of the kind '{spec['kind']}', "
             f"{size} px, {spec['shape'][0]} channels.{labels}")
 

@@ -14,16 +14,18 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scalegan.averages import standing_statistics
-from scalegan.checkpoints import hub, kept, players, store
+from scalegan.checkpoints import decoders, hub, kept, players, store
+from scalegan.checkpoints.decoders import Decoded, latents_of
 from scalegan.checkpoints.state import Header, OldHeader
 from scalegan.checkpoints.stored_weights import LIVE, check_average, from_checkpoint
 from scalegan.config.game import REAL
 from scalegan.config.loading import with_current_defaults
 from scalegan.data.spec import Spec
 from scalegan.errors import UsageError, UserError
-from scalegan.games.base import Export, Game
+from scalegan.games.base import DECODER, Export, Game
 from scalegan.games.lookup import game_of
 from scalegan.games.sampling import one_batch_at_a_time
+from scalegan.models.autoencoder_kl import Decoder
 from scalegan.randomness import Draws
 from scalegan.support import devices
 from scalegan.support.files import replacing
@@ -126,10 +128,15 @@ def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None =
     if batches:
         averaged = {part: module.eval() for part, module in modules.items() if not part.endswith(LIVE)}
         about["standing_statistics"] = batches * _renew(game, exports, averaged, about, batches, psi)
+    decoder = None
+    if latents_of(about) is not None:
+        decoder = decoders.of_export(path, weights, about) if path.is_file() else \
+            decoders.of_run(path.parent.parent, about)
+        about["decoder_groups"] = decoder.sizes.groups
     loaded = {}
     for name in chosen:
         own = [modules[part] for part in parts[name]]
-        network = attach(game.compose(exports[name], own), dict(zip(parts[name], own)), about, name)
+        network = attach(game.compose(exports[name], own), dict(zip(parts[name], own)), about, name, decoder)
         loaded[name if only is None else only] = network.eval().requires_grad_(False)
     return loaded
 
@@ -193,7 +200,7 @@ def save(networks: Mapping[str, nn.Module] | nn.Module, path: Path, live: Mappin
                for part, module in network.parts.items() for name, tensor in module.state_dict().items()}
     weights |= {f"{player}{LIVE}/{name}": tensor.contiguous() for player, module in live.items()
                 for name, tensor in module.state_dict().items()}
-    kept = ("format", "recipe", "specs", "target", "averaged", "images", "seed", "sigma_rel",
+    kept = ("format", "decoder_groups", "recipe", "specs", "target", "averaged", "images", "seed", "sigma_rel",
             "labels", "standing_statistics")
     header = {key: first[key] for key in kept if key in first}
     header |= {"default": first["default"] if first["default"] in networks else next(iter(networks)),
@@ -237,12 +244,18 @@ def described(recipe: Mapping[str, Any], specs: Mapping[str, Spec], game: type[G
             "prefixes": {name: places[id(player)] for name, player in game.players.items()} if made else {}, **further}
 
 
-def attach(network: nn.Module, parts: Mapping[str, nn.Module], about: Mapping[str, Any], name: str) -> nn.Module:
+def attach(network: nn.Module, parts: Mapping[str, nn.Module], about: Mapping[str, Any], name: str,
+           decoder: Decoder | None = None) -> nn.Module:
     """Sets the network's `about`, and its `parts`: the players it is made of, by the names that files use. A generator
-    without condition has samples without labels, even if its game's data has labels."""
+    without condition has samples without labels, even if its game's data has labels. One of latents becomes one of
+    images with their `decoder`, which is then a part, too."""
     specs = {stream: dict(spec) for stream, spec in about["specs"].items()}
-    network.parts, export = dict(parts), about["networks"][name]
+    export = about["networks"][name]
     spec = specs[about["target"] or next(iter(specs))]
+    if decoder is not None and export["output"] == "image":
+        network, parts = Decoded(network, decoder), {**parts, DECODER: decoder}
+        spec = asdict(Spec.of(spec).decoded)
+    network.parts = dict(parts)
     if "z" in export["inputs"] and "condition" not in export["inputs"]:
         spec |= {"classes": 0, "attributes": 0, "vector_dim": 0, "label_names": ()}
     network.about = {**about, "network": name, "export": export, "model": about["recipe"]["model"], "spec": spec}

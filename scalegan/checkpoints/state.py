@@ -49,6 +49,18 @@ class Network:
 
 
 @dataclass(frozen=True)
+class SampleLatents:
+    """What the samples of a stream of latents are of; the fields of `data.spec.Latents`."""
+
+    encoder: StrictStr
+    decoder: StrictStr
+    image: Annotated[list[Annotated[int, Field(strict=True, ge=1, le=1 << 16)]], Field(min_length=3, max_length=3)]
+    scale: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+    shift: Finite = 0.0
+    mirrored: StrictBool = False
+
+
+@dataclass(frozen=True)
 class Samples:
     """The samples of a stream: the fields of `data.spec.Spec`, or its three fields in format 1."""
 
@@ -59,6 +71,7 @@ class Samples:
     vector_dim: Annotated[int, Field(strict=True, ge=0, le=1 << 20)] = 0
     num_classes: Annotated[int, Field(strict=True, ge=0, le=1 << 20)] = 0
     multilabel: StrictBool = False
+    latents: SampleLatents | None = None
 
 
 class Texts(TypedDict):
@@ -111,6 +124,7 @@ class Header(Networks):
     seed: Count = 0
     sigma_rel: Finite | None = None
     standing_statistics: Annotated[int, Field(strict=True, ge=0, le=1 << 20)] = 0
+    decoder_groups: Annotated[int, Field(strict=True, ge=1, le=1 << 16)] = 32
 
 
 @dataclass(frozen=True)

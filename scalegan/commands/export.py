@@ -5,21 +5,28 @@ A .safetensors file holds all networks, and `scalegan.load` and `scalegan sample
 one network each: .onnx (opset 20), .ts (TorchScript) and .pt2 (`torch.export`), for batches of any size, and photos of
 any size where the network takes them; a generator's noise is constant. Each is run on batches of 1, 2 and 5 and
 compared with PyTorch before it replaces anything; the largest difference is printed.
+
+With --format autoencoder-kl, the encoder and decoder of a run with model.name=autoencoder_kl become a file in the
+layout of diffusers' AutoencoderKL, for `scalegan prepare --encoder`. Its header has the configuration, with 1 over the
+standard deviation of latents as their scale; a file named diffusion_pytorch_model.safetensors also gets a config.json.
 """
 
+import argparse
 from pathlib import Path
 
 from scalegan.errors import UsageError
 from scalegan.support.arguments import file_named, finite, verb_parser
 
-_SUFFIXES = {"safetensors": ".safetensors", "onnx": ".onnx", "torchscript": ".ts", "torch-export": ".pt2"}
+_SUFFIXES = {"safetensors": ".safetensors", "onnx": ".onnx", "torchscript": ".ts", "torch-export": ".pt2",
+             "autoencoder-kl": ".safetensors"}
 
 
 def main(arguments: list[str]) -> int:
     parser = verb_parser("export", __doc__,
                          "export runs/digits",
                          "export runs/digits --network G --out digits.safetensors",
-                         "export runs/digits --out digits.onnx")
+                         "export runs/digits --out digits.onnx",
+                         "export runs/aae_celeba_latents --format autoencoder-kl --out faces_vae.safetensors")
     parser.add_argument("run", type=Path, help="run folder, checkpoint, or exported .safetensors")
     parser.add_argument("--out", type=file_named("--out", *_SUFFIXES.values()), help="file to write, of the format "
                         "that its suffix names (default: RUN/exports/<images>.safetensors, with -NAME or -LENGTH after "
@@ -41,6 +48,8 @@ def main(arguments: list[str]) -> int:
 
     from scalegan.checkpoints import exports
 
+    if written == "autoencoder-kl":
+        return _autoencoder(options)
     networks = exports.load_all(options.run, options.ema, options.ema_sigma_rel, options.network)
     about = next(iter(networks.values())).about
     named = (options.network, options.ema, options.ema_sigma_rel)
@@ -59,6 +68,21 @@ def main(arguments: list[str]) -> int:
         difference = runtimes.write(network, path, written)
         print(f"{path.resolve()}  {runtimes.signature(network, written)}, differs from PyTorch by {difference:.1g} "
               "of the largest output", flush=True)
+    return 0
+
+
+def _autoencoder(options: argparse.Namespace) -> int:
+    """Writes both halves of an autoencoder in the layout in which others publish theirs."""
+    from scalegan.checkpoints import autoencoders
+
+    if options.network:
+        raise UsageError("--format autoencoder-kl writes both halves of the autoencoder; leave out --network")
+    if not options.out:
+        raise UsageError("--format autoencoder-kl needs a file to write; name it with --out, such as --out "
+                         "vae.safetensors")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    scale = autoencoders.write(options.run, options.out, options.ema, options.ema_sigma_rel)
+    print(f"{options.out.resolve()}  scale {scale:.5g}")
     return 0
 
 

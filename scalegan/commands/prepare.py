@@ -17,7 +17,7 @@ import argparse
 import re
 from pathlib import Path
 
-from scalegan.support.arguments import Parser, count_or_share, folder, fraction, positive, resolution, whole
+from scalegan.support.arguments import Parser, count_or_share, finite, folder, fraction, positive, resolution, whole
 
 EPILOG = """examples:
   scalegan prepare bedroom_train_lmdb data/bedroom64 --kind lsun --resolution 64
@@ -34,6 +34,7 @@ EPILOG = """examples:
   scalegan prepare birds data/birds64 --captions birds.jsonl --text-encoder minilm
   scalegan prepare cars data/cars64 --conditions cars.csv
   scalegan prepare chairs data/chairs64 --kind volumes --resolution 64
+  scalegan prepare celeba data/celeba_latents --crop center --resolution 256 --encoder sd-vae-ft-mse
   scalegan prepare data/photos128 --verify
 
 A broken image is skipped and listed in DEST/rejected.jsonl. Exit codes: 0 done; 75 interrupted, run the same
@@ -50,8 +51,17 @@ def main(arguments: list[str]) -> int:
     if (made := preparation.prepare(options)) is not None:
         backend = "" if options.format == "webdataset" else f" data.backend={options.format}"
         labels = " data.labels=vectors" * bool(options.captions or options.conditions)
-        print(f"train with data.path={made}{labels}{backend}")
+        print(f"train with data.path={made}{labels}{backend}{_of_latents(made) if options.encoder else ''}")
     return 0
+
+
+def _of_latents(made: Path) -> str:
+    """The keys that a set of latents needs."""
+    from scalegan.data.manifest import Manifest
+
+    image = Manifest.load(made).image
+    flip = "" if image.latents.mirrored else " data.flip=false"
+    return f" data.resolution={image.resolution} data.latents={image.channels}{flip}"
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -84,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_captions(parser.add_argument_group("texts"))
     _add_conditions(parser.add_argument_group("tables"))
     _add_images(parser.add_argument_group("the stored images"))
+    _add_latents(parser.add_argument_group("latents"))
     _add_running(parser.add_argument_group("how to run"))
     return parser
 
@@ -143,6 +154,16 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--alpha", choices=("white", "keep"),
                        help="white: put transparent images on white (the default); keep: that, with alpha as a last "
                             "channel")
+
+
+def _add_latents(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--encoder", type=Path, metavar="FILE", help="store latents in place of images: mean and "
+                       "deviation of this autoencoder's posterior, a .safetensors file in the layout of diffusers' "
+                       "AutoencoderKL, or a folder with it; in DEST, its copy decodes samples")
+    group.add_argument("--latent-scale", type=finite, metavar="X", help="factor of the latents that networks see "
+                       "(default: scaling_factor in the file's header, or in the config.json beside it)")
+    group.add_argument("--mirrored", action="store_true", help="store the latents of the mirrored images as well, "
+                       "which data.flip=true needs; takes twice the time and space")
 
 
 def _add_running(group: argparse._ArgumentGroup) -> None:

@@ -82,7 +82,11 @@ def _found(data: Data, words: list[str]) -> Data:
     if not path.exists():
         raise RecipeError(f"data.path={data.path} does not exist; name a prepared set, or a folder or zip of images")
     if (path / "manifest.json").is_file():
-        return replace(data, resolution=Manifest.load(path).image.resolution) if free else data
+        image = Manifest.load(path).image
+        if image.kind == "latent":
+            raise RecipeError(f"data.path={data.path} holds latents, and the picture is of augmented images; name the "
+                              "images that they were made of")
+        return replace(data, resolution=image.resolution) if free else data
     if data.backend == "webdataset":
         data = replace(data, backend="folder")
         return replace(data, resolution=USUAL[guess_kind(path)].resolution) if free else data

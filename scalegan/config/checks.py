@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from scalegan.config import Engine, Recipe, Schedule
 from scalegan.config.game import of_family, players_of, problems_of, streams_of
-from scalegan.config.models import BY_LABELS, CONVERTED, IMAGE_TO_IMAGE, UPSCALERS
+from scalegan.config.models import AUTOENCODERS, BY_LABELS, CONVERTED, IMAGE_TO_IMAGE, UPSCALERS
 from scalegan.config.origin import Origin
 from scalegan.errors import RecipeError
 from scalegan.support.names import did_you_mean
@@ -73,6 +73,8 @@ def _check_family(recipe: Recipe, need: Callable[[bool, str], None]) -> None:
          "makes them from z; use game.name=srgan, or another model.name")
     need(model.name not in BY_LABELS, f"model.name={model.name} gives images other labels, and "
          f"game.name={recipe.game.name} makes them from z; use game.name=stargan, or another model.name")
+    need(model.name not in AUTOENCODERS or recipe.game.name == "aae", f"model.name={model.name} encodes images and "
+         f"decodes them, and game.name={recipe.game.name} makes them from z; use game.name=aae, or another model.name")
     sizes = RESOLUTIONS.get(model.name, (data.resolution,))
     square = len(set(data.sides)) == 1
     need(not square or data.resolution in sizes,

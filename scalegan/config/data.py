@@ -35,8 +35,16 @@ class Data:
     labels: Literal["none", "class", "attributes", "vectors"] = "none"
     """What conditions the model: nothing, class indices, multi-label attributes, or vectors, those of captions or of a
     table of conditions; the manifest must provide it."""
+    latents: NonNegativeInt = 0
+    """Channels of the latents that the set holds in place of images, made by `scalegan prepare --encoder`, such as 4; 0
+    for images. `resolution` is then that of the latents. Each time a record is read, its latent is drawn from the
+    posterior, by a draw keyed on its position in the run."""
+    decoder: Text = ""
+    """Of latents: file of the autoencoder that decodes samples, in place of the one that the set came with: another
+    decoder of the same encoder."""
     flip: bool = True
-    """Mirror each image with probability one half, by a draw keyed on its position in the run."""
+    """Mirror each image with probability one half, by a draw keyed on its position in the run. A set of latents needs
+    those of mirrored images for that, which `scalegan prepare --mirrored` stores."""
     workers: NonNegativeInt = 2
     """Loader processes per rank, or threads with backend=ffcv; 0 loads in the training process. Never changes a
     sample."""

@@ -3,7 +3,8 @@
 `players(recipe)` names the players, each with an optimizer; `streams(recipe)` names the streams of samples, the first
 of which is configured by `data`; `problems(recipe)` yields error messages, one line each; `groups(recipe)` gives, by
 key, the group sizes of terms that are not means over samples. `of_family` is True if the game's networks are those of
-the recipe's `model`, whose requirements are then checked before loading. `volumes` names the streams of volumes.
+the recipe's `model`, whose requirements are then checked before loading. `volumes` names the streams of volumes;
+`with_latents` is True if samples may be latents.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,6 +26,11 @@ def of_family(recipe: "Recipe") -> bool:
 def volumes_of(recipe: "Recipe") -> tuple[str, ...]:
     """The streams whose samples are volumes; those of all others are images or points."""
     return getattr(recipe.game, "volumes", ())
+
+
+def with_latents(recipe: "Recipe") -> bool:
+    """Whether the game can be played with latents in place of images."""
+    return getattr(recipe.game, "with_latents", False)
 
 
 def players_of(recipe: "Recipe") -> tuple[str, ...]:

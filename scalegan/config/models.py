@@ -312,8 +312,25 @@ class StarGAN:
     """Strided layers of the discriminator; null leaves 2 x 2 px or more, with at most the published six."""
 
 
+@typed
+class AutoencoderKL:
+    """Rombach et al. (2022): convolutional encoder and decoder of images with latents of channels, height and width, in
+    the layout of the weights that are published for Stable Diffusion."""
+
+    name: Literal["autoencoder_kl"] = "autoencoder_kl"
+    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=8)] = (128, 256, 512, 512)
+    """Channels at each resolution from the images' down (block_out_channels); between them, images are halved."""
+    layers: PositiveInt = 2
+    """Residual blocks at each resolution of the encoder; the decoder has one more."""
+    latent_channels: PositiveInt = 4
+    """Channels of latents."""
+    groups: PositiveInt = 32
+    """Groups of channels in norms (norm_num_groups); divides all widths."""
+
+
 Model = Annotated[DCGAN | TextDCGAN | MLP | BigGAN | BigGANDeep | StyleGAN2 | R3GAN | GAT | UNet | ResNet | Fabbri |
-                  SRResNet | RRDB | SRVGG | StarGAN, Field(discriminator="name")]
+                  SRResNet | RRDB | SRVGG | StarGAN | AutoencoderKL, Field(discriminator="name")]
 IMAGE_TO_IMAGE = ("unet", "resnet_i2i", "fabbri")       # of the input's size
 UPSCALERS = ("srresnet",)
 BY_LABELS = ("stargan",)                        # of the input's size, with other labels
+AUTOENCODERS = ("autoencoder_kl",)              # whose latents have height and width

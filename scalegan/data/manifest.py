@@ -12,6 +12,7 @@ from pydantic import Field, PositiveInt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from scalegan.data.spec import Latents
 from scalegan.errors import UserError
 from scalegan.support.files import write_whole
 from scalegan.support.reading import DamagedFile, checked, read_json, regular
@@ -32,15 +33,17 @@ class ImageFormat:
     crop: str = "center"
     filter: str = "lanczos"
     colour: Literal["", "sRGB"] = ""    # sRGB: some had other embedded profiles, and were converted
-    kind: Literal["image", "volume"] = "image"
+    kind: Literal["image", "volume", "latent"] = "image"
     width: Annotated[int, Field(ge=1, le=1 << 16)] | None = None    # of images other than squares, whose height is size
     depth: Literal[8, 16] = 8           # bits per channel
     alpha: bool = False                 # the last channel is alpha, and the others are over white
+    latents: Latents | None = None      # which encoder made the latents of which images
 
     def tree(self) -> dict[str, Any]:
         """The fields for JSON, without those added later where they say what was always so: sets from before them keep
         their content."""
-        unsaid = (("colour", ""), ("kind", "image"), ("width", None), ("depth", 8), ("alpha", False))
+        unsaid = (("colour", ""), ("kind", "image"), ("width", None), ("depth", 8), ("alpha", False),
+                  ("latents", None))
         return {name: value for name, value in asdict(self).items() if (name, value) not in unsaid}
 
     @property
@@ -55,18 +58,23 @@ class ImageFormat:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of a sample as it is stored: (H, W, C), or (1, D, H, W) of a volume."""
+        """Of a sample as it is stored: (H, W, C); (1, D, H, W) of a volume; mean and standard deviation of a latent,
+        [views, 2, C, H, W], where the second view is the mirrored image's."""
+        if self.kind == "latent":
+            return (1 + self.latents.mirrored, 2, *self.tensor_shape)
         return (1, *[self.size] * 3) if self.kind == "volume" else (*self.sides, self.channels)
 
     @property
     def dtype(self) -> np.dtype:
-        """Of a sample as it is stored."""
+        """Of a sample as it is stored. Latents are rounded to float16: to 1 in 2,048 of their values."""
+        if self.kind == "latent":
+            return np.dtype(np.float16)
         return np.dtype(np.uint16 if self.depth == 16 else np.uint8)
 
     @property
     def is_photo(self) -> bool:
-        """Whether it is grey or RGB of 8 bits, as codecs of photos take."""
-        return self.depth == 8 and self.channels in (1, 3)
+        """Whether images are grey or RGB of 8 bits, as codecs of photos take."""
+        return self.kind == "image" and self.depth == 8 and self.channels in (1, 3)
 
     @property
     def tensor_shape(self) -> tuple[int, ...]:

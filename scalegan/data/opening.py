@@ -11,9 +11,11 @@ from torch import Tensor
 
 from scalegan.config import Data, Recipe
 from scalegan.config.game import streams_of
+from scalegan.data import autoencoder_file
 from scalegan.data import captions as captions_of
+from scalegan.data.autoencoder_file import FILE
 from scalegan.data.captions import Captions
-from scalegan.data.manifest import Manifest, check_content
+from scalegan.data.manifest import ImageFormat, Manifest, check_content
 from scalegan.data.paths import expanded
 from scalegan.data.preparing import embedded
 from scalegan.data.reading.cache import Remote, is_url
@@ -25,14 +27,15 @@ from scalegan.data.reading.points import SETS, PointReader
 from scalegan.data.reading.record_reader import OrderedReader, RecordReader
 from scalegan.data.reading.stream import Stream
 from scalegan.data.reading.webdataset import WebDatasetReader
-from scalegan.data.spec import Link, PairedWith, Spec
+from scalegan.data.spec import Latents, Link, PairedWith, Spec
 from scalegan.data.vectors import VectorTable
 from scalegan.errors import RecipeError, UserError
+from scalegan.models.autoencoder_kl import Decoder
 from scalegan.support.keys import key_of
 from scalegan.support.resolution import Resolution
 
 D = TypeVar("D")    # Data or HeldOut
-_UNITS = {"image": "px", "volume": "voxels"}
+_UNITS = {"image": "px", "volume": "voxels", "latent": "latents"}
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,8 @@ def located(recipe: Recipe) -> Recipe:
     """The recipe with its data paths expanded, as checkpoints store it: nothing in a checkpoint is expanded."""
     def of(settings: D, key: str) -> D:
         literal = getattr(settings, "backend", "") == "points" or embedded.is_embedded(settings.path)
+        if getattr(settings, "decoder", ""):
+            settings = replace(settings, decoder=expanded(settings.decoder, f"{key}.decoder"))
         return settings if literal else replace(settings, path=expanded(settings.path, f"{key}.path"))
 
     def of_all(streams: Mapping[str, D], key: str) -> dict[str, D]:
@@ -130,7 +135,7 @@ def _open(data: Data, key: str, seed: int,
     manifest = reader.manifest
     _check_manifest(data, key, manifest)
     image, conditions, captions = manifest.image, None, None
-    spec = Spec(image.kind, image.tensor_shape, depth=image.depth, alpha=image.alpha)
+    spec = Spec(image.kind, image.tensor_shape, depth=image.depth, alpha=image.alpha, latents=image.latents)
     if data.labels == "vectors":
         spec = replace(spec, vector_dim=manifest.labels.dim)
         captions = _captions(data, key, manifest)
@@ -193,7 +198,35 @@ def _open_images(data: Data, key: str) -> WebDatasetReader | FfcvReader | Folder
     return FfcvReader(folder) if data.backend == "ffcv" else WebDatasetReader(folder)
 
 
+def decoder_of(data: Data, latents: Latents, key: str = "data") -> Decoder:
+    """What decodes the latents of a set to images.
+
+    Raises:
+        UserError: if it is missing, damaged, or another set's.
+    """
+    if data.decoder:
+        path, remedy = Path(expanded(data.decoder, f"{key}.decoder")), f"leave out {key}.decoder, or name another file"
+    elif is_url(expanded(data.path, f"{key}.path")):
+        raise RecipeError(f"{key}.path={data.path}: decoders are read from local files only; copy {FILE} of the set, "
+                          f"and name the copy by {key}.decoder")
+    else:
+        return autoencoder_file.decoder_beside(data_folder(data.path, data.resolution, f"{key}.path"), latents)
+    return autoencoder_file.decoder_of(path, latents, remedy)
+
+
+def _check_latents(data: Data, key: str, image: ImageFormat) -> None:
+    """Checks what the recipe says of latents."""
+    channels = image.channels if image.latents else 0
+    if data.latents != channels:
+        holds = f"latents of {channels} channels" if channels else f"{image.kind}s"
+        raise RecipeError(f"{key}.latents={data.latents}, but {data.path} holds {holds}; set {key}.latents={channels}")
+    if channels and data.flip and not image.latents.mirrored:
+        raise RecipeError(f"{key}.flip=true needs the latents of mirrored images, which {data.path} does not have; set "
+                          f"{key}.flip=false, or prepare the data again with --mirrored")
+
+
 def _check_manifest(data: Data, key: str, manifest: Manifest) -> None:
+    _check_latents(data, key, manifest.image)
     size, unit = manifest.image.resolution, _UNITS[manifest.image.kind]
     if size != data.resolution:
         raise RecipeError(f"{key}.resolution={data.resolution}, but the manifest of {data.path} says {size} {unit}; "

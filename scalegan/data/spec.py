@@ -1,11 +1,45 @@
 """What a sample is, and how a game's streams are related. Imports torch only where a tensor is made."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What an autoencoder made of images. Networks see latents as (x - shift) * scale.
+
+    Args:
+        encoder, decoder: SHA-256 of their weights.
+        image: channels, height and width of the images.
+        scale, shift: make the standard deviation of what networks see about 1, and its mean about 0.
+        mirrored: whether each record also holds the latents of the mirrored image.
+    """
+
+    encoder: str
+    decoder: str
+    image: tuple[int, int, int]
+    scale: float
+    shift: float = 0.0
+    mirrored: bool = False
+
+    @classmethod
+    def of(cls, tree: Mapping[str, Any]) -> "Latents":
+        """From its JSON form."""
+        return cls(**{**tree, "image": tuple(tree["image"])})
+
+    def drawn(self, stored: "Tensor", noise: "Tensor | None" = None) -> "Tensor":
+        """Latents [n, C, h, w] as networks see them, of means and deviations [n, 2, C, h, w]: the means, or with
+        standard normal noise [n, C, h, w] samples of the posterior."""
+        mean, deviation = stored.float().unbind(1)
+        return self.seen(mean if noise is None else mean + deviation * noise)
+
+    def seen(self, x: "Tensor") -> "Tensor":
+        """An encoder's latents as networks see them."""
+        return (x - self.shift) * self.scale
 
 
 @dataclass(frozen=True)
@@ -22,6 +56,7 @@ class Spec:
             order have the same labels under different numbers.
         depth: bits per channel of the images.
         alpha: whether their last channel is alpha, and the others are over white.
+        latents: of which images latents are, and how they are scaled; None for other samples.
     """
 
     kind: Literal["points", "image", "volume", "latent"]
@@ -32,13 +67,16 @@ class Spec:
     label_names: tuple[str, ...] = field(default=(), compare=False)
     depth: int = field(default=8, compare=False)
     alpha: bool = field(default=False, compare=False)
+    latents: Latents | None = None
 
     @classmethod
     def of(cls, tree: Mapping[str, Any]) -> "Spec":
         """Builds a spec from its JSON form, the current one or that of format 1."""
         shape = tuple(tree["shape"])
         if "kind" in tree:
-            return cls(**{**tree, "shape": shape, "label_names": tuple(tree.get("label_names", ()))})
+            latents = tree.get("latents")
+            return cls(**{**tree, "shape": shape, "label_names": tuple(tree.get("label_names", ())),
+                          "latents": Latents.of(latents) if isinstance(latents, Mapping) else latents})
         labels = "attributes" if tree["multilabel"] else "classes"
         return cls("points" if len(shape) == 1 else "image", shape, **{labels: tree["num_classes"]})
 
@@ -56,6 +94,11 @@ class Spec:
     def conditional(self) -> bool:
         """Whether samples have labels or vectors."""
         return bool(self.num_classes or self.vector_dim)
+
+    @property
+    def decoded(self) -> "Spec":
+        """Of the images that latents stand for; for other samples, this one."""
+        return self if self.latents is None else replace(self, kind="image", shape=self.latents.image, latents=None)
 
     def empty(self, count: int) -> "Tensor":
         """Uninitialised samples, float32 [count, *shape]."""

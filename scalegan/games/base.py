@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scalegan.augment import Augment
     from scalegan.config import Recipe
 
+DECODER = "decoder"     # what turns latents to images, among a game's fixed networks and an export's parts
 _TRIES = 8      # draws in which to find a condition that differs
 
 
@@ -313,8 +314,8 @@ class Game(nn.Module):
         raise TypeError(f"{type(self).__name__} does not translate there and back")
 
     def decode(self, images: Tensor) -> Tensor:
-        """Decodes what the game generates to images, for games that generate latents."""
-        return images
+        """Decodes what the game generates to images, where it generates latents: then a decoder is among `fixed`."""
+        return self.fixed[DECODER](images) if DECODER in self.fixed else images
 
     def repeats(self, phase: Phase) -> int:
         """Number of updates of a phase in this iteration; the same on all ranks."""

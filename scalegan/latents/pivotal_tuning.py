@@ -30,7 +30,8 @@ def tune(space: Space, pivot: Latents, photo: Tensor, likeness: Likeness, advanc
     points = pivot.points.to(space.device)
     labels = None if pivot.labels is None else pivot.labels.to(space.device)
     planes = {layer: plane.to(space.device) for layer, plane in pivot.noise.items()}
-    weights = list((space.generator.synthesis if space.styled else space.generator).parameters())
+    trained = getattr(space.generator, "generator", space.generator)       # not the decoder of one in latents
+    weights = list((trained.synthesis if space.styled else trained).parameters())
     for weight in weights:
         weight.requires_grad_()
     adam = torch.optim.Adam(weights, lr=_RATE)

@@ -2,7 +2,9 @@
 
 import hashlib
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -10,19 +12,23 @@ import numpy as np
 import torch
 
 from scalegan.data import captions
+from scalegan.data.autoencoder_file import decoder_beside
 from scalegan.data.beton_file import stands_alone
 from scalegan.data.codec import pixels_of
-from scalegan.data.manifest import check_content, digest_of
+from scalegan.data.manifest import Manifest, check_content, digest_of
 from scalegan.data.picture import all_grey, is_converted, read_picture
-from scalegan.data.pixels import showing
+from scalegan.data.pixels import showing, to_uint8
 from scalegan.data.preparing.sources import guess_kind, open_source
 from scalegan.data.preparing.sources.base import Listed, Picture, attempt
 from scalegan.data.reading.cache import Remote, is_url
 from scalegan.data.reading.ffcv_reader import FfcvReader
 from scalegan.data.reading.folder import FolderReader
 from scalegan.data.reading.webdataset import WebDatasetReader
+from scalegan.data.spec import Latents
 from scalegan.data.vectors import VectorTable
 from scalegan.errors import UserError
+from scalegan.models.autoencoder_kl import Decoder
+from scalegan.support import devices, digests
 from scalegan.support.resolution import Resolution
 
 _READERS = 8
@@ -79,13 +85,14 @@ class _Labelled:
 
 
 class StoredImages(_Labelled):
-    """The records of a shard set, local or by URL; volumes, uint8 [1, D, H, W], only for who asks for this `kind`.
+    """The records of a shard set, local or by URL; volumes, uint8 [1, D, H, W], and latents, float16 [views, 2, C, H,
+    W], only for who asks for this `kind`.
 
     Raises:
-        UserError: if it holds the other kind, or is damaged.
+        UserError: if it holds another kind, or is damaged.
     """
 
-    def __init__(self, path: str | Path, kind: Literal["image", "volume"] = "image") -> None:
+    def __init__(self, path: str | Path, kind: Literal["image", "volume", "latent"] = "image") -> None:
         self.reader = _open_reader(str(path))
         manifest, labels = self.reader.manifest, self.reader.index.labels
         if manifest.image.kind != kind:
@@ -116,6 +123,34 @@ class StoredImages(_Labelled):
 
     def file(self, number: int) -> str:
         return f"record {number}"
+
+
+class DecodedImages(StoredImages):
+    """The images that the means of a set of latents are decoded to, for comparisons with samples that are decoded, too.
+
+    Args:
+        path: of the set of latents.
+        decoder_of: gives their decoder.
+
+    Raises:
+        UserError: if the set holds no latents, or is damaged; or has no decoder.
+    """
+
+    def __init__(self, path: str, decoder_of: Callable[[Latents], Decoder]) -> None:
+        super().__init__(path, "latent")
+        self.latents = self.reader.manifest.image.latents
+        self.decoder = decoder_of(self.latents).to(devices.available())
+        self.shape = self.latents.image
+        self.content = hashlib.sha256(f"{self.content} {digests.digest_of(self.decoder)}".encode()).hexdigest()
+        self.remarks = ("its images are decoded from latents, so that what the autoencoder loses does not count; name "
+                        "the original images with --data or eval.data.path to count it",)
+        self._decoding = threading.Lock()
+
+    def read(self, number: int) -> np.ndarray:
+        stored = torch.from_numpy(super().read(number))[:1]       # of the image itself, not its mirror image
+        with self._decoding, torch.inference_mode():
+            image = self.decoder(self.latents.drawn(stored).to(next(self.decoder.parameters()).device))
+        return to_uint8(image)[0].permute(1, 2, 0).cpu().numpy()
 
 
 def _open_reader(path: str) -> WebDatasetReader | FfcvReader:
@@ -259,7 +294,11 @@ def _source(path: Path) -> tuple[Listed, str]:
 
 def open_images(path: str) -> Images:
     """A shard set (folder or URL), or a folder or zip of images. Raises UserError if it does not exist."""
-    if is_url(path) or (Path(path) / "manifest.json").is_file():
+    if is_url(path):
+        return StoredImages(path)
+    if (Path(path) / "manifest.json").is_file():
+        if Manifest.load(Path(path)).image.kind == "latent":
+            return DecodedImages(path, partial(decoder_beside, Path(path)))
         return StoredImages(path)
     if not Path(path).exists():
         raise UserError(f"{path} does not exist")

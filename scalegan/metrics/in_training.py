@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from scalegan import config
+from scalegan.checkpoints.decoders import Decoded
 from scalegan.data.spec import Spec
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import RecipeError
-from scalegan.games.base import Game
+from scalegan.games.base import DECODER, Game
 from scalegan.metrics import evaluation, extractors, results
 from scalegan.metrics.generators import samples_of
 from scalegan.metrics.images import Images, described
@@ -52,6 +53,8 @@ class InTraining:
     @torch.no_grad()
     def __call__(self, networks: Mapping[str, nn.Module], images: int) -> dict[str, float]:
         """The figures by name, from networks by export; the same on every rank."""
+        if DECODER in self.game.fixed:
+            networks = {**networks, self.game.default: Decoded(networks[self.game.default], self.game.fixed[DECODER])}
         generator = networks[self.game.default]
         generator.about = self.about
         samples, _ = samples_of(generator, self.settings.num_samples, self.reals, name=str(self.folder),

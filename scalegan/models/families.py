@@ -28,9 +28,19 @@ def build(model: config.Model, spec: Spec) -> tuple[nn.Module, nn.Module]:
     """
     try:
         generator, discriminator = _FAMILIES[model.name](model, spec)
-        return generator(), discriminator()
+        return _with_output(generator(), spec), discriminator()
     except ValueError as error:
         raise RecipeError(f"model.name={model.name}: {error}") from error
+
+
+def _with_output(generator: nn.Module, spec: Spec) -> nn.Module:
+    """A generator whose output fits the samples: latents are not bounded, so it then ends without the tanh."""
+    layers = getattr(generator, "layers", None)
+    if spec.kind == "latent" and isinstance(layers, nn.Sequential) and isinstance(layers[-1], nn.Tanh):
+        layers[-1] = nn.Identity()
+    elif spec.kind == "latent" and hasattr(generator, "bounded"):
+        generator.bounded = False
+    return generator
 
 
 def energy(model: config.Model, spec: Spec) -> nn.Module:
@@ -55,7 +65,7 @@ def energy(model: config.Model, spec: Spec) -> nn.Module:
 
 def generator(model: config.Model, spec: Spec) -> nn.Module:
     """The generator alone: a family may support more sizes than it has discriminators for."""
-    return _one(model, spec, 0)
+    return _with_output(_one(model, spec, 0), spec)
 
 
 def discriminator(model: config.Model, spec: Spec) -> nn.Module:

@@ -158,7 +158,8 @@ def _prepare(source: Path, shards: Path, found: "Found", labels: str, resolution
             source=[source], dest=shards, kind=found.kind, labels=labels, split=None, annotations=None,
             resolution=resolution, crop=found.crop, pad=None, filter="lanczos", encoding=None, quality=None,
             channels=None, format="webdataset", validation=0.0, shard_records=None, max_rejected=_MOST_BROKEN,
-            workers=None, part=None, dry_run=False, captions=None, conditions=None, depth=None, alpha=None))
+            workers=None, part=None, dry_run=False, captions=None, conditions=None, depth=None, alpha=None,
+            encoder=None, latent_scale=None, mirrored=False))
     except preparation.TooManyRejected as error:
         raise UserError(f"{error.fact}; recipe=auto leaves out up to {_MOST_BROKEN:.0%}; mend or remove those that "
                         f"{shards / preparation.REJECTED} lists, and take a new run_dir; or leave them out yourself: "

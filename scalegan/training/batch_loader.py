@@ -9,6 +9,7 @@ from torch import Tensor
 
 from scalegan.data.pixels import LEVELS, from_levels
 from scalegan.data.reading.stream import StoredBatch
+from scalegan.data.spec import Latents
 from scalegan.data.vectors import VectorTable
 from scalegan.games.base import Batch, Sample
 from scalegan.randomness import Draws
@@ -27,11 +28,13 @@ class StreamSettings:
         flip: mirror images by keyed draws.
         conditions: of all records, on the device, to draw the conditions of fakes from; None without conditions.
         flips_with: the stream whose draws decide which images are mirrored, such as a partner; empty for its own.
+        latents: how its latents are scaled; None for other samples.
     """
 
     flip: bool
     conditions: Tensor | VectorTable | None = None
     flips_with: str = ""
+    latents: Latents | None = None
 
 
 @dataclass(frozen=True)
@@ -95,13 +98,28 @@ class BatchLoader:
 
     def _scaled(self, stream: str, reals: StoredBatch) -> Tensor:
         samples = self._to_device(reals.samples)
+        if self.streams[stream].latents is not None:
+            return self._drawn(stream, reals, samples)
         if samples.dtype not in LEVELS:
             return samples
         if self.streams[stream].flip:
-            draws = self._draws(self._flip_purpose(stream), reals.position + self.offset, len(samples))
-            mirrored = draws.integers("side", 2).bool().view(-1, *[1] * (samples.dim() - 1))
+            mirrored = self._mirrored(stream, reals).bool().view(-1, *[1] * (samples.dim() - 1))
             samples = torch.where(mirrored, samples.flip(-1), samples)
         return from_levels(samples)
+
+    def _drawn(self, stream: str, reals: StoredBatch, stored: Tensor) -> Tensor:
+        """Latents from the posteriors of images, or of their mirror images: [n, views, 2, C, h, w] -> [n, C, h, w]."""
+        view = stored[:, 0]
+        if self.streams[stream].flip:
+            view = torch.where(self._mirrored(stream, reals).bool().view(-1, 1, 1, 1, 1), stored[:, 1], view)
+        purpose = "posterior" if stream == next(iter(self.streams)) else f"posterior/{stream}"
+        noise = self._draws(purpose, reals.position + self.offset, len(stored)).normal("noise", *stored.shape[3:])
+        return self.streams[stream].latents.drawn(view, noise).contiguous(memory_format=torch.channels_last)
+
+    def _mirrored(self, stream: str, reals: StoredBatch) -> Tensor:
+        """0 or 1 for each sample."""
+        return self._draws(self._flip_purpose(stream), reals.position + self.offset, len(reals.samples)).integers(
+            "side", 2)
 
     def _flip_purpose(self, stream: str) -> str:
         """The purpose that keys a stream's flips; the first stream and its partners share one."""

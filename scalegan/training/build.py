@@ -1,17 +1,17 @@
 """Builds the parts of a run from a recipe."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from scalegan import config
-from scalegan.config.game import streams_of, volumes_of
-from scalegan.data.opening import data_folder, settings_of
+from scalegan.config.game import streams_of, volumes_of, with_latents
+from scalegan.data.manifest import Manifest
+from scalegan.data.opening import data_folder, decoder_of, settings_of
 from scalegan.data.paths import expanded
 from scalegan.data.preparing.embedded import is_embedded, make_embedded
 from scalegan.data.reading.cache import is_url
@@ -19,7 +19,7 @@ from scalegan.data.reading.pairing import match_records
 from scalegan.data.spec import PairedWith, Spec
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import RecipeError
-from scalegan.games.base import Game, Phase
+from scalegan.games.base import DECODER, Game, Phase
 from scalegan.games.compiled import Compiled
 from scalegan.games.lookup import game_of
 from scalegan.models.layers.recompute import recompute_blocks
@@ -45,6 +45,17 @@ def game(recipe: config.Recipe, specs: Mapping[str, Spec]) -> Game:
     return played
 
 
+def add_decoder(played: Game, recipe: config.Recipe, specs: Mapping[str, Spec], device: torch.device) -> None:
+    """Gives a game whose samples are latents their decoder, as a fixed network.
+
+    Raises:
+        UserError: if it is missing, damaged, or another set's.
+    """
+    first, spec = next(iter(specs.items()))
+    if spec.latents is not None:
+        played.fixed = {**played.fixed, DECODER: decoder_of(settings_of(recipe, first), spec.latents).to(device)}
+
+
 def _check_kinds(recipe: config.Recipe, specs: Mapping[str, Spec]) -> None:
     """Raises RecipeError for volumes where the game expects images, or the other way round."""
     name = recipe.game.name
@@ -53,6 +64,9 @@ def _check_kinds(recipe: config.Recipe, specs: Mapping[str, Spec]) -> None:
         if stream not in volumes_of(recipe) and spec.kind == "volume":
             raise RecipeError(f"{key}.path={settings_of(recipe, stream).path} holds volumes, and game.name={name} has "
                               f"no use for them there; set game.name=gan3d, or name a set of images by {key}.path")
+        if spec.kind == "latent" and not with_latents(recipe):
+            raise RecipeError(f"{key}.path={settings_of(recipe, stream).path} holds latents, and game.name={name} "
+                              f"makes images; set game.name=gan, or name a set of images by {key}.path")
         if stream in volumes_of(recipe) and spec.kind != "volume":
             raise RecipeError(f"{key}.path={settings_of(recipe, stream).path} holds {spec.kind}s, and game.name={name} "
                               "needs volumes; make some of shapes with `scalegan prepare --kind volumes`, or set "
@@ -86,15 +100,6 @@ def initialise(played: Game, seed: int) -> None:
         player.initialise(parameter_generators(seed, name))
 
 
-def digest_of(network: nn.Module) -> str:
-    """SHA-256 of the names, types, shapes and bytes of a frozen network's state."""
-    hasher = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        hasher.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        hasher.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return hasher.hexdigest()
-
-
 def evaluation_path(recipe: config.Recipe, stream: str = "") -> str:
     """Path of a stream's held-out images, or of its own images if it has none."""
     first = next(iter(streams_of(recipe)))
@@ -116,7 +121,7 @@ def evaluation_images(recipe: config.Recipe, stream: str = ""):
     Raises:
         UserError: if the data is 2-D points, or the shards do not exist.
     """
-    from scalegan.metrics.images import RunImages, StoredImages
+    from scalegan.metrics.images import DecodedImages, RunImages, StoredImages
 
     first = next(iter(streams_of(recipe)))
     data, path = settings_of(recipe, stream or first), evaluation_path(recipe, stream)
@@ -124,12 +129,19 @@ def evaluation_images(recipe: config.Recipe, stream: str = ""):
     key = key if path == data.path else f"eval.{key}"
     if data.backend == "points":
         raise RecipeError("data.backend=points makes 2-D points, which have no features to evaluate; remove eval")
-    if is_url(expanded(path, f"{key}.path")):
+    remote = is_url(expanded(path, f"{key}.path"))
+    folder = Path() if remote else data_folder(path, data.resolution, f"{key}.path")
+    if data.latents and (path == data.path or _holds_latents(folder)):
+        return DecodedImages(expanded(path), partial(decoder_of, data))
+    if remote:
         return StoredImages(expanded(path))
-    folder = data_folder(path, data.resolution, f"{key}.path")
     if not folder.exists():
         raise RecipeError(f"{key}.path={path} does not exist")
     return RunImages(folder, data.resolution) if data.backend == "folder" else StoredImages(folder)
+
+
+def _holds_latents(folder: Path) -> bool:
+    return (folder / "manifest.json").is_file() and Manifest.load(folder).image.kind == "latent"
 
 
 def evaluator(recipe: config.Recipe, played: Game, specs: Mapping[str, Spec], ranks: Ranks):
@@ -137,7 +149,7 @@ def evaluator(recipe: config.Recipe, played: Game, specs: Mapping[str, Spec], ra
     from scalegan.metrics.in_training import InTraining
 
     export = played.exports[played.default]
-    about = {"model": {"name": recipe.model.name}, "spec": vars(specs[played.target or next(iter(specs))]),
+    about = {"model": {"name": recipe.model.name}, "spec": vars(specs[played.target or next(iter(specs))].decoded),
              "specs": {name: vars(spec) for name, spec in specs.items()}, "target": played.target,
              "network": played.default, "export": vars(export)}
     inputs = {} if export.inputs[0] == "z" else inputs_of(recipe)

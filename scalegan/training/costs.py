@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_iter
 from scalegan import config
 from scalegan.config.game import streams_of, volumes_of
 from scalegan.data.opening import settings_of
-from scalegan.data.spec import Spec
+from scalegan.data.spec import Latents, Spec
 from scalegan.engines import optimizers
 from scalegan.engines.precision import autocast
 from scalegan.games.base import Batch, Game, Phase, Sample
@@ -129,7 +129,11 @@ def specs_of(recipe: config.Recipe, classes: int = 10) -> dict[str, Spec]:
         labels = {"none": {}, "class": {"classes": classes}, "attributes": {"attributes": classes},
                   "vectors": {"vector_dim": _VECTOR_DIM}}[data.labels]
         channels = 1 if data.path.startswith("embedded:") and data.labels != "vectors" else 3
-        if name in volumes_of(recipe):
+        if data.latents:
+            image = (3, *(8 * side for side in data.sides))     # as Stable Diffusion's are
+            found[name] = Spec("latent", (data.latents, *data.sides), **labels,
+                               latents=Latents("", "", image, scale=1.0))
+        elif name in volumes_of(recipe):
             found[name] = Spec("volume", (1, *[data.resolution] * 3), **labels)
         else:
             found[name] = Spec("points", (2,)) if data.backend == "points" else \

@@ -36,6 +36,9 @@ def _data(source: Source) -> str:
 def _samples(spec: Spec) -> str:
     sides = spec.shape[1:] or spec.shape
     size = " x ".join(map(str, reversed(sides) if spec.kind == "image" else sides))     # width before height
+    if spec.latents is not None:
+        channels, height, width = spec.latents.image
+        return f"latents of {spec.shape[0]} x {size}, of images of {width} x {height} px"
     if spec.kind != "image":
         return f"{spec.kind}s of {size}" if spec.kind != "points" else f"points in {size} dimensions"
     channels = spec.shape[0]

@@ -9,6 +9,7 @@ from typing import Any
 
 from scalegan.averages.averages import Averages
 from scalegan.averages.label_summary import summary
+from scalegan.checkpoints import decoders
 from scalegan.checkpoints.exports import described
 from scalegan.checkpoints.store import Checkpoints
 from scalegan.config import Recipe, loading
@@ -23,8 +24,9 @@ from scalegan.engines import choice, optimizers
 from scalegan.engines.precision import choose_precision, slow_precision
 from scalegan.engines.ranks import Ranks, is_training_rank, join, leave
 from scalegan.errors import LostRank
-from scalegan.games.base import Game
+from scalegan.games.base import DECODER, Game
 from scalegan.games.compiled import check_compiler
+from scalegan.support.digests import digest_of
 from scalegan.support.signals import stop_with_launcher
 from scalegan.training import build, environment
 from scalegan.training.batch_loader import BatchLoader, StreamSettings
@@ -100,6 +102,7 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
     if recipe.engine.compile:
         ranks.run_collectively(lambda: check_compiler(ranks.device))
     game = build.game(recipe, specs)
+    ranks.run_collectively(lambda: build.add_decoder(game, recipe, specs, ranks.device))
     if recipe.engine.name != "fsdp":        # which moves a rank's parts alone
         build.on_device(game, ranks.device)
     averages = Averages(recipe, {name: game.players[name] for name in game.averaged})
@@ -114,7 +117,7 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
     loader = BatchLoader(recipe.seed, 0, recipe.batch_size, ranks.rank * share, ranks.device, {
         name: StreamSettings(sources[source.flips_with].settings.flip,
                              None if conditions[name] is None else conditions[name].to(ranks.device),
-                             source.flips_with)
+                             source.flips_with, source.spec.latents)
         for name, source in sources.items()})
 
     def open_streams(position: int) -> Streams:
@@ -139,6 +142,8 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
         run.utilisation.of_phases = _flops_if_eager(recipe, specs, run)
     for line in resume(run, config, records):
         _say(run, line)
+    if ranks.is_main and DECODER in game.fixed:
+        decoders.put(folder, game.fixed[DECODER])
     if ranks.is_main and not (folder / "reals.png").exists():
         painter.reals(folder / "reals.png")
     for line in introduction(run, sources):
@@ -154,7 +159,7 @@ def _identified(recipe: Recipe, game: Game, sources: Mapping[str, opening.Source
     for name in others:
         config["streams"][name]["content"] = sources[name].content
     if game.fixed:
-        config["fixed"] = {name: build.digest_of(network) for name, network in game.fixed.items()}
+        config["fixed"] = {name: digest_of(network) for name, network in game.fixed.items()}
     return config
 
 

@@ -37,7 +37,7 @@ class Painter:
         draws = Draws(recipe.seed, 0, "snapshot", torch.arange(self.count, device=device))
         conditions = {name: self._conditions(source, draws) for name, source in sources.items()}
         self.preview = Preview(draws, conditions, self.columns, self._samples,
-                               at_once=at_once(sources[self.first].spec.shape))
+                               at_once=at_once(sources[self.first].spec.decoded.shape))
 
     def samples(self, networks: Mapping[str, nn.Module], path: Path) -> Tensor:
         """Draws the picture of a game's exports, and returns samples [N, ...]."""
@@ -61,12 +61,15 @@ class Painter:
         if self.captions:
             lines = [f"column {number}: {text}\n" for number, text in enumerate(self.captions, start=1)]
             write_whole(path.with_name("captions.txt"), "".join(lines))
-        reals = self._stored(self.first)
+        reals = self._seen(self.first)
+        if self.sources[self.first].spec.kind == "latent":
+            reals = self._decoded(reals.to(self.device))
         if reals.dim() == 5:
-            grids.save_columns(path, views_of({"reals": from_levels(reals)}))
+            grids.save_columns(path, views_of({"reals": reals}))
         if reals.dim() == 4:
-            grids.save_grid(path, from_levels(reals) if reals.dtype in LEVELS else reals, self.columns)
+            grids.save_grid(path, reals, self.columns)
 
+    @torch.no_grad()
     def _decoded(self, drawn: Tensor) -> Tensor:
         parts = [self.game.decode(part) for part in drawn.split(self.preview.at_once)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -95,11 +98,17 @@ class Painter:
         """The first samples of every stream, as networks see them, without flips; over again where there are fewer."""
         found = {}
         for name in self.sources:
-            stored, labels = self._stored(name).to(self.device), self._labels(name)
-            data = from_levels(stored) if stored.dtype in LEVELS else stored
+            data, labels = self._seen(name).to(self.device), self._labels(name)
             places = torch.arange(self.count, device=self.device) % len(data)
             found[name] = Sample(data[places], None if labels is None else labels[places])
         return found
+
+    def _seen(self, stream: str) -> Tensor:
+        """Stored samples as networks see them; of latents the means."""
+        stored, latents = self._stored(stream), self.sources[stream].spec.latents
+        if latents is not None:
+            return latents.drawn(stored[:, 0])
+        return from_levels(stored) if stored.dtype in LEVELS else stored
 
     def _stored(self, stream: str) -> Tensor:
         return torch.cat([samples for samples, _ in self._chunks(stream)])[: self.count]

@@ -55,7 +55,7 @@ SMALL = ("quickstart", "toy_lecture", "dcgan_mnist", "mlp_gan_mnist", "infogan_m
          "colorization_celeba", "cyclegan_faces", "lapgan_cifar10", "cogan_mnist", "cogan_digits", "deligan_mnist",
          "madgan_mnist", "consensus_mnist", "cgan_mnist", "ssgan_mnist", "srgan_photos", "simgan_digits",
          "pixelda_digits", "stargan_celeba", "iterative_celeba", "gan3d_glyphs", "vaegan3d_glyphs",
-         "text_emoji", "finetune_stylegan2", "finetune_r3gan")
+         "text_emoji", "finetune_stylegan2", "finetune_r3gan", "aae_celeba_latents")
 OBJECTIVES = ("lsgan_lsun_church", "ebgan_pt_celeba", "wgan_celeba")
 FULL_CORPORA = [name for name in catalogue.available() if name not in SMALL and "_small" not in name]
 

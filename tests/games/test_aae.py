@@ -172,6 +172,9 @@ class AsTheyAre(nn.Identity):
     def split(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         return outputs, outputs[:, :0]
 
+    def drawn(self, outputs: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        return self.split(outputs)
+
 
 @pytest.mark.parametrize("m, s", [(0.0, 1.0), (0.7, 0.5)])
 def test_the_best_discriminator_is_the_log_ratio_of_prior_and_codes(m: float, s: float) -> None:
@@ -282,7 +285,7 @@ NO_LABELS = ["game.semi_supervised=false", "data.labels=none"]
 
 
 @pytest.mark.parametrize("wrong, said", [
-    (["model.name=biggan"], "does not expose; use dcgan or mlp"),
+    (["model.name=biggan"], "does not expose; use dcgan, mlp or autoencoder_kl"),
     (["game.prior=mixture"], "game.prior=mixture is two-dimensional, but model.latent_dim=8"),
     (["game.prior=spiral"], "swiss_roll"),
     (["game.components=3"], "game.components applies only to game.prior=mixture"),

@@ -4,11 +4,11 @@ import math
 from pathlib import Path
 
 from scalegan.config.checks import nearest_resolutions
-from scalegan.data.manifest import Index, Manifest
+from scalegan.data.manifest import ImageFormat, Index, Manifest
 from scalegan.data.preparing.estimate import Sample, in_bytes, in_time
 from scalegan.data.preparing.journal import Settings
 from scalegan.data.preparing.plan import Plan
-from scalegan.data.preparing.shard_job import Rejected
+from scalegan.data.preparing.shard_job import Rejected, ShardJob
 from scalegan.data.preparing.sources.base import Source
 from scalegan.data.preparing.sources.survey import shortened
 from scalegan.support.resolution import sides_of
@@ -16,18 +16,18 @@ from scalegan.support.resolution import sides_of
 REJECTED = "rejected.jsonl"
 
 
-def announce(source: Source, settings: Settings, sample: Sample, workers: int) -> None:
+def announce(source: Source, settings: Settings, job: ShardJob, sample: Sample, workers: int) -> None:
     """What will be made of a source."""
     count, labels = len(source), source.labels
     label_text = {"none": "no labels", "class": f"{len(labels.names)} classes",
             "attributes": f"{len(labels.names)} attributes",
             "vectors": f"conditions as vectors of {labels.dim:,}"}[labels.kind]
     print("; ".join([f"{source.name}: {count:,} {settings.noun}, {label_text}", *source.remarks]))
-    print(f"to {_stored(settings)}: about {in_bytes(count * sample.record_bytes)} in "
+    print(f"to {_stored(settings)}{_latents(job.stored)}: about {in_bytes(count * sample.record_bytes)} in "
           f"{-(-count // settings.shard_records)} shards of {settings.shard_records:,} records; {workers} workers, "
           f"about {in_time(count * sample.record_seconds / workers)}", flush=True)
-    if settings.noun == "images" and (known := nearest_resolutions(settings.resolution)):
-        print(f"no model family but mlp has {settings.resolution} px; the nearest that some have are {known}",
+    if settings.noun == "images" and (known := nearest_resolutions(job.stored.resolution)):
+        print(f"no model family but mlp has {job.stored.resolution} px; the nearest that some have are {known}",
               flush=True)
 
 
@@ -40,7 +40,18 @@ def _stored(settings: Settings) -> str:
     if settings.alpha:
         colour = ("grey" if settings.channels == 2 else "colour") + " with alpha"
     colour += " of 16 bits" * (settings.depth == 16)
+    if settings.encoder:
+        return f"{width} x {height} {colour}, crop {settings.crop}, filter {settings.filter}"
     return f"{width} x {height} {colour}, {settings.encoding}{quality}, crop {settings.crop}, filter {settings.filter}"
+
+
+def _latents(stored: ImageFormat) -> str:
+    if stored.kind != "latent":
+        return ""
+    height, width = stored.sides
+    views = " of the image and its mirror image" * stored.latents.mirrored
+    return (f", stored as mean and deviation of latents{views}, {stored.channels} x {height} x {width} in float16, "
+            f"scale {stored.latents.scale:.5g}")
 
 
 def report(dest: Path, settings: Settings, plan: Plan, rejected: list[Rejected], enlarged: int, converted: int,

@@ -42,9 +42,10 @@ def look(path: Path, labels: str) -> Found:
     """
     if is_prepared(path):
         manifest, index = load_set(path)
-        if manifest.image.kind == "volume":
-            raise UserError(f"data.path={path} holds volumes, and recipe=auto chooses among networks for images; use "
-                            "recipe=gan3d_glyphs with this data.path")
+        if manifest.image.kind != "image":
+            other = {"volume": "gan3d_glyphs", "latent": "celeba_latents_small"}[manifest.image.kind]
+            raise UserError(f"data.path={path} holds {manifest.image.kind}s, and recipe=auto chooses among networks "
+                            f"for images; use recipe={other} with this data.path")
         size = manifest.image.resolution
         found = _images(manifest.records, min(manifest.image.sides), manifest.labels, index.labels, prepared=True)
         return Found(replace(found, resolution=size if isinstance(size, str) else ""))

@@ -18,7 +18,7 @@ from scalegan.support.resolution import Resolution, sides_of
 
 RECORD = "prepare.json"
 _PLAN = "plan.json"
-_LATER = {"depth": 8, "alpha": False}        # fields added later, and what was always so
+_LATER = {"depth": 8, "alpha": False, "encoder": ""}        # fields added later, and what was always so
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Settings:
     shard_records: int
     depth: int = 8
     alpha: bool = False
+    encoder: str = ""       # the encoder of latents, their scale, and whether pictures are mirrored, too
 
     @property
     def noun(self) -> str:

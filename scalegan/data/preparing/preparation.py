@@ -21,7 +21,7 @@ from scalegan.data.preparing.announcement import REJECTED
 from scalegan.data.preparing.estimate import measure
 from scalegan.data.preparing.journal import RECORD, Settings
 from scalegan.data.preparing.plan import Plan, Span, cut, shard_records
-from scalegan.data.preparing.settings import check_volumes, settings_of
+from scalegan.data.preparing.settings import check_latents, check_volumes, settings_of
 from scalegan.data.preparing.shard_job import WORK, Outcome, Progress, Rejected, ShardJob
 from scalegan.data.preparing.shards import finish
 from scalegan.data.preparing.sources import SIDES, guess_kind, open_source
@@ -87,6 +87,7 @@ def _prepare(options: argparse.Namespace, side: str = "") -> Path | None:
     options = argparse.Namespace(**{**vars(options), "dest": options.dest / side})
     if options.format not in CONVERTERS:
         raise UsageError(f"--format {options.format} is unknown; use {' or '.join(CONVERTERS)}")
+    check_latents(options)
     if options.kind == "volumes":
         check_volumes(options)
     for path in options.source:
@@ -108,12 +109,18 @@ def _prepare(options: argparse.Namespace, side: str = "") -> Path | None:
     pictures = source.sample(_SAMPLE)
     begun = journal.begun(options.dest)
     settings = settings_of(options, kind, pictures, begun)
-    job = ShardJob(source, settings.image(), settings.validation, options.dest, settings.only_grey)
+    encoding = None
+    if options.encoder is not None:
+        from scalegan.data.preparing.encoding import encoding_of  # which imports torch
+
+        encoding = encoding_of(options, settings.image())
+        settings = replace(settings, encoder=str(encoding.latents))
+    job = ShardJob(source, settings.image(), settings.validation, options.dest, settings.only_grey, encoding)
     sample = measure(job, pictures)
     if not settings.shard_records:
         settings = replace(settings, shard_records=shard_records(len(source), sample.record_bytes))
-    workers = options.workers or os.cpu_count() or 1
-    announcement.announce(source, settings, sample, workers)
+    workers = options.workers or (encoding and encoding.usual_workers()) or os.cpu_count() or 1
+    announcement.announce(source, settings, job, sample, workers)
     if options.dry_run:
         return None
     if journal.is_complete(options.dest, settings, begun):
@@ -135,7 +142,7 @@ def verify(dest: Path) -> int:
     damaged = []
     for folder in _sets(dest):
         manifest = Manifest.load(folder)
-        files = len(manifest.shards) + 1 + (manifest.labels.kind == "vectors")
+        files = len(manifest.shards) + 1 + (manifest.labels.kind == "vectors") + (manifest.image.kind == "latent")
         with Bar("verifying", files, unit="files") as bar:
             for name, damage in damage_of_set(folder):
                 bar.advance(1)
@@ -284,8 +291,10 @@ def _finish(job: ShardJob, plan: Plan, outcomes: dict[Span, Outcome], settings: 
         converted = any(outcome.converted for outcome in kept)
         if captions is not None:
             captions.save(job.folder / subset)
+        if job.encoding is not None:
+            job.encoding.save(job.folder / subset)
         finish(job.folder / subset, [o.shard for o in kept], [o.index for o in kept],
-               replace(job.image, colour="sRGB" if converted else ""), job.source.labels, job.source.name)
+               replace(job.stored, colour="sRGB" if converted else ""), job.source.labels, job.source.name)
         CONVERTERS[format](job.folder / subset)
     rejected = [record for span in plan.spans for record in outcomes[span].rejected]
     _list_rejected(job.folder, rejected)

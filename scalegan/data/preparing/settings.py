@@ -26,6 +26,26 @@ def check_volumes(options: argparse.Namespace) -> None:
         raise UsageError(f"--format {options.format} is for images; volumes are stored as shards, so leave it out")
 
 
+def check_latents(options: argparse.Namespace) -> None:
+    """Raises UsageError for options that do not go with --encoder, or make no sense without it."""
+    if options.encoder is None:
+        for name in ("latent_scale", "mirrored"):
+            if getattr(options, name):
+                raise UsageError(f"--{name.replace('_', '-')} is for latents; name an autoencoder with --encoder, or "
+                                 "leave it out")
+        return
+    for name in ("encoding", "quality", "depth", "alpha"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name} is for stored images; latents are stored as they are, so leave it out")
+    if options.latent_scale is not None and options.latent_scale <= 0:
+        raise UsageError(f"--latent-scale {options.latent_scale:g} is not above 0; give 1 over the standard deviation "
+                         "of latents")
+    if options.kind == "volumes":
+        raise UsageError("--encoder is for images; leave it out with --kind volumes")
+    if options.format != "webdataset":
+        raise UsageError(f"--format {options.format} is for images; latents are stored as shards, so leave it out")
+
+
 def settings_of(options: argparse.Namespace, kind: str, pictures: list[tuple[str, Picture | Exception]],
                 begun: dict) -> Settings:
     """The options, with the kind's defaults for those not given. What the call that began the set inferred from a

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from pydantic import NonNegativeFloat, NonNegativeInt
@@ -26,6 +26,9 @@ from scalegan.data.rasters import fit_raster, read_raster
 from scalegan.errors import UserError
 from scalegan.support.files import write_whole
 from scalegan.support.reading import DamagedFile, parse_json, regular
+
+if TYPE_CHECKING:
+    from scalegan.data.preparing.encoding import Encoding  # which imports torch
 
 WORK = ".prepare"
 _REPORT_EVERY = 32
@@ -114,7 +117,9 @@ class ShardJob:
 
     Args:
         folder: the destination; each subset has its own folder in it.
+        image: of the pictures.
         only_grey: reject colour, because the set was found to be grey.
+        encoding: what makes latents of the pictures, or None to store them as they are.
     """
 
     source: Source
@@ -122,13 +127,19 @@ class ShardJob:
     validation: float
     folder: Path
     only_grey: bool
+    encoding: "Encoding | None" = None
+
+    @property
+    def stored(self) -> ImageFormat:
+        """The format of the records."""
+        return self.image if self.encoding is None else self.encoding.stored
 
     def __call__(self, span: Span, report: Callable[[Progress], None]) -> Outcome:
         """Writes, verifies and renames one shard, then records that it is finished."""
         conversion = _Conversion(self, report)
         temporary = self.folder / WORK / span.subset / span.name
         final = self.folder / span.subset / span.name
-        shard, index = write_shard(temporary, conversion.records(span), span.first, self.image.encoding)
+        shard, index = write_shard(temporary, conversion.records(span), span.first, self.stored.encoding)
         damage = damage_of_shard(temporary, shard, index)
         if damage:
             raise UserError(f"{temporary} {damage} right after it was written; check the disk and the memory")
@@ -155,14 +166,19 @@ class ShardJob:
             return encode(picture.voxels(self.image.size), self.image), False, 0.0
         if not self.image.is_photo:
             fitted = fit_raster(read_raster(picture, self.image), self.image)
-            return encode(fitted.pixels, self.image), fitted.scale > 1, fitted.cut
+            return self._bytes(fitted.pixels), fitted.scale > 1, fitted.cut
         pixels = read_picture(picture) if isinstance(picture, bytes) else picture
         if self.only_grey and pixels.shape[2] == 3:
             raise ValueError("it is in colour among grey pictures; use --channels 3, or 1 to make all grey")
         stored, scale, cut = fit(pixels, self.image.crop, self.image.sides, self.image.channels, self.image.filter)
         # Unless it is reduced, finer colour than it came with would cost bytes and decoding time for hardly any detail.
         coarse = isinstance(picture, bytes) and scale >= 1 and has_subsampled_chroma(picture)
-        return encode(stored, self.image, coarse), scale > 1, cut
+        return self._bytes(stored, coarse), scale > 1, cut
+
+    def _bytes(self, pixels: np.ndarray, coarse_colour: bool = False) -> bytes:
+        if self.encoding is not None:
+            return encode(self.encoding(pixels), self.stored)
+        return encode(pixels, self.image, coarse_colour)
 
 
 class _Conversion:

@@ -60,6 +60,8 @@ def damage_of_set(folder: Path) -> Iterator[tuple[str, str | None]]:
     yield "index.safetensors", _damage_of_index(manifest, index)
     if manifest.labels.kind == "vectors":
         yield captions.FILE, _damage_of_captions(folder, manifest)
+    if manifest.image.kind == "latent":
+        yield _damage_of_autoencoder(folder, manifest)
     if len(index.offsets) != manifest.records:
         return
     if (folder / BETON).is_file():
@@ -81,6 +83,21 @@ def _damage_of_captions(folder: Path, manifest: Manifest) -> str | None:
     except UserError as error:
         return f"is damaged ({error})"
     return None
+
+
+def _damage_of_autoencoder(folder: Path, manifest: Manifest) -> tuple[str, str | None]:
+    from scalegan.data import autoencoder_file  # which imports torch
+    from scalegan.support import digests
+
+    name = autoencoder_file.FILE
+    try:
+        found = autoencoder_file.read(folder / name)
+    except UserError as error:
+        return name, f"is damaged ({error})"
+    latents = manifest.image.latents
+    same = found.encoder is not None and \
+        (digests.digest_of(found.encoder), digests.digest_of(found.decoder)) == (latents.encoder, latents.decoder)
+    return name, None if same else "has other weights than the manifest says"
 
 
 def slice_of(index: Index, begin: int, end: int) -> Index:

@@ -1,5 +1,6 @@
 """Adversarial autoencoder (Makhzani et al., 2015): D makes the encoder's codes follow a prior."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,11 +12,13 @@ from torch import Tensor, nn
 from scalegan.data.spec import Spec
 from scalegan.games.aae.networks import ClassDecoder, Classify, Encode, Encoder, Latent, Reconstruct
 from scalegan.games.aae.priors import Prior
+from scalegan.games.aae.spatial import SpatialDecoder, SpatialEncoder, code_shape
 from scalegan.games.base import Batch, Export, Game, Phase, Preview
 from scalegan.games.labelled import classes_of, watch_error
 from scalegan.games.reconstructions import beside_samples
 from scalegan.losses import LOSSES, Terms
 from scalegan.models import families, mlp
+from scalegan.models.autoencoder_kl import Sizes
 
 if TYPE_CHECKING:
     from scalegan.config import Recipe
@@ -62,7 +65,10 @@ class AAE(Game):
 
     @classmethod
     def make(cls, recipe: "Recipe", specs: Mapping[str, Spec]) -> "AAE":
-        settings, spec, dim = recipe.game, next(iter(specs.values())), recipe.model.latent_dim
+        settings, spec = recipe.game, next(iter(specs.values()))
+        if recipe.model.name == "autoencoder_kl":
+            return cls._spatial(recipe, spec)
+        dim = recipe.model.latent_dim
         classes = classes_of(specs) if settings.semi_supervised else 0
         decoder, trunk = families.build(replace(recipe.model, latent_dim=dim + classes), replace(spec, classes=0))
         latent = Latent(Prior(settings.prior, dim, settings.prior_scale, settings.components), classes)
@@ -73,6 +79,15 @@ class AAE(Game):
                           for size in (dim, classes) if size]
         return cls(Encoder(trunk, dim, classes), decoder, *discriminators, weight=settings.weight,
                    noise=settings.input_noise)
+
+    @classmethod
+    def _spatial(cls, recipe: "Recipe", spec: Spec) -> "AAE":
+        settings, model, (channels, *sides) = recipe.game, recipe.model, spec.shape
+        sizes = Sizes(channels, model.widths, model.layers, model.latent_channels, model.groups)
+        dim = math.prod(code_shape(sizes, sides))
+        decoder = SpatialDecoder(sizes, sides, Latent(Prior("gaussian", dim, settings.prior_scale), 0))
+        return cls(SpatialEncoder(sizes), decoder, mlp.Discriminator((dim,), settings.hidden, settings.layers),
+                   weight=settings.weight, noise=settings.input_noise)
 
     @classmethod
     def compose(cls, export: Export, parts: Sequence[nn.Module]) -> nn.Module:
@@ -86,7 +101,7 @@ class AAE(Game):
         """Codes z [n, dim] and logits of the class [n, classes]."""
         if self.noise:
             images = images + self.noise * batch.draws.normal("noise", *images.shape[1:])
-        return self.E.split(self.compiled["E"](images))
+        return self.E.drawn(self.compiled["E"](images), batch.draws)
 
     def reconstruction_loss(self, batch: Batch) -> Terms:
         """E and Dec minimise the mean squared error per pixel."""

@@ -38,6 +38,10 @@ class Encoder(nn.Module):
         """The codes z and the logits of the class, from what `forward` returns."""
         return outputs[:, : self.latent_dim], outputs[:, self.latent_dim :]
 
+    def drawn(self, outputs: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """The same, as training has them: codes are functions of their images."""
+        return self.split(outputs)
+
     @torch.no_grad()
     def initialise(self, generator: Generators) -> None:
         """The family's weights; those of the linear layer from N(0, 1 / features), so that codes start near N(0, 1)."""

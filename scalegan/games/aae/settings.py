@@ -45,9 +45,11 @@ class AAE:
 
     def problems(self, recipe: "Recipe") -> Iterator[str]:
         model = recipe.model
-        if model.name not in ("dcgan", "mlp"):
+        if model.name == "autoencoder_kl":
+            yield from self._spatial_problems(recipe)
+        elif model.name not in ("dcgan", "mlp"):
             yield (f"game.name=aae makes its encoder from D's last features, which model.name={model.name} does not "
-                   "expose; use dcgan or mlp")
+                   "expose; use dcgan, mlp or autoencoder_kl")
         elif model.latent != "normal":
             yield f"model.latent={model.latent}: codes of game.name=aae follow game.prior; leave out model.latent"
         elif self.prior != "gaussian" and model.latent_dim != 2:
@@ -59,6 +61,20 @@ class AAE:
         if recipe.augment.name != "none":
             yield (f"augment.name={recipe.augment.name} augments images for D, but the D of game.name=aae sees codes; "
                    "use augment.name=none")
+
+    def _spatial_problems(self, recipe: "Recipe") -> Iterator[str]:
+        """What codes with height and width need."""
+        model = recipe.model
+        if self.semi_supervised:
+            yield "game.semi_supervised=true splits codes that are vectors; use model.name=dcgan or mlp"
+        if self.prior != "gaussian":
+            yield f"game.prior={self.prior} is two-dimensional; set game.prior=gaussian for model.name=autoencoder_kl"
+        if uneven := [width for width in model.widths if width % model.groups]:
+            yield f"model.groups={model.groups} does not divide {uneven[0]} of model.widths; change one of them"
+        halved = 2 ** (len(model.widths) - 1)
+        if any(side % halved for side in recipe.data.sides):
+            yield (f"model.widths has {len(model.widths)} resolutions, for images whose sides are multiples of "
+                   f"{halved}, not {recipe.data.resolution}; change model.widths or data.resolution")
 
     def _label_problems(self, recipe: "Recipe") -> Iterator[str]:
         labels = recipe.data.labels

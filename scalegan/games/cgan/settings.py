@@ -19,6 +19,7 @@ class CGAN(GAN):
     `model`, that is game.name=gan with data.labels=class."""
 
     of_family: ClassVar[bool] = False
+    with_latents: ClassVar[bool] = False
     name: Literal["cgan"] = "cgan"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Probability that a hidden unit of G or D is dropped, by keyed draws."""

@@ -23,6 +23,7 @@ class GAN:
     """A generator against a discriminator."""
 
     of_family: ClassVar[bool] = True
+    with_latents: ClassVar[bool] = True
     name: Literal["gan"] = "gan"
     loss: Literal["non_saturating", "minimax", "hinge", "least_squares", "wasserstein", "wasserstein_clip", "wgan_gp",
                   "ebgan", "ebgan_pt", "relativistic", "f_kl", "f_reverse_kl", "f_js", "f_hellinger", "f_pearson",
@@ -79,6 +80,9 @@ class GAN:
         if energy and tricks.minibatch_discrimination:
             yield (f"game.loss={self.loss} has no layer for minibatch discrimination to feed; leave out "
                    "game.tricks.minibatch_discrimination")
+        if recipe.data.latents and (energy or self.discriminator):
+            key = f"game.loss={self.loss} has" if energy else "game.discriminator is"
+            yield (f"{key} a D for images, and data.latents={recipe.data.latents} are none; use another D")
         if points and penalties.bcr:
             yield "game.penalties.bcr shifts images, but data.backend=points has 2-D points; leave out bcr"
         if penalties.path_length and recipe.model.name != "stylegan2":

@@ -1,7 +1,7 @@
 """Keys under `game` for text to image."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import NonNegativeFloat, PositiveInt
 
@@ -27,6 +27,7 @@ class TextToImage(GAN):
     """A generator from text (Reed et al., 2016): D also learns to refuse real images with another's text (GAN-CLS), and
     G also learns from texts between two others (GAN-INT). Every loss and penalty of game.name=gan combines with it."""
 
+    with_latents: ClassVar[bool] = False
     name: Literal["text_to_image"] = "text_to_image"
     matching_aware: bool = True
     """D learns from real images with the text of another, too; they and the fakes count half each (GAN-CLS)."""

@@ -65,14 +65,19 @@ class BlockGenerator(nn.Module, ABC):
     A family's `__init__` sets `latent_dim`, `num_classes`, `init` and `base`, the height and width of the first map,
     and makes `shared` (or None), `linear`, `blocks`, `attention` (by the index of the block that it follows), `norm`
     and `to_rgb`.
+
+    Attributes:
+        bounded: whether a tanh ends the network.
     """
+
+    bounded = True
 
     def initialise(self, generator: Generators) -> None:
         """Fills every parameter and u with the generator of its name."""
         _initialise(self, generator, self.init)
 
     def forward(self, z: Tensor, labels: Tensor | None = None, psi: float = 1.0) -> Tensor:
-        """[N, latent_dim], [N] or [N, K] -> [N, C, H, W] in (-1, 1).
+        """[N, latent_dim], [N] or [N, K] -> [N, C, H, W], in (-1, 1) if `bounded`.
 
         psi is the threshold at which normal latents are truncated (see `truncate`); 1 leaves z unchanged, as it does in
         every family.
@@ -86,7 +91,8 @@ class BlockGenerator(nn.Module, ABC):
             h = block(h, *condition)
             if str(i) in self.attention:
                 h = self.attention[str(i)](h)
-        return torch.tanh(_wide(self.to_rgb(F.relu(self.norm(h)))))
+        images = _wide(self.to_rgb(F.relu(self.norm(h))))
+        return torch.tanh(images) if self.bounded else images
 
     def truncated(self, z: Tensor, psi: float) -> Tensor:
         """The latents [N, latent_dim] that `forward` goes on with."""
