@@ -92,6 +92,8 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
             ranks.run_collectively(lambda data=data: make_embedded(data, ranks))
     sources = ranks.run_collectively(lambda: opening.open_sources(recipe))
     specs = {name: source.spec for name, source in sources.items()}
+    game = build.game(recipe, specs)
+    choice.check(recipe.engine, game, ranks.device)
     folder = Path(recipe.run_dir)
     lock = claim(folder, ranks)
 
@@ -101,7 +103,6 @@ def assemble(recipe: Recipe, ranks: Ranks, micro_batch: int) -> Run:
     environment.prepare(ranks.device, recipe.engine.deterministic, recipe.engine.tf32)
     if recipe.engine.compile:
         ranks.run_collectively(lambda: check_compiler(ranks.device))
-    game = build.game(recipe, specs)
     ranks.run_collectively(lambda: build.add_decoder(game, recipe, specs, ranks.device))
     if recipe.engine.name != "fsdp":        # which moves a rank's parts alone
         build.on_device(game, ranks.device)
