@@ -104,7 +104,8 @@ class FSDPEngine(Engine):
         for player in movers:
             partitioned = [part.grad for part in self._partitioned(player)]
             torch._foreach_mul_(partitioned, factor)
-            sums["norm", player] = norm_of(partitioned).square() * samples if partitioned else torch.zeros(())
+            sums["norm", player] = norm_of(partitioned).square() * samples if partitioned else \
+                torch.zeros((), device=self.device)
             for name, parameter in self._replicated(player).items():
                 sums["gradient", player, name] = torch.zeros_like(parameter) if parameter.grad is None else \
                     parameter.grad

@@ -9,7 +9,7 @@ import pytest
 import torch
 from harness import spawn
 from small_games import aae, avb, bigan, infogan
-from test_deepspeed import my_share
+from test_deepspeed import first_gradients, my_share
 from test_gradients import ALONE, assert_close, make_batch, make_game
 from torch import Tensor
 
@@ -141,6 +141,22 @@ def test_every_family_under_zero_3(cases: list[tuple[str, str]], world: int) -> 
 def test_zero_3_refuses_games_that_need_whole_weights(family: str, objective: str, named: str) -> None:
     with pytest.raises(RecipeError, match=f"does not train {named} in this game.*finite_difference.*engine.name=fsdp"):
         engine_of(ZERO_3, made(family, objective), ALONE)
+
+
+@pytest.mark.parametrize("world, micro_batch", [(2, 32), (4, 16)])
+def test_first_gradients_are_those_of_one_process(world: int, micro_batch: int) -> None:
+    """With R1 as a term of D's phase, and as a separate one."""
+    expected = first_gradients(ALONE, DDP, 64, 16)
+    for found in spawn(world, first_gradients, FSDP, micro_batch, 16):
+        assert_close(found, expected, 1e-5)
+
+
+@needs_deepspeed
+def test_weights_under_zero_3_are_those_of_one_process() -> None:
+    case = [("r3gan", "finite")]
+    expected, = played(ALONE, DDP, case, 4).values()
+    for found in spawn(2, played, ZERO_3, case, 4):
+        assert_close(found["r3gan finite"], expected, 1e-4)
 
 
 def in_float64(ranks: Ranks, settings: config.Engine) -> dict[str, Tensor]:

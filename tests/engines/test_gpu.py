@@ -19,9 +19,10 @@ def train(*arguments: object) -> None:
     subprocess.run(train_command(*arguments), env=environment(CUDA_VISIBLE_DEVICES="0"), check=True, timeout=600)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_the_same_bits_twice_and_after_a_restart(precision: str, tiny_recipe: Path, tmp_path: Path) -> None:
-    common = (f"recipe={tiny_recipe}", f"precision={precision}", "data.workers=1")
+@pytest.mark.parametrize("keys", [("precision=fp32",), ("precision=bf16",), ("precision=fp16",),
+                                  ("precision=bf16", "engine.name=fsdp", "engine.reduction=fast")], ids=" ".join)
+def test_the_same_bits_twice_and_after_a_restart(keys: tuple[str, ...], tiny_recipe: Path, tmp_path: Path) -> None:
+    common = (f"recipe={tiny_recipe}", *keys, "data.workers=1")
     for name in ("one", "two"):
         train(*common, f"run_dir={tmp_path / name}")
     train(*common, f"run_dir={tmp_path / 'moved'}", "total_images=1280")
