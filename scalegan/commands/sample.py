@@ -28,6 +28,7 @@ def main(arguments: list[str]) -> int:
 
     from scalegan.checkpoints import exports, store
     from scalegan.data.spec import Spec
+    from scalegan.games.sampling import guide
     from scalegan.pictures.bands import form_of
     from scalegan.pictures.samples import write_samples
     from scalegan.pictures.solids import VOLUMES
@@ -35,13 +36,19 @@ def main(arguments: list[str]) -> int:
     device = devices.available()
     generator = exports.load_generator(options.run, options.network, options.ema, options.psi,
                                        options.standing_statistics)
+    if options.guidance != 1:
+        try:
+            guide(generator, options.guidance)
+        except ValueError as error:
+            raise UsageError(f"--guidance {options.guidance:g}: {options.run}: {error}") from error
     kind = generator.about["spec"]["kind"]
     if kind == "points":
         raise UserError(f"{options.run} makes 2-D points, not images; see the sample grids in the run's samples/")
     weights = {f"{part}/{name}": tensor for part, module in generator.parts.items()
                for name, tensor in module.state_dict().items()}
+    guided = [f"guidance {options.guidance}"] if options.guidance != 1 else []
     made_with = [store.digest(weights), options.psi, options.classes, options.columns, device.type,
-                 options.noise, *(options.text or [])]
+                 options.noise, *guided, *(options.text or [])]
     asked = (_of_latents if options.latents else _of_seeds)(options, generator.to(device))
     try:
         shown = write_samples(options.out, asked.numbers, asked.draw, [*made_with, *asked.made_with], asked.columns,
@@ -109,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
     stored_latents.add_argument(parser)
     parser.add_argument("--psi", type=finite, default=1.0,
                         help="truncation, if the model supports it (default 1: none)")
+    parser.add_argument("--guidance", type=finite, default=1.0, metavar="S", help="above 1, samples are more typical "
+                        "of their class, and less varied (model.name=gat; default 1: none)")
     parser.add_argument("--noise", choices=("const", "random"), default="const", help="of style-based generators: the "
                         "same for all samples (the default), or one for each seed")
     parser.add_argument("--classes", type=names, help="classes, by name or number, repeated over the seeds; attributes "

@@ -49,6 +49,19 @@ def style_of(generator: nn.Module, psi: float = 1.0) -> dict[str, Any]:
     return {"psi": psi, "noise": "const"} if is_styled(generator) else {"psi": psi}
 
 
+def guide(generator: nn.Module, guidance: float) -> None:
+    """Makes a generator move w away from its mean over all classes (`models.gat.Generator`), from now on.
+
+    Raises:
+        ValueError: if it cannot.
+    """
+    guided = [module for module in generator.modules() if hasattr(module, "guidance")]
+    if not guided or not guided[0].mapping.by_class:
+        raise ValueError("guidance needs a model.name=gat with classes; leave it out, or give --psi")
+    for module in guided:
+        module.guidance = guidance
+
+
 def keyed_noise(generator: nn.Module, draws: Draws) -> Callable[[str, tuple[int, ...]], Tensor]:
     """The function from which a style-based generator's layers get their noise, (name, shape [n, 1, H, W]) -> Tensor;
     all planes are drawn at once, each by its own key."""

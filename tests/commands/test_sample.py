@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_generators import GENERATORS, saved
 from torch import Tensor
 
 import scalegan
@@ -15,9 +16,11 @@ from scalegan.checkpoints import exports
 from scalegan.commands import export, interpolate, sample
 from scalegan.data.spec import Spec
 from scalegan.errors import UsageError
+from scalegan.games.sampling import guide
 from scalegan.models import dcgan
 from scalegan.pictures import grids
 from scalegan.pictures.samples import write_samples
+from scalegan.randomness import Draws
 
 SEEDS = list(range(100, 166))       # three batches, the last of them of two
 
@@ -74,6 +77,23 @@ def test_what_is_not_known_to_be_the_same_is_drawn_again(change: Callable[[Path]
     write_samples(tmp_path, SEEDS, painter, change(tmp_path), 10)
     assert painter.drawn == [0, 1, 2]
     assert not (tmp_path / ".unfinished.json").exists()
+
+
+def test_guidance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is `forward`'s; other families refuse it in a line."""
+    model = {"name": "gat", "depth": 2, "width": 16, "heads": 2, "patch": 8, "outputs": 2, "latent_dim": 6}
+    monkeypatch.setitem(GENERATORS, "GAT", ({"model": model, "data": {"labels": "class"}}, 16, 3, ""))
+    gat, other = saved("GAT", tmp_path / "gat.safetensors"), saved("DCGAN", tmp_path / "dcgan.safetensors")
+    for name, guidance in (("plain", 1), ("guided", 3)):
+        asked = ["--seeds", "0-2", "--guidance", str(guidance), "--out", str(tmp_path / name)]
+        assert sample.main([str(gat), *asked]) == 0
+    assert (tmp_path / "plain" / "grid.png").read_bytes() != (tmp_path / "guided" / "grid.png").read_bytes()
+    network, draws = exports.load_generator(gat), Draws(0, 0, "sample", torch.arange(3))
+    z, labels = draws.normal("z", network.latent_dim), torch.arange(3)
+    guide(network, 3.0)
+    assert torch.equal(network(z, labels), exports.load_generator(gat)(z, labels, guidance=3.0))
+    with pytest.raises(UsageError, match=r"--guidance 3: .*needs a model.name=gat with classes"):
+        sample.main([str(other), "--guidance", "3", "--out", str(tmp_path / "refused")])
 
 
 @pytest.mark.parametrize("count, columns, side, expected", [

@@ -30,7 +30,12 @@ class Generator(nn.Module):
         multilabel: labels are rows [N, num_classes], not indices [N].
         noise_tokens: z is noise [N, C * H * W] that becomes the tokens.
         w_avg_beta: decay of w's averages per update.
+
+    Attributes:
+        guidance: what `forward` takes if it is not given one.
     """
+
+    guidance: float = 1.0
 
     def __init__(self, shape: Sequence[int], patch: int = 2, depth: int = 12, width: int = 768, heads: int = 12,
                  outputs: int = 4, latent_dim: int = 64, num_classes: int = 0, multilabel: bool = False,
@@ -56,7 +61,7 @@ class Generator(nn.Module):
         """Initialises every parameter from the random generator keyed by its name."""
         initialise(self, generator)
 
-    def forward(self, z: Tensor, labels: Tensor | None = None, psi: float = 1.0, guidance: float = 1.0,
+    def forward(self, z: Tensor, labels: Tensor | None = None, psi: float = 1.0, guidance: float | None = None,
                 levels: bool = False) -> Tensor:
         """[N, latent_dim], [N] or [N, num_classes] -> [N, C, H, W], nominally in [-1, 1] if they are images.
 
@@ -67,7 +72,7 @@ class Generator(nn.Module):
         """
         if z.dim() != 2 or z.shape[1] != self.latent_dim:
             raise ValueError(f"latents must be [N, {self.latent_dim}], not {list(z.shape)}")
-        w = self.mapping(z, labels, psi, guidance)
+        w = self.mapping(z, labels, psi, self.guidance if guidance is None else guidance)
         x = sinusoids(self.grid, w.shape[1], w).expand(len(z), -1, -1)
         if self.embed is not None:
             x = x + self.embed(patches(z.to(w).unflatten(1, self.shape), self.patch))
