@@ -58,6 +58,9 @@ def read(path: Path) -> Autoencoder:
         UserError: if it is missing or damaged, or holds no such weights.
     """
     path = path / HUB_FILE if path.is_dir() else path
+    if not path.exists():
+        raise UserError(f"there is no autoencoder at {path}; name a .safetensors file in the layout of diffusers' "
+                        "AutoencoderKL, or its folder")
     try:
         with safe_open(regular(path), "pt") as file:
             metadata = file.metadata() or {}

@@ -31,7 +31,7 @@ NARROW = {
                   "model.mapping_layers=2", "model.mbstd_group=4"],
     "r3gan": ["model.width=32", "model.cardinality=8", "model.blocks=1"],
     "gat": ["model.depth=4", "model.width=16", "model.heads=2", "model.label_dim=8"],
-    "mlp": [],
+    "mlp": [], "autoencoder_kl": ["model.widths=[4,4,4]", "model.groups=2"],
     "ali": ["game.width=2", "game.norm_group=4"],
     "cgan": [],
     "ssgan": ["game.group=4"],

@@ -159,6 +159,19 @@ def test_weights_under_zero_3_are_those_of_one_process() -> None:
         assert_close(found["r3gan finite"], expected, 1e-4)
 
 
+def test_compiled_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced, with eager kernels; FSDP2's hooks are graph breaks, and exact penalties stay in one graph."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    for objective in ("finite", "exact"):
+        of_phases = []
+        for compiled in (False, True):
+            game = made("r3gan", objective, {"compile": compiled})
+            engine = engine_of(FSDP, game, ALONE)
+            of_phases.append({f"{phase.name}/{name}": gradient for phase in game.phases
+                              for name, gradient in engine.gradients(phase, share(ALONE, phase.name)).items()})
+        assert_close(of_phases[1], of_phases[0], 1e-5)
+
+
 def in_float64(ranks: Ranks, settings: config.Engine) -> dict[str, Tensor]:
     """A DCGAN's weights after 20 iterations, with R1 every second one."""
     game = make_game(16, torch.float64, 2)

@@ -59,6 +59,8 @@ RUNS = {
                             "game.norm_group=4"]),
     "words": ("captions", ["recipe=text_emoji", *_BATCH, "total_images=16", "model.width=4", "model.latent_dim=8",
                            "model.norm_group=4"]),
+    "autoencoder": ("photos", ["recipe=aae_celeba_latents", *_BATCH, "data.resolution=32", "total_images=16",
+                               "model.widths=[4,4,4]", "model.groups=2", "game.hidden=8"]),
     "table": ("table", ["recipe=celeba_dcgan", *_BATCH, "data.labels=vectors", "data.resolution=32", "total_images=16",
                         "model.width=4", "model.norm_group=4"]),
 }
@@ -124,6 +126,12 @@ class World:
         if not path.exists():
             self.call("project", self.source("photo.jpg"), self.run("stylegan2"), "--steps", 2, "--out", path)
         return path / "latent.safetensors"
+
+    @cached_property
+    def encoder(self) -> Path:
+        path = self.folder / "vae.safetensors"
+        self.call("export", self.run("autoencoder"), "--format", "autoencoder-kl", "--out", path)
+        return path
 
     @cached_property
     def extractor(self) -> Path:

@@ -207,6 +207,7 @@ KINDS = [
     (r"^faces ", "iterative"), (r"^translate .*--set", "stargan"), (r"^translate|cycle_l1", "cyclegan"),
     (r"^colorize|ab_l1", "colour"), (r"^upscale|high_frequency", "larger"), (r"^apply .*rebuild", "rebuilt"),
     (r"^apply runs/refiner", "refiner"), (r"^apply", "pix2pix"), (r"--text", "words"), (r"--condition ", "table"),
+    (r"autoencoder-kl", "autoencoder"),
     (r"glyphs", "volumes"), (r"^sample runs/gan3d", "volumes"), (r"--network Q|infogan", "infogan"),
     (r"^(edit|directions|project) |--mix|--truncation|--psi", "stylegan2"), (r"", "gan"),
 ]
@@ -243,6 +244,8 @@ def _preparing(words: list[str], world: World) -> list[str]:
         return [str(world.data("photos")), "--verify"]
     if words[0].startswith("sorted/"):
         words = ["photos", *words[1:]]
+    if "--encoder" in words:
+        words[words.index("--encoder") + 1] = str(world.encoder)
     named = {**PREPARED_FROM, **({"photos": "many"} if "--validation" in words else {})}
     return [str(world.source(named[word])) if word in named and before not in _OUTPUTS else word
             for before, word in zip(["", *words], words)]

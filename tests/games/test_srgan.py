@@ -28,6 +28,7 @@ from scalegan.games.srgan.game import SRGAN, cut
 from scalegan.games.srgan.settings import Degrade
 from scalegan.models import efflite0
 from scalegan.randomness import Draws
+from scalegan.support.digests import digest_of
 from scalegan.training import build
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -220,7 +221,7 @@ def test_the_perceptual_network_is_frozen_outside_the_checkpoint_and_part_of_the
     features = game.fixed["features"]
     assert not features.training and not any(p.requires_grad for p in features.parameters())
     assert not any("features" in name for name in game.state_dict())
-    assert build.digest_of(features) == build.digest_of(efflite0.Features())
+    assert digest_of(features) == digest_of(efflite0.Features())
     answer = game.G(torch.zeros(1, 3, 8, 8))
     features(answer).square().mean().backward()
     assert all(p.grad is not None for p in game.G.parameters())

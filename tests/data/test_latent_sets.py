@@ -212,7 +212,7 @@ def test_another_decoder_of_the_same_encoder_may_decode(latents: Path, autoencod
     assert digest_of(decoder) != spec_latents.decoder and decoder.scale == 0.5
     (latents / autoencoder_file.FILE).rename(tmp_path / "kept")
     try:
-        with pytest.raises(UserError, match="is not an autoencoder"):
+        with pytest.raises(UserError, match="there is no autoencoder"):
             opening.decoder_of(Data(path=str(latents)), spec_latents)
     finally:
         (tmp_path / "kept").rename(latents / autoencoder_file.FILE)

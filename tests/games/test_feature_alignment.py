@@ -18,6 +18,7 @@ from scalegan.games.gan.game import GAN
 from scalegan.models import families
 from scalegan.models.backbone import Backbone
 from scalegan.randomness import Draws
+from scalegan.support.digests import digest_of
 from scalegan.training import build
 
 KEYS = {"run_dir": "-", "total_images": 1, "data": {"path": "-", "resolution": 8}, "optimizer": {"default": {}},
@@ -72,10 +73,10 @@ def test_the_term_is_the_cosines_of_the_whole_and_of_the_patches(script: Path) -
 def test_the_network_is_identity_and_not_in_checkpoints(script: Path) -> None:
     played = game(script)
     assert list(played.fixed) == ["backbone"] and not any("backbone" in name for name in played.state_dict())
-    digest = build.digest_of(played.fixed["backbone"])
-    assert digest == build.digest_of(game(script).fixed["backbone"])
+    digest = digest_of(played.fixed["backbone"])
+    assert digest == digest_of(game(script).fixed["backbone"])
     torch.jit.script(Tokens()).save(script)
-    assert digest != build.digest_of(game(script).fixed["backbone"])
+    assert digest != digest_of(game(script).fixed["backbone"])
 
 
 @pytest.mark.parametrize("answer, parts", [(torch.zeros(2, 6), (1, 1)), (torch.zeros(2, 6, 3, 3), (3, 3)),
