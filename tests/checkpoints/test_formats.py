@@ -25,6 +25,7 @@ def old_run(tmp_path: Path) -> Path:
     return shutil.copytree(OLD / "run", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_run_of_format_1_resumes_in_format_2(old_run: Path, tmp_path: Path) -> None:
     """Keys that its recipe did not have take their defaults, and do not make it a different run."""
     before = store.read(store.complete(old_run / "checkpoints")[-1])
@@ -43,6 +44,7 @@ def test_a_run_of_format_1_resumes_in_format_2(old_run: Path, tmp_path: Path) ->
     assert digest(two) == digest(old_run)
 
 
+@pytest.mark.slow
 def test_a_run_of_format_1_can_be_inspected(old_run: Path) -> None:
     done = cli("inspect", old_run, "--verify")
     assert done.returncode == 0, done.stderr
@@ -60,6 +62,7 @@ def test_a_run_of_format_1_loads_as_its_export(old_run: Path) -> None:
     assert torch.equal(scalegan.load(old_run)(Z), scalegan.load(OLD / "points.safetensors")(Z))
 
 
+@pytest.mark.slow
 def test_an_export_of_format_1_can_be_sampled(tmp_path: Path) -> None:
     done = cli("sample", OLD / "images.safetensors", "--out", tmp_path / "drawn", "--seeds", "0-3")
     assert done.returncode == 0, done.stderr

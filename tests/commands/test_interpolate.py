@@ -59,6 +59,7 @@ def test_styles_are_interpolated_in_w(tiny_set: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(images, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_strip_has_a_row_for_each_leg(finished_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "strip.png"
     done = cli("interpolate", finished_run, "--seeds", "0,1,2", "--steps", "5", "--out", out, "--class", "3")

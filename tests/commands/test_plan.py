@@ -173,6 +173,7 @@ def test_hours_follow_from_operations_and_bytes() -> None:
     assert row.loader_images_per_second == pytest.approx(64 / (row.hours * 3600))
 
 
+@pytest.mark.slow
 def test_the_command_prints_json_without_data(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.delenv("SCALEGAN_DATA", raising=False)
     assert main(["celeba_dcgan", "model.width=4", "--gpus", "1,4,64", "--gpu", "v100-32", "--json"]) == 0
@@ -198,6 +199,7 @@ def test_only_recipes_too_small_for_a_gpu_are_planned_on_a_core(words: list[str]
         assert f"about {max(1, round(row['hours'] * 60))} minute" in said
 
 
+@pytest.mark.slow
 def test_mistakes_are_one_line() -> None:
     assert "--gpus" in cli("plan", "--help").stdout
     done = cli("plan", "no_such_recipe")

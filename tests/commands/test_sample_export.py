@@ -16,6 +16,7 @@ from scalegan.commands import export, inspection, sample
 from scalegan.errors import UserError
 
 
+@pytest.mark.slow
 def test_inspect_reports_what_a_run_holds(finished_run: Path) -> None:
     done = cli("inspect", finished_run, "--verify")
     assert done.returncode == 0, done.stderr
@@ -37,6 +38,7 @@ def test_contents_of_a_run_folder(finished_run: Path) -> None:
     assert {"seconds", "images_per_second", "loss/D/real", "loss/D/fake", "loss/G/fake"} <= rows[-1].keys()
 
 
+@pytest.mark.slow
 def test_another_identity_is_refused(finished_run: Path, tiny_recipe: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(finished_run, tmp_path / "run"))
     done = train(f"recipe={tiny_recipe}", f"run_dir={run}", "seed=1", code=2)

@@ -102,6 +102,7 @@ def test_labels_that_do_not_fit_the_manifest(labels, says: str, tmp_path: Path) 
     one_line(caught.value)
 
 
+@pytest.mark.slow
 def test_the_trainer_ends_with_code_2_and_one_line(tmp_path: Path, images: Path) -> None:
     done = train(*arguments("stylegan2", tmp_path, images, "data.labels=attributes"), code=2)
     assert done.stderr.count("\n") == 1 and "labels of kind 'class'" in done.stderr

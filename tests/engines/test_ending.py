@@ -16,6 +16,7 @@ end_with(75)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks, code, said", [("1", 0, "all is writtentorn down"), ("2", 75, "all is written")])
 def test_one_of_several_processes_is_not_torn_down(ranks: str, code: int, said: str) -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], env={**os.environ, "WORLD_SIZE": ranks}, cwd=ROOT,

@@ -85,6 +85,7 @@ def test_figures_go_to_tensorboard(tiny_recipe: Path, stub: Path, tmp_path: Path
     assert logged == [(640, pytest.approx(row["eval/fd"], rel=1e-6))]
 
 
+@pytest.mark.slow
 def test_nothing_of_it_is_imported_where_it_is_off() -> None:
     code = "import sys, scalegan.training.launch; print([m for m in sys.modules if m.startswith('scalegan.metrics')])"
     done = subprocess.run([sys.executable, "-c", code], env=harness.environment(), capture_output=True, text=True,
