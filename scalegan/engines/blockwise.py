@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_map_only
 from scalegan.engines.partitioned import Partitioned, rows
 from scalegan.engines.parts import move_the_rest
 from scalegan.engines.ranks import Ranks
+from scalegan.games.base import Game
 
 
 class Blockwise:
@@ -76,6 +77,13 @@ class Blockwise:
                 part = self.held[name].part
                 part.grad = torch.zeros_like(part) if parameter.grad is None else parameter.grad.to_local().view(-1)
                 parameter.grad = None
+
+
+def players_by_block(game: Game) -> set[str]:
+    """The players that are sharded so. One that is exported as it is, not averaged, would gather on all ranks whenever
+    rank 0 draws a picture."""
+    live = {player for export in game.exports.values() if not export.averaged for player in export.players}
+    return {name for name in game.by_forward - live if any(True for _ in game.players[name].parameters())}
 
 
 def _own_memory(unit: nn.Module, inputs: Any, output: Any) -> Any:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from scalegan.averages.averages import Averages
 from scalegan.engines.base import Engine, Outputs, mean_over_ranks, norm_of
-from scalegan.engines.blockwise import Blockwise
+from scalegan.engines.blockwise import Blockwise, players_by_block
 from scalegan.engines.optimizers import materialise
 from scalegan.engines.partitioned import Partitioned, gather
 from scalegan.engines.parts import Parts, move_the_rest
@@ -33,9 +33,9 @@ class FSDPEngine(Engine):
         if not dist.is_initialized():
             dist.init_process_group("nccl" if ranks.device.type == "cuda" else "gloo", store=dist.HashStore(),
                                     rank=0, world_size=1)
-        live = {player for export in game.exports.values() if not export.averaged for player in export.players}
+        by_block = players_by_block(game)
         self._sharded: dict[str, Sharded] = {
-            name: (Blockwise if name in game.by_forward and name not in live else Parts)(player, ranks)
+            name: (Blockwise if name in by_block else Parts)(player, ranks)
             for name, player in game.players.items() if any(True for _ in player.parameters())}
         self._averages: list[Parts] = []
         move_the_rest(game, ranks.device)

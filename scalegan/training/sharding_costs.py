@@ -33,13 +33,6 @@ def shapes_of(parameters: Iterable[Tensor]) -> Shapes:
     return tuple(parameter.shape for parameter in parameters if parameter.dim())
 
 
-def blockwise_players(game: Game) -> list[str]:
-    """The players that the engine shards block by block; it keeps the others whole during phases."""
-    live = {player for export in game.exports.values() if not export.averaged for player in export.players}
-    return [name for name, player in game.players.items()
-            if name in game.by_forward - live and any(True for _ in player.parameters())]
-
-
 @dataclass(frozen=True)
 class ShardedCost:
     """A phase's memory and traffic on any number of ranks, besides what a rank holds throughout.
@@ -109,9 +102,9 @@ class Sharding:
     """
 
     def __init__(self, game: Game, phase: Phase, moving: Sequence[nn.Parameter]) -> None:
-        from scalegan.engines.blockwise import blocks_of
+        from scalegan.engines.blockwise import blocks_of, players_by_block
 
-        blockwise = blockwise_players(game)
+        blockwise = players_by_block(game)
         self._networks = [_Network(self, game.players[name]) for name in blockwise]
         self._units: list[Shapes] = []
         for network in self._networks:

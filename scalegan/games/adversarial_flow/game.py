@@ -71,8 +71,8 @@ class AdversarialFlow(GAN):
 
 
 class NormalisedGradient(Tracked):
-    """Gives G the gradient of D's loss divided by the root of a moving average of its mean square, over samples, times
-    its number of elements twice: that of a sample's loss has then a norm of about 1 / sqrt(elements).
+    """Gives G the gradient g that D sends to each sample, divided by sqrt(n E |g|^2), with n elements in a sample and a
+    moving average E over samples: its norm is then about 1 / sqrt(n).
 
     The published code averages within the backward pass, from 0 on; here the average is that of whole batches, and the
     first one counts in full.
