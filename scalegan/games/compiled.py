@@ -86,8 +86,17 @@ class Compiled:
 
 
 def differentiable(network: Callable) -> bool:
-    """Whether it is compiled code that gives gradients, too."""
-    return isinstance(network, Compiled) and network.differentiable
+    """Whether `with_gradient` serves it: compiled code, or a network that needs no second derivatives for that, such as
+    R3GAN's D."""
+    return getattr(network, "differentiable", False)
+
+
+def with_gradient(network: Any, x: Tensor, *inputs: Any, of: Callable[[Any], Tensor] = itself) -> tuple[Tensor, Tensor]:
+    """A network's output y for x [n, ...] and further inputs, and INNER_SCALE times the gradient of y's sum in x; both
+    can be differentiated once. `of` gives y from the output of compiled code, if it has others."""
+    if isinstance(network, Compiled):
+        return network.with_gradient(x, *inputs, of=of)
+    return network.with_gradient(x, *inputs, scale=INNER_SCALE)
 
 
 def _with_gradient(network: nn.Module, tracked: list[Tracked], of: Callable[[Any], Tensor]) -> Callable:

@@ -25,6 +25,7 @@ from scalegan.models.layers.conditions import check_labels, embed
 from scalegan.models.layers.convolution import conv2d
 from scalegan.models.layers.half import half_dtype, wide_dtype, without_autocast
 from scalegan.models.layers.initial import Generators, global_generator
+from scalegan.models.layers.piecewise import Tape, with_gradient
 from scalegan.models.layers.resample import downsample, upsample
 from scalegan.models.layers.sides import BASE
 from scalegan.models.layers.slicing import LastLayer
@@ -85,6 +86,10 @@ class Convolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return conv2d(x, self.weight, self.bias, padding=self.padding, groups=self.groups)
 
+    def taped(self, x: Tensor, tape: Tape, slope: float | None = None) -> Tensor:
+        """The same by a tape's passes, followed by a leaky ReLU if there is a slope."""
+        return tape.convolution(x, self.weight, self.bias, slope, self.padding, self.groups)
+
 
 class ResidualBlock(nn.Module):
     """x + contract(act(mix(act(expand(x))))): 1x1, grouped 3x3, 1x1 (section 3.2 and figure 3 of the paper).
@@ -105,6 +110,26 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         weights = self.expand.weight, self.mix.weight, self.contract.weight
         return bottleneck(x, weights, (self.expand.bias, self.mix.bias), SLOPE, self.mix.groups)
+
+    def taped(self, x: Tensor, tape: Tape) -> Tensor:
+        y = self.mix.taped(self.expand.taped(x, tape, SLOPE), tape, SLOPE)
+        return self.contract.taped(y, tape).add_(x)
+
+
+class _Stage(nn.Sequential):
+    """Blocks at one resolution."""
+
+    def taped(self, x: Tensor, tape: Tape) -> Tensor:
+        for block in self:
+            x = block.taped(x, tape)
+        return x
+
+
+class _Same(nn.Identity):
+    """In place of a convolution, where the width stays."""
+
+    def taped(self, x: Tensor, tape: Tape) -> Tensor:
+        return x
 
 
 class Generator(nn.Module):
@@ -140,8 +165,8 @@ class Generator(nn.Module):
         self.transitions, self.stages = nn.ModuleList(), nn.ModuleList()
         before = layout.widths[0]
         for after, cardinality, count in zip(layout.widths, layout.cardinalities, layout.blocks):
-            self.transitions.append(Convolution(before, after) if before != after else nn.Identity())
-            self.stages.append(nn.Sequential(
+            self.transitions.append(Convolution(before, after) if before != after else _Same())
+            self.stages.append(_Stage(
                 *(ResidualBlock(after, cardinality, expansion, kernel, depth) for _ in range(count))))
             before = after
         self.to_rgb = Convolution(before, channels)
@@ -200,9 +225,9 @@ class Discriminator(nn.Module):
         self.stages, self.transitions = nn.ModuleList(), nn.ModuleList()
         stages = zip(top_down, [*top_down[1:], top_down[-1]], layout.cardinalities[::-1], layout.blocks[::-1])
         for before, after, cardinality, count in stages:
-            self.stages.append(nn.Sequential(
+            self.stages.append(_Stage(
                 *(ResidualBlock(before, cardinality, expansion, kernel, depth) for _ in range(count))))
-            self.transitions.append(Convolution(before, after) if before != after else nn.Identity())
+            self.transitions.append(Convolution(before, after) if before != after else _Same())
         features = (embedding_dim or top_down[-1]) if num_classes else 1
         self.basis = nn.Parameter(torch.empty(top_down[-1], *base))
         self.linear = nn.Parameter(torch.empty(features, top_down[-1]))
@@ -217,28 +242,47 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """[N, C, H, W], [N] or [N, K] -> logits [N]."""
-        h, embedded = self._features(x), self._embedded(labels, x)
+        return self._logits(self._trunk(x), labels)
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether it has `with_gradient`: not with SAN's last layer."""
+        return type(self) is Discriminator
+
+    def with_gradient(self, x: Tensor, labels: Tensor | None = None, scale: float = 1.0) -> tuple[Tensor, Tensor]:
+        """[N, C, H, W], [N] or [N, K] -> logits [N], and `scale` times their gradient in x, [N, C, H, W]; both can be
+        differentiated once, which takes no second derivatives of the network."""
+        return with_gradient(self._trunk, lambda h: self._logits(h, labels), x, list(self.parameters()), scale)
+
+    def last_layer(self, x: Tensor, labels: Tensor | None = None) -> list[LastLayer]:
+        h, embedded = self._features(self._trunk(x)), self._embedded(labels, x)
+        with without_autocast(h):
+            return [LastLayer(h, self.linear) if embedded is None else LastLayer(F.linear(h, self.linear), embedded)]
+
+    def _logits(self, h: Tensor, labels: Tensor | None) -> Tensor:
+        """[N, widths[0], *base] -> [N]."""
+        h, embedded = self._features(h), self._embedded(labels, h)
         with without_autocast(h):
             h = F.linear(h, self.linear)                                         # [N, embedding_dim] or [N, 1]
             return h[:, 0] if embedded is None else (h * embedded).sum(1)
 
-    def last_layer(self, x: Tensor, labels: Tensor | None = None) -> list[LastLayer]:
-        h, embedded = self._features(x), self._embedded(labels, x)
-        with without_autocast(h):
-            return [LastLayer(h, self.linear) if embedded is None else LastLayer(F.linear(h, self.linear), embedded)]
-
-    def _features(self, x: Tensor) -> Tensor:
-        """Images to the last features [N, widths[0]], in full precision."""
+    def _trunk(self, x: Tensor, tape: Tape | None = None) -> Tensor:
+        """Images to [N, widths[0], *base]."""
         shape = (self.channels, *self.sides)
         if x.shape[1:] != shape:
             raise ValueError(f"images must be [N, {', '.join(map(str, shape))}], not {list(x.shape)}")
         h = x.contiguous(memory_format=torch.channels_last)
         last = len(self.stages) - 1
+        call = (lambda module, x: module(x)) if tape is None else (lambda module, x: module.taped(x, tape))
         for i, (stage, transition) in enumerate(zip(self.stages, self.transitions)):
             h = _stage_type(h, self.half[i])
             with contextlib.nullcontext() if self.half[i] else without_autocast(h):
-                h = stage(self.from_rgb(h) if i == 0 else h)
-                h = h if i == last else transition(downsample(h))
+                h = call(stage, call(self.from_rgb, h) if i == 0 else h)
+                h = h if i == last else call(transition, downsample(h))
+        return h
+
+    def _features(self, h: Tensor) -> Tensor:
+        """[N, widths[0], *base] to the last features [N, widths[0]], in full precision."""
         with without_autocast(h):
             return (h.to(wide_dtype(h)) * self.basis).sum((2, 3))
 

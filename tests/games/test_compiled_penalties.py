@@ -1,4 +1,5 @@
-"""Exact penalties in compiled phases have the gradients of eager ones, for every family and game that has them."""
+"""Exact penalties, however they are computed, have the same gradients: compiled as eager, for every family and game
+that has them, and R3GAN's without second derivatives."""
 
 from typing import Any
 
@@ -13,6 +14,7 @@ from scalegan.data.spec import Spec
 from scalegan.engines.ddp import DDPEngine
 from scalegan.engines.ranks import Ranks
 from scalegan.games.base import Game
+from scalegan.models import r3gan
 from scalegan.randomness import Draws
 from scalegan.training import build
 
@@ -43,7 +45,7 @@ GAMES: dict[str, dict[str, Any]] = {
     "SAN": {"model": DCGAN, "game": {"loss": "hinge", "penalties": R1_R2, "tricks": {"san": True}}, **OF_CLASSES},
     "SAN, R3GAN": {"model": R3GAN, "game": {"loss": "relativistic", "penalties": {**R1_R2, "bcr": {}},
                                             "tricks": {"san": True}}},
-    "ADA": {"model": MLP, "game": {"penalties": R1_R2}, "augment": {"name": "ada", "p": 0.8}},
+    "ADA": {"model": MLP, "game": {"penalties": R1_R2}, "augment": {"name": "ada", "target": None, "p": 0.8}},
     "StarGAN": {"model": STARGAN, "game": {"name": "stargan"}, **OF_CLASSES},
     "pix2pix": {"model": {"name": "resnet_i2i", "width": 2, "blocks": 1, "d_width": 2, "d_layers": 1, "d_scales": 2},
                 "game": {"name": "pix2pix", "input": "edges", "loss": "wgan_gp"}, "data": {"resolution": 32}},
@@ -93,3 +95,19 @@ def test_half_precision(quickly_compiled: None) -> None:
     exact, eager, other = gradients(keys, False), gradients(keys, False, "bf16"), gradients(keys, True, "bf16")
     for phase, one in exact.items():
         assert (other[phase] - one).norm() <= 2 * (eager[phase] - one).norm() + 1e-6 * one.norm(), phase
+
+
+@pytest.mark.parametrize("changes", [
+    {"game": {"loss": "relativistic", "penalties": R1_R2}, "data": {"labels": "class"}},
+    {"game": {"loss": "relativistic", "penalties": R1_R2}, "augment": {"name": "ada", "target": None, "p": 0.8}},
+    {"game": {"penalties": {"r2": {"gamma": 5.0}}}},
+    {"game": {"penalties": LAZY}},
+    {"game": {"loss": "wgan_gp"}},
+    {"game": {"penalties": {**R1_R2, "bcr": {}, "lecam": {"start": 0}}}},
+], ids=["R1 and R2", "augmented", "R2 alone", "lazy", "WGAN-GP", "beside terms of the logits"])
+def test_r3gans_are_those_of_second_derivatives(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = {"model": R3GAN, **changes}
+    found = gradients(keys, False)
+    monkeypatch.setattr(r3gan.Discriminator, "differentiable", False)
+    for phase, one in gradients(keys, False).items():
+        assert (one - found[phase]).norm() <= 1e-5 * one.norm(), phase

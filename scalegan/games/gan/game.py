@@ -13,7 +13,7 @@ from scalegan.augment.levels import NoisyLevels
 from scalegan.data.spec import Spec
 from scalegan.games.adaptive_updates import AdaptiveUpdates
 from scalegan.games.base import Batch, Game, Phase
-from scalegan.games.compiled import differentiable
+from scalegan.games.compiled import differentiable, with_gradient
 from scalegan.games.fakes import StyledFakes, every_level, plain_fakes
 from scalegan.games.gan import objectives
 from scalegan.games.penalties import DiscriminatorPass, Penalty, Side
@@ -129,10 +129,10 @@ class GAN(Game):
         sides = [side for penalty in self.penalties for side in penalty.differentiates]
         reals = batch.reals.detach().requires_grad_("real" in sides)
         fakes = fakes.detach().requires_grad_("fake" in sides)
-        compiled = differentiable(self.compiled["D"])
-        discriminator = self.D if sides and not compiled else self.compiled["D"]
+        closed = differentiable(self.compiled["D"])
+        discriminator = self.D if sides and not closed else self.compiled["D"]
         augmented = self.augmented(reals, batch, "real"), self.augmented(fakes, batch, "fake")
-        asked = [compiled and side in sides for side in ("real", "fake")]
+        asked = [closed and side in sides for side in ("real", "fake")]
         if getattr(self.D, "per_sample", False) and ("real" in sides) == ("fake" in sides):
             of_both = self._answer(discriminator, torch.cat(augmented), None if condition is None else
                                    torch.cat([batch.labels, condition]), asked[0])
@@ -152,11 +152,11 @@ class GAN(Game):
         return terms
 
     def _answer(self, discriminator: Discriminate, images: Tensor, condition: Tensor | None,
-                with_gradient: bool) -> tuple[Tensor, Tensor | None]:
-        """Logits [n] for the loss, [n, 2] with SAN's last layer, and, from compiled code, their gradient; see `Side`.
+                both: bool) -> tuple[Tensor, Tensor | None]:
+        """Logits [n] for the loss, [n, 2] with SAN's last layer, and, if asked for both, their gradient; see `Side`.
         The second of two logits has none."""
-        if with_gradient:
-            return discriminator.with_gradient(images.detach(), condition, *self.directed)
+        if both:
+            return with_gradient(discriminator, images.detach(), condition, *self.directed)
         return discriminator(images, condition, *self.directed), None
 
     def adversarial_terms(self, discriminator: Discriminate, batch: Batch, reals: Tensor, real: Tensor,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from scalegan.games.base import Batch, Game, Phase
-from scalegan.games.compiled import differentiable, itself
+from scalegan.games.compiled import differentiable, itself, with_gradient
 from scalegan.losses import Terms
 from scalegan.penalties import inner_gradients, squared_gradient_norm, squared_gradient_norms, squared_norm
 
@@ -27,7 +27,8 @@ class Side:
         augmented: as D sees them.
         condition: their conditions, or None.
         logits: D's logits, [n]; None in a phase without D's main pass.
-        gradient: INNER_SCALE times that of the logits' sum with respect to `augmented`, if compiled code took it.
+        gradient: INNER_SCALE times that of the logits' sum with respect to `augmented`, if D gives it; see
+            `with_gradient`.
     """
 
     data: Tensor
@@ -67,15 +68,15 @@ class DiscriminatorPass:
 
 def squared_gradients(game: Game, seen: Tensor, data: Tensor, *inputs: Tensor | None,
                       of: Callable[[Any], Tensor] = itself) -> Tensor:
-    """|d logits / d data|^2 of each sample [n], in a pass of D for them alone, compiled if it can be.
+    """|d logits / d data|^2 of each sample [n], in a pass of D for them alone.
 
     Args:
         seen: what D sees, made from data [n, ...], which requires grad; `inputs` are D's others.
-        of: logits [n] from D's output; see `Compiled.with_gradient`.
+        of: logits [n] from D's output; see `with_gradient`.
     """
     discriminator = game.compiled["D"]
     if differentiable(discriminator):
-        return _squared_before(data, seen, discriminator.with_gradient(seen.detach(), *inputs, of=of)[1])
+        return _squared_before(data, seen, with_gradient(discriminator, seen.detach(), *inputs, of=of)[1])
     return squared_gradient_norm(of(game.players["D"](seen, *inputs)), data)
 
 
