@@ -36,26 +36,26 @@ class Compiled:
     """
 
     def __init__(self, network: nn.Module) -> None:
-        self._network, self._tracked = network, list(tracked_modules(network))
+        self.plain, self._tracked = network, list(tracked_modules(network))
         self._run: Callable | None = None
         self._with_gradient: dict[Callable, Callable] = {}
         self._parts: dict[str, Compiled] = {}
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._network, name)
+        found = getattr(self.plain, name)
         if not isinstance(found, nn.Module):
             return found
         return self._parts.setdefault(name, Compiled(found))
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         if self._run is None:
-            self._run = torch.compile(self._network, dynamic=False)
+            self._run = torch.compile(self.plain, dynamic=False)
         return self._called(self._run, *inputs, **options)
 
     @property
     def differentiable(self) -> bool:
         """Whether `with_gradient` can compile it: no layer exchanges sums with other ranks, nor draws at random."""
-        return not any(isinstance(m, Keyed) or getattr(m, "spanning", None) for m in self._network.modules())
+        return not any(isinstance(m, Keyed) or getattr(m, "spanning", None) for m in self.plain.modules())
 
     def with_gradient(self, x: Tensor, *inputs: Any, of: Callable[[Any], Tensor] = itself,
                       along: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -67,7 +67,7 @@ class Compiled:
             along: of y's shape; INNER_SCALE everywhere if None.
         """
         if of not in self._with_gradient:
-            self._with_gradient[of] = torch.compile(_with_gradient(self._network, self._tracked, of), dynamic=False,
+            self._with_gradient[of] = torch.compile(_with_gradient(self.plain, self._tracked, of), dynamic=False,
                                                     fullgraph=True)
         return self._called(self._with_gradient[of], x, inputs, along)
 
@@ -76,7 +76,7 @@ class Compiled:
         before = [module.take() for module in self._tracked]
         # On a CPU it pays to keep as little as possible for the backward pass: a small R3GAN's D with R1 and R2 ran 1.1
         # times as fast as eager code, and 0.7 times with Inductor's own choice.
-        again = next((p.device.type for p in self._network.parameters()), "") == "cpu"
+        again = next((p.device.type for p in self.plain.parameters()), "") == "cpu"
         try:
             with partitioning.patch(aggressive_recomputation=again):
                 return run(*inputs, **options)
@@ -93,10 +93,15 @@ def differentiable(network: Callable) -> bool:
 
 def with_gradient(network: Any, x: Tensor, *inputs: Any, of: Callable[[Any], Tensor] = itself) -> tuple[Tensor, Tensor]:
     """A network's output y for x [n, ...] and further inputs, and INNER_SCALE times the gradient of y's sum in x; both
-    can be differentiated once. `of` gives y from the output of compiled code, if it has others."""
-    if isinstance(network, Compiled):
-        return network.with_gradient(x, *inputs, of=of)
-    return network.with_gradient(x, *inputs, scale=INNER_SCALE)
+    can be differentiated once. Without second derivatives, where a network can do without, compiled or not.
+
+    Args:
+        of: y from the network's output, if it has others.
+    """
+    plain = network.plain if isinstance(network, Compiled) else network
+    if differentiable(plain):
+        return plain.with_gradient(x, *inputs, scale=INNER_SCALE)
+    return network.with_gradient(x, *inputs, of=of)
 
 
 def _with_gradient(network: nn.Module, tracked: list[Tracked], of: Callable[[Any], Tensor]) -> Callable:

@@ -35,25 +35,26 @@ class Tape:
 
     def __init__(self) -> None:
         self._steps: list[_Convolution] = []
-        self._left: list[_Convolution] = []
         self._shares: dict[torch.dtype, Tensor] = {}
         self.wanted: set[int] = set()
-        self.gradients: dict[int, Tensor] = {}
+        self.gradients: dict[int, Tensor] = {}      # of weights, by their ids
+        self.sums: dict[int, Tensor] = {}           # of each sample's gradients of biases, [n, C], likewise
 
     def rewind(self, share: Tensor, wanted: set[int]) -> None:
         """Begins the last pass.
 
         Args:
             share: c, [n]: each sample's part in biases.
-            wanted: ids of parameters whose `gradients` the pass is to find.
+            wanted: ids of the parameters whose gradients the pass is to find.
         """
-        self._left, self._shares, self.wanted, self.gradients = self._steps[::-1], {share.dtype: share}, wanted, {}
+        self._steps.reverse()
+        self._shares, self.wanted = {share.dtype: share}, wanted
 
     def convolution(self, x: Tensor, w: nn.Parameter, bias: nn.Parameter | None = None, slope: float | None = None,
                     padding: int = 0, groups: int = 1) -> Tensor:
         """As `conv2d`, and then a leaky ReLU, if it has a slope. In the last pass, x is c x + u at its input."""
         if self._shares:
-            return self._left.pop().again(x, self)
+            return self._steps.pop().again(x, self)     # and what it kept is free
         self._steps.append(_Convolution(w, bias, slope, geometry(padding=padding, groups=groups)))
         return _Recorded.apply(x, self._steps[-1])
 
@@ -91,13 +92,13 @@ class _Convolution:
     def again(self, x: Tensor, tape: Tape) -> Tensor:
         x, (w, bias) = x.to(self._w.dtype), self._parameters
         if id(w) in tape.wanted:
-            _, tape.gradients[id(w)], _ = convolution_gradients(self._grad, x, self._w, self._at, [False, True, False])
+            _, found, _ = convolution_gradients(self._grad, x, self._w, self._at, [False, True, False])
+            tape.gradients[id(w)] = found.to(w.dtype)
         with without_autocast(x):
             y = convolution(x, self._w, None, self._at)
         if bias is not None:
             if id(bias) in tape.wanted:
-                share = tape.share(bias.dtype)
-                tape.gradients[id(bias)] = share @ self._grad.sum((2, 3)).to(share.dtype)
+                tape.sums[id(bias)] = self._grad.sum((2, 3))
             y.addcmul_(tape.share(y.dtype)[:, None, None, None], self._bias[:, None, None])
         return y if self._slope is None else self._sloped(y)
 
@@ -157,10 +158,13 @@ class _WithGradient(Function):
         with ctx.autocast:
             ctx.tape.rewind(share, {id(p) for p in wanted})
             features = ctx.trunk(x * each if of_gradient is None else torch.addcmul(of_gradient, x, each), ctx.tape)
-            in_head = [p for p in wanted if id(p) not in ctx.tape.gradients]
+            in_head = [p for p in wanted if id(p) not in ctx.tape.gradients and id(p) not in ctx.tape.sums]
             with torch.enable_grad():
                 value = ctx.head(features).sum() * ctx.scale
-        found = dict(zip(ctx.tape.gradients, cast([*ctx.tape.gradients.values()], share.dtype)))
+        found, sums = ctx.tape.gradients, [*ctx.tape.sums.values()]
+        if sums:
+            of_biases = share @ torch.cat(cast(sums, share.dtype), 1)
+            found |= zip(ctx.tape.sums, of_biases.split([one.shape[1] for one in sums]))
         if in_head:
             with without_autocast(x):
                 found |= {id(p): of_p for p, of_p in zip(in_head, torch.autograd.grad(value, in_head))}
