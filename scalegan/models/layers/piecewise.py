@@ -37,8 +37,8 @@ class Tape:
         self._steps: list[_Convolution] = []
         self._shares: dict[torch.dtype, Tensor] = {}
         self.wanted: set[int] = set()
-        self.gradients: dict[int, Tensor] = {}      # of weights, by their ids
-        self.sums: dict[int, Tensor] = {}           # of each sample's gradients of biases, [n, C], likewise
+        self.weights: dict[int, Tensor] = {}        # gradients of weights, by their ids
+        self.biases: dict[int, Tensor] = {}         # each sample's gradients of biases for c = 1, [n, C], likewise
 
     def rewind(self, share: Tensor, wanted: set[int]) -> None:
         """Begins the last pass.
@@ -52,7 +52,8 @@ class Tape:
 
     def convolution(self, x: Tensor, w: nn.Parameter, bias: nn.Parameter | None = None, slope: float | None = None,
                     padding: int = 0, groups: int = 1) -> Tensor:
-        """As `conv2d`, and then a leaky ReLU, if it has a slope. In the last pass, x is c x + u at its input."""
+        """As `conv2d`, and then a leaky ReLU, if there is a slope: its output must then have a single use. In the last
+        pass, x is what c x + u has become."""
         if self._shares:
             return self._steps.pop().again(x, self)     # and what it kept is free
         self._steps.append(_Convolution(w, bias, slope, geometry(padding=padding, groups=groups)))
@@ -63,6 +64,14 @@ class Tape:
         if dtype not in self._shares:
             self._shares[dtype] = next(iter(self._shares.values())).to(dtype)
         return self._shares[dtype]
+
+    def gradients(self) -> dict[int, Tensor]:
+        """What the last pass has found, by the parameters' ids."""
+        if not self.biases:
+            return self.weights
+        share, each = next(iter(self._shares.values())), [*self.biases.values()]
+        joined = share @ torch.cat(cast(each, share.dtype), 1)
+        return self.weights | dict(zip(self.biases, joined.split([one.shape[1] for one in each])))
 
 
 class _Convolution:
@@ -93,17 +102,17 @@ class _Convolution:
         x, (w, bias) = x.to(self._w.dtype), self._parameters
         if id(w) in tape.wanted:
             _, found, _ = convolution_gradients(self._grad, x, self._w, self._at, [False, True, False])
-            tape.gradients[id(w)] = found.to(w.dtype)
+            tape.weights[id(w)] = found.to(w.dtype)
         with without_autocast(x):
             y = convolution(x, self._w, None, self._at)
         if bias is not None:
             if id(bias) in tape.wanted:
-                tape.sums[id(bias)] = self._grad.sum((2, 3))
+                tape.biases[id(bias)] = self._grad.sum((2, 3))
             y.addcmul_(tape.share(y.dtype)[:, None, None, None], self._bias[:, None, None])
         return y if self._slope is None else self._sloped(y)
 
     def _sloped(self, grad: Tensor) -> Tensor:
-        """In place: no other has these gradients."""
+        """In place: nobody else has these gradients."""
         return torch.ops.aten.leaky_relu_backward.grad_input(grad, self._y, self._slope, True, grad_input=grad)
 
 
@@ -155,17 +164,14 @@ class _WithGradient(Function):
         wanted = [p for p, needed in zip(parameters, ctx.needs_input_grad[4:]) if needed]
         share = x.new_zeros(len(x)) if of_logits is None else of_logits / ctx.scale
         each = share.view(-1, *[1] * (x.dim() - 1))
+        ctx.tape.rewind(share, {id(p) for p in wanted})
         with ctx.autocast:
-            ctx.tape.rewind(share, {id(p) for p in wanted})
             features = ctx.trunk(x * each if of_gradient is None else torch.addcmul(of_gradient, x, each), ctx.tape)
-            in_head = [p for p in wanted if id(p) not in ctx.tape.gradients and id(p) not in ctx.tape.sums]
-            with torch.enable_grad():
-                value = ctx.head(features).sum() * ctx.scale
-        found, sums = ctx.tape.gradients, [*ctx.tape.sums.values()]
-        if sums:
-            of_biases = share @ torch.cat(cast(sums, share.dtype), 1)
-            found |= zip(ctx.tape.sums, of_biases.split([one.shape[1] for one in sums]))
+        found = ctx.tape.gradients()
+        in_head = [p for p in wanted if id(p) not in found]
         if in_head:
+            with ctx.autocast, torch.enable_grad():
+                value = ctx.head(features).sum() * ctx.scale
             with without_autocast(x):
                 found |= {id(p): of_p for p, of_p in zip(in_head, torch.autograd.grad(value, in_head))}
         ctx.tape = None
