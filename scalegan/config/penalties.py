@@ -13,8 +13,9 @@ class GradientNorm:
     """How R1 and R2 find the norm of D's gradient."""
 
     method: Literal["exact", "finite_difference"] = "exact"
-    """exact differentiates D twice; finite_difference compares D's logits at a sample and at its noisy copy, which
-    needs first derivatives alone (Lin et al., 2025, "Diffusion Adversarial Post-Training")."""
+    """exact differentiates D twice, but for R3GAN's, which needs no second derivatives; finite_difference compares D's
+    logits at a sample and at its noisy copy, which needs first derivatives alone (Lin et al., 2025, "Diffusion
+    Adversarial Post-Training")."""
     sigma: PositiveFloat = 0.01
     """finite_difference: standard deviation of the noise, where images lie in [-1, 1]. Below 0.05, D runs in fp32."""
     antithetic: bool = False

@@ -1,8 +1,8 @@
 """Fully sharded training: each rank keeps its part of all weights, averages, gradients and optimizers' state.
 
 A player that phases only call through `forward`, and differentiate once (`Game.by_forward`), is sharded by FSDP2, block
-by block. Any other has all its weights on every rank while a phase runs, as exact gradient penalties need them for
-their second derivatives, and its part of them in between.
+by block. Any other has all its weights on every rank while a phase runs, as exact gradient penalties need them, and
+its part of them in between.
 """
 
 import contextlib

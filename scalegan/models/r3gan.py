@@ -165,8 +165,8 @@ class Generator(nn.Module):
         self.transitions, self.stages = nn.ModuleList(), nn.ModuleList()
         before = layout.widths[0]
         for after, cardinality, count in zip(layout.widths, layout.cardinalities, layout.blocks):
-            self.transitions.append(Convolution(before, after) if before != after else _Same())
-            self.stages.append(_Stage(
+            self.transitions.append(Convolution(before, after) if before != after else nn.Identity())
+            self.stages.append(nn.Sequential(
                 *(ResidualBlock(after, cardinality, expansion, kernel, depth) for _ in range(count))))
             before = after
         self.to_rgb = Convolution(before, channels)
@@ -208,6 +208,7 @@ class Discriminator(nn.Module):
     """
 
     per_sample = True  # a logit depends on its own image alone: reals and fakes may share a pass
+    differentiable = True   # it has `with_gradient`
 
     def __init__(self, resolution: int = 256, channels: int = 3, width: int = 768, num_classes: int = 0,
                  full_width_until: int = 32, cardinality: int = 96, widths: Sequence[int] | None = None,
@@ -244,12 +245,7 @@ class Discriminator(nn.Module):
         """[N, C, H, W], [N] or [N, K] -> logits [N]."""
         return self._logits(self._trunk(x), labels)
 
-    @property
-    def differentiable(self) -> bool:
-        """Whether it has `with_gradient`: not with SAN's last layer."""
-        return type(self) is Discriminator
-
-    def with_gradient(self, x: Tensor, labels: Tensor | None = None, scale: float = 1.0) -> tuple[Tensor, Tensor]:
+    def with_gradient(self, x: Tensor, labels: Tensor | None = None, *, scale: float) -> tuple[Tensor, Tensor]:
         """[N, C, H, W], [N] or [N, K] -> logits [N], and `scale` times their gradient in x, [N, C, H, W]; both can be
         differentiated once, which takes no second derivatives of the network."""
         return with_gradient(self._trunk, lambda h: self._logits(h, labels), x, list(self.parameters()), scale)

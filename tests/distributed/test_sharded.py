@@ -162,10 +162,10 @@ def test_weights_under_zero_3_are_those_of_one_process() -> None:
 def test_compiled_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Traced, with eager kernels; FSDP2's hooks are graph breaks, and exact penalties stay in one graph."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-    for objective in ("finite", "exact"):
+    for family, objective in (("r3gan", "finite"), ("mlp", "exact")):
         of_phases = []
         for compiled in (False, True):
-            game = made("r3gan", objective, {"compile": compiled})
+            game = made(family, objective, {"compile": compiled})
             engine = engine_of(FSDP, game, ALONE)
             of_phases.append({f"{phase.name}/{name}": gradient for phase in game.phases
                               for name, gradient in engine.gradients(phase, share(ALONE, phase.name)).items()})

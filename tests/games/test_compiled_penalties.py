@@ -91,7 +91,7 @@ def test_gradients_are_the_eager_ones(name: str, quickly_compiled: None) -> None
 @pytest.mark.slow
 def test_half_precision(quickly_compiled: None) -> None:
     """Not to the same digits: code that is compiled adds a convolution's bias after rounding it to bf16."""
-    keys = GAMES["R3GAN"]
+    keys = GAMES["SAN, R3GAN"]
     exact, eager, other = gradients(keys, False), gradients(keys, False, "bf16"), gradients(keys, True, "bf16")
     for phase, one in exact.items():
         assert (other[phase] - one).norm() <= 2 * (eager[phase] - one).norm() + 1e-6 * one.norm(), phase
@@ -106,8 +106,14 @@ def test_half_precision(quickly_compiled: None) -> None:
     {"game": {"penalties": {**R1_R2, "bcr": {}, "lecam": {"start": 0}}}},
 ], ids=["R1 and R2", "augmented", "R2 alone", "lazy", "WGAN-GP", "beside terms of the logits"])
 def test_r3gans_are_those_of_second_derivatives(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = {"model": R3GAN, **changes}
+    keys, calls, once = {"model": R3GAN, **changes}, [], r3gan.Discriminator.with_gradient
+    monkeypatch.setattr(r3gan.Discriminator, "with_gradient", lambda *given, **named: calls.append(given) or
+                        once(*given, **named))
     found = gradients(keys, False)
+    assert calls
+    calls.clear()
     monkeypatch.setattr(r3gan.Discriminator, "differentiable", False)
-    for phase, one in gradients(keys, False).items():
+    expected = gradients(keys, False)
+    assert not calls
+    for phase, one in expected.items():
         assert (one - found[phase]).norm() <= 1e-5 * one.norm(), phase

@@ -1,16 +1,21 @@
 """Penalties on R3GAN's discriminator without second derivatives against torch's own, differentiated twice."""
 
+import gc
+from weakref import ref
+
 import pytest
 import torch
 from torch import Tensor
 
+from scalegan.models.layers import piecewise
 from scalegan.models.layers.slicing import sliced
 from scalegan.models.r3gan import Discriminator
 from scalegan.penalties import INNER_SCALE, squared_norm
 from scalegan.support.flops import FlopCounter
 
 SMALL = dict(resolution=16, widths=[12, 8, 6], cardinalities=[6, 4, 3], blocks=[1, 2, 1])
-LABELS = {0: None, 5: torch.tensor([0, 3, 4, 3])}
+LABELS = {"none": None, "classes": torch.tensor([0, 3, 4, 3]),
+          "attributes": torch.tensor([[0, 1, 0, 1, 1], [1, 0, 0, 0, 0], [0, 0, 1, 0, 0], [1] * 5])}
 
 
 def discriminator(num_classes: int = 0, **changes) -> Discriminator:
@@ -27,7 +32,7 @@ def images(*shape: int) -> Tensor:
 
 
 def once(network: Discriminator, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    return network.with_gradient(x, labels, INNER_SCALE)
+    return network.with_gradient(x, labels, scale=INNER_SCALE)
 
 
 def twice(network: Discriminator, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -46,11 +51,8 @@ LOSSES = {
 }
 
 
-@pytest.mark.parametrize("num_classes", LABELS)
-@pytest.mark.parametrize("loss", LOSSES)
-def test_weights_gradients_are_those_of_second_derivatives(loss: str, num_classes: int) -> None:
-    ours, theirs = discriminator(num_classes), discriminator(num_classes)
-    x, labels = images(), LABELS[num_classes]
+def check(loss: str, x: Tensor, labels: Tensor | None, **changes) -> None:
+    ours, theirs = (discriminator(**{"num_classes": 0 if labels is None else 5, **changes}) for _ in range(2))
     found, expected = once(ours, x, labels), twice(theirs, x, labels)
     for one, other in zip(found, expected):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
@@ -61,12 +63,17 @@ def test_weights_gradients_are_those_of_second_derivatives(loss: str, num_classe
         assert (of_one - of_other).norm() <= 1e-9 * of_other.norm(), name
 
 
-@pytest.mark.parametrize("changes", [{"base": (4, 8)}, {"channels": 1}], ids=["wide", "grey"])
+@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_weights_gradients_are_those_of_second_derivatives(loss: str, labels: str) -> None:
+    check(loss, images(), LABELS[labels])
+
+
+@pytest.mark.parametrize("changes", [{"base": (4, 8)}, {"channels": 1}, {"num_classes": 1}, {"blocks": [1, 0, 2]}],
+                         ids=lambda changes: next(iter(changes)))
 def test_shapes(changes: dict) -> None:
     network = discriminator(**changes)
-    x = images(2, network.channels, *network.sides)
-    for one, other in zip(once(network, x), twice(network, x)):
-        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    check("both", images(4, network.channels, *network.sides), None, **changes)
 
 
 def test_frozen_weights_get_no_gradient_and_the_others_keep_theirs() -> None:
@@ -129,3 +136,35 @@ def test_four_passes_rather_than_six() -> None:
 
 def test_sans_last_layer_is_left_to_autograd() -> None:
     assert discriminator().differentiable and not sliced(discriminator()).differentiable
+
+
+@pytest.mark.parametrize("differentiated", [True, False])
+def test_nothing_stays_that_the_passes_left_for_each_other(differentiated: bool, monkeypatch) -> None:
+    made, make = [], piecewise._Convolution
+    monkeypatch.setattr(piecewise, "_Convolution", lambda *given: (step := make(*given), made.append(ref(step)))[0])
+    gc.disable()
+    try:
+        loss = LOSSES["both"](*once(discriminator(), images()))
+        assert made and all(step() for step in made)
+        if differentiated:
+            loss.backward()
+        else:
+            del loss
+        assert not any(step() for step in made)
+    finally:
+        gc.enable()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("half", [None, torch.bfloat16, torch.float16])
+def test_on_a_gpu(half: torch.dtype | None) -> None:
+    network, x = discriminator().cuda(), images().cuda()
+    gradients = []
+    for way, dtype in ((twice, torch.float64), (once, torch.float32)):
+        network.to(dtype).zero_grad()
+        with torch.autocast("cuda", half, enabled=half is not None and dtype == torch.float32):
+            loss = LOSSES["both"](*way(network, x.to(dtype)))
+        loss.backward()
+        gradients.append(torch.cat([p.grad.flatten().double() for p in network.parameters()]))
+    assert (gradients[1] - gradients[0]).norm() < (1e-4 if half is None else 0.3) * gradients[0].norm()

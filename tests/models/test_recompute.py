@@ -23,7 +23,7 @@ from scalegan.models.layers.tracked import tracked_modules
 from scalegan.training.build import game as build_game
 
 FAMILIES = ("dcgan", "biggan", "biggan_deep", "stylegan2", "r3gan", "gat")
-#: Phases that differentiate twice keep what the second derivative needs.
+#: Phases with exact penalties keep what these need (R3GAN's D out of sight of `kept`).
 PENALISED = {"stylegan2": {"G.path", "D.r1"}, "r3gan": {"D"}}
 
 

@@ -129,10 +129,10 @@ class GAN(Game):
         sides = [side for penalty in self.penalties for side in penalty.differentiates]
         reals = batch.reals.detach().requires_grad_("real" in sides)
         fakes = fakes.detach().requires_grad_("fake" in sides)
-        closed = differentiable(self.compiled["D"])
-        discriminator = self.D if sides and not closed else self.compiled["D"]
+        gives_gradient = differentiable(self.compiled["D"])
+        discriminator = self.D if sides and not gives_gradient else self.compiled["D"]
         augmented = self.augmented(reals, batch, "real"), self.augmented(fakes, batch, "fake")
-        asked = [closed and side in sides for side in ("real", "fake")]
+        asked = [gives_gradient and side in sides for side in ("real", "fake")]
         if getattr(self.D, "per_sample", False) and ("real" in sides) == ("fake" in sides):
             of_both = self._answer(discriminator, torch.cat(augmented), None if condition is None else
                                    torch.cat([batch.labels, condition]), asked[0])
@@ -152,10 +152,10 @@ class GAN(Game):
         return terms
 
     def _answer(self, discriminator: Discriminate, images: Tensor, condition: Tensor | None,
-                both: bool) -> tuple[Tensor, Tensor | None]:
-        """Logits [n] for the loss, [n, 2] with SAN's last layer, and, if asked for both, their gradient; see `Side`.
-        The second of two logits has none."""
-        if both:
+                and_gradient: bool) -> tuple[Tensor, Tensor | None]:
+        """Logits [n] for the loss, [n, 2] with SAN's last layer, and, if asked for, their gradient; see `Side`. The
+        second of two logits has none."""
+        if and_gradient:
             return with_gradient(discriminator, images.detach(), condition, *self.directed)
         return discriminator(images, condition, *self.directed), None
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from scalegan.games.base import Batch, Game
-from scalegan.games.compiled import differentiable
+from scalegan.games.compiled import Compiled, differentiable
 from scalegan.games.penalties import Penalty
 from scalegan.losses import Terms
 from scalegan.models.layers.tracked import Tracked
@@ -49,7 +49,7 @@ class PathLength(Penalty, Tracked):
 
     def lazy_terms(self, game: Game, batch: Batch) -> Terms:
         half = batch[: max(len(batch) // 2, 1)]
-        compiled = differentiable(game.compiled["G"])
+        compiled = isinstance(game.compiled["G"], Compiled) and differentiable(game.compiled["G"])
         generator = game.compiled["G"] if compiled else game.G
         ws = game.fakes_of.styles(generator, half, game.fake_condition(half))
         inputs, noise = game.fakes_of.noise(generator, half), half.draws.normal("path", *batch.reals.shape[1:])

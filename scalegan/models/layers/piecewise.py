@@ -6,9 +6,10 @@ finds, and the layer's input. So for a loss L(D, g) with c = dL/dD of each sampl
 
     dL/dw = the layer's weight gradient for d and c x + u, carried to the layer's input
 
-where c x + u passes through the network with the slopes that its leaky ReLUs had at x, and biases times c. That is
-four passes, where a loss without a penalty takes three; differentiating twice, as for any network, takes six. (It is
-Pearlmutter's R-operator, 1994, "Fast exact multiplication by the Hessian", where d does not change along u.)
+where c x + u passes through the network with the slopes that its leaky ReLUs had at x, and each bias is multiplied by
+c. That is four passes, where a loss without a penalty takes three; differentiating twice, as for any network, takes
+six. (It is Pearlmutter's R-operator, 1994, "Fast exact multiplication by the Hessian", where d does not change along
+u.) In the code, d, g and u belong to `scale` times the logits, and the share of a sample is c / `scale`.
 """
 
 import contextlib
@@ -35,43 +36,38 @@ class Tape:
 
     def __init__(self) -> None:
         self._steps: list[_Convolution] = []
-        self._shares: dict[torch.dtype, Tensor] = {}
+        self.share: Tensor | None = None
         self.wanted: set[int] = set()
         self.weights: dict[int, Tensor] = {}        # gradients of weights, by their ids
-        self.biases: dict[int, Tensor] = {}         # each sample's gradients of biases for c = 1, [n, C], likewise
+        self.biases: dict[int, Tensor] = {}         # those of biases, of each sample and without its share, [n, C]
 
     def rewind(self, share: Tensor, wanted: set[int]) -> None:
         """Begins the last pass.
 
         Args:
-            share: c, [n]: each sample's part in biases.
+            share: what is multiplied with each sample's biases, [n].
             wanted: ids of the parameters whose gradients the pass is to find.
         """
         self._steps.reverse()
-        self._shares, self.wanted = {share.dtype: share}, wanted
+        self.share, self.wanted = share, wanted
 
     def convolution(self, x: Tensor, w: nn.Parameter, bias: nn.Parameter | None = None, slope: float | None = None,
                     padding: int = 0, groups: int = 1) -> Tensor:
         """As `conv2d`, and then a leaky ReLU, if there is a slope: its output must then have a single use. In the last
         pass, x is what c x + u has become."""
-        if self._shares:
+        if self.share is not None:
             return self._steps.pop().again(x, self)     # and what it kept is free
         self._steps.append(_Convolution(w, bias, slope, geometry(padding=padding, groups=groups)))
         return _Recorded.apply(x, self._steps[-1])
 
-    def share(self, dtype: torch.dtype) -> Tensor:
-        """c in that dtype, [n]."""
-        if dtype not in self._shares:
-            self._shares[dtype] = next(iter(self._shares.values())).to(dtype)
-        return self._shares[dtype]
 
     def gradients(self) -> dict[int, Tensor]:
         """What the last pass has found, by the parameters' ids."""
         if not self.biases:
             return self.weights
-        share, each = next(iter(self._shares.values())), [*self.biases.values()]
-        joined = share @ torch.cat(cast(each, share.dtype), 1)
-        return self.weights | dict(zip(self.biases, joined.split([one.shape[1] for one in each])))
+        each = cast([*self.biases.values()], self.share.dtype)
+        of_all = self.share @ torch.cat(each, 1)        # one product rather than dozens
+        return self.weights | dict(zip(self.biases, of_all.split([one.shape[1] for one in each])))
 
 
 class _Convolution:
@@ -107,8 +103,10 @@ class _Convolution:
             y = convolution(x, self._w, None, self._at)
         if bias is not None:
             if id(bias) in tape.wanted:
-                tape.biases[id(bias)] = self._grad.sum((2, 3))
-            y.addcmul_(tape.share(y.dtype)[:, None, None, None], self._bias[:, None, None])
+                # No loss scale would keep these sums in fp16's range; in bf16 a CPU is faster without a copy.
+                wide = torch.float32 if self._grad.dtype == torch.float16 else None
+                tape.biases[id(bias)] = self._grad.sum((2, 3), dtype=wide)
+            y.addcmul_(tape.share.to(y.dtype)[:, None, None, None], self._bias[:, None, None])
         return y if self._slope is None else self._sloped(y)
 
     def _sloped(self, grad: Tensor) -> Tensor:

@@ -40,6 +40,8 @@ def sliced(discriminator: nn.Module) -> nn.Module:
 
 
 class _Sliced(nn.Module):
+    differentiable = False      # a `with_gradient` would be that of the plain logits
+
     def forward(self, x: Tensor, labels: Tensor | None = None, directed: bool = False) -> Tensor:
         """Logits [N] or [N, L]; if `directed`, [..., 2]: the same again, which train the direction alone."""
         found = [_logits(layer, directed) for layer in self.last_layer(x, labels)]
