@@ -31,7 +31,8 @@ def spdl(size: int) -> Batches:
             simplejpeg.decode_jpeg(Path(path).read_bytes(), "RGB", buffer=pixels)
         return torch.from_numpy(samples)
 
-    builder = PipelineBuilder().add_source(_shuffled(_paths(size))).aggregate(BATCH, drop_last=True)
+    # The source yields whole batches: single paths, each passed on by itself, cost a tenth of a millisecond apiece.
+    builder = PipelineBuilder().add_source(_batches(_shuffled(_paths(size))))
     pipeline = builder.pipe(load, concurrency=WORKERS).add_sink(4).build(num_threads=WORKERS)
     with pipeline.auto_stop():
         for samples in pipeline:
@@ -118,3 +119,8 @@ def _shuffled(paths: list[str]) -> Iterator[str]:
     shuffler = random.Random(0)
     while True:
         yield from shuffler.sample(paths, len(paths))
+
+
+def _batches(paths: Iterator[str]) -> Iterator[list[str]]:
+    while True:
+        yield list(itertools.islice(paths, BATCH))

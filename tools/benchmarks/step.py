@@ -142,7 +142,8 @@ def _small_r3gan(**method: object) -> config.Recipe:
 
 
 def r3gan_compiled_vs_eager() -> Result:
-    """Updates of D, with exact R1 and R2, and G of a small R3GAN, compiled against eager. Compiling takes minutes."""
+    """Updates of D, with exact R1 and R2, and G of a small R3GAN, compiled against eager: of D's pass only the rest, as
+    its penalties run eagerly. Compiling takes minutes."""
     return _beside_eager("r3gan_compiled_vs_eager", _small_r3gan())
 
 
