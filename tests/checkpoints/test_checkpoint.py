@@ -266,6 +266,7 @@ def save_together(ranks: Ranks, folder: str) -> tuple[Path, list[int]]:
     return newest, [path.stat().st_size for path in newest.glob("*.safetensors")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", [2, 4])
 def test_ranks_share_the_writing_and_one_reads_all(world: int, tmp_path: Path) -> None:
     results = spawn(world, save_together, str(tmp_path))

@@ -47,6 +47,7 @@ def test_a_part_that_fails_costs_the_others_nothing(tmp_path: Path) -> None:
         line for line in lines if line.get("part") == "draws_speed").items()
 
 
+@pytest.mark.slow
 def test_parts_are_left_out_when_time_is_up(tmp_path: Path) -> None:
     lines = lines_of(tmp_path, "draws", "--seconds", 4)
     assert [(line["check"], line["part"]) for line in lines[1:-1]] == [("left out", "data"), ("left out", "draws")]

@@ -43,6 +43,7 @@ def of(run: Path, *more: str, device: Device | None = None) -> dict:
     return {key: look_up(tree, key) for key in IDENTITY}
 
 
+@pytest.mark.slow
 def test_it_says_what_it_chose_and_why_and_trains(run: tuple[Path, str], photos: Path) -> None:
     folder, said = run
     for line in (rf"recipe=auto for {photos}: 200 images of about 32 px, 2 classes, on CPUs",
@@ -72,6 +73,7 @@ def test_it_resumes_by_its_folder_alone(run: tuple[Path, str], tmp_path: Path, m
     assert "preparing" not in said and digest(folder) != digest(run[0])
 
 
+@pytest.mark.slow
 def test_on_another_machine_the_written_recipe_counts(run: tuple[Path, str], photos: Path, monkeypatch) -> None:
     monkeypatch.chdir(photos.parent)
     assert of(run[0]) == of(run[0], device=GPU) == of(run[0], f"data.path={photos}", device=GPU)
@@ -79,6 +81,7 @@ def test_on_another_machine_the_written_recipe_counts(run: tuple[Path, str], pho
     assert of(photos.parent / "new", f"data.path={photos}", device=GPU)["model"]["name"] == "stylegan2"
 
 
+@pytest.mark.slow
 def test_an_edited_recipe_counts_too(run: tuple[Path, str], tmp_path: Path) -> None:
     folder = tmp_path / "edited"
     folder.mkdir()
@@ -88,6 +91,7 @@ def test_an_edited_recipe_counts_too(run: tuple[Path, str], tmp_path: Path) -> N
     assert (recipe.total_images, recipe.seed, recipe.run_dir) == (999, 6, str(folder))
 
 
+@pytest.mark.slow
 def test_a_zip_is_prepared_and_shards_are_used_where_they_are(run: tuple[Path, str], tmp_path: Path) -> None:
     archive = write_zip(tmp_path / "scans.zip", {f"{i}.png": encoded(pixels(i, 20, 20), "PNG") for i in range(100)})
     recipe = automatic.load(["recipe=auto", f"data.path={archive}", f"run_dir={tmp_path / 'scans'}"], begin=True)
@@ -143,6 +147,7 @@ def test_to_look_at_the_recipe_writes_nothing(photos: Path, tmp_path: Path, caps
     pytest.param(["data.path={photos}", "modl.width=3"], "did you mean 'model'", id="a key is misspelt"),
     pytest.param(["data.path={photos}", "model.name=biggan"], "chooses for dcgan", id="a family has no rules"),
 ])
+@pytest.mark.slow
 def test_mistakes_are_answered_before_anything_is_written(
         arguments: list[str], message: str, run: tuple[Path, str], photos: Path, tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch) -> None:

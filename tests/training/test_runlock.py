@@ -46,6 +46,7 @@ class Holder:
         self.process.communicate(timeout=60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hosts, locks", [(("a", "a"), "locks"), (("a", "b"), "locks"), (("a", "b"), "local locks"),
                                           (("a", "a"), "no locks"), (("a", "b"), "no locks")])
 def test_the_second_is_refused_and_the_next_takes_over(hosts: tuple[str, str], locks: str, tmp_path: Path) -> None:
