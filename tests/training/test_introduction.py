@@ -26,6 +26,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_introduces_itself(run: tuple[Path, str]) -> None:
     folder, said = run
     for line in (rf"run +{folder}", r"data +embedded:mnist: 5,000 images of 32 x 32 px, grey, 10 classes",
@@ -35,12 +36,14 @@ def test_a_run_introduces_itself(run: tuple[Path, str]) -> None:
         assert re.search(f"^{line}", said, re.M), f"{line} is not in:\n{said}"
 
 
+@pytest.mark.slow
 def test_progress_has_the_time_left(run: tuple[Path, str]) -> None:
     reports = [line for line in run[1].splitlines() if "images/s" in line]
     assert len(reports) == 3 and all(re.search(r"\d (s|min|h) left", line) for line in reports[:2])
     assert "left" not in reports[-1]
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_the_samples(run: tuple[Path, str]) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
