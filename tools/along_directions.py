@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 import scalegan
+from scalegan.cli import run_verb
 from scalegan.commands.edit import amounts
 from scalegan.data.pixels import to_uint8
 from scalegan.data.spec import Spec
@@ -34,7 +35,7 @@ _CHIP = 150                     # pixels of a face that dlib's network reads
 _BOX = 0.194, 0.323, 0.813, 0.942   # of such a face in CelebA's aligned images, cropped to the middle square
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("--data", required=True)
@@ -42,7 +43,7 @@ def main() -> int:
     parser.add_argument("--directions", type=Path, help="default: the file in the run folder")
     parser.add_argument("--seeds", type=int, default=128, help="how many (default 128)")
     parser.add_argument("--faces", type=Path, metavar="FILE.dat")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     space = Space(scalegan.load(options.run))
     path = options.directions or directions.default_path(options.run, "labels")
@@ -92,4 +93,4 @@ def descriptors(path: Path) -> Callable[[Tensor], Tensor]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_verb(main, sys.argv[1:]))

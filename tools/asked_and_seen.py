@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 import scalegan
+from scalegan.cli import run_verb
 from scalegan.config import Data
 from scalegan.data.preparing.embedded import folder_of, is_embedded, make_embedded
 from scalegan.engines.ranks import join
@@ -38,13 +39,13 @@ from scalegan.probing.changes import accuracies
 from scalegan.randomness import Draws
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", required=True)
     parser.add_argument("--samples", type=int, default=200, help="of each class; ten times as many of attributes "
                         "(default 200)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     generator = scalegan.load(options.run)
     images, labels, names = labelled(options.data, generator.about["spec"]["shape"][-1])
@@ -117,4 +118,4 @@ def predicted(classifier: nn.Module, images: Tensor, attributes: bool) -> Tensor
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_verb(main, sys.argv[1:]))

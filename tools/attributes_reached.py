@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 import scalegan
+from scalegan.cli import run_verb
 from scalegan.data.pixels import from_levels, to_uint8
 from scalegan.data.spec import Spec
 from scalegan.games.stargan.labels import in_turn
@@ -33,13 +34,13 @@ from scalegan.probing.labelled import Labelled, open_labelled
 _SHARES = ("before", "after", "others")
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", required=True)
     parser.add_argument("--test", required=True)
     parser.add_argument("--parameters", type=int, default=100_000, help="of the classifier (default 100,000)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     generator = scalegan.load(options.run)
     spec = Spec.of(generator.about["spec"])
@@ -78,4 +79,4 @@ def rounded(value: Tensor) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_verb(main, sys.argv[1:]))

@@ -15,10 +15,11 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from scalegan.cli import run_verb
 from tools.benchmarks import harness
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suite", choices=["loader", "step", "checkpoint", "metrics", "launches"])
     parser.add_argument("--only", metavar="NAME", help="one benchmark of the suite")
@@ -27,7 +28,7 @@ def main() -> int:
                         "lfw.zip in $SCALEGAN_TEST_DATA or in ../shared/data, else synthetic pictures)")
     parser.add_argument("--model", metavar="NAME", help="for suite step: time this family")
     parser.add_argument("keys", nargs="*", metavar="key=value", help="recipe keys for --model")
-    options = parser.parse_intermixed_args()  # keys may follow options
+    options = parser.parse_intermixed_args(arguments)  # keys may follow options
     suite = import_module(f"tools.benchmarks.{options.suite}")
     if options.model:
         print(json.dumps(suite.time_configuration([f"model.name={options.model}", *options.keys])))
@@ -44,4 +45,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_verb(main, sys.argv[1:]))

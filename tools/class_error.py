@@ -18,16 +18,17 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 import scalegan
+from scalegan.cli import run_verb
 from tools.asked_and_seen import labelled, rounded
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("--data", required=True)
     parser.add_argument("--network", default="classify", help="(default classify)")
     parser.add_argument("--matched", action="store_true", help="match categories with classes")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     network = scalegan.load(options.run, options.network)
     images, labels, _ = labelled(options.data, network.about["spec"]["shape"][-1])
@@ -49,4 +50,4 @@ def matched(categories: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_verb(main, sys.argv[1:]))

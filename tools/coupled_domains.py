@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from scalegan.cli import run_verb
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -24,11 +26,11 @@ if TYPE_CHECKING:
 SAMPLES = 1000
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("--data", default="embedded:digits_test")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
 
     import torch
 
@@ -104,4 +106,4 @@ def trained(network: "nn.Module", images: "Tensor", labels: "Tensor", shown: int
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_verb(main, sys.argv[1:]))

@@ -25,6 +25,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
 import scalegan
+from scalegan.cli import run_verb
 from scalegan.config import loading
 from scalegan.data.pixels import from_levels
 from scalegan.data.spec import Spec
@@ -34,10 +35,10 @@ from scalegan.training import build
 DRAWS, PER_CLASS, AT_ONCE, C = 5, (10, 100), 500, 0.01
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN")
-    run = parser.parse_args().run
+    run = parser.parse_args(arguments).run
     trained = scalegan.load(run, "encode")
     recipe = loading.load([f"recipe={run / 'config.yaml'}"])
     untrained = build.game(recipe, {name: Spec.of(spec) for name, spec in trained.about["specs"].items()}).E
@@ -90,4 +91,4 @@ def errors(features: np.ndarray, labels: np.ndarray) -> list[float]:
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore", category=ConvergenceWarning)
-    sys.exit(main())
+    sys.exit(run_verb(main, sys.argv[1:]))

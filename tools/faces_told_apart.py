@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scalegan.cli import run_verb
 from scalegan.faces.detection import Detector
 from scalegan.faces.identity import LANDMARKS, Embedding
 from scalegan.faces.resnet import SIDE
@@ -29,11 +30,11 @@ from scalegan.metrics.samples import read
 from scalegan.support.progress import Bar
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("set")
     parser.add_argument("--photos", type=int, default=300)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     print(json.dumps(compared(open_images(options.set), options.photos)))
     return 0
@@ -73,4 +74,4 @@ def figures(vectors: Tensor, people: Tensor) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_verb(main, sys.argv[1:]))

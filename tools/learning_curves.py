@@ -15,6 +15,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import numpy as np
 
+from scalegan.cli import run_verb
 from scalegan.metrics import results
 from scalegan.monitor.run import names
 from scalegan.support.reading import read_json_lines
@@ -31,14 +32,14 @@ class Seen:
     evaluations: list[dict]
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     parser.add_argument("--figures", nargs="+", default=["kid", "fd"], metavar="FIGURE", help="default: kid fd")
     parser.add_argument("--apart", action="store_true", help="plot each run in its own column")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="minutes of training to show (default all)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.svg")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     runs = [Seen(name, read_json_lines(path / "metrics.jsonl"), results.read(path))
             for path, name in zip(options.runs, names(options.runs))]
     curves = [[curve(run, figure, options.minutes) for run in runs] for figure in options.figures]
@@ -108,4 +109,4 @@ def draw(rows: Sequence[Sequence[tuple[str, dict[int, Curve]]]], keyed: Sequence
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_verb(main, sys.argv[1:]))

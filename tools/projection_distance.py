@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from scalegan.checkpoints import exports
+from scalegan.cli import run_verb
 from scalegan.data.pixels import from_levels
 from scalegan.latents import pivotal_tuning, stylegan2_projection
 from scalegan.latents.likeness import Likeness
@@ -34,13 +35,13 @@ from scalegan.support.progress import Bar
 _AT_ONCE = 256
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("--data", required=True)
     parser.add_argument("--test", required=True)
     parser.add_argument("--photos", type=int, default=10, help="how many, the first ones (default 10)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     likeness, known = Likeness(torch.device("cpu")), images_of(options.data)
     photos, found = images_of(options.test, options.photos), {"nearest": [], "w": [], "w+": [], "tuned": []}
@@ -87,4 +88,4 @@ def nearest(known: Tensor, photo: Tensor, likeness: Likeness) -> tuple[float, fl
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_verb(main, sys.argv[1:]))

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 import scalegan
+from scalegan.cli import run_verb
 from scalegan.games.sampling import one_batch_at_a_time
 from scalegan.pictures.grids import save_grid
 from scalegan.randomness import Draws
@@ -50,12 +51,12 @@ CHANGES: Mapping[str, tuple[float, str | None, str]] = {
 }
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, default=1, help="of each training; the table has their median (default 1)")
     parser.add_argument("--images", type=int, default=64_000, help="that a training sees (default 64000)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
     extractor = options.out / "digits.pt"
@@ -138,4 +139,4 @@ def table(found: Mapping[tuple[str, str], Sequence[Mapping[str, float]]]) -> str
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_verb(main, sys.argv[1:]))

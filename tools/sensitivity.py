@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
+from scalegan.cli import run_verb
 from scalegan.data.picture import read_picture
 from scalegan.data.preparing.sources import guess_kind, open_source
 from scalegan.engines.ranks import Ranks
@@ -47,13 +48,13 @@ DAMAGES = {f"blur, radius {radius:g} px": blurred(radius) for radius in (0.5, 1,
     | {f"noise, s = {deviation}": noisy(deviation) for deviation in (8, 16, 32)}
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", type=Path)
     parser.add_argument("--count", type=int, default=500, help="samples (default 500)")
     parser.add_argument("--reals", type=int, default=1500, help="real images (default 1500)")
     parser.add_argument("--extractor", default="efflite0")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     extractor = extractors.load(options.extractor, None, None, torch.device("cpu"))
     pool = 4 * options.count
@@ -118,4 +119,4 @@ def _part(one: SetFeatures, rows: np.ndarray) -> SetFeatures:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_verb(main, sys.argv[1:]))

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from scalegan.checkpoints import exports
+from scalegan.cli import run_verb
 from scalegan.data.rendering import FILLED, rendered
 from scalegan.data.spec import Spec
 from scalegan.probing.labelled import open_labelled
@@ -30,12 +31,12 @@ _VIEW = "corner"
 _AT_ONCE = 50
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("--data", required=True)
     parser.add_argument("--test", required=True)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     network = exports.load(options.run, "rebuild")
     spec = Spec.of(network.about["spec"])
@@ -65,4 +66,4 @@ def iou(made: Tensor, true: Tensor) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_verb(main, sys.argv[1:]))

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 import scalegan
 from scalegan.checkpoints.exports import load_player
+from scalegan.cli import run_verb
 from scalegan.config import loading
 from scalegan.data.pixels import to_uint8
 from scalegan.games.pixelda.networks import Classifier as Task
@@ -35,13 +36,13 @@ from tools.coupled_domains import accuracy, trained
 _PARAMETERS = 100_000       # of each classifier
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("--simulated", help="labelled (default: the run's data.path)")
     parser.add_argument("--real", default="embedded:mnist_train", help="labelled (default %(default)s)")
     parser.add_argument("--test", default="embedded:mnist_test", help="others, labelled (default %(default)s)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     recipe = loading.load([f"recipe={options.run / 'config.yaml'}"])
@@ -82,4 +83,4 @@ def share(classifier: Classifier, images: Tensor, labels: Tensor) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_verb(main, sys.argv[1:]))

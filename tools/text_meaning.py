@@ -31,6 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import scalegan
+from scalegan.cli import run_verb
 from scalegan.config import Data
 from scalegan.data import captions
 from scalegan.data.manifest import Index, Manifest
@@ -76,12 +77,12 @@ class Network(nn.Module):
         return self.tone(h), self.figure(h)
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("--samples", type=int, default=4, help="of each caption (default 4)")
     parser.add_argument("--picture", type=Path, metavar="FILE")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     generator = scalegan.load(options.run)
     size = generator.about["spec"]["shape"][-1]
@@ -197,4 +198,4 @@ def sampled(generator: nn.Module, vectors: Tensor, samples: int) -> Tensor:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_verb(main, sys.argv[1:]))

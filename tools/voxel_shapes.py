@@ -28,6 +28,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from scalegan.checkpoints import exports
+from scalegan.cli import run_verb
 from scalegan.data import voxels
 from scalegan.data.rendering import FILLED
 from scalegan.data.spec import Spec
@@ -38,13 +39,13 @@ _NEIGHBOURS = 5
 _CONFIDENT = 0.9
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("--data", required=True)
     parser.add_argument("--test", required=True)
     parser.add_argument("--num-samples", type=int, default=500, help="(default 500)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     generator = exports.load_generator(options.run)
     spec = Spec.of(generator.about["spec"])
@@ -91,4 +92,4 @@ def similarity(made: Tensor, known: Tensor) -> Tensor:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_verb(main, sys.argv[1:]))

@@ -183,16 +183,22 @@ class Manifest:
     def load(cls, folder: Path) -> "Manifest":
         """Raises UserError if it is missing, damaged or of another version."""
         path = folder / "manifest.json"
+        if not path.is_file():
+            raise UserError(f"data.path={folder} has no manifest.json; {how_to_prepare(folder)}")
         try:
             tree = read_json(path)
             if tree.get("version") != VERSION:
                 raise UserError(f"{path} has version {tree.get('version')!r}, not {VERSION}; prepare the data again")
             return checked(tree, path.name, cls)
-        except FileNotFoundError:
-            raise UserError(f"data.path={folder} has no manifest.json; create it with "
-                            f"`scalegan prepare SOURCE {folder}`") from None
         except DamagedFile as error:
             raise UserError(f"cannot read {path}: {error}; prepare the data again") from error
+
+
+def how_to_prepare(path: Path) -> str:
+    """What to do about a path where a set of shards should be."""
+    if path.is_file():
+        return f"{path} is a file: make a set of it with `scalegan prepare {path} FOLDER`, and name that folder"
+    return f"create it with `scalegan prepare SOURCE {path}`"
 
 
 def load_set(folder: Path) -> tuple[Manifest, Index]:

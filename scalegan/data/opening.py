@@ -15,7 +15,7 @@ from scalegan.data import autoencoder_file
 from scalegan.data import captions as captions_of
 from scalegan.data.autoencoder_file import FILE
 from scalegan.data.captions import Captions
-from scalegan.data.manifest import ImageFormat, Manifest, check_content
+from scalegan.data.manifest import ImageFormat, Manifest, check_content, how_to_prepare
 from scalegan.data.paths import expanded
 from scalegan.data.preparing import embedded
 from scalegan.data.reading.cache import Remote, is_url
@@ -193,8 +193,8 @@ def _open_images(data: Data, key: str) -> WebDatasetReader | FfcvReader | Folder
     if data.backend == "folder":
         return FolderReader(folder, data.resolution, key)
     if not (folder / "manifest.json").is_file():
-        raise RecipeError(f"{key}.path={data.path}: there is no {folder / 'manifest.json'}; create it with "
-                          f"`scalegan prepare SOURCE {folder}`")
+        raise RecipeError(f"{key}.path={data.path}: there is no {folder / 'manifest.json'}; "
+                          f"{how_to_prepare(folder)}")
     return FfcvReader(folder) if data.backend == "ffcv" else WebDatasetReader(folder)
 
 

@@ -86,7 +86,7 @@ snapshot: {{every_images: 320, rows: 2, columns: 2}}
 
 @pytest.mark.slow
 def test_a_runs_classifier_has_learnt_the_classes_and_its_generator_answers_by_z(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The source's classes are colours, which the target shares."""
     recipe, run = tmp_path / "recipe.yaml", tmp_path / "run"
     data = make_set(tmp_path / "set")
@@ -99,8 +99,7 @@ def test_a_runs_classifier_has_learnt_the_classes_and_its_generator_answers_by_z
     one, other = (generator(images, torch.full((4, 10), z)) for z in (-1.0, 1.0))
     assert one.shape == images.shape and not torch.allclose(one, other)
 
-    monkeypatch.setattr("sys.argv", ["simulated_to_real.py", str(run), "--real", str(data), "--test", str(data)])
-    assert simulated_to_real.main() == 0
+    assert simulated_to_real.main([str(run), "--real", str(data), "--test", str(data)]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])["accuracy"]
     assert found["T"] == found["source_alone"] == 1
 

@@ -160,15 +160,13 @@ def test_ranks_and_a_kill_change_no_bit(recipe: Path, straight: Path, tmp_path: 
 
 
 @pytest.mark.slow
-def test_its_classifier_loads_and_is_measured(straight: Path, tiny_set: Path, monkeypatch: pytest.MonkeyPatch,
-                                              capsys: pytest.CaptureFixture) -> None:
+def test_its_classifier_loads_and_is_measured(straight: Path, tiny_set: Path, capsys: pytest.CaptureFixture) -> None:
     classify = scalegan.load(straight, "classify")
     assert classify(torch.zeros(3, 3, 16, 16)).shape == (3, 4)
     assert scalegan.load(straight)(torch.randn(3, 8)).shape == (3, 3, 16, 16)
     found = {}
     for further in ([], ["--matched"]):
-        monkeypatch.setattr("sys.argv", ["class_error.py", str(straight), "--data", str(tiny_set), *further])
-        assert class_error.main() == 0
+        assert class_error.main([str(straight), "--data", str(tiny_set), *further]) == 0
         found[len(further)] = json.loads(capsys.readouterr().out)
     assert found[0]["images"] == 304 and 0 <= found[1]["error"] <= found[0]["error"] <= 1
     assert sorted(found[1]["class_of_category"]) == [0, 1, 2, 3]

@@ -26,3 +26,16 @@ def test_every_door_opens_from_any_folder(door: str, tmp_path: Path) -> None:
                           text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["benchmark.py loader --only webdataset_256_vs_decode --data wrong.zip",
+                                     "class_error.py wrong.zip --data wrong.zip", "encoder_features.py missing",
+                                     "projection_distance.py missing --data wrong.zip --test wrong.zip"])
+def test_a_wrong_file_is_one_line(command: str, tmp_path: Path) -> None:
+    (tmp_path / "wrong.zip").write_text("no zip")
+    door, *arguments = command.split()
+    done = subprocess.run([sys.executable, ROOT / "tools" / door, *arguments], cwd=tmp_path, capture_output=True,
+                          text=True, timeout=120)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr and done.stderr.splitlines()[-1].startswith("scalegan: error: ")
