@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scalegan.commands import guidance
 from scalegan.support.arguments import file_named, finite, positive, report, verb_parser, whole
 from scalegan.support.resolution import Resolution, of_sides
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from scalegan.metrics.evaluation import Settings
     from scalegan.metrics.images import Images
 
+_OF_GENERATORS = {"psi": 1.0, "guidance": 1.0, "ema": None, "standing_statistics": None}    # options, and none
 _USUAL_SAMPLES = 50_000         # of published figures
 _SAMPLES_WITHOUT_GPU, _REALS_WITHOUT_GPU = 5_000, 10_000    # minutes on a few CPU cores, at some 40 images/s each
 
@@ -82,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
                         f"GPU, {_REALS_WITHOUT_GPU} at most)")
     parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="images per batch (default 32)")
     parser.add_argument("--psi", type=finite, default=1.0, help="truncation, if the model supports it (default 1)")
+    guidance.add_argument(parser)
     parser.add_argument("--ema", metavar="NAME", help="one of the run's extra averages (recipe key emas)")
     parser.add_argument("--standing-statistics", type=whole(), metavar="N", help="compute BatchNorm's statistics over "
                         "N batches of 64 (default 16 for a run, an export's own for an export); 0 keeps those stored")
@@ -102,8 +105,10 @@ def _evaluate(options: argparse.Namespace, metrics: tuple[str, ...], ranks) -> d
     warnings: list[str] = []
     source, data = Path(options.source), options.data
     trained = source.suffix == ".safetensors" or (source / "COMPLETE").is_file() or (source / "checkpoints").is_dir()
-    if options.ema is not None and not trained:
-        raise UsageError(f"{source} is not a run or checkpoint and has no averages; leave out --ema")
+    for name, default in _OF_GENERATORS.items():
+        if not trained and getattr(options, name) != default:
+            raise UsageError(f"{source} is a set of images, none of which is drawn here; leave out "
+                             f"--{name.replace('_', '-')}")
     extractor = ranks.run_collectively(lambda: extractors.load(options.extractor, options.weights, options.resize,
                                                        ranks.device))
     without_gpu = ranks.device.type == "cpu"
@@ -124,7 +129,8 @@ def _evaluate(options: argparse.Namespace, metrics: tuple[str, ...], ranks) -> d
     sets = [one for one in (fakes, reals) if one is not None]
     result["warnings"] += warnings + [f"{one.name}: {remark}" for one in sets for remark in one.remarks]
     if trained:
-        result |= {"images": fakes.generator.about["images"], "psi": options.psi, "ema": options.ema}
+        result |= {"images": fakes.generator.about["images"], "psi": options.psi, "guidance": options.guidance,
+                   "ema": options.ema}
     return result
 
 
@@ -157,6 +163,7 @@ def _samples(options: argparse.Namespace, metrics: tuple[str, ...], count: int, 
     generator = ranks.run_collectively(lambda: exports.load(
         options.source, ema=options.ema, psi=options.psi, standing_batches=options.standing_statistics))
     check_images(generator, options.source)
+    ranks.run_collectively(lambda: guidance.apply(options.guidance, generator, options.source))
     generator.to(ranks.device)
     size = of_sides(*generator.about["spec"]["shape"][-2:])
     target = generator.about["target"]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from scalegan.commands import stored_latents, texts
+from scalegan.commands import guidance, stored_latents, texts
 from scalegan.errors import UsageError, UserError
 from scalegan.support import devices
 from scalegan.support.arguments import finite, folder, label_numbers, names, seeds, verb_parser, whole
@@ -28,7 +28,6 @@ def main(arguments: list[str]) -> int:
 
     from scalegan.checkpoints import exports, store
     from scalegan.data.spec import Spec
-    from scalegan.games.sampling import guide
     from scalegan.pictures.bands import form_of
     from scalegan.pictures.samples import write_samples
     from scalegan.pictures.solids import VOLUMES
@@ -36,11 +35,7 @@ def main(arguments: list[str]) -> int:
     device = devices.available()
     generator = exports.load_generator(options.run, options.network, options.ema, options.psi,
                                        options.standing_statistics)
-    if options.guidance != 1:
-        try:
-            guide(generator, options.guidance)
-        except ValueError as error:
-            raise UsageError(f"--guidance {options.guidance:g}: {options.run}: {error}") from error
+    guidance.apply(options.guidance, generator, options.run)
     kind = generator.about["spec"]["kind"]
     if kind == "points":
         raise UserError(f"{options.run} makes 2-D points, not images; see the sample grids in the run's samples/")
@@ -116,8 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     stored_latents.add_argument(parser)
     parser.add_argument("--psi", type=finite, default=1.0,
                         help="truncation, if the model supports it (default 1: none)")
-    parser.add_argument("--guidance", type=finite, default=1.0, metavar="S", help="above 1, samples are more typical "
-                        "of their class, and less varied (model.name=gat; default 1: none)")
+    guidance.add_argument(parser)
     parser.add_argument("--noise", choices=("const", "random"), default="const", help="of style-based generators: the "
                         "same for all samples (the default), or one for each seed")
     parser.add_argument("--classes", type=names, help="classes, by name or number, repeated over the seeds; attributes "

@@ -16,7 +16,7 @@ from scalegan.data.preparing.embedded import folder_of, is_embedded
 from scalegan.data.spec import Spec
 from scalegan.errors import UserError
 from scalegan.faces.models import face_model
-from scalegan.games.sampling import is_styled
+from scalegan.games.sampling import is_styled, truncates
 from scalegan.latents import directions
 from scalegan.pictures.translation import turns_images_into_images
 from scalegan.support.resolution import parse
@@ -103,7 +103,7 @@ def _of(path: str, version: tuple) -> Abilities:
     return Abilities(
         **found, generates=True, network="" if generator.about["network"] == about["default"] else
         generator.about["network"], moves=spec.kind == "image", styled=styled,
-        truncates=styled or hasattr(generator, "truncated"),
+        truncates=truncates(generator),
         labels=spec.label_names or tuple(map(str, range(spec.num_classes))), several=spec.multilabel,
         texts="" if not encoder else "condition" if encoder["kind"] == "columns" else "text")
 

@@ -44,6 +44,11 @@ def is_styled(generator: nn.Module) -> bool:
     return hasattr(generator, "synthesis")
 
 
+def truncates(generator: nn.Module) -> bool:
+    """Whether a generator takes psi: it, or one that it wraps, moves w towards its average, or truncates z."""
+    return any(hasattr(module, "mapping") or hasattr(module, "truncated") for module in generator.modules())
+
+
 def style_of(generator: nn.Module, psi: float = 1.0) -> dict[str, Any]:
     """Arguments that make an image depend on its latent and label alone."""
     return {"psi": psi, "noise": "const"} if is_styled(generator) else {"psi": psi}

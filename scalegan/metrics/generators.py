@@ -11,7 +11,7 @@ from scalegan.data.spec import Spec
 from scalegan.data.vectors import VectorTable
 from scalegan.errors import UsageError, UserError
 from scalegan.games.base import Preview
-from scalegan.games.sampling import is_styled
+from scalegan.games.sampling import truncates
 from scalegan.metrics.images import Images
 from scalegan.metrics.labels import matched_labels, relabelled
 from scalegan.metrics.samples import Samples
@@ -67,7 +67,7 @@ def samples_of(generator: nn.Module, count: int, reals: Images | None, psi: floa
         count = min(count, *map(len, inputs.values()))
     check_images(generator, name)
     spec = Spec.of(generator.about["spec"])
-    if psi != 1 and not (is_styled(generator) or generator.about["model"]["name"] in ("biggan", "biggan_deep")):
+    if psi != 1 and not truncates(generator):
         raise UsageError(f"--psi {psi}: {generator.about['model']['name']} has no truncation; leave it out")
     classes, remarks = spec.num_classes, []
     labels, names = None, spec.label_names

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_generators import GENERATORS, saved
+from small_generators import GAT, GENERATORS, saved
 from torch import Tensor
 
 import scalegan
@@ -81,8 +81,7 @@ def test_what_is_not_known_to_be_the_same_is_drawn_again(change: Callable[[Path]
 
 def test_guidance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is `forward`'s; other families refuse it in a line."""
-    model = {"name": "gat", "depth": 2, "width": 16, "heads": 2, "patch": 8, "outputs": 2, "latent_dim": 6}
-    monkeypatch.setitem(GENERATORS, "GAT", ({"model": model, "data": {"labels": "class"}}, 16, 3, ""))
+    monkeypatch.setitem(GENERATORS, "GAT", GAT)
     gat, other = saved("GAT", tmp_path / "gat.safetensors"), saved("DCGAN", tmp_path / "dcgan.safetensors")
     for name, guidance in (("plain", 1), ("guided", 3)):
         asked = ["--seeds", "0-2", "--guidance", str(guidance), "--out", str(tmp_path / name)]

@@ -12,9 +12,11 @@ import pytest
 import torch
 from metrics_made import write_images, write_stub
 from PIL import Image
+from small_generators import GAT, GENERATORS, saved
 
 from scalegan.commands import evaluate as verb
 from scalegan.commands import export
+from scalegan.errors import SharedError
 
 KEYS = {"metrics", "extractor", "resize", "num_samples", "warnings"}
 
@@ -103,8 +105,10 @@ def test_two_ranks_print_one_object_with_the_same_figures(places: dict[str, Path
     (("{a}", "--data", "/nowhere"), "/nowhere does not exist", 1),
     (("{a}", "--data", "{b}", "--metrics", "fid,fjd"), "there is no metric 'fjd'", 2),
     (("{a}", "--data", "{small}", "--extractor", "{stub}"), "16 x 16 px, 3 channels, but", 1),
-    (("{a}", "--data", "{b}", "--ema", "short"), "has no averages; leave out --ema", 2),
-], ids=["no weights", "no data", "no such metric", "another size", "no averages"])
+    (("{a}", "--data", "{b}", "--ema", "short"), "is a set of images, none of which is drawn here; leave out --ema", 2),
+    (("{a}", "--data", "{b}", "--psi", "0.7"), "leave out --psi", 2),
+    (("{a}", "--data", "{b}", "--standing-statistics", "0"), "leave out --standing-statistics", 2),
+], ids=["no weights", "no data", "no such metric", "another size", "no averages", "no psi", "no norms"])
 def test_a_mistake_is_one_line(places: dict[str, Path], arguments: tuple[str, ...], words: str, code: int,
                                tmp_path: Path) -> None:
     names = {**places, "small": write_images(tmp_path / "small", 5, 8) if "{small}" in arguments else ""}
@@ -140,6 +144,23 @@ def test_fewer_images_are_used_without_a_gpu_and_that_is_said_first(
     assert (result["num_samples"], (result["data"] or {}).get("num_images")) == numbers
     if "kid" in result["metrics"]:
         assert f"100 subsets of {min(numbers)}," in result["constants"]["kid"]
+
+
+@pytest.mark.slow
+def test_truncation_and_guidance_are_those_of_the_samples(few_without_gpu: None, places: dict[str, Path],
+                                                          tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                          capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setitem(GENERATORS, "GAT", GAT)
+    arguments = ["--data", str(places["b"]), "--extractor", str(places["stub"])]
+    found = []
+    for given in ((), ("--psi", "0.5"), ("--guidance", "2")):
+        assert verb.main([str(saved("GAT", tmp_path / "gat.safetensors")), *arguments, *given]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert [(result["psi"], result["guidance"]) for result in found] == [(1, 1), (0.5, 1), (1, 2)]
+    assert len({result["metrics"]["fd"] for result in found}) == 3
+    for given in (("--psi", "0.5"), ("--guidance", "2")):
+        with pytest.raises(SharedError, match=f"{given[0]} .*leave it out"):
+            verb.main([str(saved("DCGAN", tmp_path / "dcgan.safetensors")), *arguments, *given])
 
 
 def test_the_fewer_samples_of_a_run_are_those_that_one_would_ask_for(
