@@ -7,7 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from scalegan.cluster.status import describe, named_runs
+from scalegan.cluster.job_states import JobStates
+from scalegan.cluster.records import Job, read_job
+from scalegan.cluster.status import described, named_runs
 from scalegan.errors import UserError
 from scalegan.support.arguments import report, verb_parser
 from scalegan.support.progress import duration
@@ -23,14 +25,27 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object per run")
     options = parser.parse_args(arguments)
     runs, problems = named_runs(options.runs)
-    found = []
+    found, more = _describe(runs)
+    _print(found, options.json)
+    return report(problems + more)
+
+
+def _describe(runs: list[Path]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The runs' status, and an error line for each reason why it is not known."""
+    jobs: dict[Path, Job | None] = {}
+    found, problems, states = [], [], JobStates(patience=None)
     for run in runs:
         try:
-            found.append(describe(run))
+            jobs[run] = read_job(run)
         except UserError as error:
             problems.append(str(error))
-    _print(found, options.json)
-    return report(problems)
+    states.look(jobs.values())
+    for run, job in jobs.items():
+        try:
+            found.append(described(run, job, job and states.state(job)))
+        except UserError as error:
+            problems.append(str(error))
+    return found, list(dict.fromkeys(problems))
 
 
 def _print(found: list[dict[str, Any]], as_json: bool) -> None:

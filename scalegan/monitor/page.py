@@ -12,8 +12,8 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
+from scalegan.cluster.job_states import JobStates
 from scalegan.monitor.comparison import compared
-from scalegan.monitor.jobs import JobStates
 from scalegan.monitor.run import Run
 from scalegan.support.reading import DamagedFile, read_bytes
 

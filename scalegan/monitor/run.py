@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from scalegan.cluster.job_states import JobStates
 from scalegan.cluster.records import Job, read_job, trainer
 from scalegan.cluster.status import described
 from scalegan.errors import UserError
 from scalegan.metrics import results
 from scalegan.monitor.events import events, rollbacks
 from scalegan.monitor.figures import can_be_drawn, flattened
-from scalegan.monitor.jobs import JobStates
 from scalegan.monitor.reports import Reports, reports
 from scalegan.support.reading import or_none, read_tail
 from scalegan.support.yaml_files import read_keys

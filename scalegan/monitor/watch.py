@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from scalegan.cluster.job_states import JobStates
 from scalegan.cluster.status import is_run
 from scalegan.monitor.comparison import compared
-from scalegan.monitor.jobs import JobStates
 from scalegan.monitor.run import Run, names
 
 _EVERY_SECONDS = 2.0

@@ -55,6 +55,25 @@ def test_what_fails_is_a_line_and_the_rest_is_done(verb: object, done: int, swee
         assert said.out.count("seed=") == done and "'--user=root' in the run's job/job.json" in said.err
 
 
+def test_slurm_is_asked_once_for_all_runs(sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                          capsys: pytest.CaptureFixture) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for number, run in enumerate(sorted(sweep.glob("seed=*"))):
+        job_folder(run).mkdir()
+        write_job(run, Job("slurm", f"7_{number}", "log"))
+    bodies = {"good": 'echo "7_0 7 RUNNING"; echo "7_2 7 PENDING"', "dead": "echo no controller >&2; exit 1"}
+    for name, body in bodies.items():
+        (tools / "squeue").write_text(f"#!/bin/sh\necho {name} >> {tools}/log\n{body}\n")
+        (tools / "squeue").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
+        assert status.main([str(sweep)]) == (name == "dead")
+    assert (tools / "log").read_text().split() == ["good", "dead"]
+    said = capsys.readouterr()
+    assert [line.split()[1] for line in said.out.splitlines()[1:4]] == ["running", "not", "pending"]
+    assert said.err.count("\n") == 1 and "no controller" in said.err
+
+
 def test_the_others_as_json(sweep: Path, capsys: pytest.CaptureFixture) -> None:
     assert status.main(["--json", *map(str, sorted(broken(sweep).iterdir()))]) == 1
     assert [json.loads(line)["run"][-6:] for line in capsys.readouterr().out.splitlines()] == ["seed=0", "seed=2"]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from runs_made import curve, make_run
 
+from scalegan.cluster.job_states import JobStates
 from scalegan.monitor.curves import Curve
-from scalegan.monitor.jobs import JobStates
 from scalegan.monitor.reports import Reports
 from scalegan.monitor.run import Run
 

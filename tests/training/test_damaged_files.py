@@ -11,10 +11,10 @@ import pytest
 from harness import digest, ends, reports
 
 from scalegan.cluster import job_outcome, records, status
+from scalegan.cluster.job_states import JobStates
 from scalegan.errors import UserError
 from scalegan.metrics import results
 from scalegan.monitor.comparison import compared
-from scalegan.monitor.jobs import JobStates
 from scalegan.monitor.run import Run
 from scalegan.support.reading import DamagedFile
 from scalegan.support.yaml_files import read_keys

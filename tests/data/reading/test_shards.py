@@ -181,8 +181,9 @@ def test_shard_that_disappears_while_it_is_needed(own_set: Path) -> None:
         chunks.chunk(0, 0)
 
 
-@pytest.mark.parametrize("place, says", [("photos.zip", "photos.zip is a file: make a set of it with `scalegan prepare"),
-                                         ("photos", "create it with `scalegan prepare SOURCE")])
+@pytest.mark.parametrize(("place", "says"), [
+    ("photos.zip", "photos.zip is a file: make a set of it with `scalegan prepare"),
+    ("photos", "create it with `scalegan prepare SOURCE")])
 def test_what_is_no_set_is_answered_with_how_to_make_one(place: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "photos.zip").write_bytes(b"PK")
     with pytest.raises(UserError, match=f"has no manifest.json; .*{says}"):

@@ -1,4 +1,4 @@
-"""Whether runs' jobs are alive, asked of SLURM now and then, once for all of them, and never waited for."""
+"""Whether runs' jobs are alive, asked of SLURM once for all of them, and now and then."""
 
 import time
 from collections.abc import Collection
@@ -16,10 +16,10 @@ class JobStates:
     """SLURM's states of jobs: those that it knew at the last look.
 
     Args:
-        patience: seconds to wait for the first answer.
+        patience: seconds to wait for the first answer; None for as long as it takes.
     """
 
-    def __init__(self, patience: float = _PATIENCE_SECONDS) -> None:
+    def __init__(self, patience: float | None = _PATIENCE_SECONDS) -> None:
         self._patience = patience
         self._asker = ThreadPoolExecutor(1, "squeue")
         self._asked: set[str] = set()
