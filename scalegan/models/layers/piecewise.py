@@ -60,7 +60,6 @@ class Tape:
         self._steps.append(_Convolution(w, bias, slope, geometry(padding=padding, groups=groups)))
         return _Recorded.apply(x, self._steps[-1])
 
-
     def gradients(self) -> dict[int, Tensor]:
         """What the last pass has found, by the parameters' ids."""
         if not self.biases:
