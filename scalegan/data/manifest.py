@@ -183,7 +183,7 @@ class Manifest:
     def load(cls, folder: Path) -> "Manifest":
         """Raises UserError if it is missing, damaged or of another version."""
         path = folder / "manifest.json"
-        if not path.is_file():
+        if not path.exists():
             raise UserError(f"data.path={folder} has no manifest.json; {how_to_prepare(folder)}")
         try:
             tree = read_json(path)
