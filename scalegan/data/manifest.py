@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -183,20 +184,20 @@ class Manifest:
     def load(cls, folder: Path) -> "Manifest":
         """Raises UserError if it is missing, damaged or of another version."""
         path = folder / "manifest.json"
-        if not path.exists():
-            raise UserError(f"data.path={folder} has no manifest.json; {how_to_prepare(folder)}")
         try:
             tree = read_json(path)
             if tree.get("version") != VERSION:
                 raise UserError(f"{path} has version {tree.get('version')!r}, not {VERSION}; prepare the data again")
             return checked(tree, path.name, cls)
-        except DamagedFile as error:
+        except (FileNotFoundError, DamagedFile) as error:
+            if isinstance(error, FileNotFoundError) or os.path.isfile(folder):
+                raise UserError(f"data.path={folder} has no manifest.json; {how_to_prepare(folder)}") from None
             raise UserError(f"cannot read {path}: {error}; prepare the data again") from error
 
 
 def how_to_prepare(path: Path) -> str:
     """What to do about a path where a set of shards should be."""
-    if path.is_file():
+    if os.path.isfile(path):
         return f"{path} is a file: make a set of it with `scalegan prepare {path} FOLDER`, and name that folder"
     return f"create it with `scalegan prepare SOURCE {path}`"
 
