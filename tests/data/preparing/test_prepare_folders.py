@@ -108,6 +108,18 @@ def test_most_files_passed_over_is_a_stop(files: dict[str, int], tmp_path: Path)
         assert "\n" not in str(found.value)
 
 
+@pytest.mark.parametrize("names", [("config.yaml", ".lock"), ("manifest.json", "index.safetensors")])
+def test_a_run_or_a_set_among_the_photos_is_none_of_them(names: tuple[str, str], tmp_path: Path) -> None:
+    """Its samples are not data, and no class; by itself it is a folder as any other."""
+    path = layout(tmp_path / "photos", {"cat/*.jpg": 3, "dog/*.jpg": 2, "runs/one/samples/*.jpg": 4})
+    before = len(opened(path))
+    for name in names:
+        (path / "runs" / "one" / name).touch()
+    assert [len(opened(path)), FolderReader(path, 16).manifest.records, len(open_images(str(path)))] == [5, 5, 5]
+    assert before == 9 and opened(path).labels.names == ("cat", "dog")
+    assert len(opened(path / "runs" / "one")) == 4
+
+
 def test_no_image_at_all_names_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no images .*; passed over 3 files \(3 \.heic\)"):
         opened(layout(tmp_path / "photos", {"*.heic": 3}))

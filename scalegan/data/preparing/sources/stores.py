@@ -20,6 +20,7 @@ IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".
                             ".jfif", ".jpe"))
 _ARRAYS = ".npy"                # are images where a store has no pictures
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+_MADE_HERE = (("config.yaml", ".lock"), ("manifest.json", "index.safetensors"))     # files that tell such a folder
 _LOCAL_HEADER = 30
 LARGEST = 256 * MEGABYTE        # of a file that is read: a picture, a table of labels, a batch of CIFAR-10
 _LARGEST_TAR = 2048 * MEGABYTE  # CIFAR-10 has 0.2 GB
@@ -44,7 +45,8 @@ def _unreadable(error: OSError) -> None:
 
 
 class Folder:
-    """A folder and everything below it.
+    """A folder and everything below it, except for runs and prepared sets: a run among the photos that it learns from
+    would otherwise learn from its own samples.
 
     Args:
         unreadable: called for each folder that cannot be listed; by default it raises UserError.
@@ -59,7 +61,8 @@ class Folder:
     def listing(self) -> tuple[list[str], list[str]]:
         found, seen = [], []
         for folder, folders, files in os.walk(self.path, onerror=self.unreadable, followlinks=True):
-            folders[:] = [name for name in folders if not _is_cyclic(Path(folder, name)) and name != "lost+found"]
+            folders[:] = [name for name in folders if name != "lost+found"
+                          and not _is_cyclic(Path(folder, name)) and not _is_made_here(Path(folder, name))]
             inside = Path(folder).relative_to(self.path).as_posix()
             found += files if inside == "." else [f"{inside}/{file}" for file in files]
             seen += [inside] * (inside != ".")
@@ -75,6 +78,11 @@ class Folder:
 def _is_cyclic(path: Path) -> bool:
     """Whether a link points to one of its own parent folders."""
     return path.is_symlink() and path.resolve() in {above.resolve() for above in path.parents}
+
+
+def _is_made_here(path: Path) -> bool:
+    """Whether it is the folder of a run or of a prepared set."""
+    return any(all(os.path.exists(path / name) for name in names) for names in _MADE_HERE)
 
 
 class _Member(NamedTuple):
