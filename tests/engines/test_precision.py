@@ -13,12 +13,12 @@ from scalegan import load
 UPDATES, SEEDS = 300, range(6)     # with three seeds, half of all choices lie too close together by chance
 RECIPE = f"""extends: [_base/dcgan]
 data: {{path: "embedded:mnist", resolution: 32, labels: none, flip: false, workers: 0}}
-model: {{width: 16, norm_group: 32}}
-batch_size: 32
+model: {{width: 16, norm_group: 16}}
+batch_size: 16
 lanes: 4
-total_images: {32 * UPDATES}
+total_images: {16 * UPDATES}
 ema: {{half_life_images: 500, ramp_up: null}}
-log: {{every_images: 3200, tensorboard: false}}
+log: {{every_images: 1600, tensorboard: false}}
 """
 
 
