@@ -47,7 +47,7 @@ GENERATORS: dict[str, tuple[dict[str, Any], int, int, str]] = {
                          16, 3, "great circle, but for the codes"),
     "AVB": ({"model": _MLP, "game": {"name": "avb", "hidden": 8, "noise_dim": 2}, **_DEFAULT}, 16, 0, "great circle"),
 }
-# Left out of the table above, as little of what it is for is special to GAT.
+# Not in the table: most tests of all its rows would ask nothing of GAT that they do not ask of the others.
 GAT = ({"model": {"name": "gat", "depth": 2, "width": 16, "heads": 2, "patch": 8, "outputs": 2, "latent_dim": 6},
         "data": {"labels": "class"}}, 16, 3, "")
 

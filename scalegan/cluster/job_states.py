@@ -1,4 +1,4 @@
-"""Whether runs' jobs are alive, asked of SLURM once for all of them, and now and then."""
+"""Whether runs' jobs are alive, asked of SLURM once for all of them, and again only now and then."""
 
 import time
 from collections.abc import Collection

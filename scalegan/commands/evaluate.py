@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from scalegan.metrics.evaluation import Settings
     from scalegan.metrics.images import Images
 
-_OF_GENERATORS = {"psi": 1.0, "guidance": 1.0, "ema": None, "standing_statistics": None}    # options, and none
+_OF_GENERATORS = {"psi": 1.0, "guidance": 1.0, "ema": None, "standing_statistics": None}    # if not given
 _USUAL_SAMPLES = 50_000         # of published figures
 _SAMPLES_WITHOUT_GPU, _REALS_WITHOUT_GPU = 5_000, 10_000    # minutes on a few CPU cores, at some 40 images/s each
 
@@ -107,8 +107,7 @@ def _evaluate(options: argparse.Namespace, metrics: tuple[str, ...], ranks) -> d
     trained = source.suffix == ".safetensors" or (source / "COMPLETE").is_file() or (source / "checkpoints").is_dir()
     for name, default in _OF_GENERATORS.items():
         if not trained and getattr(options, name) != default:
-            raise UsageError(f"{source} is a set of images, none of which is drawn here; leave out "
-                             f"--{name.replace('_', '-')}")
+            raise UsageError(f"{source} is a set of images, used as they are; leave out --{name.replace('_', '-')}")
     extractor = ranks.run_collectively(lambda: extractors.load(options.extractor, options.weights, options.resize,
                                                        ranks.device))
     without_gpu = ranks.device.type == "cpu"

@@ -62,7 +62,7 @@ def guide(generator: nn.Module, guidance: float) -> None:
     """
     guided = [module for module in generator.modules() if hasattr(module, "guidance")]
     if not guided or not guided[0].mapping.by_class:
-        raise ValueError("guidance needs a model.name=gat with classes; leave it out, or give --psi")
+        raise ValueError("guidance needs a model.name=gat with classes; leave it out")
     for module in guided:
         module.guidance = guidance
 

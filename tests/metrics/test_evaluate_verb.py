@@ -105,7 +105,7 @@ def test_two_ranks_print_one_object_with_the_same_figures(places: dict[str, Path
     (("{a}", "--data", "/nowhere"), "/nowhere does not exist", 1),
     (("{a}", "--data", "{b}", "--metrics", "fid,fjd"), "there is no metric 'fjd'", 2),
     (("{a}", "--data", "{small}", "--extractor", "{stub}"), "16 x 16 px, 3 channels, but", 1),
-    (("{a}", "--data", "{b}", "--ema", "short"), "is a set of images, none of which is drawn here; leave out --ema", 2),
+    (("{a}", "--data", "{b}", "--ema", "short"), "is a set of images, used as they are; leave out --ema", 2),
     (("{a}", "--data", "{b}", "--psi", "0.7"), "leave out --psi", 2),
     (("{a}", "--data", "{b}", "--standing-statistics", "0"), "leave out --standing-statistics", 2),
 ], ids=["no weights", "no data", "no such metric", "another size", "no averages", "no psi", "no norms"])
