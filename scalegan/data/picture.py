@@ -23,6 +23,7 @@ PAD_LEVELS = {"black": 0, "white": 255}
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")    # none that runs other programs, as EPS does
 CELEBA_SIZE = (218, 178)        # height and width of CelebA's aligned images
 _EXIF_ORIENTATION = 0x0112
+_TIFF_BITS = 0x0102             # the tag that says the bits of each channel
 _MAX_PIXELS = 1 << 28           # a larger picture is a decompression bomb, not a photo
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")     # and BigTIFF
 _opening = threading.Lock()
@@ -76,6 +77,11 @@ def is_converted(data: bytes) -> bool:
         return False
 
 
+def has_16_bits(data: bytes) -> bool:
+    """Whether a readable picture has more than 8 bits per channel, of which `read_picture` keeps the upper 8."""
+    return (data.startswith((b"\x89PNG", b"P6")) or data[:4] in TIFF) and _is_deep(open_picture(data))
+
+
 def has_subsampled_chroma(data: bytes) -> bool:
     """Whether a readable picture has subsampled chroma: a 4:2:0 JPEG, or a lossy WebP."""
     if data[:2] == b"\xff\xd8":
@@ -123,7 +129,7 @@ def _orientation(data: bytes) -> int:
 
 def _with_pillow(data: bytes) -> np.ndarray:
     picture = open_picture(data)
-    if picture.mode.startswith(("I", "F")):
+    if picture.mode.startswith(("I", "F")) or _has_deep_planes(picture):
         kept = "" if picture.mode == "F" else "keep them with `scalegan prepare --depth 16`, or "
         raise ValueError(f"it has more than 8 bits per channel (mode {picture.mode}); {kept}convert it to 8 bits "
                          "first, for example with ImageMagick: magick IN -depth 8 OUT.png")
@@ -135,6 +141,19 @@ def _with_pillow(data: bytes) -> np.ndarray:
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     pixels = np.array(picture.convert("L" if grey else "RGB"))
     return pixels[..., None] if grey else pixels
+
+
+def _is_deep(picture: Image.Image) -> bool:
+    """Whether it has more than 8 bits per channel in its file."""
+    if picture.format == "TIFF":
+        return max(picture.tag_v2.get(_TIFF_BITS, (8,))) > 8
+    layout = picture.tile[0].args       # of a PPM with its largest number
+    return "16" in layout if isinstance(layout, str) else layout[-1] > 255
+
+
+def _has_deep_planes(picture: Image.Image) -> bool:
+    """Whether it is a TIFF of one plane per channel that Pillow takes for one of 8 bits, and reads wrongly."""
+    return picture.format == "TIFF" and _is_deep(picture) and ";16" not in str(picture.tile)
 
 
 def _is_grey_palette(picture: Image.Image) -> bool:

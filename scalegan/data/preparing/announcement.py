@@ -55,11 +55,11 @@ def _latents(stored: ImageFormat) -> str:
 
 
 def report(dest: Path, settings: Settings, plan: Plan, rejected: list[Rejected], enlarged: int, converted: int,
-           cut: list[float]) -> None:
+           reduced: int, cut: list[float]) -> None:
     """What was made.
 
     Args:
-        enlarged, converted: how many images are enlarged, or converted from other colours.
+        enlarged, converted, reduced: how many images are enlarged, converted from other colours, or reduced to 8 bits.
         cut: the share of its pixels that each cropped image lost.
     """
     noun = settings.noun
@@ -76,6 +76,8 @@ def report(dest: Path, settings: Settings, plan: Plan, rejected: list[Rejected],
               "most")
     if converted:
         print(f"{converted:,} images have an embedded colour profile and were converted to sRGB")
+    if reduced:
+        print(f"{reduced:,} images have 16 bits per channel, of which the upper 8 are kept; --depth 16 keeps all")
     for subset in plan.records:
         manifest = Manifest.load(dest / subset)
         written = sum(shard.bytes for shard in manifest.shards)

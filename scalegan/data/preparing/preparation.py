@@ -300,9 +300,10 @@ def _finish(job: ShardJob, plan: Plan, outcomes: dict[Span, Outcome], settings: 
     _list_rejected(job.folder, rejected)
     enlarged = sum(outcome.enlarged for outcome in outcomes.values())
     converted = sum(outcome.converted for outcome in outcomes.values())
+    reduced = sum(outcome.reduced for outcome in outcomes.values())
     facts = {"settings": settings.tree(), "keys": plan.fingerprint, "records": plan.total - len(rejected),
              "rejected": len(rejected), "enlarged": enlarged, "converted_to_srgb": converted}
     write_whole(job.folder / RECORD, json.dumps(facts, indent=1))
     shutil.rmtree(job.folder / WORK)
     cut = [share for outcome in outcomes.values() for share in outcome.cut]
-    announcement.report(job.folder, settings, plan, rejected, enlarged, converted, cut)
+    announcement.report(job.folder, settings, plan, rejected, enlarged, converted, reduced, cut)

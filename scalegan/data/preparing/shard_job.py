@@ -16,7 +16,7 @@ from safetensors.numpy import save
 
 from scalegan.data.codec import encode
 from scalegan.data.manifest import ImageFormat, Index, Shard
-from scalegan.data.picture import fit, has_subsampled_chroma, is_converted, read_picture
+from scalegan.data.picture import fit, has_16_bits, has_subsampled_chroma, is_converted, read_picture
 from scalegan.data.preparing.plan import Span, entries_of
 from scalegan.data.preparing.shards import Record, write_shard
 from scalegan.data.preparing.sources.base import Entry, Picture, Source, attempt
@@ -68,6 +68,7 @@ class _Facts:
     enlarged: NonNegativeInt
     cut: list[NonNegativeFloat]
     converted: NonNegativeInt
+    reduced: NonNegativeInt
     index: str                          # digest
 
 
@@ -80,11 +81,13 @@ class Outcome:
     rejected: list[Rejected] = field(default_factory=list)
     enlarged: int = 0           # pictures smaller than the stored size
     converted: int = 0          # pictures whose embedded profile was not sRGB's
+    reduced: int = 0            # pictures of 16 bits per channel stored with 8
     cut: list[float] = field(default_factory=list)      # the share of its pixels that each cropped picture lost
 
     def save(self, path: Path) -> None:
         facts = {"shard": asdict(self.shard), "rejected": self.rejected, "enlarged": self.enlarged,
-                 "converted": self.converted, "cut": self.cut, "index": _digest_of(self.index)}
+                 "converted": self.converted, "reduced": self.reduced, "cut": self.cut,
+                 "index": _digest_of(self.index)}
         write_whole(path, save(vars(self.index), {"outcome": json.dumps(facts)}))
 
     @classmethod
@@ -100,7 +103,7 @@ class Outcome:
         if len(index.offsets) != facts.shard.records or _digest_of(index) != facts.index:
             return None
         return cls(Shard(**vars(facts.shard)), index, [Rejected(*one) for one in facts.rejected], facts.enlarged,
-                   facts.converted, facts.cut)
+                   facts.converted, facts.reduced, facts.cut)
 
 
 def _digest_of(index: Index) -> str:
@@ -145,7 +148,7 @@ class ShardJob:
             raise UserError(f"{temporary} {damage} right after it was written; check the disk and the memory")
         temporary.rename(final)
         outcome = Outcome(shard, index, conversion.rejected, conversion.enlarged, conversion.converted,
-                          conversion.cut)
+                          conversion.reduced, conversion.cut)
         outcome.save(self.outcome_path(span))
         return outcome
 
@@ -182,12 +185,12 @@ class ShardJob:
 
 
 class _Conversion:
-    """Converts the records of one shard, and keeps track of those rejected, enlarged or cut."""
+    """Converts the records of one shard, and keeps track of those rejected, and of what the others lost."""
 
     def __init__(self, job: ShardJob, report: Callable[[Progress], None]) -> None:
         self.job, self.report = job, report
         self.rejected: list[Rejected] = []
-        self.enlarged = self.converted = 0
+        self.enlarged = self.converted = self.reduced = 0
         self.cut: list[float] = []
 
     def records(self, span: Span) -> Iterator[Record]:
@@ -215,6 +218,7 @@ class _Conversion:
         self.enlarged += enlarged
         self.cut += [cut] if cut else []
         self.converted += isinstance(picture, bytes) and is_converted(picture)
+        self.reduced += isinstance(picture, bytes) and self.job.image.depth == 8 and has_16_bits(picture)
         return Record(data, entry.label, entry.person)
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from scalegan.commands import prepare
 from scalegan.data import beton_file
 from scalegan.data.manifest import ImageFormat, Manifest
+from scalegan.data.picture import has_16_bits, read_picture
 from scalegan.data.pixels import from_levels, shown, shown_pixels, to_uint8, to_uint16
 from scalegan.data.rasters import fit_raster, read_raster
 from scalegan.data.reading.webdataset import WebDatasetReader
@@ -199,6 +200,33 @@ def test_bands_are_cut_and_padded_as_photos_are(crop: str, corner: int) -> None:
     fitted = fit_raster(np.full((50, 50, 8), 7000, np.uint16), image)
     assert fitted.pixels.shape == (32, 64, 8) and fitted.pixels.dtype == np.uint16
     assert (fitted.pixels[0, 0] == corner).all() and (fitted.pixels[16, 32] == 7000).all()
+
+
+COLOURS = {"PNG": png, "PPM": lambda pixels: b"P6 16 16 65535\n" + pixels.astype(">u2").tobytes()} | {
+    f"TIFF, {compression}, {layout}": lambda pixels, compression=compression, layout=layout: tiff(
+        planes(pixels) if layout == "separate" else pixels, photometric="rgb", planarconfig=layout,
+        compression=compression)
+    for compression in (None, "zlib", "lzw") for layout in ("contig", "separate")}
+
+
+@pytest.mark.parametrize("way", COLOURS)
+def test_of_colours_of_16_bits_a_set_of_8_has_the_upper_8_or_none(way: str) -> None:
+    pixels = levels(3, 16)
+    data = COLOURS[way](pixels)
+    assert has_16_bits(data)
+    if way == "TIFF, None, separate":       # which Pillow reads as if it had 8
+        with pytest.raises(ValueError, match="--depth 16"):
+            read_picture(data)
+    else:
+        assert np.abs(read_picture(data).astype(int) - pixels / 257).max() < 1
+
+
+def test_prepare_says_what_is_reduced_to_8_bits(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "in").mkdir()
+    for number, depth in enumerate((8, 16, 16)):
+        (tmp_path / "in" / f"{number}.png").write_bytes(png(levels(3, depth)))
+    prepare.main([str(tmp_path / "in"), str(tmp_path / "set"), "--workers", "1", "--resolution", "16"])
+    assert "\n2 images have 16 bits per channel, of which the upper 8 are kept; --depth 16" in capsys.readouterr().out
 
 
 @pytest.mark.slow
