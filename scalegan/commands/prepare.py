@@ -150,7 +150,7 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
                             "a sample of the images is all grey; with --depth 16, what a sample has; one more with "
                             "--alpha keep)")
     group.add_argument("--depth", type=int, choices=(8, 16),
-                       help="bits per channel; 16 keeps those of PNG, TIFF and .npy files (default 8)")
+                       help="bits per channel; 16 keeps those of PNG, TIFF, PPM and .npy files (default 8)")
     group.add_argument("--alpha", choices=("white", "keep"),
                        help="white: put transparent images on white (the default); keep: that, with alpha as a last "
                             "channel")

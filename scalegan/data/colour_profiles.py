@@ -37,6 +37,21 @@ def in_srgb(picture: Image.Image) -> Image.Image:
     return colours
 
 
+def levels_in_srgb(levels: np.ndarray, picture: Image.Image) -> np.ndarray:
+    """The levels [H, W, C] of a picture of grey or RGB, maybe with alpha, converted as `in_srgb` does; of 8 or 16 bits,
+    of which Pillow would keep 8."""
+    if transform_of(picture) is None:
+        return levels
+    import imagecodecs
+
+    colours, space = (3, "rgb") if levels.shape[2] >= 3 else (1, "gray")
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    found = imagecodecs.cms_transform(np.ascontiguousarray(levels[..., :3] if colours == 3 else levels[..., 0]),
+                                      picture.info["icc_profile"], srgb, colorspace=space, outcolorspace="rgb",
+                                      intent=_INTENT, flags=_FLAGS)
+    return np.concatenate([found[..., :colours], levels[..., colours:]], 2)
+
+
 def is_transparent(picture: Image.Image) -> bool:
     """Whether the picture has an alpha channel, or names a transparent colour."""
     return picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info

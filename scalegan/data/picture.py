@@ -12,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from scalegan.data.arrays import NPY, read_npy
 from scalegan.data.colour_profiles import in_srgb, is_transparent, transform_of
+from scalegan.data.manifest import MOST_CHANNELS
 from scalegan.data.silence import silence_decoders
 
 silence_decoders()
@@ -22,9 +23,10 @@ PADS = ("black", "white", "edge")       # what fills a picture of another ratio;
 PAD_LEVELS = {"black": 0, "white": 255}
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")    # none that runs other programs, as EPS does
 CELEBA_SIZE = (218, 178)        # height and width of CelebA's aligned images
-_EXIF_ORIENTATION = 0x0112
+EXIF_ORIENTATION = 0x0112
 _TIFF_BITS = 0x0102             # the tag that says the bits of each channel
 _MAX_PIXELS = 1 << 28           # a larger picture is a decompression bomb, not a photo
+_FEW_LEVELS = {"1": 255, "L;2": 85, "L;4": 17}     # how Pillow calls PNGs of less than 8 bits, and the step of a level
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")     # and BigTIFF
 _opening = threading.Lock()
 
@@ -58,13 +60,28 @@ def open_picture(data: bytes, formats: tuple[str, ...] = _FORMATS) -> Image.Imag
         try:
             picture = Image.open(io.BytesIO(data), formats=formats)
         except UnidentifiedImageError:
+            if data[:4] in TIFF and "TIFF" in formats:
+                raise ValueError("it is a damaged TIFF, or one of other numbers than photos have; see --channels and "
+                                 "--depth 16, or convert it to 8 bits, grey or RGB") from None
             raise ValueError(f"it is not {'one of ' * (len(formats) > 1)}{', '.join(formats)}") from None
         except Image.DecompressionBombError:
             raise ValueError("the picture has more than the limit of 2^28 pixels; downscale it first") from None
         finally:
             Image.MAX_IMAGE_PIXELS = before
     check_size(picture.height, picture.width)
+    _scale_transparency(picture)
     return picture
+
+
+def _scale_transparency(picture: Image.Image) -> None:
+    """Pillow scales the levels of a PNG to 8 bits, but leaves the one that is transparent as the file has it."""
+    level = picture.info.get("transparency")
+    if picture.format != "PNG" or not isinstance(level, (int, tuple)):
+        return
+    if (layout := _layout(picture)) in _FEW_LEVELS:
+        picture.info["transparency"] = min(255, level * _FEW_LEVELS[layout])
+    elif layout == "RGB;16B":
+        picture.info["transparency"] = tuple(value >> 8 for value in level)
 
 
 def is_converted(data: bytes) -> bool:
@@ -79,7 +96,7 @@ def is_converted(data: bytes) -> bool:
 
 def has_16_bits(data: bytes) -> bool:
     """Whether a readable picture has more than 8 bits per channel, of which `read_picture` keeps the upper 8."""
-    return (data.startswith((b"\x89PNG", b"P6")) or data[:4] in TIFF) and _is_deep(open_picture(data))
+    return (data.startswith((b"\x89PNG", b"P3", b"P6")) or data[:4] in TIFF) and is_deep(open_picture(data))
 
 
 def has_subsampled_chroma(data: bytes) -> bool:
@@ -101,9 +118,11 @@ def all_grey(pictures: list[bytes | np.ndarray | Exception]) -> bool:
 
 def _of_npy(data: bytes) -> np.ndarray:
     pixels = read_npy(data)
-    if pixels.dtype != np.uint8 or pixels.shape[2] not in (1, 3):
-        raise ValueError(f"it has {pixels.shape[2]} channels of {8 * pixels.dtype.itemsize} bits; `scalegan prepare "
-                         f"--channels {pixels.shape[2]}{' --depth 16' * (pixels.dtype != np.uint8)}` keeps them")
+    channels = pixels.shape[2]
+    if pixels.dtype != np.uint8 or channels not in (1, 3):
+        remedy = f"`scalegan prepare --channels {channels}{' --depth 16' * (pixels.dtype != np.uint8)}` keeps them" \
+            if channels <= MOST_CHANNELS else f"at most {MOST_CHANNELS} can be kept; arrays are [H, W, channels]"
+        raise ValueError(f"it has {channels} channels of {8 * pixels.dtype.itemsize} bits; {remedy}")
     return pixels
 
 
@@ -124,7 +143,7 @@ def _jpeg(data: bytes) -> np.ndarray:
 def _orientation(data: bytes) -> int:
     if b"Exif\0\0" not in data:
         return 1
-    return open_picture(data, ("JPEG",)).getexif().get(_EXIF_ORIENTATION, 1)
+    return open_picture(data, ("JPEG",)).getexif().get(EXIF_ORIENTATION, 1)
 
 
 def _with_pillow(data: bytes) -> np.ndarray:
@@ -133,7 +152,9 @@ def _with_pillow(data: bytes) -> np.ndarray:
         kept = "" if picture.mode == "F" else "keep them with `scalegan prepare --depth 16`, or "
         raise ValueError(f"it has more than 8 bits per channel (mode {picture.mode}); {kept}convert it to 8 bits "
                          "first, for example with ImageMagick: magick IN -depth 8 OUT.png")
+    deep_grey = _layout(picture) == "LA;16B"
     picture = ImageOps.exif_transpose(picture)
+    picture = picture.convert("LA") if deep_grey else picture       # Pillow makes RGBA of it
     grey = picture.mode in ("1", "L", "LA") or (picture.mode in ("P", "PA") and _is_grey_palette(picture))
     picture = in_srgb(picture)
     if is_transparent(picture):
@@ -143,17 +164,22 @@ def _with_pillow(data: bytes) -> np.ndarray:
     return pixels[..., None] if grey else pixels
 
 
-def _is_deep(picture: Image.Image) -> bool:
+def _layout(picture: Image.Image) -> str | tuple:
+    """What Pillow calls the layout of the numbers in a PNG, or in a PPM, there with the largest number."""
+    return picture.tile[0].args if picture.tile else ""
+
+
+def is_deep(picture: Image.Image) -> bool:
     """Whether it has more than 8 bits per channel in its file."""
     if picture.format == "TIFF":
         return max(picture.tag_v2.get(_TIFF_BITS, (8,))) > 8
-    layout = picture.tile[0].args       # of a PPM with its largest number
+    layout = _layout(picture)
     return "16" in layout if isinstance(layout, str) else layout[-1] > 255
 
 
 def _has_deep_planes(picture: Image.Image) -> bool:
     """Whether it is a TIFF of one plane per channel that Pillow takes for one of 8 bits, and reads wrongly."""
-    return picture.format == "TIFF" and _is_deep(picture) and ";16" not in str(picture.tile)
+    return picture.format == "TIFF" and is_deep(picture) and ";16" not in str(picture.tile)
 
 
 def _is_grey_palette(picture: Image.Image) -> bool:

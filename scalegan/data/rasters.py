@@ -1,4 +1,4 @@
-"""Images that are not photos: any channels, 8 or 16 bits, or alpha that is kept; from PNG, TIFF and NumPy's files."""
+"""Images that are not photos: any channels, 8 or 16 bits, or alpha that is kept; from PNG, TIFF, PPM and NumPy's files."""
 
 import io
 import math
@@ -9,9 +9,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from scalegan.data.arrays import NPY, read_npy
-from scalegan.data.colour_profiles import in_srgb, is_transparent
+from scalegan.data.colour_profiles import in_srgb, is_transparent, levels_in_srgb
 from scalegan.data.manifest import MOST_CHANNELS, ImageFormat
 from scalegan.data.picture import (
+    EXIF_ORIENTATION,
     FILTERS,
     PAD_LEVELS,
     TIFF,
@@ -19,11 +20,16 @@ from scalegan.data.picture import (
     check_size,
     crop,
     inner_sides,
+    is_converted,
+    is_deep,
     open_picture,
     read_picture,
 )
 
 _PNG, _DEPTH_BYTE = b"\x89PNG\r\n\x1a\n", 24    # where a PNG says its bits per channel
+_NETPBM = (b"P2", b"P3", b"P5", b"P6")
+_Oriented = tuple[np.ndarray, int]      # an image, and the EXIF orientation in which it is to be shown
+_MULTIPLIED = 1     # what a TIFF calls alpha by which colours are multiplied
 
 
 def read_raster(data: bytes, image: ImageFormat) -> np.ndarray:
@@ -68,9 +74,13 @@ def fit_raster(pixels: np.ndarray, image: ImageFormat) -> Fitted:
                       1 - part.shape[0] * part.shape[1] / (pixels.shape[0] * pixels.shape[1]))
     fill = image.crop.removeprefix("pad-")
     scale, inner, margins = inner_sides(pixels.shape, image.sides)
-    level = round(PAD_LEVELS.get(fill, 0) / 255 * np.iinfo(pixels.dtype).max)
-    options = {"mode": "edge"} if fill == "edge" else {"constant_values": level}
-    return Fitted(np.pad(_resized(pixels, inner, image.filter), [*margins, (0, 0)], **options), scale, 0.0)
+    most = np.iinfo(pixels.dtype).max
+    options = {"mode": "edge"} if fill == "edge" else {"constant_values": PAD_LEVELS[fill] * most // 255}
+    resized = _resized(pixels, inner, image.filter)
+    padded = np.pad(resized, [*margins, (0, 0)], **options)
+    if image.alpha and fill != "edge":      # what is filled is opaque
+        padded[..., -1] = np.pad(resized[..., -1], margins, constant_values=most)
+    return Fitted(padded, scale, 0.0)
 
 
 def _resized(pixels: np.ndarray, sides: tuple[int, int], filter: str) -> np.ndarray:
@@ -87,42 +97,91 @@ def _decoded(data: bytes, image: ImageFormat) -> np.ndarray:
     """[H, W, C], uint8 or uint16."""
     if data.startswith(NPY):
         return read_npy(data)
+    found = None
     if data.startswith(TIFF):
-        pixels = _tiff(data)
-        return _over_white(pixels) if image.alpha and pixels.shape[2] in (2, 4) else pixels
-    if data.startswith(_PNG) and len(data) > _DEPTH_BYTE and data[_DEPTH_BYTE] == 16:
-        pixels = _deep_png(data)
-        has_alpha = pixels.shape[2] in (2, 4)
-        return _over_white(pixels) if image.alpha and has_alpha else pixels
-    return _with_alpha(data) if image.alpha else read_picture(data)
+        found = _tiff(data, image.alpha)
+    elif data.startswith(_PNG) and len(data) > _DEPTH_BYTE and data[_DEPTH_BYTE] == 16:
+        found = _deep_png(data)
+    elif data.startswith(_NETPBM):
+        found = _deep_netpbm(data)
+    if found is None:
+        return _with_alpha(data) if image.alpha else read_picture(data)
+    pixels, orientation = found
+    if holds_colours(image) and pixels.shape[2] <= 4 and is_converted(data):
+        pixels = levels_in_srgb(pixels, open_picture(data))
+    return _upright(_over_white(pixels) if image.alpha and pixels.shape[2] in (2, 4) else pixels, orientation)
 
 
-def _tiff(data: bytes) -> np.ndarray:
-    """The first page, with the channels last."""
+def holds_colours(image: ImageFormat) -> bool:
+    """Whether a set's channels are grey or RGB, maybe with alpha, which are stored in sRGB."""
+    return image.channels - image.alpha in (1, 3)
+
+
+def _tiff(data: bytes, alpha: bool) -> _Oriented | None:
+    """The first page, with the channels last and white as the highest number. None for pages whose numbers are not
+    levels of 8 bits or more, such as palettes, which Pillow reads."""
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         series = file.series[0]
-        shape, axes = series.shape, series.axes
+        shape, axes, page = series.shape, series.axes, series.keyframe
+        bits, kinds = np.max(page.bitspersample), tifffile.PHOTOMETRIC
+        kind = page.tags.valueof("PhotometricInterpretation", default=kinds.MINISBLACK)
+        if bits < 8 or kind in (kinds.PALETTE, kinds.CIELAB):
+            return None
         samples = "S" if "S" in axes else next((axis for axis in "CQI" if axis in axes), "")
         if sorted(axes) != sorted(f"YX{samples}"):
             raise ValueError(f"it holds {' x '.join(map(str, shape))} numbers along the axes {axes}, not one image")
-        check_size(shape[axes.index("Y")], shape[axes.index("X")])
+        height, width = shape[axes.index("Y")], shape[axes.index("X")]
+        check_size(height, width)
         if math.prod(shape) > MOST_CHANNELS << 26:
             raise ValueError(f"{math.prod(shape):,} numbers are more than the limit of 2^30; downscale it first")
         pixels = series.asarray()
+        extra, orientation = page.extrasamples, page.tags.valueof(EXIF_ORIENTATION, default=1)
     if pixels.dtype.kind != "u" or pixels.dtype.itemsize > 2:
         raise ValueError(f"its numbers are {pixels.dtype}, not uint8 or uint16; scale them to one of these first")
-    return np.ascontiguousarray(pixels.transpose([axes.index(axis) for axis in f"YX{samples}"])
-                                .reshape(shape[axes.index("Y")], shape[axes.index("X")], -1))
+    pixels = pixels.transpose([axes.index(axis) for axis in f"YX{samples}"]).reshape(height, width, -1)
+    most = np.iinfo(pixels.dtype).max
+    if bits < 8 * pixels.dtype.itemsize:
+        pixels = np.rint(pixels * (most / (2 ** bits - 1))).astype(pixels.dtype)
+    if kind == kinds.MINISWHITE:
+        inks = pixels.shape[2] - len(extra)
+        pixels = np.concatenate([most - pixels[..., :inks], pixels[..., inks:]], 2)
+    if alpha and kind == kinds.SEPARATED:
+        raise ValueError("its colours are CMYK, without alpha; convert it to RGB")
+    if alpha and extra == (_MULTIPLIED,):
+        share = np.maximum(pixels[..., -1:], 1) / most
+        pixels = np.concatenate([np.rint(pixels[..., :-1] / share).clip(0, most).astype(pixels.dtype),
+                                 pixels[..., -1:]], 2)
+    return pixels, orientation
 
 
-def _deep_png(data: bytes) -> np.ndarray:
+def _deep_png(data: bytes) -> _Oriented:
     import imagecodecs
 
     picture = open_picture(data, ("PNG",))      # checks its size, before it is decoded
-    pixels = imagecodecs.png_decode(data)
-    return pixels.reshape(picture.height, picture.width, -1)
+    pixels = imagecodecs.png_decode(data).reshape(picture.height, picture.width, -1)
+    return pixels, picture.getexif().get(EXIF_ORIENTATION, 1) if b"eXIf" in data else 1
+
+
+def _deep_netpbm(data: bytes) -> _Oriented | None:
+    """A PPM or PGM of more than 8 bits, scaled to 16; None for others."""
+    picture = open_picture(data, ("PPM",))
+    if not is_deep(picture):
+        return None
+    codec, _, offset, layout = picture.tile[0]
+    sides = picture.height, picture.width, len(picture.getbands())
+    count, most = math.prod(sides), 65535 if isinstance(layout, str) else layout[-1]
+    levels = np.array(data[offset:].split(maxsplit=count)[:count], np.int64) if codec == "ppm_plain" else \
+        np.frombuffer(data, ">u2", count, offset)
+    return np.rint(levels.clip(0, most).reshape(sides) * (65535 / most)).astype(np.uint16), 1
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """An image as its file's EXIF orientation wants it shown."""
+    pixels = pixels.swapaxes(0, 1) if orientation in (5, 6, 7, 8) else pixels
+    down, across = (-1 if orientation in turned else 1 for turned in ((3, 4, 7, 8), (2, 3, 6, 7)))
+    return np.ascontiguousarray(pixels[::down, ::across])
 
 
 def _with_alpha(data: bytes) -> np.ndarray:

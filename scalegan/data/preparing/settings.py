@@ -80,8 +80,9 @@ def _check_rasters(options: argparse.Namespace, kind: str, channels: int, photos
     if options.alpha == "keep" and channels not in (2, 4):
         raise UsageError(f"--alpha keep adds a channel to grey or RGB: --channels 2 or 4, not {channels}; or leave "
                          "--channels out")
-    if not photos and kind in ("lsun", "cifar10", "celeba"):
-        raise UsageError(f"--kind {kind} holds photos of 8 bits; leave out --channels, --depth and --alpha")
+    if not photos and kind in ("lsun", "cifar10", "celeba", "pairs"):
+        raise UsageError(f"--kind {kind} is for grey or RGB images of 8 bits; leave out --channels, --depth and "
+                         "--alpha")
 
 
 def _crop(options: argparse.Namespace, usual: str) -> str:

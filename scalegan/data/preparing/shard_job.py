@@ -22,7 +22,7 @@ from scalegan.data.preparing.shards import Record, write_shard
 from scalegan.data.preparing.sources.base import Entry, Picture, Source, attempt
 from scalegan.data.preparing.sources.shapes import Shape
 from scalegan.data.preparing.verify import damage_of_shard
-from scalegan.data.rasters import fit_raster, read_raster
+from scalegan.data.rasters import fit_raster, holds_colours, read_raster
 from scalegan.errors import UserError
 from scalegan.support.files import write_whole
 from scalegan.support.reading import DamagedFile, parse_json, regular
@@ -217,8 +217,8 @@ class _Conversion:
             return None
         self.enlarged += enlarged
         self.cut += [cut] if cut else []
-        self.converted += isinstance(picture, bytes) and is_converted(picture)
-        self.reduced += isinstance(picture, bytes) and self.job.image.depth == 8 and has_16_bits(picture)
+        self.converted += isinstance(picture, bytes) and holds_colours(self.job.image) and is_converted(picture)
+        self.reduced += isinstance(picture, bytes) and self.job.image.is_photo and has_16_bits(picture)
         return Record(data, entry.label, entry.person)
 
 
