@@ -1,4 +1,4 @@
-"""Images that are not photos: any channels, 8 or 16 bits, or alpha that is kept; from PNG, TIFF, PPM and NumPy's files."""
+"""Images that are no photos: any channels, 8 or 16 bits, or alpha that is kept; of PNG, TIFF, PPM and NumPy files."""
 
 import io
 import math

@@ -101,7 +101,7 @@ def test_colours_multiplied_by_alpha_are_put_over_white_once() -> None:
         found = deep(data, 4, alpha=True)
         assert np.abs(found[..., :3] - (DEEP * share + 65535 * (1 - share))).max() <= 2
         assert np.array_equal(found[..., 3:], alpha)
-        assert np.abs(read_picture(data) - found[..., :3] / 257).max() < 4        # Pillow multiplies and divides in 8 bits
+        assert np.abs(read_picture(data) - found[..., :3] / 257).max() < 4      # Pillow computes in 8 bits
 
 
 def test_the_fourth_ink_is_no_alpha() -> None:
