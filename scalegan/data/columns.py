@@ -71,9 +71,9 @@ def _width(column: Mapping[str, Any]) -> int:
 
 def _fitted(name: str, values: Sequence[str]) -> dict[str, Any]:
     found = sorted(set(values))
-    if len(found) == 1:
-        raise ValueError(f"column '{name}' is {found[0]} for all images and says nothing; remove it")
     numbers = [_number(value) for value in values]
+    if len(found) == 1 or (len(set(numbers)) == 1 and None not in numbers):     # 5 and 5.0 are one number
+        raise ValueError(f"column '{name}' is {found[0]} for all images and says nothing; remove it")
     if set(numbers) <= {0.0, 1.0}:
         return {"name": name, "kind": "attribute"}
     if None not in numbers:
@@ -81,7 +81,11 @@ def _fitted(name: str, values: Sequence[str]) -> dict[str, Any]:
         if not np.isfinite(array).all():
             raise ValueError(f"column '{name}' has {values[int(np.flatnonzero(~np.isfinite(array))[0])]}; give every "
                              "image a finite number")
-        return {"name": name, "kind": "number", "mean": float(array.mean()), "deviation": float(array.std())}
+        with np.errstate(over="ignore"):
+            mean, deviation = float(array.mean()), float(array.std())
+        if not 0 < deviation < np.inf:
+            raise ValueError(f"column '{name}' has numbers too large or too close to be standardised; scale them first")
+        return {"name": name, "kind": "number", "mean": mean, "deviation": deviation}
     if len(found) > MOST_VALUES or (len(found) > len(values) / 2 and len(values) > 20):
         raise ValueError(f"column '{name}' has {len(found):,} different texts, such as '{found[0]}'; numbers must be "
                          "numbers, and texts are classes that many images share")

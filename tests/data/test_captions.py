@@ -17,6 +17,9 @@ from scalegan.commands import export as export_command
 from scalegan.data import captions, text_encoders
 from scalegan.data.manifest import Manifest
 from scalegan.data.preparing import emojis
+from scalegan.data.preparing.sources.base import Listed
+from scalegan.data.preparing.sources.captioned import captioned
+from scalegan.data.preparing.sources.stores import Folder
 from scalegan.data.spec import Spec
 from scalegan.data.vectors import VectorTable
 from scalegan.errors import UsageError, UserError
@@ -130,6 +133,14 @@ def test_odd_files_of_captions_have_a_line_each(tmp_path: Path) -> None:
         prepared(tmp_path)
     (tmp_path / "captions.jsonl").write_text('{"file": "x/000.png", "caption": "röd ❤"}\n' + LINE)
     assert captions.read(out := prepared(tmp_path), Manifest.load(out).labels.vectors).texts[:2] == ("röd ❤", "red")
+
+
+def test_a_byte_order_mark_is_no_text_and_rare_breaks_do_not_end_a_line(tmp_path: Path) -> None:
+    texts = {"000.png": "red\u2028square", "001.png": "green\x85square"}
+    lines = [json.dumps({"file": file, "caption": text}, ensure_ascii=False) for file, text in texts.items()]
+    (tmp_path / "captions.jsonl").write_bytes("\r\n".join(["\ufeff" + lines[0], lines[1]]).encode())
+    source = Listed("", Folder(tmp_path), list(texts))
+    assert captioned(source, tmp_path / "captions.jsonl", "tfidf")[1].texts == tuple(texts.values())
 
 
 @pytest.mark.parametrize("arguments, words", [

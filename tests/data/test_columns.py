@@ -46,6 +46,19 @@ def test_what_no_row_can_be_is_refused(text: str, reason: str) -> None:
         Columns.fitted(NAMES, ROWS).encode([text])
 
 
+@pytest.mark.parametrize(("values", "reason"), [
+    (["5", "5.0", "5"], "is 5 for all images"), (["0", "0.0", "0"], "is 0 for all images"),
+    (["1e308", "-1e308", "1"], "too large or too close"), (["1", "1e-320", "1e-319"], None),
+    (["1e-320", "2e-320", "3e-320"], "too large or too close")])
+def test_vectors_are_finite_or_the_column_is_refused(values: list[str], reason: str | None) -> None:
+    rows = [[value] for value in values]
+    if reason is None:
+        assert np.isfinite(Columns.fitted(["age"], rows).vectors(rows)).all()
+        return
+    with pytest.raises(ValueError, match=reason):
+        Columns.fitted(["age"], rows)
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """24 images in two classes whose brightness is their age."""

@@ -59,6 +59,8 @@ class FolderReader(RecordReader):
             if _digest(picture) != self.index.digests[record]:
                 raise ValueError("it has changed since the run began")
             pixels = read_picture(picture) if isinstance(picture, bytes) else picture
+            if pixels.shape[2] > image.channels:
+                raise ValueError("it is in colour among grey pictures")
             return fit(pixels, image.crop, image.sides, image.channels, image.filter).pixels
         except (ValueError, OSError) as error:
             raise UserError(f"{self.source.store.path}: {entry.key} cannot be used ({error}); remove it, or use "

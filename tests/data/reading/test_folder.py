@@ -79,6 +79,15 @@ def test_broken_and_changed_files_are_named(photos: Path) -> None:
         chunks.pixels(3)
 
 
+def test_colour_among_grey_pictures_is_refused_as_in_a_prepared_set(tmp_path: Path) -> None:
+    files = {f"{i}.png": made.encoded(made.pixels(i)[..., 0], "PNG") for i in range(200)}
+    files["1.png"] = made.encoded(made.pixels(1), "PNG")
+    reader = FolderReader(made.write_files(tmp_path / "grey", files), 16)
+    assert reader.manifest.image.channels == 1 and reader.pixels(0).shape == (16, 16, 1)
+    with pytest.raises(UserError, match=r"1\.png cannot be used \(it is in colour among grey"):
+        reader.pixels(1)
+
+
 def test_what_it_cannot_read_is_refused(tmp_path: Path, tiny_set: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         FolderReader(tmp_path / "nothing", 16)

@@ -74,7 +74,8 @@ def names_of(files: Sequence[str]) -> dict[str, str]:
 def _lines(path: Path) -> list[tuple[str, list[str]]]:
     """Files and captions of all lines."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        with path.open(encoding="utf-8-sig") as file:
+            lines = list(file)      # str.splitlines would also break lines inside of texts, at U+2028 and the like
     except FileNotFoundError:
         raise UserError(f"--captions {path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
