@@ -18,7 +18,7 @@ from scalegan.data import captions, text_encoders
 from scalegan.data.manifest import Manifest
 from scalegan.data.preparing import emojis
 from scalegan.data.preparing.sources.base import Listed
-from scalegan.data.preparing.sources.captioned import captioned
+from scalegan.data.preparing.sources.captioned import captioned, file_of, names_of
 from scalegan.data.preparing.sources.stores import Folder
 from scalegan.data.spec import Spec
 from scalegan.data.vectors import VectorTable
@@ -141,6 +141,13 @@ def test_a_byte_order_mark_is_no_text_and_rare_breaks_do_not_end_a_line(tmp_path
     (tmp_path / "captions.jsonl").write_bytes("\r\n".join(["\ufeff" + lines[0], lines[1]]).encode())
     source = Listed("", Folder(tmp_path), list(texts))
     assert captioned(source, tmp_path / "captions.jsonl", "tfidf")[1].texts == tuple(texts.values())
+
+
+def test_files_of_one_name_in_two_folders_are_two() -> None:
+    files = ["a/1.png", "b/2.png"]
+    found = {given: file_of(given, files, names_of(files)) for given in (
+        "a/1.png", "1.png", "./a/1.png", "/old/a/1.png", "b/1.png", "c/b/1.png", "3.png", "None")}
+    assert list(found.values()) == ["a/1.png"] * 4 + [None] * 4
 
 
 @pytest.mark.parametrize("arguments, words", [

@@ -92,6 +92,8 @@ def prepared(photos: Path, lines: list[str], folder: Path, *options: str) -> Pat
     (lambda lines: [*lines[:-1], "23.png,nan,1,red"], "column 'age' has nan; give every image a finite number"),
     (lambda lines: [*lines[:-1], "23.png,,1,red"], "line 25 has no value for 'age'"),
     (lambda lines: [*lines[:-1], "23.png,3,1"], "line 25 has 3 values, not 4"),
+    (lambda lines: [lines[0], "", *lines[1:-1], "23.png,3,1"], "line 26 has 3 values, not 4"),
+    (lambda lines: [*lines[:-1], "b/22.png,3,1,red"], "line 25: folder: photos has no image b/22.png"),
     (lambda lines: [*lines[:-1], "32.png,3,1,red"], "line 25: folder: photos has no image 32.png"),
     (lambda lines: ["file,age,age,coat", *lines[1:]], "line 1: the name 'age'"),
     (lambda lines: ["file,class,glasses,coat", *lines[1:]], "a label 'class' too"),

@@ -58,8 +58,13 @@ def encoded(texts: Sequence[str], encoder: str) -> Captions:
 
 
 def file_of(given: str, files: Container[str], names: Mapping[str, str]) -> str | None:
-    """Which of a source's files somebody means; None if there is no such file, or there are several of its name."""
-    return given if given in files else names.get(PurePosixPath(given).name)
+    """Which of a source's files somebody means, by its path, the end of that, or a longer path that ends so; None if
+    there is no such file, or there are several of its name. b/1.png is not a/1.png."""
+    if given in files:
+        return given
+    found = names.get(PurePosixPath(given).name)
+    shorter, longer = sorted((f"/{given}", f"/{found}"), key=len)
+    return found if longer.endswith(shorter) else None
 
 
 def names_of(files: Sequence[str]) -> dict[str, str]:

@@ -62,7 +62,7 @@ def _labels(source: Listed) -> tuple[list[str], list[list[str]]]:
 
 def _rows(source: Listed, path: Path) -> tuple[list[str], list[list[str]]]:
     """Names of the columns, and the values of each image."""
-    header, *lines = _lines(path)
+    (_, header), *lines = _lines(path)
     columns = [name.strip() for name in header[1:]]
     wrong = [name for name in columns if not name or "," in name or "=" in name or columns.count(name) > 1]
     if not columns or wrong:
@@ -70,7 +70,7 @@ def _rows(source: Listed, path: Path) -> tuple[list[str], list[list[str]]]:
         raise UserError(f"{path}, line 1: {what}; write {_FORM}")
     found: dict[str, list[str]] = {}
     known, names = set(source.files), names_of(source.files)
-    for number, row in enumerate(lines, start=2):
+    for number, row in lines:
         if len(row) != len(header):
             raise UserError(f"{path}, line {number} has {len(row)} values, not {len(header)}; write {_FORM}")
         file, values = row[0].strip(), [value.strip() for value in row[1:]]
@@ -92,10 +92,12 @@ def _rows(source: Listed, path: Path) -> tuple[list[str], list[list[str]]]:
     return columns, [found[file] for file in source.files]
 
 
-def _lines(path: Path) -> Sequence[list[str]]:
+def _lines(path: Path) -> Sequence[tuple[int, list[str]]]:
+    """Lines that are not empty, and their numbers."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [row for row in csv.reader(file) if row]
+            reader = csv.reader(file)
+            lines = [(reader.line_num, row) for row in reader if row]
     except FileNotFoundError:
         raise UserError(f"--conditions {path} does not exist") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
