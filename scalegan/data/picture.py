@@ -25,6 +25,7 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")    # none that r
 CELEBA_SIZE = (218, 178)        # height and width of CelebA's aligned images
 EXIF_ORIENTATION = 0x0112
 _TIFF_BITS = 0x0102             # the tag that says the bits of each channel
+_TIFF_KIND = 0x0106             # and the one that says what they mean, 0 that the highest level is black
 _MAX_PIXELS = 1 << 28           # a larger picture is a decompression bomb, not a photo
 _FEW_LEVELS = {"1": 255, "L;2": 85, "L;4": 17}     # how Pillow calls PNGs of less than 8 bits, and the step of a level
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")     # and BigTIFF
@@ -61,8 +62,8 @@ def open_picture(data: bytes, formats: tuple[str, ...] = _FORMATS) -> Image.Imag
             picture = Image.open(io.BytesIO(data), formats=formats)
         except UnidentifiedImageError:
             if data[:4] in TIFF and "TIFF" in formats:
-                raise ValueError("it is a damaged TIFF, or one of other numbers than photos have; see --channels and "
-                                 "--depth 16, or convert it to 8 bits, grey or RGB") from None
+                raise ValueError("it is a damaged TIFF, or one of other numbers than photos have; convert it to 8 "
+                                 "bits, grey or RGB, or see --channels and --depth of `scalegan prepare`") from None
             raise ValueError(f"it is not {'one of ' * (len(formats) > 1)}{', '.join(formats)}") from None
         except Image.DecompressionBombError:
             raise ValueError("the picture has more than the limit of 2^28 pixels; downscale it first") from None
@@ -148,13 +149,11 @@ def _orientation(data: bytes) -> int:
 
 def _with_pillow(data: bytes) -> np.ndarray:
     picture = open_picture(data)
-    if picture.mode.startswith(("I", "F")) or _has_deep_planes(picture):
+    if picture.mode.startswith(("I", "F")) or has_deep_planes(picture):
         kept = "" if picture.mode == "F" else "keep them with `scalegan prepare --depth 16`, or "
         raise ValueError(f"it has more than 8 bits per channel (mode {picture.mode}); {kept}convert it to 8 bits "
                          "first, for example with ImageMagick: magick IN -depth 8 OUT.png")
-    deep_grey = _layout(picture) == "LA;16B"
-    picture = ImageOps.exif_transpose(picture)
-    picture = picture.convert("LA") if deep_grey else picture       # Pillow makes RGBA of it
+    picture = turned(picture)
     grey = picture.mode in ("1", "L", "LA") or (picture.mode in ("P", "PA") and _is_grey_palette(picture))
     picture = in_srgb(picture)
     if is_transparent(picture):
@@ -162,6 +161,13 @@ def _with_pillow(data: bytes) -> np.ndarray:
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     pixels = np.array(picture.convert("L" if grey else "RGB"))
     return pixels[..., None] if grey else pixels
+
+
+def turned(picture: Image.Image) -> Image.Image:
+    """A picture just opened, upright, and LA where it is grey with alpha of 16 bits, of which Pillow makes RGBA."""
+    deep_grey = _layout(picture) == "LA;16B"
+    picture = ImageOps.exif_transpose(picture)
+    return picture.convert("LA") if deep_grey else picture
 
 
 def _layout(picture: Image.Image) -> str | tuple:
@@ -177,9 +183,18 @@ def is_deep(picture: Image.Image) -> bool:
     return "16" in layout if isinstance(layout, str) else layout[-1] > 255
 
 
-def _has_deep_planes(picture: Image.Image) -> bool:
+def deep_grey_levels(picture: Image.Image) -> tuple[int, bool]:
+    """The highest level of a grey picture of 9 to 16 bits, just opened, and whether it is black: Pillow gives them as
+    the file has them."""
+    if picture.format != "TIFF":
+        return 65535, False
+    return 2 ** max(picture.tag_v2.get(_TIFF_BITS, (16,))) - 1, picture.tag_v2.get(_TIFF_KIND) == 0
+
+
+def has_deep_planes(picture: Image.Image) -> bool:
     """Whether it is a TIFF of one plane per channel that Pillow takes for one of 8 bits, and reads wrongly."""
-    return picture.format == "TIFF" and is_deep(picture) and ";16" not in str(picture.tile)
+    colours = picture.format == "TIFF" and not picture.mode.startswith(("I", "F"))
+    return colours and is_deep(picture) and ";16" not in str(picture.tile)
 
 
 def _is_grey_palette(picture: Image.Image) -> bool:

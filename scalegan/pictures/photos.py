@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from scalegan.data.colour_profiles import in_srgb, is_transparent
-from scalegan.data.picture import open_picture
+from scalegan.data.picture import deep_grey_levels, has_deep_planes, open_picture, turned
 from scalegan.data.preparing.sources.stores import IMAGE_SUFFIXES, Folder, Store, open_store
 from scalegan.data.preparing.sources.survey import counted
 from scalegan.errors import UsageError, UserError
@@ -147,9 +147,12 @@ def read(data: bytes) -> Photo:
 
 
 def _read(data: bytes) -> Photo:
-    picture = ImageOps.exif_transpose(open_picture(data))
+    opened = open_picture(data)
+    if has_deep_planes(opened):
+        raise ValueError("it has 16 bits per channel, in planes; convert it to 8 bits first")
+    picture = turned(opened)
     if picture.mode.startswith("I"):
-        return _deep(picture)
+        return _deep(picture, *deep_grey_levels(opened))
     if picture.mode == "F":
         raise ValueError("it holds floating-point numbers (mode F), not colours; convert it to 8 or 16 bits first")
     grey = picture.mode in ("1", "L", "LA")
@@ -159,14 +162,21 @@ def _read(data: bytes) -> Photo:
     return Photo(pixels[..., None] if grey else pixels, alpha)
 
 
-def _deep(picture: Image.Image) -> Photo:
-    """A grey picture of more than 8 bits, which Pillow gives as such, or as 32 bits whose depth only values tell."""
+def _deep(picture: Image.Image, most: int, inverted: bool) -> Photo:
+    """A grey picture of more than 8 bits, which Pillow gives as such, or as 32 bits whose depth only values tell.
+
+    Args:
+        most: the highest level of those of up to 16 bits.
+        inverted: whether that is black.
+    """
     values = np.asarray(picture).astype(np.int64)
     if values.max() > _DEEPEST:
         raise ValueError("it has more than 16 bits per channel; convert it to 8 or 16 bits first")
     clear = picture.info.get("transparency")
     alpha = None if clear is None else np.where(values == clear, 0, 255).astype(np.uint8)
-    if picture.mode != "I" or values.max() > 255:
+    if picture.mode != "I":
+        values = np.rint((most - values if inverted else values) * 255 / most)
+    elif values.max() > 255:
         values = np.rint(values / _SIXTEEN)
     return Photo(values.clip(0, 255).astype(np.uint8)[..., None], alpha)
 

@@ -1,6 +1,7 @@
 """What `recipe=auto` asks of a set before it chooses: how many images, how large, with which labels."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -9,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scalegan.config.auto import Images
+from scalegan.data.arrays import NPY, read_npy
 from scalegan.data.manifest import LabelSchema, load_set
 from scalegan.data.picture import open_picture
 from scalegan.data.preparing.sources import USUAL, guess_kind, open_source
@@ -78,7 +80,5 @@ def _sizes(pictures: list[Picture | Exception]) -> Iterator[tuple[int, int]]:
         if isinstance(picture, np.ndarray):
             yield picture.shape[1], picture.shape[0]
         elif isinstance(picture, bytes):
-            try:
-                yield open_picture(picture).size
-            except Exception:       # Pillow may raise anything on damaged bytes
-                continue
+            with suppress(Exception):       # whatever readers raise on damaged bytes
+                yield read_npy(picture).shape[1::-1] if picture.startswith(NPY) else open_picture(picture).size

@@ -15,8 +15,10 @@ from PIL import Image
 from scalegan.commands.prepare import main
 from scalegan.data.manifest import ImageFormat, Manifest
 from scalegan.data.picture import has_16_bits, read_picture
+from scalegan.data.preparing.facts import look
 from scalegan.data.rasters import fit_raster, read_raster
 from scalegan.errors import UsageError
+from scalegan.pictures import photos
 
 DEEP = np.random.default_rng(1).integers(0, 65536, (12, 20, 3), np.uint16)
 FLAT = (DEEP >> 8).astype(np.uint8)
@@ -146,6 +148,24 @@ def test_grey_with_alpha_of_16_bits_stays_grey() -> None:
     assert np.array_equal(read_picture(data), FLAT[..., :1])
 
 
+def test_commands_for_photos_read_them_alike() -> None:
+    grey, flat = GREY[..., 0], FLAT[..., 0]
+    assert np.abs(photos.read(tiff(65535 - grey, photometric="miniswhite")).pixels[..., 0] - grey / 257).max() <= 0.5
+    assert np.abs(photos.read(tiff(grey >> 4, photometric="minisblack", bitspersample=12)).pixels[..., 0]
+                  - (grey >> 4) * (255 / 4095)).max() <= 0.5
+    alpha = np.full_like(GREY, 65535)
+    found = photos.read(png(np.concatenate([GREY, alpha], 2).astype(">u2").reshape(12, -1), 20, 16, 4))
+    assert np.array_equal(found.pixels[..., 0], flat) and (found.alpha == 255).all()
+    planes = tiff(np.moveaxis(DEEP, 2, 0), photometric="rgb", planarconfig="separate")
+    with pytest.raises(ValueError, match="16 bits per channel, in planes"):     # which Pillow reads as if it had 8
+        photos.read(planes)
+
+
+def test_recipes_are_chosen_for_arrays_too(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", FLAT)
+    assert look(tmp_path, "auto").images.side == 12
+
+
 P3_COLOUR = (100, 180, 90)
 
 
@@ -183,7 +203,7 @@ def test_pairs_are_photos(options: list[str], tmp_path: Path) -> None:
 
 
 def test_a_tiff_that_is_no_photo_is_not_said_to_be_no_tiff() -> None:
-    with pytest.raises(ValueError, match="TIFF, or one of other numbers than photos have; see --channels"):
+    with pytest.raises(ValueError, match="TIFF, or one of other numbers than photos have; convert it"):
         read_picture(tiff(np.zeros((8, 8, 8), np.uint8), photometric="minisblack", planarconfig="contig"))
 
 
