@@ -8,6 +8,7 @@ import numpy as np
 from scalegan.support.names import did_you_mean
 
 MOST_VALUES = 1000      # of a class column
+_MISSING = ("na", "n/a", "null", "none", "?", "-")      # what tables have for a number that is unknown
 Description = dict[str, Any]
 
 
@@ -86,6 +87,10 @@ def _fitted(name: str, values: Sequence[str]) -> dict[str, Any]:
         if not 0 < deviation < np.inf:
             raise ValueError(f"column '{name}' has numbers too large or too close to be standardised; scale them first")
         return {"name": name, "kind": "number", "mean": mean, "deviation": deviation}
+    missing = [value for value, number in zip(values, numbers) if number is None and value.lower() in _MISSING]
+    if missing and len(missing) == numbers.count(None):
+        raise ValueError(f"column '{name}' has {missing[0]} among its numbers; give every image a finite number, or call "
+                         "that class otherwise")
     if len(found) > MOST_VALUES or (len(found) > len(values) / 2 and len(values) > 20):
         raise ValueError(f"column '{name}' has {len(found):,} different texts, such as '{found[0]}'; numbers must be "
                          "numbers, and texts are classes that many images share")
