@@ -88,9 +88,9 @@ def _fitted(name: str, values: Sequence[str]) -> dict[str, Any]:
             raise ValueError(f"column '{name}' has numbers too large or too close to be standardised; scale them first")
         return {"name": name, "kind": "number", "mean": mean, "deviation": deviation}
     missing = [value for value, number in zip(values, numbers) if number is None and value.lower() in _MISSING]
-    if missing and len(missing) == numbers.count(None):
-        raise ValueError(f"column '{name}' has {missing[0]} among its numbers; give every image a finite number, or call "
-                         "that class otherwise")
+    if missing and len(missing) == numbers.count(None) < len(numbers):
+        raise ValueError(f"column '{name}' has {missing[0]} among its numbers; give every image a finite number, or "
+                         "another name to that class")
     if len(found) > MOST_VALUES or (len(found) > len(values) / 2 and len(values) > 20):
         raise ValueError(f"column '{name}' has {len(found):,} different texts, such as '{found[0]}'; numbers must be "
                          "numbers, and texts are classes that many images share")

@@ -50,7 +50,8 @@ def test_what_no_row_can_be_is_refused(text: str, reason: str) -> None:
     (["5", "5.0", "5"], "is 5 for all images"), (["0", "0.0", "0"], "is 0 for all images"),
     (["1e308", "-1e308", "1"], "too large or too close"), (["1", "1e-320", "1e-319"], None),
     (["1e-320", "2e-320", "3e-320"], "too large or too close"), (["31", "NA", "42"], "has NA among its numbers"),
-    (["cat", "none", "3"], None), (["none", "all", "none"], None)])
+    (["cat", "none", "3"], None), (["none", "all", "none"], None),
+    (["none", "-", "none"], None)])
 def test_vectors_are_finite_or_the_column_is_refused(values: list[str], reason: str | None) -> None:
     rows = [[value] for value in values]
     if reason is None:
