@@ -80,10 +80,12 @@ def test_the_key_reaches_the_networks_and_a_copy_recomputes_itself() -> None:
     assert average(torch.ones(2, 100)).abs().sum() > 0
 
 
+@pytest.mark.parametrize("keys", [{"game": {"name": "cgan"}}, {
+    "game": {"name": "unrolled", "steps": 2}, "model": {"name": "r3gan", "width": 8, "cardinality": 2}}],
+    ids=["layers that draw", "weights that stand in for D's"])
 @pytest.mark.parametrize("player, index", [("G", 1), ("D", 0)])
-def test_layers_that_draw_draw_the_same_again(player: str, index: int) -> None:
-    tree = {"run_dir": "-", "total_images": 1, "data": {"path": "-", "resolution": 16, "labels": "class"},
-            "game": {"name": "cgan"}}
+def test_what_is_repeated_is_what_was_done(keys: dict, player: str, index: int) -> None:
+    tree = {"run_dir": "-", "total_images": 1, "data": {"path": "-", "resolution": 16, "labels": "class"}, **keys}
     found = []
     for again in (False, True):
         game = build_game(loading.parse({**tree, "engine": {"activation_checkpointing": again}}, "test"),

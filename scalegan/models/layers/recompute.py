@@ -50,7 +50,9 @@ def _recomputed_stretches(sequence: nn.Sequential, x: torch.Tensor) -> torch.Ten
 
 
 def _call(block: nn.Module, function: Callable, *inputs: Any) -> Any:
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+    # Weights that stand in for the block's own during a call, as in the unrolled game, are gone when it is repeated.
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or \
+            not all(isinstance(weight, nn.Parameter) for weight in block.parameters()):
         return function(*inputs)
     again = _Again([layer for layer in block.modules() if isinstance(layer, Keyed)])
     return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False,
