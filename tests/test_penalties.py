@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from small_games import game_of, networks
 from torch import nn
 
 from scalegan.games.base import Batch
 from scalegan.games.gan.game import GAN
+from scalegan.games.gan.mixture import LatentMixture
 from scalegan.games.penalties.gradient_norm import R1R2Penalty
 from scalegan.games.penalties.orthogonal import Orthogonal
 from scalegan.games.penalties.path_length import PathLength
@@ -134,3 +136,12 @@ def test_penalties_of_every_update_share_the_main_phases_forward(penalties: list
     game.D.register_forward_hook(lambda module, inputs, logits: seen.append(len(logits)))
     terms = game.discriminator_loss(Batch.of(torch.randn(4, 2), Draws(0, 0, "D", torch.arange(4))))
     assert sum(seen) == 8 and set(terms) == {"real", "fake", *added}
+
+
+def test_orthogonal_regularisation_leaves_the_shared_embedding_out_of_a_generator_with_a_mixture_of_latents() -> None:
+    for wrapped in (False, True):
+        game = game_of("biggan", *networks("biggan"))
+        game.G = game.players["G"] = LatentMixture(game.G, components=2) if wrapped else game.G
+        sum(Orthogonal(1.0).generator_terms(game, None, None, None).values()).backward()
+        found = {name: p.grad is not None for name, p in game.G.named_parameters() if p.dim() > 1}
+        assert {name for name, moved in found.items() if not moved} == {f"{'generator.' * wrapped}shared.normed.weight"}

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from scalegan.config.gat import GAT
-from scalegan.config.schema import Beta, Share, typed
+from scalegan.config.schema import Beta, Dropout, typed
 
 
 @typed
@@ -249,7 +249,7 @@ class UNet(_ImageToImage):
     name: Literal["unet"] = "unet"
     levels: Annotated[int, Field(ge=5, le=16)] | None = None
     """Halvings of the image; null is as many as data.resolution allows, from 5 at 32 px to 8 from 256 px on."""
-    dropout: Share = 0.5
+    dropout: Dropout = 0.5
     """Dropout in the innermost layers of the decoder, in training."""
 
 
@@ -260,7 +260,7 @@ class ResNet(_ImageToImage):
     name: Literal["resnet_i2i"] = "resnet_i2i"
     blocks: PositiveInt = 9
     """Residual blocks: 6 for 128 px and 9 from 256 px on in the paper."""
-    dropout: Share = 0.0
+    dropout: Dropout = 0.0
     """Dropout in the residual blocks, in training."""
 
 
@@ -276,7 +276,7 @@ class Fabbri(_ImageToImage):
     """Consecutive samples that share BatchNorm statistics; the study's batches have four."""
     upsampling: Literal["resize", "transposed"] = "resize"
     """Decoder: nearest neighbours, then 3x3 convolutions, or transposed 4x4 convolutions; the study's code has both."""
-    dropout: Share = 0.5
+    dropout: Dropout = 0.5
     """Dropout in the innermost layer of the decoder, in training."""
 
 

@@ -4,6 +4,8 @@ from scalegan.config import Recipe
 from scalegan.config.game import groups_of, of_family
 from scalegan.errors import RecipeError
 
+_WITHOUT_GROUPS = ("none", "instance", "instance_affine")     # norms that are not over a group of samples
+
 
 def check_world(recipe: Recipe, ranks: int) -> int:
     """The micro-batch size, in samples per forward, on the given number of ranks.
@@ -27,8 +29,13 @@ def check_world(recipe: Recipe, ranks: int) -> int:
             raise RecipeError(f"engine.reduction=tree needs a number of ranks that is a power of two and a "
                               f"micro_batch_size that fits each one's share: got {ranks} ranks, "
                               f"micro_batch_size={micro}, share {share}")
-    model = recipe.model if of_family(recipe) else None
-    group = None if getattr(model, "norm", None) == "none" else getattr(model, "norm_group", None)
+    # Games with networks of their own leave `model` as it is, the default.
+    model = recipe.model if of_family(recipe) or recipe.model.name != "dcgan" else None
+    group = None if getattr(model, "norm", None) in _WITHOUT_GROUPS else getattr(model, "norm_group", None)
+    if group == "batch" and micro_batch != share:
+        raise RecipeError(f"model.norm_group=batch takes statistics over the whole batch, and a rank's share of "
+                          f"{share} is cut into micro-batches of {micro_batch}; leave out micro_batch_size, or set "
+                          f"model.norm_group={micro_batch}")
     group = batch if group == "batch" else group
     if group and micro_batch % group and (micro_batch != share or group % share):
         raise RecipeError(f"model.norm_group={model.norm_group} does not fit a micro-batch of {micro_batch} "

@@ -17,6 +17,7 @@ def typed(kind: type) -> type:
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Dropout = Annotated[float, Field(ge=0, lt=1)]       # all units cannot be dropped: what is kept is divided by 1 - p
 RelativeLength = Annotated[float, Field(gt=0.005, lt=0.28)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 

@@ -45,7 +45,7 @@ class AdaptiveUpdates:
     ratio: PositiveFloat = 3.0
     """A player lags if its last loss is positive and above this many times the magnitude of the other's."""
     updates: PositiveInt = 5
-    """Updates per iteration of the lagging player."""
+    """Updates per iteration of the lagging player, if it has not more anyway."""
 
 
 @typed

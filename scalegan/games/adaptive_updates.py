@@ -18,7 +18,7 @@ class AdaptiveUpdates(nn.Module):
 
     Args:
         ratio: how much higher a loss must be.
-        updates: updates per iteration of the phase that lags behind.
+        updates: updates per iteration of the phase that lags behind, if it has not more anyway.
         phases: names of the two phases.
         terms: terms of their losses that are compared: the game itself, without penalties.
     """
@@ -35,7 +35,8 @@ class AdaptiveUpdates(nn.Module):
             return phase.updates
         losses = self.losses.tolist()
         mine = self.phases.index(phase.name)
-        return self.updates if losses[mine] > self.ratio * abs(losses[1 - mine]) else phase.updates
+        behind = losses[mine] > self.ratio * abs(losses[1 - mine])
+        return max(self.updates, phase.updates) if behind else phase.updates
 
     @torch.no_grad()
     def after(self, phase: Phase, figures: Terms) -> None:

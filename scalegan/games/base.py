@@ -151,8 +151,9 @@ class Phase:
     between: tuple[int, int | None] = (0, None)
     draws: str = ""
 
-    def due(self, images: int, before: int, now: int) -> bool:
-        """Whether the phase moves in this iteration.
+    def due(self, images: int, before: int, now: int) -> int:
+        """How often the phase moves in this iteration, 0 if it does not; of all but lazy penalties, 1 stands for as
+        often as `Game.repeats` says.
 
         Args:
             images: real images taken before this iteration.
@@ -161,8 +162,8 @@ class Phase:
         """
         start, end = self.between
         if images < start or (end is not None and images >= end):
-            return False
-        return self.every == 1 or -(-before // self.every) * self.every < now
+            return 0
+        return 1 if self.every == 1 else -(-now // self.every) - -(-before // self.every)
 
     @property
     def of(self) -> str:

@@ -48,7 +48,11 @@ def stage_widths(resolution: int, width: int, full_width_until: int) -> list[int
     if resolution < 4 or resolution & (resolution - 1):
         raise ValueError(f"R3GAN needs a resolution that is 4 times a power of two, not {resolution}")
     sizes = [4 << i for i in range(resolution.bit_length() - 2)]
-    return [width // max(size // full_width_until, 1) for size in sizes]
+    widths = [width // max(size // full_width_until, 1) for size in sizes]
+    if not all(widths):
+        raise ValueError(f"a width of {width} up to {full_width_until} px leaves no channels at {sizes[-1]} px; change "
+                         "model.width or model.full_width_until")
+    return widths
 
 
 class _Layout:
@@ -101,6 +105,9 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int, cardinality: int, expansion: int, kernel: int, depth: int) -> None:
         super().__init__()
         inner, gain = channels * expansion, GAIN * depth**-0.25
+        if kernel % 2 == 0:
+            raise ValueError(f"a kernel of {kernel} would change the size of the features; set model.kernel to an odd "
+                             "number")
         if inner % cardinality:
             raise ValueError(f"{inner} channels cannot be divided into {cardinality} groups; change model.cardinality")
         self.expand = Convolution(channels, inner, gain=gain, bias=True)

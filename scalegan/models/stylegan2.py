@@ -54,6 +54,9 @@ def resolutions_up_to(resolution: int) -> list[int]:
 
 def widths(resolution: int, channel_base: int, channel_max: int) -> dict[int, int]:
     """Channels at each resolution: min(channel_base / res, channel_max)."""
+    if channel_base < resolution:
+        raise ValueError(f"a channel_base of {channel_base} leaves no channels at {resolution} px; set "
+                         f"model.channel_base={resolution} or more")
     return {res: min(channel_base // res, channel_max) for res in resolutions_up_to(resolution)}
 
 

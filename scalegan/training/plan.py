@@ -104,7 +104,7 @@ def plan(name: str, recipe: config.Recipe, costs: "Costs", engine: str, ranks: i
         cost = costs.micro_batch(phase, micro_batch)
         memory.append((peak(cost, state, engine, ranks, micro_batches), cost.peak_bytes))
         made = phase.updates * _share(phase, recipe.total_images)
-        times = made * min(1, phase.main_updates / phase.every)
+        times = made * phase.main_updates / phase.every
         updates += times
         flops += times * micro_batches * cost.flops
         sent += times * traffic(cost, engine, ranks, micro_batches, recipe.engine.reduction)

@@ -117,10 +117,11 @@ def play_iteration(run: Run, streams: Streams) -> None:
     run.schedule(progress.images, run.recipe.health.lr_factor**progress.attempt)
     waiting: list[Pending] = []
     for phase in run.game.phases:
-        if not phase.due(images, before.get(phase.of, 0), progress.updates.get(phase.of, 0)):
+        due = phase.due(images, before.get(phase.of, 0), progress.updates.get(phase.of, 0))
+        if not due:
             continue
         run.phase = phase.name
-        for _ in range(1 if phase.step_with else run.game.repeats(phase)):
+        for _ in range(1 if phase.step_with else due * run.game.repeats(phase)):
             if phase.fresh_batch or samples is None:
                 samples, progress.images = run.loader.prepare(streams.take()), streams.position
             batch = run.loader.batch(samples, images, phase.draws or phase.name, _count(progress, phase))

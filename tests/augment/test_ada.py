@@ -1,5 +1,6 @@
 """ADA's groups against independent implementations, sample by sample, on the same draws."""
 
+import contextlib
 import math
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from scalegan.augment.blit import blit
 from scalegan.augment.colour import colour
 from scalegan.augment.corruption import cutout, noise
 from scalegan.augment.geometry import SYM6, geometry, warp
+from scalegan.divergences import DIVERGENCES
 from scalegan.errors import RecipeError
 from scalegan.randomness import Draws
 
@@ -357,6 +359,8 @@ def test_a_given_p_follows_its_schedule(small: Path, tmp_path: Path) -> None:
     (["augment.p=0.9"], "augment.p"),
     (["augment.p={start: 0, end: 0.5, images: 100}"], "augment.target=null"),
     (["game.loss=wasserstein"], "augment.target"),
+    (["game.loss=least_squares"], "game.a=-1 and game.b=1"), (["game.loss=f_kl"], "D is above 0 even where"),
+    (["game={name: consensus, loss: wasserstein}", "data.labels=none"], "which means nothing"),
     (["augment.pipe=bgx"], "augment.pipe"),
     (["augment.name=adda"], "did you mean 'ada'"),
 ])
@@ -366,6 +370,16 @@ def test_what_cannot_be_is_said(wrong: list[str], says: str, small: Path) -> Non
     with pytest.raises(RecipeError, match=says) as caught:
         loading.load([f"recipe={small}", *wrong])
     assert "\n" not in str(caught.value)
+
+
+def test_a_loss_goes_with_an_adaptive_p_only_if_its_d_is_0_where_it_cannot_tell(small: Path) -> None:
+    from scalegan.config import loading
+
+    for name, divergence in DIVERGENCES.items():
+        undecided = divergence.optimum(torch.tensor(1.0)).item()
+        with contextlib.nullcontext() if undecided == 0 else pytest.raises(RecipeError, match="tracks the sign"):
+            loading.load([f"recipe={small}", f"game.loss=f_{name}"])
+    loading.load([f"recipe={small}", "game={loss: least_squares, a: -1, b: 1, c: 0}"])
 
 
 def test_published_pipes_have_their_groups(small: Path) -> None:

@@ -59,6 +59,9 @@ def test_a_resolution_that_the_family_does_not_support(family, resolution, has, 
     ("biggan", ["model.hierarchical=true", "data.labels=class"], "set shared_dim"),
     ("r3gan", ["model.cardinality=5"], "cannot be divided into 5 groups"),
     ("r3gan", ["model.widths=[16,16]"], "need 4 stages"),
+    ("r3gan", ["model.kernel=4"], "to an odd number"),
+    ("r3gan", ["model.width=16", "model.full_width_until=1"], "leaves no channels at 32 px"),
+    ("stylegan2", ["model.channel_base=16"], "set model.channel_base=32 or more"),
 ])
 def test_a_combination_that_the_family_does_not_support(family, more, says, tmp_path: Path, images: Path) -> None:
     recipe = loading.load(arguments(family, tmp_path, images, *more))

@@ -116,6 +116,13 @@ WRONG_ON_RANKS = {
     "ranks and lanes": (3, [], "use 2 ranks"),
     "no micro-batch for the tree": (2, ["engine.reduction=tree", "micro_batch_size=null"], "needs micro_batch_size"),
     "a micro-batch wider than the share": (4, ["engine.reduction=tree", "micro_batch_size=32"], "power of two"),
+    "all of a batch in parts": (1, ["model.norm_group=batch", "micro_batch_size=16"], "leave out micro_batch_size"),
+    "all of an image-to-image batch in parts": (
+        1, ["game={name: pix2pix, input: grey}", "model={name: unet, norm: batch, norm_group: batch}",
+            "data.labels=none", "data.resolution=32", "micro_batch_size=16"], "leave out micro_batch_size"),
+    "all of an upscaler's batch in parts": (
+        1, ["game={name: srgan}", "model={name: srresnet, norm_group: batch}", "data.labels=none",
+            "data.resolution=32", "micro_batch_size=16"], "leave out micro_batch_size"),
     "a norm group beside the micro-batch": (2, ["model.norm_group=32", "micro_batch_size=16"], "norm_group=32"),
 }
 

@@ -304,6 +304,8 @@ WRONG = {
                                             "does not expose; use dcgan or mlp"),
     "AC-GAN with a reference batch": (["recipe=acgan_mnist", "model.virtual_batch=8"], "leave it out"),
     "the paper's networks at another size": (["recipe=acgan_cifar10", "data.resolution=64"], "game.networks=family"),
+    "the paper's networks of another width": (["recipe=acgan_cifar10", "model.width=32"],
+                                              "no other keys of model than latent_dim, latent, norm_group"),
     "the paper's networks with attributes": (["recipe=acgan_cifar10", "data.labels=attributes"], "=paper needs"),
     "CGAN without labels": (["recipe=cgan_mnist", "data.labels=none"], "game.name=cgan needs classes or attributes"),
     "CGAN with another family's keys": (["recipe=cgan_mnist", "model={name: dcgan, width: 16}"],
@@ -314,6 +316,8 @@ WRONG = {
                                        "set streams.labelled.labels=class"),
     "semi-supervised with another family's keys": (["recipe=ssgan_mnist", "model={name: mlp}"],
                                                    "leave them out, or set game.networks=family"),
+    "semi-supervised, nothing to normalise by": (["recipe=ssgan_mnist", "game.group=1"], "set 2 or more"),
+    "all units dropped": (["recipe=cgan_mnist", "game.dropout=1"], "less than 1"),
     "semi-supervised, compiled": (["recipe=ssgan_mnist", "engine.compile=true"], "set engine.compile=false"),
     "semi-supervised of a family without features": (
         ["recipe=ssgan_mnist", "game.networks=family", "model={name: biggan}"], "does not expose; use dcgan or mlp"),

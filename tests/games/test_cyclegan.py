@@ -163,6 +163,7 @@ def test_four_ranks_and_a_restart_change_no_bit(tmp_path: Path) -> None:
     ({"model": {"name": "dcgan"}}, "set model.name=unet or resnet_i2i"),
     ({"augment": {"name": "ada"}}, "set augment.name=none"),
     ({"game": {"name": "cyclegan", "cycle": 0, "identity": 0.5}}, "set game.cycle"),
+    ({"model": {**MODEL, "d_layers": 5}}, "model.d_layers=5 and model.d_scales=1 leave data.resolution"),
     ({"streams": {}}, "streams.B"),
     ({"streams": {"B": {"path": "ring8", "backend": "points"}}}, "streams.B.backend=points has 2-D points"),
 ])

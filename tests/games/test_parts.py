@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from scalegan.config import loading
+from scalegan.data.spec import Spec
 from scalegan.games.adaptive_updates import AdaptiveUpdates
 from scalegan.games.base import Batch, Export, Game, Phase, Sample
 from scalegan.games.gan.game import GAN
@@ -14,6 +16,7 @@ from scalegan.games.pool import Pool
 from scalegan.losses import LOSSES
 from scalegan.models import mlp
 from scalegan.randomness import Draws
+from scalegan.training import build
 
 
 def batch(conditions: Mapping[str, Tensor], tables: Mapping[str, Tensor], n: int = 512, update: int = 0) -> Batch:
@@ -85,9 +88,11 @@ def test_what_compares_pairs_gives_both_halves_one_condition() -> None:
     (Phase("D.r1", ("D",), dict, every=4), 0, 1, 4, False),
     (Phase("D.r1", ("D",), dict, every=4), 0, 4, 5, True),
     (Phase("D.r1", ("D",), dict, every=4), 0, 3, 8, True),
+    (Phase("D.r1", ("D",), dict, every=2), 0, 0, 5, 3),         # with the first, third and fifth update of five
+    (Phase("D.r1", ("D",), dict, every=2), 0, 5, 10, 2),
     (Phase("D.r1", ("D",), dict, every=4, between=(100, None)), 64, 4, 5, False),
 ])
-def test_when_a_phase_is_due(phase: Phase, images: int, before: int, now: int, due: bool) -> None:
+def test_when_a_phase_is_due(phase: Phase, images: int, before: int, now: int, due: int) -> None:
     assert phase.due(images, before, now) == due
 
 
@@ -168,3 +173,19 @@ def test_averages_are_of_the_players_that_leave_the_game() -> None:
     assert Three().averaged == ("G", "E")
     composed = Three.compose(Three.exports["read"], [nn.Linear(2, 3), nn.Linear(3, 1)])
     assert composed(torch.zeros(4, 2)).shape == (4, 1)
+
+
+def test_a_phase_with_many_updates_anyway_does_not_get_fewer_as_it_lags_behind() -> None:
+    rule = AdaptiveUpdates(ratio=3.0, updates=5)
+    many, few = Phase("D", ("D",), dict, updates=8), Phase("D", ("D",), dict, updates=2)
+    rule.after(many, {"real": torch.tensor(10.0)})
+    rule.after(Phase("G", ("G",), dict), {"fake": torch.tensor(0.1)})
+    assert (rule.repeats(many), rule.repeats(few)) == (8, 5)
+
+
+def test_a_path_length_penalty_of_no_weight_is_no_phase() -> None:
+    model = {"name": "stylegan2", "channel_base": 64, "channel_max": 8, "latent_dim": 8, "mapping_layers": 2}
+    for weight, phases in ((0, ["D", "G"]), (2, ["D", "G", "G.path"])):
+        recipe = loading.parse({"run_dir": "-", "total_images": 1, "data": {"path": "-", "resolution": 16}, "game": {
+            "name": "gan", "penalties": {"path_length": {"weight": weight}}}, "model": model}, "test")
+        assert [phase.name for phase in build.game(recipe, {"real": Spec("image", (3, 16, 16))}).phases] == phases

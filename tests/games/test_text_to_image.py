@@ -199,6 +199,7 @@ KEYS = {"run_dir": "-", "total_images": 1, "data": {"path": "-", "resolution": 3
     ({"model": {"name": "text_dcgan", "norm_group": 24}, "batch_size": 64}, "norm_group=24 does not divide"),
     ({"model": {"name": "stylegan2"}, "game": {"name": "text_to_image", "conditioning_augmentation": {}}},
      "maps it to styles first; leave it out"),
+    ({"game": {"name": "text_to_image", "interpolated": 0, "beta": 0.3}}, "set game.interpolated, or leave it out"),
     ({"game": {"name": "cgan"}, "model": {"name": "dcgan"}}, "game.name=cgan needs classes or attributes"),
     ({"game": {"name": "acgan"}, "model": {"name": "dcgan"}}, "game.name=acgan needs classes or attributes"),
     ({"game": {"name": "stargan"}, "model": {"name": "stargan"}}, "game.name=stargan needs classes or attributes"),

@@ -80,6 +80,24 @@ def test_the_key_reaches_the_networks_and_a_copy_recomputes_itself() -> None:
     assert average(torch.ones(2, 100)).abs().sum() > 0
 
 
+@pytest.mark.parametrize("keys", [{"game": {"name": "cgan"}}, {
+    "game": {"name": "unrolled", "steps": 2}, "model": {"name": "r3gan", "width": 8, "cardinality": 2}}],
+    ids=["layers that draw", "weights that stand in for D's"])
+@pytest.mark.parametrize("player, index", [("G", 1), ("D", 0)])
+def test_what_is_repeated_is_what_was_done(keys: dict, player: str, index: int) -> None:
+    tree = {"run_dir": "-", "total_images": 1, "data": {"path": "-", "resolution": 16, "labels": "class"}, **keys}
+    found = []
+    for again in (False, True):
+        game = build_game(loading.parse({**tree, "engine": {"activation_checkpointing": again}}, "test"),
+                          {"real": Spec("image", (3, 16, 16), classes=4)})
+        witnesses = {name: Witness(network) for name, network in game.players.items()}
+        batch = batch_of("biggan", player)
+        batch = Batch.of(batch.reals[:, :, :16, :16].contiguous(), batch.draws, batch.labels, batch.labels)
+        DDPEngine(game, witnesses, Ranks(0, 1, torch.device("cpu")), SAMPLES).update(game.phases[index], batch)
+        found.append(witnesses[player].found)
+    assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
+
+
 def _over_ranks(ranks: Ranks, recomputed: bool) -> list[torch.Tensor]:
     """Gradients of a first D update whose norm groups span both ranks."""
     nets = [dcgan.Generator(32, width=8, latent_dim=12, norm_group=SAMPLES),

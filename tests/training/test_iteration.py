@@ -49,6 +49,14 @@ def test_each_update_takes_a_batch_or_shares_the_last_one() -> None:
     assert play(phases) == ["take", "D 0", "step D", "take", "D 1", "step D", "G 0", "step G"]
 
 
+def test_a_lazy_penalty_keeps_up_with_a_phase_of_more_updates() -> None:
+    phases = [Phase("D", ("D",), loss, updates=5), Phase("D.r1", ("D",), loss, fresh_batch=False, every=2)]
+    events = play(phases, iterations=4)
+    assert [event for event in events if event.startswith("D.r1")] == [f"D.r1 {number}" for number in range(10)]
+    assert events.count("take") == 20 and events[5 * 3 : 5 * 3 + 6] == ["D.r1 0", "step D.r1", "D.r1 1", "step D.r1",
+                                                                        "D.r1 2", "step D.r1"]
+
+
 def test_gradients_are_taken_before_either_steps_and_a_phase_in_between_does_not_wait() -> None:
     phases = [Phase("A", ("A",), loss, step_with="C"), Phase("B", ("B",), loss, fresh_batch=False),
               Phase("C", ("C",), loss, fresh_batch=False)]

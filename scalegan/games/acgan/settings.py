@@ -1,15 +1,20 @@
 """Keys under `game` for AC-GAN."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import NonNegativeFloat
 
 from scalegan.config import requirements
+from scalegan.config.models import DCGAN
 from scalegan.config.schema import typed
 
 if TYPE_CHECKING:
     from scalegan.config.recipe import Recipe
+
+
+_OF_PAPER = ("latent_dim", "latent", "norm_group")     # keys of model that networks=paper has
 
 
 @typed
@@ -42,5 +47,8 @@ class ACGAN:
         if self.networks == "paper" and (model.name != "dcgan" or data.resolution != 32 or data.labels != "class"):
             yield ("game.networks=paper needs model.name=dcgan, data.resolution=32 and data.labels=class; set them, or "
                    "game.networks=family")
+        elif self.networks == "paper" and model != replace(DCGAN(), **{key: getattr(model, key) for key in _OF_PAPER}):
+            yield (f"game.networks=paper has no other keys of model than {', '.join(_OF_PAPER)}; leave the others out, "
+                   "or set game.networks=family")
         if self.networks == "paper" and recipe.engine.compile:
             yield "game.networks=paper has dropout with keyed masks, which cannot be compiled; set engine.compile=false"

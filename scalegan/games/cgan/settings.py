@@ -1,12 +1,10 @@
 """Keys under `game` for CGAN."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from scalegan.config.models import DCGAN
-from scalegan.config.schema import typed
+from scalegan.config.schema import Dropout, typed
 from scalegan.games.gan.settings import GAN
 
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ class CGAN(GAN):
     of_family: ClassVar[bool] = False
     with_latents: ClassVar[bool] = False
     name: Literal["cgan"] = "cgan"
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    dropout: Dropout = 0.5
     """Probability that a hidden unit of G or D is dropped, by keyed draws."""
 
     def problems(self, recipe: "Recipe") -> Iterator[str]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import NonNegativeFloat
 
+from scalegan.config import requirements
 from scalegan.config.schema import typed
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Consensus:
         if recipe.model.name not in ("dcgan", "mlp"):
             yield (f"game.name=consensus has been tried with dcgan and mlp alone, not with "
                    f"model.name={recipe.model.name}; use one of them")
+        yield from requirements.sign_of_reals(recipe)
         if recipe.engine.compile:
             yield ("game.name=consensus differentiates both networks twice, and compiled ones only once; set "
                    "engine.compile=false")

@@ -37,6 +37,7 @@ class CycleGAN:
 
     def problems(self, recipe: "Recipe") -> Iterator[str]:
         yield from requirements.image_to_image(recipe)
+        yield from requirements.patches(recipe)
         if recipe.augment.name != "none":
             yield f"game.name={self.name} has no use for augmentation; set augment.name=none"
         if self.identity and not self.cycle:

@@ -134,7 +134,7 @@ def penalties(game: config.Game, generator: nn.Module, discriminator: nn.Module)
         found["r2"] = R1R2Penalty("fake", keys.r2.gamma)
     if approximated:
         found["finite_differences"] = FiniteDifferences(approximated)
-    if keys.path_length:
+    if keys.path_length and keys.path_length.weight:
         found["path_length"] = PathLength(keys.path_length.weight, keys.path_length.decay, keys.path_length.every)
     if keys.bcr:
         found["bcr"] = Consistency(**vars(keys.bcr))

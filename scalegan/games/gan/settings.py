@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import PositiveFloat, PositiveInt
 
+from scalegan.config import requirements
 from scalegan.config.models import Projected
 from scalegan.config.penalties import GradientNorm, Penalties, PullAway
 from scalegan.config.schema import typed
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from scalegan.config.recipe import Recipe
 
 _OF_ONE_LOGIT = ("relativistic", "wgan_gp", "ebgan", "ebgan_pt")       # an image, as D or a penalty that they need
-_WITHOUT_SIGN = ("relativistic", "wasserstein", "wasserstein_clip", "wgan_gp", "ebgan", "ebgan_pt")
 
 
 @typed
@@ -59,7 +59,7 @@ class GAN:
 
     def problems(self, recipe: "Recipe") -> Iterator[str]:
         """Objectives, penalties and tricks that are incompatible, each with a remedy."""
-        penalties, tricks, augment = self.penalties, self.tricks, recipe.augment
+        penalties, tricks = self.penalties, self.tricks
         energy, points = self.loss in ("ebgan", "ebgan_pt"), recipe.data.backend == "points"
         if self.discriminator:
             yield from self._problems_if_projected(recipe)
@@ -95,9 +95,7 @@ class GAN:
                    "to styles first; leave it out, or use another family")
         if tricks.alignment:
             yield from self._problems_if_aligned(recipe)
-        if augment.name == "ada" and augment.target is not None and self.loss in _WITHOUT_SIGN:
-            yield (f"augment.target tracks the sign of D on reals, which means nothing with game.loss={self.loss}; "
-                   "set augment.target=null and augment.p")
+        yield from requirements.sign_of_reals(recipe, centred=self.a == -self.b)
 
     def _problems_if_aligned(self, recipe: "Recipe") -> Iterator[str]:
         """What does not go with a D that predicts a frozen network's features."""

@@ -23,5 +23,5 @@ class Orthogonal(Penalty):
 
     def _term(self, game: Game, player: str) -> Terms:
         weights = [p for name, p in game.players[player].named_parameters()
-                   if p.dim() > 1 and not name.startswith("shared")]
+                   if p.dim() > 1 and "shared" not in name.split(".")]
         return {"orthogonal": orthogonal_regularisation(weights, self.weight)}

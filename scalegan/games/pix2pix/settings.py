@@ -55,8 +55,11 @@ class ImagePairs:
             yield "game.adversarial_weight=0 and game.pixel=none leave G nothing to learn from; set one of them"
         if self.feature_matching and self.loss.startswith("ebgan"):
             yield "game.feature_matching compares features of patches, and D of ebgan has none; leave it out"
-        if self.clip is not None and self.loss != "wasserstein_clip":
-            yield f"game.clip applies only to game.loss=wasserstein_clip, not {self.loss}; leave it out"
+        if self.loss != "ebgan" and (self.adversarial_weight or self.feature_matching):
+            yield from requirements.patches(recipe)
+        for key, only in (("clip", "wasserstein_clip"), ("gradient_penalty", "wgan_gp"), ("margin", "ebgan")):
+            if self.loss != only and getattr(self, key) != getattr(ImagePairs(), key):
+                yield f"game.{key} applies only to game.loss={only}, not {self.loss}; leave it out"
 
     def groups(self, recipe: "Recipe") -> Mapping[str, int]:
         return requirements.norm_groups(recipe)

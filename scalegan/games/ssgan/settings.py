@@ -54,6 +54,8 @@ class SSGAN:
                 yield "game.networks=dense takes no keys of model; leave them out, or set game.networks=family"
             if recipe.engine.compile:
                 yield "game.networks=dense has keyed noise, which cannot be compiled; set engine.compile=false"
+            if self.group == 1:
+                yield "game.group=1 leaves G's BatchNorm one sample with nothing to normalise it by; set 2 or more"
         else:
             yield from requirements.last_features(recipe)
             if model.name == "dcgan" and model.virtual_batch:

@@ -45,6 +45,8 @@ class TextToImage(GAN):
         if recipe.data.labels != "vectors":
             yield (f"game.name={self.name} needs texts as vectors; prepare the data with --captions, and set "
                    "data.labels=vectors")
+        if self.beta != 0.5 and not self.interpolated:
+            yield "game.beta has no effect with game.interpolated=0; set game.interpolated, or leave it out"
         if self.conditioning_augmentation and recipe.model.name == "stylegan2":
             yield ("game.conditioning_augmentation needs a generator that takes its condition itself, but "
                    "model.name=stylegan2 maps it to styles first; leave it out, or use another family")

@@ -1,11 +1,13 @@
 """Activation checkpointing (Chen et al., 2016): trades time for memory.
 
 A block keeps only its inputs, and recomputes its activations when derivatives are taken, of any order. Random draws are
-inputs and power iteration starts from stored state, so recomputing gives the same bits.
+inputs or keyed, and power iteration starts from stored state, so recomputing gives the same bits.
 """
 
 import contextlib
 import itertools
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -13,6 +15,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from scalegan.models.layers.dropout import Keyed
 from scalegan.models.layers.tracked import NothingObserved
 
 
@@ -34,22 +37,45 @@ def recompute_blocks(network: nn.Module) -> None:
 
 def _recomputed(block: nn.Module, *inputs: Any) -> Any:
     forward = type(block).forward
-    return _call(lambda *again: forward(block, *again), *inputs)
+    return _call(block, partial(forward, block), *inputs)
 
 
 def _recomputed_stretches(sequence: nn.Sequential, x: torch.Tensor) -> torch.Tensor:
     layers = list(sequence)
     heads = [i for i, layer in enumerate(layers) if any(p.dim() > 1 for p in layer.parameters())]
     for low, high in itertools.pairwise([0, *heads[1:], len(layers)]):
-        x = _call(nn.Sequential(*layers[low:high]), x)
+        stretch = nn.Sequential(*layers[low:high])
+        x = _call(stretch, stretch, x)
     return x
 
 
-def _call(function: Any, *inputs: Any) -> Any:
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+def _call(block: nn.Module, function: Callable, *inputs: Any) -> Any:
+    # Weights that stand in for the block's own during a call, as in the unrolled game, are gone when it is repeated.
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or \
+            not all(isinstance(weight, nn.Parameter) for weight in block.parameters()):
         return function(*inputs)
-    return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False, context_fn=_contexts)
+    again = _Again([layer for layer in block.modules() if isinstance(layer, Keyed)])
+    return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False,
+                      context_fn=lambda: (contextlib.nullcontext(), again))
 
 
-def _contexts() -> tuple[Any, Any]:
-    return contextlib.nullcontext(), NothingObserved()
+class _Again(NothingObserved):
+    """Where a block's forward is repeated: nothing is observed, and its random layers draw what they drew before,
+    though the loss's `drawn_from` is over by then."""
+
+    def __init__(self, layers: Sequence[Keyed]) -> None:
+        self.layers, self.then = layers, [(layer.draws, layer.passes) for layer in layers]
+        self.now: list[list[tuple]] = []
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        self.now.append([(layer.draws, layer.passes) for layer in self.layers])
+        self._set(self.then)
+
+    def __exit__(self, *error: object) -> None:
+        self._set(self.now.pop())
+        super().__exit__(*error)
+
+    def _set(self, states: Sequence[tuple]) -> None:
+        for layer, state in zip(self.layers, states):
+            layer.draws, layer.passes = state
