@@ -88,9 +88,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ema", metavar="NAME", help="one of the run's extra averages (recipe key emas)")
     parser.add_argument("--standing-statistics", type=whole(), metavar="N", help="compute BatchNorm's statistics over "
                         "N batches of 64 (default 16 for a run, an export's own for an export); 0 keeps those stored")
-    parser.add_argument("--kid-subset-size", type=positive, default=1000, metavar="N",
+    parser.add_argument("--kid-subset-size", type=whole(2), default=1000, metavar="N",
                         help="images in each of KID's 100 subsets (default 1000, or all of the smaller set)")
-    parser.add_argument("--bootstrap", type=positive, default=0, metavar="N", help="error bars from N resamples")
+    parser.add_argument("--bootstrap", type=whole(2), default=0, metavar="N",
+                        help="error bars from N resamples, two or more")
     parser.add_argument("--nearest", type=file_named("--nearest", ".png"), metavar="FILE.png",
                         help="write a picture of samples next to their nearest real images")
     parser.add_argument("--lpips", type=Path, metavar="FILE.pt", help="TorchScript LPIPS network for ppl, such as "

@@ -108,13 +108,16 @@ def test_two_ranks_print_one_object_with_the_same_figures(places: dict[str, Path
     (("{a}", "--data", "{b}", "--ema", "short"), "is a set of images, used as they are; leave out --ema", 2),
     (("{a}", "--data", "{b}", "--psi", "0.7"), "leave out --psi", 2),
     (("{a}", "--data", "{b}", "--standing-statistics", "0"), "leave out --standing-statistics", 2),
-], ids=["no weights", "no data", "no such metric", "another size", "no averages", "no psi", "no norms"])
+    (("{a}", "--data", "{b}", "--bootstrap", "1"), "--bootstrap: '1' is not a whole number of at least 2", 2),
+    (("{a}", "--data", "{b}", "--kid-subset-size", "1"), "'1' is not a whole number of at least 2", 2),
+], ids=["no weights", "no data", "no such metric", "another size", "no averages", "no psi", "no norms",
+        "one resample", "subsets of one"])
 def test_a_mistake_is_one_line(places: dict[str, Path], arguments: tuple[str, ...], words: str, code: int,
                                tmp_path: Path) -> None:
     names = {**places, "small": write_images(tmp_path / "small", 5, 8) if "{small}" in arguments else ""}
     done = evaluate(places, *(argument.format(**names) for argument in arguments))
     assert done.returncode == code and done.stdout == ""
-    lines = [line for line in done.stderr.splitlines() if line.startswith("scalegan: error:")]
+    lines = [line for line in done.stderr.splitlines() if ": error: " in line]
     assert len(lines) == 1 and words in lines[0] and "Traceback" not in done.stderr
 
 
