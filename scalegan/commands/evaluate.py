@@ -130,7 +130,7 @@ def _evaluate(options: argparse.Namespace, metrics: tuple[str, ...], ranks) -> d
     result["warnings"] += warnings + [f"{one.name}: {remark}" for one in sets for remark in one.remarks]
     if trained:
         result |= {"images": fakes.generator.about["images"], "psi": options.psi, "guidance": options.guidance,
-                   "ema": options.ema}
+                   "ema": options.ema, "standing_statistics": options.standing_statistics}
     return result
 
 

@@ -17,6 +17,7 @@ from small_generators import GAT, GENERATORS, saved
 from scalegan.commands import evaluate as verb
 from scalegan.commands import export
 from scalegan.errors import SharedError
+from scalegan.metrics import results
 
 KEYS = {"metrics", "extractor", "resize", "num_samples", "warnings"}
 
@@ -160,6 +161,7 @@ def test_truncation_and_guidance_are_those_of_the_samples(few_without_gpu: None,
         assert verb.main([str(saved("GAT", tmp_path / "gat.safetensors")), *arguments, *given]) == 0
         found.append(json.loads(capsys.readouterr().out))
     assert [(result["psi"], result["guidance"]) for result in found] == [(1, 1), (0.5, 1), (1, 2)]
+    assert [results.drawn_with(result) for result in found] == ["", "psi 0.5", "guidance 2"]
     assert len({result["metrics"]["fd"] for result in found}) == 3
     for given in (("--psi", "0.5"), ("--guidance", "2")):
         with pytest.raises(SharedError, match=f"{given[0]} .*leave it out"):
