@@ -40,9 +40,11 @@ def main(arguments: list[str]) -> int:
 
     import warnings
 
+    from scalegan.checkpoints.hub import located
     from scalegan.engines.ranks import ending, join, leave
     from scalegan.metrics import evaluation, results
 
+    options.source = str(located(options.source))       # of a folder that `scalegan push` wrote, the export in it
     metrics = evaluation.parse(options.metrics)
     warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
     ranks = join()

@@ -168,6 +168,18 @@ def test_truncation_and_guidance_are_those_of_the_samples(few_without_gpu: None,
             verb.main([str(saved("DCGAN", tmp_path / "dcgan.safetensors")), *arguments, *given])
 
 
+@pytest.mark.slow
+def test_a_folder_that_push_wrote_is_the_export_in_it(few_without_gpu: None, places: dict[str, Path], tmp_path: Path,
+                                                      capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "pushed").mkdir()
+    file = saved("DCGAN", tmp_path / "pushed" / "model.safetensors")
+    found = []
+    for source in (file, file.parent):
+        assert verb.main([str(source), "--data", str(places["b"]), "--extractor", str(places["stub"])]) == 0
+        found.append(json.loads(capsys.readouterr().out)["metrics"])
+    assert found[0] == found[1]
+
+
 def test_the_fewer_samples_of_a_run_are_those_that_one_would_ask_for(
         few_without_gpu: None, places: dict[str, Path], finished_run: Path, tiny_set: Path, tmp_path: Path,
         capsys: pytest.CaptureFixture) -> None:
