@@ -16,7 +16,7 @@ from small_generators import GAT, GENERATORS, saved
 
 from scalegan.commands import evaluate as verb
 from scalegan.commands import export
-from scalegan.errors import SharedError
+from scalegan.errors import SharedError, UserError
 from scalegan.metrics import results
 
 KEYS = {"metrics", "extractor", "resize", "num_samples", "warnings"}
@@ -120,6 +120,18 @@ def test_a_mistake_is_one_line(places: dict[str, Path], arguments: tuple[str, ..
     assert done.returncode == code and done.stdout == ""
     lines = [line for line in done.stderr.splitlines() if ": error: " in line]
     assert len(lines) == 1 and words in lines[0] and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (("--metrics", "kid", "--lpips", "vgg16.pt"), "--lpips is for ppl, and --metrics kid asks for others"),
+    (("--metrics", "fid", "--kid-subset-size", "9"), "--kid-subset-size is for kid"),
+    (("--metrics", "ms_ssim", "--bootstrap", "9"), "--bootstrap is for fid, kid, is, prc, prdc"),
+    (("--extractor", "{stub}", "--weights", "file"), "--weights file: a TorchScript extractor has its own"),
+])
+def test_an_option_that_nothing_heeds_is_refused(arguments: tuple[str, ...], says: str, places: dict[str, Path],
+                                                 ) -> None:
+    with pytest.raises(UserError, match=says):
+        verb.main([str(places["a"]), "--data", str(places["b"]), *(one.format(**places) for one in arguments)])
 
 
 @pytest.fixture
