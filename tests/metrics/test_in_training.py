@@ -173,6 +173,7 @@ def test_what_cannot_be_evaluated_is_said_before_training(tiny_recipe: Path, tmp
         launch(loading.load(given))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given, says", [
     (("eval.metrics=ppl",), "eval: ppl is defined for style-based generators"),
     (("eval.metrics=class_fid", "data.labels=none"), "eval: class_fid needs classes, but"),
