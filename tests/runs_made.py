@@ -30,9 +30,9 @@ def curve(**figures: float) -> list[dict]:
 
 def result(fd: float, **changed: object) -> dict:
     """An evaluation, with the given settings changed."""
-    errors = {"standard_errors": changed["standard_errors"]} if "standard_errors" in changed else {}
+    further = {key: changed[key] for key in ("standard_errors", "psi", "guidance") if key in changed}
     return {"metrics": {"fd": fd, "kid": fd / 100, "kid_std": 0.5}, "resize": changed.get("resize", "clean"),
             "num_samples": changed.get("num_samples", 2000), "warnings": [], "constants": {}, "images": int(fd * 1000),
-            "ema": changed.get("ema"), **errors,
+            "ema": changed.get("ema"), **further,
             "extractor": {"name": changed.get("extractor", "efflite0"), "sha256": "a" * 64, "official": True},
             "data": {"path": "faces", "content": changed.get("content", "c" * 64), "num_images": 500}}

@@ -147,7 +147,7 @@ def load_player(path: str | Path, name: str) -> nn.Module:
     Raises:
         UserError: as `load`, and for an export, or if the game has no such player.
     """
-    path = Path(path)
+    path = Path(hub.located(path))
     if path.is_file():
         raise UsageError(f"{path} is an export, which does not hold {name}; give its run or a checkpoint")
     path = newest(path)

@@ -130,8 +130,8 @@ def _channels(network: nn.Module) -> int:
 
 
 def _input_shape(network: nn.Module) -> tuple[int, ...]:
-    """Of an image for a network that takes those of one size: those of its game's first stream."""
-    return tuple(next(iter(network.about["specs"].values()))["shape"])
+    """Of an image for a network that takes those of one size: its own, or those of its game's first stream."""
+    return getattr(network, "input_shape", None) or tuple(next(iter(network.about["specs"].values()))["shape"])
 
 
 def _dimensions(network: nn.Module) -> tuple[dict[int, object], ...]:

@@ -74,8 +74,8 @@ def _by_labels(options: argparse.Namespace, space: "Space", points: "Tensor", la
     from scalegan.latents import concepts
 
     data = concepts.labelled_images(options.data, Spec.of(space.generator.about["spec"]))
-    if "encode" in space.generator.about["networks"]:
-        encoder = load(options.run, "encode").to(space.device)
+    if encode := space.generator.about["networks"].get("encode"):
+        encoder = load(options.run, "encode", options.ema if encode["averaged"] else None).to(space.device)
         points, shares = concepts.encoded(encoder, data, space.dim), data.shares
         made_from = f"{len(data.pixels):,} images of {options.data} through the encoder"
     else:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from scalegan.metrics.images import Images
 
 _OF_GENERATORS = {"psi": 1.0, "guidance": 1.0, "ema": None, "standing_statistics": None}    # if not given
+_SUBSET = 1000                  # of KID
 _USUAL_SAMPLES = 50_000         # of published figures
 _SAMPLES_WITHOUT_GPU, _REALS_WITHOUT_GPU = 5_000, 10_000    # minutes on a few CPU cores, at some 40 images/s each
 
@@ -40,10 +41,13 @@ def main(arguments: list[str]) -> int:
 
     import warnings
 
+    from scalegan.checkpoints.hub import located
     from scalegan.engines.ranks import ending, join, leave
     from scalegan.metrics import evaluation, results
 
     metrics = evaluation.parse(options.metrics)
+    _check_used(options, metrics)
+    options.source = str(located(options.source))       # of a folder that `scalegan push` wrote, the export in it
     warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
     ranks = join()
 
@@ -88,14 +92,28 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ema", metavar="NAME", help="one of the run's extra averages (recipe key emas)")
     parser.add_argument("--standing-statistics", type=whole(), metavar="N", help="compute BatchNorm's statistics over "
                         "N batches of 64 (default 16 for a run, an export's own for an export); 0 keeps those stored")
-    parser.add_argument("--kid-subset-size", type=positive, default=1000, metavar="N",
+    parser.add_argument("--kid-subset-size", type=whole(2), default=_SUBSET, metavar="N",
                         help="images in each of KID's 100 subsets (default 1000, or all of the smaller set)")
-    parser.add_argument("--bootstrap", type=positive, default=0, metavar="N", help="error bars from N resamples")
+    parser.add_argument("--bootstrap", type=whole(2), default=0, metavar="N",
+                        help="error bars from N resamples, two or more")
     parser.add_argument("--nearest", type=file_named("--nearest", ".png"), metavar="FILE.png",
                         help="write a picture of samples next to their nearest real images")
     parser.add_argument("--lpips", type=Path, metavar="FILE.pt", help="TorchScript LPIPS network for ppl, such as "
                         "NVIDIA's vgg16.pt (default: the extractor's features; the metric is then called pl)")
     return parser
+
+
+def _check_used(options: argparse.Namespace, metrics: tuple[str, ...]) -> None:
+    """Raises UsageError for an option that none of the metrics heeds."""
+    from scalegan.errors import UsageError
+    from scalegan.metrics.figures import OF_FEATURES
+
+    of_metrics = {"kid_subset_size": (_SUBSET, ("kid",)), "lpips": (None, ("ppl",)), "bootstrap": (0, OF_FEATURES)}
+    for option, (default, heeding) in of_metrics.items():
+        if getattr(options, option) != default and not set(heeding) & set(metrics):
+            raise UsageError(f"--{option.replace('_', '-')} is for {', '.join(heeding)}, and --metrics "
+                             f"{','.join(metrics)} asks for {'none of these' if len(heeding) > 1 else 'others'}; leave "
+                             "it out")
 
 
 def _evaluate(options: argparse.Namespace, metrics: tuple[str, ...], ranks) -> dict:
@@ -129,7 +147,7 @@ def _evaluate(options: argparse.Namespace, metrics: tuple[str, ...], ranks) -> d
     result["warnings"] += warnings + [f"{one.name}: {remark}" for one in sets for remark in one.remarks]
     if trained:
         result |= {"images": fakes.generator.about["images"], "psi": options.psi, "guidance": options.guidance,
-                   "ema": options.ema}
+                   "ema": options.ema, "standing_statistics": options.standing_statistics}
     return result
 
 

@@ -46,10 +46,11 @@ def _named(given: list[Path]) -> tuple[dict[str, str], list[str]]:
     Raises:
         UserError: if none is.
     """
+    from scalegan.checkpoints.hub import located
     from scalegan.cluster.status import runs_of
 
     found, problems = [], []
-    for path in given:
+    for path in map(Path, map(located, given)):
         if path.is_file() or (path / "COMPLETE").exists():
             found.append(path)
             continue

@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     if about_run:
         images = next(iter(networks.values())).about["images"]
         about_run["results"] = [row for row in results.read(source.parent.parent)
-                                if row.get("images") == images and row.get("ema") is None]
+                                if row.get("images") == images and not results.drawn_with(row)]
     if options.to_folder:
         package.write(networks, options.to_folder, **about_run)
         print(options.to_folder.resolve())

@@ -96,7 +96,7 @@ def evaluate(fakes: Images | Samples, reals: Images | None, extractor: Extractor
     numbers = chosen(len(fakes), settings.num_samples, "samples")
     if reals is not None:
         check_same_shape(fakes, reals)
-    _check(fakes, reals, len(numbers), settings)
+    check(fakes, reals, extractor, settings)
     of_reals = real_features(reals, extractor, settings, ranks, show) if settings.need_reals else None
     if settings.need_features:
         with _bar("samples", len(numbers), ranks, show) as bar:
@@ -148,7 +148,8 @@ def real_features(reals: Images, extractor: Extractor, settings: Settings, ranks
     return found
 
 
-def _check(fakes: Images | Samples, reals: Images | None, count: int, settings: Settings) -> None:
+def check(fakes: Images | Samples, reals: Images | None, extractor: Extractor, settings: Settings) -> None:
+    """Raises UserError if a metric does not apply to the sets, or needs more images; nothing is computed for it."""
     asked = set(settings.metrics)
     pairs.check(asked, fakes, fakes.shape)
     cycles.check(asked, fakes)
@@ -161,21 +162,37 @@ def _check(fakes: Images | Samples, reals: Images | None, count: int, settings: 
     if "ms_ssim" in asked and min(fakes.shape[1:]) < 11:
         raise UsageError(f"ms_ssim needs images of 11 px or more, not {fakes.shape[2]} x {fakes.shape[1]}; leave it "
                          "out")
+    if "is" in asked and not extractor.classifies:
+        raise UsageError(f"the inception score needs class scores, which {extractor.name} does not have; leave out "
+                         "'is'")
+    if "class_fid" in asked:
+        for one in (fakes, reals):
+            if one.classes_of(np.zeros(1, np.int64)) is None:
+                why = f" ({one.unlabelled})" if getattr(one, "unlabelled", "") else ""
+                raise UserError(f"class_fid needs classes, but {one.name} has none{why}; leave it out")
+        labels.check_common(fakes, reals)
+    _check_number("samples", len(chosen(len(fakes), settings.num_samples, "samples")), settings)
+    if settings.need_reals:
+        _check_number("real images", len(chosen(len(reals), settings.num_reals, "reals")), settings)
+
+
+def _check_number(what: str, count: int, settings: Settings) -> None:
+    """Raises UserError if there are fewer images than some metric is defined for."""
+    asked = set(settings.metrics)
     least = max(2, manifold.PRC_NEIGHBOURS + 1 if "prc" in asked else 0, SPLITS if "is" in asked else 0,
                 manifold.PRDC_NEIGHBOURS + 1 if "prdc" in asked else 0)
-    for what, many in (("samples", count), ("real images", least if reals is None else len(reals))):
-        if many < least:
-            raise UserError(f"at least {least} {what} are needed for {', '.join(settings.metrics)}, but there are only "
-                            f"{many}; use more, or other --metrics")
+    if count < least:
+        raise UserError(f"at least {least} {what} are needed for {', '.join(settings.metrics)}, but there are only "
+                        f"{count}; use more, or other metrics")
 
 
 def _result(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images | None, of_reals: SetFeatures | None,
             extractor: Extractor, settings: Settings) -> dict[str, Any]:
     """The part of the result that comes from features; computed on rank 0."""
     asked = settings.metrics
-    if "is" in asked and of_fakes.logits is None:
-        raise UsageError(f"the inception score needs class scores, which {extractor.name} does not have; leave out "
-                         "'is'")
+    for what, one in (("samples", of_fakes), ("real images", of_reals)):    # of which some may be unreadable
+        if one is not None:
+            _check_number(f"readable {what}" if one.unreadable else what, one.moments.count, settings)
     place = extractor.device if has_float64(extractor.device) else torch.device("cpu")
     on_device = [one if one is None else _moved(one, place) for one in (of_fakes, of_reals)]
     subset = kernel.size_of_subsets(settings.kid_subset, of_fakes.vectors, of_reals.vectors) if "kid" in asked else 0
@@ -222,15 +239,7 @@ def _moved(one: SetFeatures, device: torch.device) -> SetFeatures:
 def _by_class(fakes: Images | Samples, of_fakes: SetFeatures, reals: Images,
               of_reals: SetFeatures) -> tuple[dict[str, float], list[str]]:
     """The distance of each class by its name, and which classes are left out."""
-    def classes(source: Images | Samples, numbers: np.ndarray) -> np.ndarray:
-        table = source.classes_of(numbers)
-        if table is None:
-            why = f" ({source.unlabelled})" if getattr(source, "unlabelled", "") else ""
-            raise UserError(f"class_fid needs classes, but {source.name} has none{why}; leave it out")
-        return table
-
-    own, of_data = classes(fakes, of_fakes.numbers), classes(reals, of_reals.numbers)
-    labels.check_common(fakes, reals)
+    own, of_data = fakes.classes_of(of_fakes.numbers), reals.classes_of(of_reals.numbers)
     matched = labels.renumbered(own, fakes.classes, reals.classes)
     found = figures.by_class(of_fakes, matched, of_reals, of_data)
     if not found:

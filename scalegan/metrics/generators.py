@@ -12,6 +12,7 @@ from scalegan.data.vectors import VectorTable
 from scalegan.errors import UsageError, UserError
 from scalegan.games.base import Preview
 from scalegan.games.sampling import truncates
+from scalegan.metrics.features import chosen
 from scalegan.metrics.images import Images
 from scalegan.metrics.labels import matched_labels, relabelled
 from scalegan.metrics.samples import Samples
@@ -58,7 +59,7 @@ def samples_of(generator: nn.Module, count: int, reals: Images | None, psi: floa
         generator: with its description in `about`.
         fakes: the game's sampling function, if samples do not come from the generator alone.
         inputs: the input images by stream, if the game translates images; there are as many samples as of these at
-            most, since an input has one answer.
+            most, since an input has one answer. Of more, some are drawn, as sets are often sorted by class.
 
     Raises:
         UserError: if it does not make images, or its labels do not match the data's.
@@ -84,4 +85,6 @@ def samples_of(generator: nn.Module, count: int, reals: Images | None, psi: floa
     stream = generator.about["target"] or next(iter(generator.about["specs"]))
     inputs = {key: relabelled(images, Spec.of(generator.about["specs"][key]), name)
               for key, images in (inputs or {}).items()}
-    return Samples(generator, count, spec.shape, labels, classes, psi, name, fakes, inputs, stream, names), remarks
+    places = {key: chosen(len(images), count, "inputs") for key, images in inputs.items()}      # alike for pairs
+    return Samples(generator, count, spec.shape, labels, classes, psi, name, fakes, inputs, stream, names,
+                   places=places), remarks

@@ -1,5 +1,6 @@
 """Evaluations during training: at fixed intervals, of the averaged generator, by all ranks together."""
 
+import copy
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -12,12 +13,13 @@ from scalegan import config
 from scalegan.checkpoints.decoders import Decoded
 from scalegan.data.spec import Spec
 from scalegan.engines.ranks import Ranks
-from scalegan.errors import RecipeError
+from scalegan.errors import RecipeError, UserError
 from scalegan.games.base import DECODER, Game
 from scalegan.metrics import evaluation, extractors, results
 from scalegan.metrics.generators import samples_of
 from scalegan.metrics.images import Images, described
 from scalegan.metrics.labels import matched_labels
+from scalegan.metrics.samples import Samples
 
 
 class InTraining:
@@ -49,29 +51,40 @@ class InTraining:
         self.extractor = extractors.load(settings.extractor, weights, settings.resize, ranks.device)
         self.settings = evaluation.Settings(evaluation.parse(settings.metrics), settings.num_samples,
                                             settings.num_reals, settings.batch_size)
+        export = game.exports[game.default]
+        generator = copy.copy(game.compose(export, [game.players[name] for name in export.players]))
+        try:
+            evaluation.check(self._samples({game.default: generator}), reals, self.extractor, self.settings)
+        except UserError as error:
+            raise RecipeError(f"eval: {error}") from error
 
     @torch.no_grad()
     def __call__(self, networks: Mapping[str, nn.Module], images: int) -> dict[str, float]:
         """The figures by name, from networks by export; the same on every rank."""
+        result = evaluation.evaluate(self._samples(networks), self.reals, self.extractor, self.settings, self.ranks,
+                                     show=False)
+        if self.ranks.is_main:
+            results.append(self.folder, {"images": images, "in_training": True, **result})
+        return result["metrics"]
+
+    def _samples(self, networks: Mapping[str, nn.Module]) -> Samples:
         if DECODER in self.game.fixed:
             networks = {**networks, self.game.default: Decoded(networks[self.game.default], self.game.fixed[DECODER])}
         generator = networks[self.game.default]
         generator.about = self.about
         samples, _ = samples_of(generator, self.settings.num_samples, self.reals, name=str(self.folder),
                                 fakes=partial(self.game.fakes, networks), inputs=self.inputs)
-        result = evaluation.evaluate(samples, self.reals, self.extractor, self.settings, self.ranks, show=False)
-        if self.ranks.is_main:
-            results.append(self.folder, {"images": images, "in_training": True, **result})
-        return result["metrics"]
+        return samples
 
     def improved(self, best: dict[str, dict[str, Any]], figures: dict[str, float], images: int) -> bool:
         """Enters figures that are better than all before into `best`; returns whether there were any. Figures that an
-        earlier session measured with other settings do not count."""
+        earlier session measured with other settings or against other images do not count."""
         found = {}
         for name, value in figures.items():
-            known = best[name]["value"] if name in best and best[name]["measure"] == self.measure else None
-            if results.better(name, value, known):
-                found[name] = {"value": value, "images": images, "measure": self.measure}
+            known = best.get(name, {})
+            alike = known.get("measure") == self.measure and known.get("data", self.reals.content) == self.reals.content
+            if results.better(name, value, known["value"] if alike else None):
+                found[name] = {"value": value, "images": images, "measure": self.measure, "data": self.reals.content}
         best.update(found)
         return bool(found)
 

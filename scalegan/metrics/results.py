@@ -44,6 +44,9 @@ class _Result(TypedDict):
     constants: NotRequired[dict[str, Any]]
     images: NotRequired[_Count]
     ema: NotRequired[StrictStr | None]
+    psi: NotRequired[_Figure]
+    guidance: NotRequired[_Figure]
+    standing_statistics: NotRequired[_Count | None]
     in_training: NotRequired[StrictBool]
 
 
@@ -76,6 +79,14 @@ def why_not_comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None
 def can_be_compared(result: Mapping[str, Any]) -> bool:
     """Whether a result says all that `comparable` needs to know."""
     return {"extractor", "resize", "data", "num_samples", "constants"} <= result.keys()
+
+
+def drawn_with(result: Mapping[str, Any]) -> str:
+    """What samples were drawn with that changes them: 'average short, psi 0.5', say; empty if nothing does."""
+    found = [] if result.get("ema") is None else [f"average {result['ema']}"]
+    found += [f"{key} {result[key]:g}" for key in ("psi", "guidance") if result.get(key, 1) != 1]
+    batches = result.get("standing_statistics")
+    return ", ".join(found if batches is None else [*found, f"standing statistics {batches}"])
 
 
 def better(name: str, value: float, than: float | None) -> bool:

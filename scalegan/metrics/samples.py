@@ -35,6 +35,8 @@ class Samples:
         cycles: the game's `cycles`, if it translates there and back.
         stream: the stream that the labels belong to.
         classes: names of the classes or attributes in the generator's order; empty if unknown.
+        places: by stream, the number of each sample's input in its images, int64 [N]; the sample's own if there are
+            none.
 
     Attributes:
         faces: what the game's networks do with photos of faces, where a metric asks for that; or None.
@@ -48,8 +50,9 @@ class Samples:
                  name: str = "the generator",
                  fakes: Callable[[Preview], Tensor] | None = None, inputs: Mapping[str, Images] | None = None,
                  stream: str = REAL, classes: tuple[str, ...] = (),
-                 cycles: Callable[[Preview], Mapping[str, tuple[Tensor, Tensor]]] | None = None) -> None:
-        self.classes = classes
+                 cycles: Callable[[Preview], Mapping[str, tuple[Tensor, Tensor]]] | None = None,
+                 places: Mapping[str, np.ndarray] | None = None) -> None:
+        self.classes, self.places = classes, places or {}
         self.fakes, self.cycles, self.inputs, self.stream = fakes, cycles, inputs or {}, stream
         self.generator, self.count, self.shape, self.name = generator, count, shape, name
         self.device = next(generator.parameters()).device
@@ -77,11 +80,12 @@ class Samples:
         return Preview(draws, {self.stream: labels}, real=lambda: self.images_of(numbers), psi=self.psi, noise="random")
 
     def images_of(self, numbers: np.ndarray) -> dict[str, Sample]:
-        """The images with those numbers, modulo the size of the set, of every stream."""
+        """The inputs of the samples with those numbers, modulo the size of the set, of every stream."""
         found = {}
         for name, images in self.inputs.items():
-            stored = read(images, numbers % len(images)).to(self.device)
-            labels = None if images.labels is None else torch.from_numpy(images.labels[numbers % len(images)])
+            at = self.places[name][numbers] if name in self.places else numbers % len(images)
+            stored = read(images, at).to(self.device)
+            labels = None if images.labels is None else torch.from_numpy(images.labels[at])
             found[name] = Sample(from_levels(stored), None if labels is None else labels.to(self.device))
         return found
 

@@ -80,7 +80,7 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, labels: Tensor | None = None, psi: float = 1.0) -> Tensor:
         if psi != 1.0:
             raise ValueError("text_dcgan has no truncation; leave psi at 1")
-        joined = torch.cat([z, self.text(check_vectors(labels, self.vector_dim, len(z)))], 1)
+        joined = torch.cat([z, self.text(check_vectors(labels, self.vector_dim, z.shape[0]))], 1)
         # From 1 px the transposed convolution is a matrix product, in every memory layout.
         return self.layers((joined @ self.stem.weight.flatten(1)).unflatten(1, (-1, *self.base)))
 

@@ -113,7 +113,7 @@ class Run:
     def _read_row(self, job: Job | None, job_state: str | None, problem: str | None) -> dict[str, Any]:
         found = described(self.path, job, job_state)
         pictures, figures = self.pictures, _last_figures(self.path / "metrics.jsonl")
-        for result in self.evaluations[-1:]:
+        for result in [each for each in self.evaluations if not results.drawn_with(each)][-1:]:
             figures |= {f"eval/{key}": value for key, value in flattened(result["metrics"]).items()}
         updated = _state(self.path / "metrics.jsonl")
         return {

@@ -51,6 +51,7 @@ def evaluated_run(finished_run: Path, tmp_path: Path) -> Path:
     run = Path(shutil.copytree(finished_run, tmp_path / "run"))
     results.append(run, {**RESULT, "images": 900, "metrics": {"fid": 99.0}})
     results.append(run, RESULT)
+    results.append(run, {**RESULT, "psi": 0.5, "metrics": {"fid": 99.0}})
     return run
 
 

@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import small_games
+import small_generators
 import torch
 from small_generators import generator, saved
 from torch import nn
@@ -52,6 +53,29 @@ def test_networks_with_other_inputs(name: str, tmp_path: Path) -> None:
         for kind in ("torchscript", "onnx") if network.about["network"] in ("G", "A_to_B", "transform") else \
                 ("torchscript",):
             assert runtimes.write(network, tmp_path / kind, kind) < 1e-4
+
+
+@pytest.mark.parametrize("kind", ("torchscript", "torch-export"))
+def test_transformers_and_generators_of_texts(kind: str, tmp_path: Path) -> None:
+    """Those of `torch-export` are the programs that ONNX files are made of."""
+    cases = {"GAT": (small_generators.GAT[0], Spec("image", (3, 16, 16), classes=3))}
+    cases |= {name: (keys, *specs.values()) for name, (keys, specs) in small_games.TEXTS.items()}
+    for name in ("GAT", "text to image", "with conditioning augmentation"):
+        for network in networks(*cases[name], tmp_path):
+            assert runtimes.write(network, tmp_path / kind, kind) < 1e-5, name
+
+
+@pytest.mark.parametrize("make, name, network", [(small_games.coupled, "CoGAN that adapts", "C2"),
+                                                 (small_games.volumes, "3D-VAE-GAN", "encode"),
+                                                 (small_games.volumes, "3D-VAE-GAN", "rebuild")])
+def test_networks_from_images_of_another_shape_than_the_data(make: Callable, name: str, network: str, tmp_path: Path,
+                                                             ) -> None:
+    game, specs = make(name)
+    parts = {player: game.players[player].eval() for player in game.exports[network].players}
+    made = game.compose(game.exports[network], list(parts.values())).eval().requires_grad_(False)
+    about = exports.described({"game": {"name": name}, "model": {}}, specs, game, images=0, seed=0)
+    exports.attach(made, parts, about, network)
+    assert runtimes.write(made, tmp_path / "network.ts", "torchscript") < 1e-5
 
 
 def test_colours_by_torchscript(tmp_path: Path) -> None:

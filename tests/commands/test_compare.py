@@ -12,6 +12,7 @@ from browser import visit
 from harness import cli, environment
 from runs_made import curve, make_run, result
 
+from scalegan.cluster.job_states import JobStates
 from scalegan.commands.compare import main
 from scalegan.errors import UserError
 from scalegan.monitor.comparison import comparable, compared
@@ -113,8 +114,18 @@ def test_evaluations_stand_side_by_side_with_errors(runs: list[Path], tmp_path: 
     assert found["note"] == "efflite0, resize clean, 2,000 samples against faces" and found["refused"] == {}
     one, two, three = found["evaluations"].values()
     assert [each["figures"] for each in one] == [{"fd": 30.0, "kid": 0.3}, {"fd": 20.0, "kid": 0.2}]
-    assert (two[0]["images"], two[0]["errors"], two[0]["average"]) == (25_000, {"kid": 0.5}, "main")
-    assert (three[0]["errors"], three[0]["average"]) == ({"kid": 7, "fd": 2}, "short")
+    assert (two[0]["images"], two[0]["errors"], two[0]["drawn"]) == (25_000, {"kid": 0.5}, "")
+    assert (three[0]["errors"], three[0]["drawn"]) == ({"kid": 7, "fd": 2}, "average short")
+
+
+def test_truncated_and_guided_samples_are_told_from_others(runs: list[Path], tmp_path: Path) -> None:
+    """As points of one curve, and in the table, they would be taken for progress."""
+    made = make_run(tmp_path / "three", 1e-3, curve(loss=1.0),
+                    [result(40.0), result(20.0, psi=0.5), result(10.0, psi=0.5, guidance=2.0)])
+    run = seen(made)[0]
+    *_, shown = compared(seen(*runs, made))["evaluations"].values()
+    assert [each["drawn"] for each in shown] == ["", "psi 0.5", "psi 0.5, guidance 2"]
+    assert run.row(JobStates())["figures"]["eval/fd"] == 40.0
 
 
 @pytest.mark.parametrize("changed", [{"extractor": "inception"}, {"resize": "tf1-bilinear"}, {"content": "d" * 64},

@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import harness
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,9 @@ from safetensors.torch import load_file, save_file
 from small_generators import GENERATORS, generator
 from torch import Tensor, nn
 
+from scalegan.checkpoints import exports
+from scalegan.commands import directions as verb
+from scalegan.data.spec import Spec
 from scalegan.errors import UserError
 from scalegan.latents import concepts, directions, unsupervised
 from scalegan.latents.concepts import LabelledImages
@@ -81,6 +85,25 @@ def test_through_an_encoder(space: Space) -> None:
     found, _ = concepts.concept_vectors(points[:, :DIM], data.shares, data.names)
     assert F.cosine_similarity(found["right"].float(), NORMAL, dim=0) > 0.97
     torch.testing.assert_close(found["left"], -found["right"])
+
+
+@pytest.mark.slow
+def test_an_average_is_encoded_by_the_same_average_of_the_encoder(tiny_set: Path, tmp_path: Path) -> None:
+    """Both learn together; of the run's main average, an encoder would give latents of another generator."""
+    (tmp_path / "aae.yaml").write_text(f"""data: {{path: "{tiny_set}", resolution: 16}}
+model: {{name: mlp, hidden: 12, layers: 2, latent_dim: 3}}
+game: {{name: aae, hidden: 10}}
+emas: {{short: {{half_life_images: 1}}}}
+""" + harness.SHORT_RUN.replace("{{", "{").replace("}}", "}"))
+    harness.launch(1, f"recipe={tmp_path / 'aae.yaml'}", f"run_dir={tmp_path / 'run'}")
+    data = concepts.labelled_images(str(tiny_set), Spec("image", (3, 16, 16)))
+    for ema in (None, "short"):
+        out, asked = tmp_path / f"{ema}.safetensors", [] if ema is None else ["--ema", ema]
+        assert verb.main([str(tmp_path / "run"), "--data", str(tiny_set), "--out", str(out), *asked]) == 0
+        points = concepts.encoded(exports.load(tmp_path / "run", "encode", ema), data, 3)
+        expected, _ = concepts.concept_vectors(points, data.shares, data.names)
+        found = load_file(out)["vectors"]
+        torch.testing.assert_close(found, F.normalize(torch.stack(list(expected.values())).to(found)))
 
 
 @pytest.mark.slow

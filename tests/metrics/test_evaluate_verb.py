@@ -16,7 +16,8 @@ from small_generators import GAT, GENERATORS, saved
 
 from scalegan.commands import evaluate as verb
 from scalegan.commands import export
-from scalegan.errors import SharedError
+from scalegan.errors import SharedError, UserError
+from scalegan.metrics import results
 
 KEYS = {"metrics", "extractor", "resize", "num_samples", "warnings"}
 
@@ -108,14 +109,29 @@ def test_two_ranks_print_one_object_with_the_same_figures(places: dict[str, Path
     (("{a}", "--data", "{b}", "--ema", "short"), "is a set of images, used as they are; leave out --ema", 2),
     (("{a}", "--data", "{b}", "--psi", "0.7"), "leave out --psi", 2),
     (("{a}", "--data", "{b}", "--standing-statistics", "0"), "leave out --standing-statistics", 2),
-], ids=["no weights", "no data", "no such metric", "another size", "no averages", "no psi", "no norms"])
+    (("{a}", "--data", "{b}", "--bootstrap", "1"), "--bootstrap: '1' is not a whole number of at least 2", 2),
+    (("{a}", "--data", "{b}", "--kid-subset-size", "1"), "'1' is not a whole number of at least 2", 2),
+], ids=["no weights", "no data", "no such metric", "another size", "no averages", "no psi", "no norms",
+        "one resample", "subsets of one"])
 def test_a_mistake_is_one_line(places: dict[str, Path], arguments: tuple[str, ...], words: str, code: int,
                                tmp_path: Path) -> None:
     names = {**places, "small": write_images(tmp_path / "small", 5, 8) if "{small}" in arguments else ""}
     done = evaluate(places, *(argument.format(**names) for argument in arguments))
     assert done.returncode == code and done.stdout == ""
-    lines = [line for line in done.stderr.splitlines() if line.startswith("scalegan: error:")]
+    lines = [line for line in done.stderr.splitlines() if ": error: " in line]
     assert len(lines) == 1 and words in lines[0] and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (("--metrics", "kid", "--lpips", "vgg16.pt"), "--lpips is for ppl, and --metrics kid asks for others"),
+    (("--metrics", "fid", "--kid-subset-size", "9"), "--kid-subset-size is for kid"),
+    (("--metrics", "ms_ssim", "--bootstrap", "9"), "--bootstrap is for fid, kid, is, prc, prdc"),
+    (("--extractor", "{stub}", "--weights", "file"), "--weights file: a TorchScript extractor has its own"),
+])
+def test_an_option_that_nothing_heeds_is_refused(arguments: tuple[str, ...], says: str, places: dict[str, Path],
+                                                 ) -> None:
+    with pytest.raises(UserError, match=says):
+        verb.main([str(places["a"]), "--data", str(places["b"]), *(one.format(**places) for one in arguments)])
 
 
 @pytest.fixture
@@ -157,10 +173,23 @@ def test_truncation_and_guidance_are_those_of_the_samples(few_without_gpu: None,
         assert verb.main([str(saved("GAT", tmp_path / "gat.safetensors")), *arguments, *given]) == 0
         found.append(json.loads(capsys.readouterr().out))
     assert [(result["psi"], result["guidance"]) for result in found] == [(1, 1), (0.5, 1), (1, 2)]
+    assert [results.drawn_with(result) for result in found] == ["", "psi 0.5", "guidance 2"]
     assert len({result["metrics"]["fd"] for result in found}) == 3
     for given in (("--psi", "0.5"), ("--guidance", "2")):
         with pytest.raises(SharedError, match=f"{given[0]} .*leave it out"):
             verb.main([str(saved("DCGAN", tmp_path / "dcgan.safetensors")), *arguments, *given])
+
+
+@pytest.mark.slow
+def test_a_folder_that_push_wrote_is_the_export_in_it(few_without_gpu: None, places: dict[str, Path], tmp_path: Path,
+                                                      capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "pushed").mkdir()
+    file = saved("DCGAN", tmp_path / "pushed" / "model.safetensors")
+    found = []
+    for source in (file, file.parent):
+        assert verb.main([str(source), "--data", str(places["b"]), "--extractor", str(places["stub"])]) == 0
+        found.append(json.loads(capsys.readouterr().out)["metrics"])
+    assert found[0] == found[1]
 
 
 def test_the_fewer_samples_of_a_run_are_those_that_one_would_ask_for(

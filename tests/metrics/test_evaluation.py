@@ -1,5 +1,6 @@
 """Whole evaluations: the same on any number of ranks and with any batch size, with exact numbers and clear warnings."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -199,6 +200,22 @@ def test_what_does_not_fit_is_an_error_that_names_it(a: dict, b: dict | None, me
     extractor = extractors.load(str(sets["stub"]), None, None, CPU)
     with pytest.raises(UserError, match=words):
         evaluation.evaluate(fakes, reals, extractor, Settings(metrics), Ranks(0, 1, CPU), show=False)
+
+
+@pytest.mark.parametrize(("metric", "damaged", "most", "words"), [
+    ("prc", 0, 3, "at least 4 real images are needed for prc, but there are only 3"),
+    ("kid", 0, 1, "at least 2 real images are needed for kid, but there are only 1"),
+    ("prdc", 7, None, "at least 6 readable real images are needed for prdc, but there are only 5"),
+    ("ms_ssim", 0, 1, "")], ids=["few are asked for", "one is asked for", "most are damaged", "none are needed"])
+def test_few_real_images_are_an_error_and_no_figure(metric: str, damaged: int, most: int | None, words: str,
+                                                    tmp_path: Path, sets: dict[str, Path]) -> None:
+    fakes, reals = (write_images(tmp_path / name, 12, first=first) for name, first in (("fakes", 0), ("reals", 50)))
+    for path in sorted(reals.iterdir())[12 - damaged:]:
+        path.write_bytes(b"no image")
+    extractor = extractors.load(str(sets["stub"]), None, None, CPU)
+    with pytest.raises(UserError, match=words) if words else contextlib.nullcontext():
+        evaluation.evaluate(open_images(str(fakes)), open_images(str(reals)), extractor,
+                            Settings((metric,), num_reals=most), Ranks(0, 1, CPU), show=False)
 
 
 def test_images_of_two_sizes_in_a_folder_are_an_error_on_all_ranks(tmp_path: Path, sets: dict[str, Path]) -> None:

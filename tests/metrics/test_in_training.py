@@ -128,11 +128,12 @@ def test_held_out_images_are_what_samples_are_measured_against(tiny_recipe: Path
 
 
 def test_only_what_was_measured_alike_is_beaten(stub: Path, tiny_set: Path, tmp_path: Path) -> None:
-    def during(samples: int) -> InTraining:
+    def during(samples: int, data: Path = tiny_set) -> InTraining:
         settings = config.Eval(metrics=("fid", "prdc"), extractor=str(stub), num_samples=samples)
         game = small_games.game_of("dcgan", *small_games.networks("dcgan"))
-        alone, about = Ranks(0, 1, torch.device("cpu")), {"spec": vars(SPEC)}
-        return InTraining(settings, game, about, StoredImages(tiny_set), alone, tmp_path)
+        about = {"spec": vars(SPEC), "specs": {"real": vars(SPEC)}, "target": "", "export": vars(game.exports["G"])}
+        alone = Ranks(0, 1, torch.device("cpu"))
+        return InTraining(settings, game, about, StoredImages(data), alone, tmp_path)
 
     best: dict = {}
     assert during(10).improved(best, {"fd": 3.0, "recall": 0.2, "kid_std": 1.0}, 100)
@@ -141,6 +142,10 @@ def test_only_what_was_measured_alike_is_beaten(stub: Path, tiny_set: Path, tmp_
     assert not during(10).improved(best, {"fd": float("nan"), "recall": 0.2}, 400)
     assert (best["fd"]["images"], best["recall"]["images"], set(best)) == (300, 100, {"fd", "recall"})
     assert during(20).improved(best, {"fd": 9.0}, 500) and best["fd"]["value"] == 9.0
+    others = harness.make_set(tmp_path / "others", (30,))
+    assert during(20, others).improved(best, {"fd": 10.0}, 600) and best["fd"]["images"] == 600
+    del best["fd"]["data"]      # as in checkpoints of before
+    assert not during(20).improved(best, {"fd": 11.0}, 700)
 
 
 @pytest.mark.parametrize("key, says", [
@@ -166,6 +171,21 @@ def test_what_cannot_be_evaluated_is_said_before_training(tiny_recipe: Path, tmp
              "eval.extractor=inception"]
     with pytest.raises(UserError, match="needs its weights"):
         launch(loading.load(given))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("given, says", [
+    (("eval.metrics=ppl",), "eval: ppl is defined for style-based generators"),
+    (("eval.metrics=class_fid", "data.labels=none"), "eval: class_fid needs classes, but"),
+    (("eval.metrics=is",), "eval: the inception score needs class scores, which stub does not have"),
+    (("eval.metrics=prc", "eval.num_reals=3"), "eval: at least 4 real images are needed for prc"),
+    (("eval.num_samples=1",), "eval: at least 2 samples are needed for fid, kid"),
+], ids=["no styles", "no classes", "no class scores", "few real images", "few samples"])
+def test_a_metric_that_does_not_apply_is_said_before_training(given: tuple[str, ...], says: str, tiny_recipe: Path,
+                                                              stub: Path, tmp_path: Path) -> None:
+    code, said = harness.ends(1, *keys(tiny_recipe, tmp_path / "run", stub), *given)[0]
+    assert code == 2 and said.startswith(says)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 def style_based() -> torch.nn.Module:

@@ -125,20 +125,43 @@ def test_evaluate_knows_them() -> None:
     assert set(pairs.METRICS) <= set(METRICS)
 
 
-class _Five:
-    """Five images, as far as `samples_of` asks."""
+class _Numbered:
+    """Images whose pixels are their number, as far as samples ask."""
 
     labels = None
 
+    def __init__(self, count: int) -> None:
+        self.count = count
+
     def __len__(self) -> int:
-        return 5
+        return self.count
+
+    def read(self, number: int) -> np.ndarray:
+        return np.full((16, 16, 3), number, np.uint8)
 
 
-def test_there_are_no_more_samples_than_images_to_answer() -> None:
+def _translator() -> torch.nn.Module:
     generator = torch.nn.Conv2d(3, 3, 1)
     spec = vars(Spec("image", (3, 16, 16)))
     generator.about = {"spec": spec, "specs": {"target": spec}, "target": "target", "network": "G",
                        "model": {"name": "unet"}, "export": {"inputs": ("image",), "output": "image"}}
-    assert len(samples_of(generator, 100, None, inputs={"target": _Five()})[0]) == 5
-    assert len(samples_of(generator, 3, None, inputs={"target": _Five()})[0]) == 3
+    return generator
+
+
+def test_there_are_no_more_samples_than_images_to_answer() -> None:
+    generator = _translator()
+    assert len(samples_of(generator, 100, None, inputs={"target": _Numbered(5)})[0]) == 5
+    assert len(samples_of(generator, 3, None, inputs={"target": _Numbered(5)})[0]) == 3
     assert len(samples_of(generator, 100, None)[0]) == 100
+
+
+def test_a_part_of_the_images_is_drawn_from_all_of_them_and_pairs_stay_pairs() -> None:
+    """The first ones of a set that is sorted by class would all be of one class."""
+    generator = _translator()
+    generator.about["specs"]["input"] = generator.about["spec"]
+    for count in (20, 200):
+        samples, _ = samples_of(generator, count, None, inputs={key: _Numbered(200) for key in ("target", "input")})
+        target, given = (((one.data[:, 0, 0, 0] + 1) * 127.5).round().int().tolist()
+                         for one in samples.images_of(np.arange(count)).values())
+        assert target == given == sorted(set(given)) and max(given) > 150
+        assert count == 20 or given == list(range(200))

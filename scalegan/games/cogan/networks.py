@@ -111,11 +111,16 @@ class SharedDiscriminator(Network):
 
 
 class Classifier(nn.Module):
-    """One domain's images [N, C, 28, 28] -> logits of the first domain's classes [N, classes]."""
+    """One domain's images [N, C, 28, 28] -> logits of the first domain's classes [N, classes].
+
+    Attributes:
+        input_shape: (C, 28, 28).
+    """
 
     def __init__(self, stem: DiscriminatorStem, shared: SharedDiscriminator) -> None:
         super().__init__()
         self.stem, self.shared = stem, shared
+        self.input_shape = stem.conv.in_channels, 28, 28
 
     def forward(self, images: Tensor) -> Tensor:
         return self.shared.classes(self.shared(self.stem(images))[0])

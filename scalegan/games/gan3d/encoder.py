@@ -43,11 +43,15 @@ class Encoder(Network):
 
 
 class Mean(nn.Module):
-    """The mean of z [N, latent_dim] that an encoder gives, which shapes are made from after training."""
+    """The mean of z [N, latent_dim] that an encoder gives, which shapes are made from after training.
+
+    Attributes:
+        input_shape: (1, S, S).
+    """
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.input_shape = encoder, (1, encoder.side, encoder.side)
 
     def forward(self, pictures: Tensor) -> Tensor:
         return self.encoder(pictures).chunk(2, 1)[0]
@@ -58,11 +62,13 @@ class Rebuilder(nn.Module):
 
     Attributes:
         picture_side: S.
+        input_shape: (1, S, S).
     """
 
     def __init__(self, encoder: nn.Module, generator: nn.Module) -> None:
         super().__init__()
         self.mean, self.generator, self.picture_side = Mean(encoder), generator, encoder.side
+        self.input_shape = self.mean.input_shape
 
     def forward(self, pictures: Tensor) -> Tensor:
         return self.generator(self.mean(pictures))

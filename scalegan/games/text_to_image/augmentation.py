@@ -35,7 +35,7 @@ class ConditioningAugmentation(nn.Module):
 
     def gaussian(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """mu and log sigma^2 of texts [N, vector_dim], [N, dim] each."""
-        texts = check_vectors(labels, self.projection.in_features, 0 if labels is None else len(labels))
+        texts = check_vectors(labels, self.projection.in_features, 0 if labels is None else labels.shape[0])
         return nn.functional.leaky_relu(self.projection(texts), _SLOPE).chunk(2, 1)
 
     def divergence(self, labels: Tensor) -> Tensor:

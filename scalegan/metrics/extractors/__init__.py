@@ -30,6 +30,8 @@ def load(name: str | None, weights: Path | None, how: str | None, device: torch.
     if name.endswith((".pt", ".ts", ".jit")):
         if how is not None:
             raise UsageError(f"--resize {how}: a TorchScript extractor resizes by itself; leave --resize out")
+        if weights is not None:
+            raise UsageError(f"--weights {weights}: a TorchScript extractor has its own; leave --weights out")
         return torchscript.load(Path(name), device)
     network = NETWORKS.get(name.lower().replace("efficientnet-lite0", "efflite0"))
     if network is None:

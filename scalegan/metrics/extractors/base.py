@@ -49,6 +49,11 @@ class Extractor:
         return {"name": self.name, "sha256": self.sha256, "official": self.official}
 
     @property
+    def classifies(self) -> bool:
+        """Whether it gives logits: a TorchScript file does not."""
+        return self.size is not None
+
+    @property
     def resizes_in_threads(self) -> bool:
         return self.resize == resize.CLEAN
 

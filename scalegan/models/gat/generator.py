@@ -73,7 +73,7 @@ class Generator(nn.Module):
         if z.dim() != 2 or z.shape[1] != self.latent_dim:
             raise ValueError(f"latents must be [N, {self.latent_dim}], not {list(z.shape)}")
         w = self.mapping(z, labels, psi, self.guidance if guidance is None else guidance)
-        x = sinusoids(self.grid, w.shape[1], w).expand(len(z), -1, -1)
+        x = sinusoids(self.grid, w.shape[1], w).expand(z.shape[0], -1, -1)
         if self.embed is not None:
             x = x + self.embed(patches(z.to(w).unflatten(1, self.shape), self.patch))
         positions = rotation(self.grid, w.shape[1] // self.heads, w)

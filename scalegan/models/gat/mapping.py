@@ -53,7 +53,7 @@ class Mapping(Tracked):
         return self.num_classes if self.by_class else 1
 
     def forward(self, z: Tensor, labels: Tensor | None, psi: float = 1.0, guidance: float = 1.0) -> Tensor:
-        labels = check_labels(labels, self.num_classes, len(z))
+        labels = check_labels(labels, self.num_classes, z.shape[0])
         with without_autocast(z):
             z = z.to(wide_dtype(self.layers[0].weight))
             w = self._mapped(z, labels)

@@ -41,7 +41,7 @@ const evaluationsTab = {
     const row = (name, text) => element("tr", {}, element("td", {class: "key"}, name), ...ids.map(id => element("td", {class: "number"}, text(newest.get(id)))));
     const lines = tickedIds().filter(id => refused[id]).map(id => element("p", {class: "warn"}, `Not side by side: ${refused[id]}`));
     show(this.words, ...(ids.length ? [table([element("th", {class: "key"}, "Newest"), ...heads(ids)],
-        [row("images", each => count(each.images)), row("average", each => each.average), ...metrics.map(key => row(key, each => cell(each, key)))]),
+        [row("images", each => count(each.images)), row("drawn with", each => each.drawn || "the main average"), ...metrics.map(key => row(key, each => cell(each, key)))]),
       element("p", {class: "faint"}, `${note}. ± is the standard error over resampled sets if the evaluation has it (--bootstrap), else the deviation between KID's subsets or IS's splits.`)]
       : [element("p", {class: "faint"}, "None of the ticked runs has an evaluation that could be compared.")]), ...lines);
     for (const key of metrics) if (!this.charts.has(key)) this.charts.set(key, chart(key));
@@ -53,9 +53,9 @@ const evaluationsTab = {
 
 function evaluationTraces(id, evaluations, key) {
   const found = evaluations.filter(each => key in each.figures && typeof each.images === "number");
-  return [...new Set(found.map(each => each.average))].map(average => {
-    const own = found.filter(each => each.average === average).sort((a, b) => a.images - b.images);
-    return trace(id, own.map(each => each.images), own.map(each => each.figures[key]), {suffix: average === "main" ? "" : `, average ${average}`, trace: {
+  return [...new Set(found.map(each => each.drawn))].map(drawn => {
+    const own = found.filter(each => each.drawn === drawn).sort((a, b) => a.images - b.images);
+    return trace(id, own.map(each => each.images), own.map(each => each.figures[key]), {suffix: drawn && `, ${drawn}`, trace: {
       mode: "lines+markers", error_y: {type: "data", array: own.map(each => each.errors[key] ?? 0), thickness: 1.2, color: colour(id)}}});
   });
 }
