@@ -1,12 +1,11 @@
 """Developer tools stay out of the installed package, and their scripts run from any folder."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from harness import ROOT
+from forked import Started
+from harness import ROOT, environment
 
 # Others are called by make and by mkdocs.
 OTHERS = {"__init__.py", "after_quickstart.py", "site.py"}
@@ -19,13 +18,18 @@ def test_no_module_of_the_package_can_change_the_machine() -> None:
     assert [path for path, text in texts.items() if wrong.search(text)] == []
 
 
+def opened(folder: Path, door: str, *arguments: str) -> tuple[int, str]:
+    process = Started([str(ROOT / "tools" / door), *arguments], 1, environment(), folder)
+    said = process.communicate()
+    return process.returncode, "".join(said)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("door", DOORS)
 def test_every_door_opens_from_any_folder(door: str, tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, ROOT / "tools" / door, "--help"], cwd=tmp_path, capture_output=True,
-                          text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert "usage" in done.stdout
+    code, said = opened(tmp_path, door, "--help")
+    assert code == 0, said
+    assert "usage" in said
 
 
 @pytest.mark.slow
@@ -35,7 +39,6 @@ def test_every_door_opens_from_any_folder(door: str, tmp_path: Path) -> None:
 def test_a_wrong_file_is_one_line(command: str, tmp_path: Path) -> None:
     (tmp_path / "wrong.zip").write_text("no zip")
     door, *arguments = command.split()
-    done = subprocess.run([sys.executable, ROOT / "tools" / door, *arguments], cwd=tmp_path, capture_output=True,
-                          text=True, timeout=120)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr and done.stderr.splitlines()[-1].startswith("scalegan: error: ")
+    code, said = opened(tmp_path, door, *arguments)
+    assert code == 1, said
+    assert "Traceback" not in said and said.splitlines()[-1].startswith("scalegan: error: ")
