@@ -90,6 +90,13 @@ def cli(*arguments: object, cwd: Path | None = None, timeout: float = PATIENCE_S
                           capture_output=True, text=True, timeout=timeout)
 
 
+def verb(*arguments: object, **extra: str) -> subprocess.CompletedProcess[str]:
+    """As `cli`, in a fork, which has imported torch already."""
+    process = Started([str(ROOT / "scalegan" / "__main__.py"), *map(str, arguments)], 1, environment(**extra))
+    said = process.communicate()
+    return subprocess.CompletedProcess(arguments, process.returncode, *said)
+
+
 def train_command(*arguments: object, ranks: int = 1) -> list[str]:
     """The command that trains on `ranks` ranks: plain python for one, torchrun for more."""
     launcher = [sys.executable]

@@ -90,7 +90,7 @@ def test_nothing_of_a_checkpoint_is_expanded(tiny_recipe: Path, tiny_set: Path, 
         for number, path in enumerate((f"http://127.0.0.1:{server.server_port}/$AWS_SECRET_ACCESS_KEY",
                                        "$AWS_SECRET_ACCESS_KEY", "${SCALEGAN_DATA}/tiny", "~/x")):
             copy = resealed(shutil.copytree(run, tmp_path / str(number), symlinks=True), path)
-            done = harness.cli("evaluate", copy, *arguments, AWS_SECRET_ACCESS_KEY=SECRET, SCALEGAN_DATA="/data")
+            done = harness.verb("evaluate", copy, *arguments, AWS_SECRET_ACCESS_KEY=SECRET, SCALEGAN_DATA="/data")
             assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
             assert "nothing in a checkpoint is expanded" in done.stderr and "--data" in done.stderr
             assert SECRET not in done.stderr + done.stdout

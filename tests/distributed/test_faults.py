@@ -18,7 +18,6 @@ from harness import (
     ROOT,
     TRAIN,
     alive,
-    cli,
     descendants,
     digest,
     ends,
@@ -27,6 +26,7 @@ from harness import (
     make_set,
     reports,
     train,
+    verb,
     wait_until,
 )
 
@@ -239,7 +239,7 @@ def test_pickle_in_place_of_any_file_of_a_checkpoint_is_never_run(tiny_recipe: P
             files[name] = fingerprint(with_seal.parent / name)
             with_seal.write_text(json.dumps(files))
         for arguments in (["inspect", run, "--verify"], ["export", run, "--out", tmp_path / "out.safetensors"]):
-            done = cli(*arguments)
+            done = verb(*arguments)
             assert done.returncode == 0 and done.stderr.count("\n") == 1, (name, done.stderr)
             assert "warning: skipping the damaged checkpoint" in done.stderr
         (code, says), = ends(1, f"recipe={tiny_recipe}", f"run_dir={run}", *OFTEN)

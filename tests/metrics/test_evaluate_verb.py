@@ -30,7 +30,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def evaluate(places: dict[str, Path], *arguments: object, **extra: str) -> subprocess.CompletedProcess[str]:
-    return harness.cli("evaluate", *arguments, SCALEGAN_CACHE=str(places["cache"]), **extra)
+    return harness.verb("evaluate", *arguments, SCALEGAN_CACHE=str(places["cache"]), **extra)
 
 
 @pytest.mark.slow
