@@ -61,7 +61,7 @@ class InTraining:
                                 fakes=partial(self.game.fakes, networks), inputs=self.inputs)
         result = evaluation.evaluate(samples, self.reals, self.extractor, self.settings, self.ranks, show=False)
         if self.ranks.is_main:
-            results.append(self.folder, {"images": images, "in_training": True, **result})
+            results.append(self.folder, {"images": images, "in_training": True, "measure": self.measure, **result})
         return result["metrics"]
 
     def improved(self, best: dict[str, dict[str, Any]], figures: dict[str, float], images: int) -> bool:
@@ -69,19 +69,23 @@ class InTraining:
         earlier session measured with other settings do not count."""
         found = {}
         for name, value in figures.items():
-            known = best[name]["value"] if name in best and best[name]["measure"] == self.measure else None
+            known = best[name]["value"] if name in best and self._measured_alike(best[name]["measure"]) else None
             if results.better(name, value, known):
                 found[name] = {"value": value, "images": images, "measure": self.measure}
         best.update(found)
         return bool(found)
 
     def recorded(self, images: int) -> dict[str, float] | None:
-        """The figures of an evaluation of this run at that many images, where it was finished."""
+        """The figures of an evaluation of this run at that many images, where it was finished with these settings."""
         rows = [row for row in results.read(self.folder) if row.get("in_training") and row["images"] == images]
-        return rows[-1]["metrics"] if rows else None
+        return rows[-1]["metrics"] if rows and self._measured_alike(rows[-1].get("measure", self.measure)) else None
+
+    def _measured_alike(self, measure: str) -> bool:
+        """Whether figures of that `measure` can be compared with these; earlier versions did not name the images."""
+        return measure in (self.measure, self.measure.rpartition(" ")[0])
 
     @property
     def measure(self) -> str:
         extractor = self.extractor
         return f"{extractor.name} {extractor.sha256[:12]} {extractor.resize} {self.settings.num_samples} " \
-               f"{self.settings.num_reals}"
+               f"{self.settings.num_reals} {self.reals.content[:12]}"

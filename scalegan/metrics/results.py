@@ -45,6 +45,7 @@ class _Result(TypedDict):
     images: NotRequired[_Count]
     ema: NotRequired[StrictStr | None]
     in_training: NotRequired[StrictBool]
+    measure: NotRequired[StrictStr]
 
 
 def why_not_comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
