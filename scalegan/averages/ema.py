@@ -31,8 +31,8 @@ class Ema:
 
     def track(self, average: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
         """Sets which tensors of the average follow which weights, by name; the others, of frozen weights, stay as they
-        began."""
-        self._pairs = [(average[name], weight.detach()) for name, weight in weights.items()]
+        began. The weights themselves, as engines may give them other memory."""
+        self._pairs = [(average[name], weight) for name, weight in weights.items()]
 
     def tensors(self) -> dict[str, Any]:
         """The average's tensors, by their names in a state dict; or this rank's parts of them."""

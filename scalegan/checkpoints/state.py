@@ -31,13 +31,11 @@ class Scale:
 
 @dataclass(frozen=True)
 class Best:
-    """The best value of a metric, what it was measured with, and the hash of the real images; those of older
-    checkpoints have none."""
+    """The best value of a metric, and what it was measured with."""
 
     value: Finite
     images: Count
     measure: StrictStr
-    data: StrictStr | None = None
 
 
 @dataclass(frozen=True)

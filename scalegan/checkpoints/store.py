@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
 
 from scalegan.checkpoints import marker, shards
-from scalegan.checkpoints.listing import STATE, complete, images_of, set_aside
+from scalegan.checkpoints.listing import STATE, complete, dangling_links, images_of, set_aside
 from scalegan.checkpoints.replica_check import check_replicas
 from scalegan.checkpoints.state import State
 from scalegan.checkpoints.write_plan import SlicePlanner, slices_by_rank
@@ -170,6 +170,14 @@ class Checkpoints:
         for old in whole[: -self.keep]:
             if old not in good and old.name not in best and old != self.named:
                 discard(old)
+
+    def still_there(self, best: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+        """The entries of `best` whose checkpoints this folder has, as it may not where a run goes back or comes from
+        another folder; links to others are removed."""
+        for link in [*dangling_links(self.folder)]:
+            link.unlink()
+        here = {int(path.name) for path in complete(self.folder)}
+        return {metric: entry for metric, entry in best.items() if entry["images"] in here}
 
     def _link_best(self, best: Mapping[str, Mapping[str, Any]]) -> set[str]:
         """Points `best-<metric>` at the best checkpoint of each metric, and returns the names of those checkpoints."""

@@ -41,9 +41,10 @@ def rows_of(name: str, overrides: list[str], gpu: Gpu, options: argparse.Namespa
     precision = recipe.precision if recipe.precision != "auto" else "bf16" if gpu.bf16 else "fp32"
     classes = options.classes or (40 if recipe.data.labels == "attributes" else 10)
     gpus = [recommended_gpus(name)] if options.table else options.gpus
-    key = repr((recipe.model, recipe.game, recipe.optimizer, recipe.engine, recipe.data.resolution, recipe.data.labels,
-                recipe.data.backend, recipe.streams, recipe.data.path.startswith("embedded:"), precision, classes))
-    costs = measured.setdefault(key, measured.get(key) or Costs(recipe, specs_of(recipe, classes), precision))
+    specs = specs_of(recipe, classes)
+    key = repr((recipe.model, recipe.game, recipe.optimizer, recipe.engine, recipe.data.resolution, recipe.streams,
+                recipe.freeze, recipe.emas, recipe.power_ema, specs, precision))
+    costs = measured.setdefault(key, measured.get(key) or Costs(recipe, specs, precision))
     engines = ["ddp"] if options.table else engines_of(recipe, costs)
     rows = [plan(name, recipe, costs, engine, ranks, gpu, options.mfu) for ranks in gpus for engine in engines]
     return rows, None if options.table else on_a_core(name, recipe, costs)

@@ -45,7 +45,7 @@ class InTraining:
                               f"{described(spec.shape)}; set eval.data.path to images of that shape, or leave it out")
         if reals.labels is not None:
             matched_labels(spec, reals, str(folder))
-        self.game, self.about, self.reals, self.inputs = game, about, reals, inputs
+        self.game, self.about, self.reals, self.inputs = game, about, reals, inputs or {}
         self.ranks, self.folder = ranks, folder
         weights = Path(settings.weights) if settings.weights else None
         self.extractor = extractors.load(settings.extractor, weights, settings.resize, ranks.device)
@@ -64,7 +64,7 @@ class InTraining:
         result = evaluation.evaluate(self._samples(networks), self.reals, self.extractor, self.settings, self.ranks,
                                      show=False)
         if self.ranks.is_main:
-            results.append(self.folder, {"images": images, "in_training": True, **result})
+            results.append(self.folder, {"images": images, "in_training": True, "measure": self.measure, **result})
         return result["metrics"]
 
     def _samples(self, networks: Mapping[str, nn.Module]) -> Samples:
@@ -81,20 +81,24 @@ class InTraining:
         earlier session measured with other settings or against other images do not count."""
         found = {}
         for name, value in figures.items():
-            known = best.get(name, {})
-            alike = known.get("measure") == self.measure and known.get("data", self.reals.content) == self.reals.content
-            if results.better(name, value, known["value"] if alike else None):
-                found[name] = {"value": value, "images": images, "measure": self.measure, "data": self.reals.content}
+            known = best[name]["value"] if name in best and self._measured_alike(best[name]["measure"]) else None
+            if results.better(name, value, known):
+                found[name] = {"value": value, "images": images, "measure": self.measure}
         best.update(found)
         return bool(found)
 
     def recorded(self, images: int) -> dict[str, float] | None:
-        """The figures of an evaluation of this run at that many images, where it was finished."""
+        """The figures of an evaluation of this run at that many images, where it was finished with these settings."""
         rows = [row for row in results.read(self.folder) if row.get("in_training") and row["images"] == images]
-        return rows[-1]["metrics"] if rows else None
+        return rows[-1]["metrics"] if rows and self._measured_alike(rows[-1].get("measure", self.measure)) else None
+
+    def _measured_alike(self, measure: str) -> bool:
+        """Whether figures of that `measure` can be compared with these; earlier versions did not name the images."""
+        return measure in (self.measure, self.measure.rpartition(" ")[0])
 
     @property
     def measure(self) -> str:
         extractor = self.extractor
+        sets = dict.fromkeys(each.content[:12] for each in (self.reals, *self.inputs.values()))
         return f"{extractor.name} {extractor.sha256[:12]} {extractor.resize} {self.settings.num_samples} " \
-               f"{self.settings.num_reals}"
+               f"{self.settings.num_reals} {'-'.join(sets)}"

@@ -48,6 +48,7 @@ class _Result(TypedDict):
     guidance: NotRequired[_Figure]
     standing_statistics: NotRequired[_Count | None]
     in_training: NotRequired[StrictBool]
+    measure: NotRequired[StrictStr]
 
 
 def why_not_comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:

@@ -147,10 +147,12 @@ def engines_of(recipe: config.Recipe, costs: "Costs") -> list[str]:
         return ["ddp"]
     players = costs.game.players.items()
     others = {name for name, player in players if any(True for _ in player.parameters())} - costs.game.by_forward
-    tricks = getattr(recipe.game, "tricks", None)
+    tricks, refused = getattr(recipe.game, "tricks", None), {"zero3"} if others else set()
     if tricks is not None and tricks.historical_averaging is not None:      # which keeps copies of whole weights
-        return ["ddp", "zero1", "zero2"]
-    return [engine for engine in ENGINES if engine != "zero3" or not others]
+        refused |= {"zero3", "fsdp"}
+    if recipe.freeze:       # DeepSpeed's partitions hold all of a player's weights
+        refused |= {"zero1", "zero2", "zero3"}
+    return [engine for engine in ENGINES if engine not in refused]
 
 
 def peak(cost: "MicroBatchCost", state: "State", engine: str, ranks: int, micro_batches: int) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from scalegan.averages import power_ema
 from scalegan.checkpoints import store
-from scalegan.checkpoints.listing import complete, dangling_links, images_of, set_aside
+from scalegan.checkpoints.listing import complete, images_of, set_aside
 from scalegan.checkpoints.state import Lineage
 from scalegan.config import loading
 from scalegan.errors import RecipeError, UserError
@@ -106,8 +106,6 @@ def _abandon(run: Run, named: Path, images: int) -> list[str]:
     gone = [path for path in complete(folder) if path != run.checkpoints.named
             and not _leads_to(path, line, images, beside)]
     names = [set_aside(path, "abandoned").name for path in gone]
-    for link in [*dangling_links(folder)]:
-        link.unlink()
     # If nothing in the folder leads to it, none of the folder's records belong to this line.
     shared = images if complete(folder) else -1
     run.rollbacks.remove_after(shared)

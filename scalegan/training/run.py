@@ -67,6 +67,7 @@ class Run:
     evaluate: Any = None  # metrics.in_training.InTraining if the recipe evaluates, and only then imported
     best: dict[str, dict[str, Any]] = field(default_factory=dict)  # by metric: its best value, and at how many images
     evaluation_due: bool = False  # at the checkpoint it resumed from, which is saved before it is evaluated
+    good: bool = False  # whether that checkpoint is a target for rollbacks
     saved: bool = True  # whether the checkpoint it resumed from, if any, is in this run's folder
     line: Lineage = field(default_factory=Lineage.new)  # of descent, of the checkpoints that it writes
     phase: str = "start"  # what the run is doing, reported when a rank dies
@@ -152,8 +153,15 @@ class Run:
         self.loader = replace(self.loader, attempt=self.progress.attempt)
         self.means.restore(metadata["means"], self.ranks.device)
         self.engine.restore(metadata)
-        self.best = metadata.get("best", {})
-        self.evaluation_due = metadata.get("evaluation_due", False)
+        self.best = self.ranks.on_main(lambda: self.checkpoints.still_there(metadata.get("best", {})))
+        self.evaluation_due, self.good = metadata.get("evaluation_due", False), metadata.get("good", False)
         self.begun = time.monotonic() - metadata["seconds"]
         if self.ranks.is_main:
-            power_ema.remove_after(self.folder, self.progress.images)
+            self._forget_later_records()
+
+    def _forget_later_records(self) -> None:
+        """Removes what an earlier session, or an attempt that was rolled back, recorded later than here."""
+        from scalegan.metrics import results  # not imported by runs that neither resume nor evaluate
+
+        results.remove_after(self.folder, self.progress.images)
+        power_ema.remove_after(self.folder, self.progress.images)

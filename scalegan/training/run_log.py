@@ -104,16 +104,16 @@ class RunLog:
     def __init__(self, folder: Path, images: int, begun: float, recipe: Recipe, config: Mapping[str, Any]) -> None:
         self.console = Console(highlight=False, soft_wrap=True)
         self.path = folder / "metrics.jsonl"
-        self.begun = begun
         self.total_images = recipe.total_images
         self.board = None
         self._tensorboard = recipe.log.tensorboard and "tensorboard" in recipe.log.trackers
-        self.rewind(images)
+        self.rewind(images, begun)
         self.tracking = Tracking(folder, images, recipe, config, self.say)
         self.bar = self._bar(images) if sys.stdout.isatty() else None
 
-    def rewind(self, images: int) -> None:
-        """Goes on at `images`; later reports are cut away."""
+    def rewind(self, images: int, begun: float) -> None:
+        """Goes on at `images`, in a run that has `begun` then, lost time apart; later reports are cut away."""
+        self.begun = begun
         self._cut(images)
         self.last = (time.monotonic(), images)
         if self._tensorboard:

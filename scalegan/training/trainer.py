@@ -105,7 +105,7 @@ def _roll_back(run: Run, log: RunLog | None) -> None:
     run.resume_from(run.rollbacks.go_back(images, run.progress.attempt))
     run.utilisation.take_seconds()
     if log:
-        log.rewind(run.progress.images)
+        log.rewind(run.progress.images, run.begun)
         log.say(f"losses or gradients are not finite at {images:,} images: going back to {run.progress.images:,}, "
                 f"rollback {run.progress.attempt} of at most {run.recipe.health.max_rollbacks}")
 
@@ -198,7 +198,7 @@ def _catch_up_evaluation(run: Run, log: RunLog | None) -> None:
     better = run.evaluate.improved(run.best, known, run.progress.images) if known else _evaluate(run, log)
     if better:
         last = run.progress.images >= run.recipe.total_images
-        _save(run, run.tensors(), Due(last, stop=False, checkpoint=True, evaluation=False))
+        _save(run, run.tensors(), Due(last, stop=False, checkpoint=run.good, evaluation=False))
 
 
 def _draw(run: Run, log: RunLog) -> None:

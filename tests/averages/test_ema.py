@@ -50,6 +50,15 @@ def test_no_half_life_copies() -> None:
     assert ema.average.weight.equal(net.weight)
 
 
+def test_weights_are_followed_into_other_memory() -> None:
+    """Where DeepSpeed's ZeRO-1 and ZeRO-2 put them."""
+    net = network(0.0)
+    ema = Ema(net, 0)
+    net.weight.data = torch.ones(2, 2)
+    ema.update(64, 64)
+    assert ema.average.weight.equal(net.weight)
+
+
 def test_buffers_are_copied_not_averaged() -> None:
     net = Generator(16, 3, 4, 8)
     ema = Ema(net, 10_000)

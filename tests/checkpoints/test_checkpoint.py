@@ -157,6 +157,18 @@ def test_the_newest_are_kept(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_best_checkpoints_that_the_folder_does_not_have_are_forgotten(saved: Checkpoints) -> None:
+    """Of a run that goes back, or comes from another folder: a link to nothing would stand for them, for ever."""
+    def entry(images: int) -> dict:
+        return {"value": 1.0, "images": images, "measure": "m"}
+
+    saved.save(300, some_tensors(3), state(300, best={"fd": entry(300), "kid": entry(200)}), wait=True)
+    store.discard(saved.folder / "000000000300")
+    again = Checkpoints(saved.folder, ALONE, 2)
+    assert again.still_there({"fd": entry(300), "kid": entry(200), "is": entry(50)}) == {"kid": entry(200)}
+    assert [path.name for path in saved.folder.iterdir() if path.is_symlink()] == ["best-kid"]
+
+
 def test_the_same_images_again_replaces(saved: Checkpoints) -> None:
     saved.save(200, some_tensors(9), state(200), wait=True)
     assert_equal(store.read(saved.newest()), some_tensors(9))

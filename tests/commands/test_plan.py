@@ -183,6 +183,27 @@ def test_the_command_prints_json_without_data(monkeypatch: pytest.MonkeyPatch, c
     assert all(bool(r["problem"]) == (r["gpus"] == 64) for r in printed["rows"])
 
 
+@pytest.mark.slow
+def test_recipes_that_differ_in_averages_or_frozen_layers_are_planned_apart(tmp_path: Path, capsys: Any) -> None:
+    common = "data: {path: x, resolution: 32}\nmodel: {name: dcgan, width: 16}\ngame: {name: gan}\n" \
+             "optimizer: {default: {}}\ntotal_images: 1e9\n"
+    recipes = {"plain": "", "averages": "emas: {long: {half_life_images: 9}}", "power": "power_ema: {every_images: 9}",
+               "frozen": "freeze: [D.features]"}
+    for name, more in recipes.items():
+        (tmp_path / f"{name}.yaml").write_text(common + more)
+    words = [str(tmp_path / f"{name}.yaml") for name in recipes]
+
+    def planned(*words: str) -> list[dict[str, Any]]:
+        assert main([*words, "--gpus", "1", "--json"]) == 0
+        return json.loads(capsys.readouterr().out)["rows"]
+
+    together = planned(*words)
+    assert together == [row for word in words for row in planned(word)]
+    state = [row["state_bytes"] for row in together if row["engine"] == "ddp"]
+    assert state[3] < state[0] < state[1] < state[2]
+    assert [row["engine"] for row in together if row["recipe"] == words[3]] == ["ddp", "fsdp"]
+
+
 @pytest.mark.parametrize(("words", "small"), [
     (["recipe=quickstart"], True), (["r3gan_cifar10_small"], True), (["toy_lecture"], True),
     (["quickstart", "total_images=100_000_000"], False), (["dcgan_cifar10"], False), (["simgan_digits"], True),

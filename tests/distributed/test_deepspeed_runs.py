@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from harness import ROOT, TINY_RECIPE, digest, environment, launch, make_set, reports, spawn, train
 from test_families import CASES, write_recipe
 
@@ -84,6 +85,8 @@ def test_it_starts_as_ddp_does_on_any_ranks_and_engine(fast_recipe: Path, tmp_pa
     for row, expected_row in zip(found, expected, strict=True):
         assert {k: v for k, v in row.items() if k != "diversity"} == pytest.approx(
             {k: v for k, v in expected_row.items() if k != "diversity"}, rel=1e-3)
+    averages = [store.read(store.complete(tmp_path / name / "checkpoints")[-1], "ema/") for name in ("moved", "ddp")]
+    torch.testing.assert_close(*averages, rtol=1e-3, atol=1e-4)
 
 
 @needs_deepspeed

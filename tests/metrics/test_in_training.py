@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import harness
@@ -18,7 +19,7 @@ from scalegan.checkpoints import store
 from scalegan.data.spec import Spec
 from scalegan.engines.ranks import Ranks
 from scalegan.errors import UserError
-from scalegan.metrics import evaluation, extractors
+from scalegan.metrics import evaluation, extractors, results
 from scalegan.metrics.generators import samples_of
 from scalegan.metrics.images import StoredImages
 from scalegan.metrics.in_training import InTraining
@@ -127,13 +128,20 @@ def test_held_out_images_are_what_samples_are_measured_against(tiny_recipe: Path
     assert own == asked == during["metrics"] != train
 
 
-def test_only_what_was_measured_alike_is_beaten(stub: Path, tiny_set: Path, tmp_path: Path) -> None:
-    def during(samples: int, data: Path = tiny_set) -> InTraining:
-        settings = config.Eval(metrics=("fid", "prdc"), extractor=str(stub), num_samples=samples)
+@pytest.fixture
+def measuring(stub: Path, tmp_path: Path) -> Callable[[int, Path], InTraining]:
+    """Makes evaluations of that many samples against a set."""
+    def made(samples: int, reals: Path) -> InTraining:
+        settings = config.Eval(metrics=("fid",), extractor=str(stub), num_samples=samples)
         game = small_games.game_of("dcgan", *small_games.networks("dcgan"))
         about = {"spec": vars(SPEC), "specs": {"real": vars(SPEC)}, "target": "", "export": vars(game.exports["G"])}
-        alone = Ranks(0, 1, torch.device("cpu"))
-        return InTraining(settings, game, about, StoredImages(data), alone, tmp_path)
+        return InTraining(settings, game, about, StoredImages(reals), Ranks(0, 1, torch.device("cpu")), tmp_path)
+    return made
+
+
+def test_only_what_was_measured_alike_is_beaten(measuring: Callable, tiny_set: Path) -> None:
+    def during(samples: int) -> InTraining:
+        return measuring(samples, tiny_set)
 
     best: dict = {}
     assert during(10).improved(best, {"fd": 3.0, "recall": 0.2, "kid_std": 1.0}, 100)
@@ -142,10 +150,36 @@ def test_only_what_was_measured_alike_is_beaten(stub: Path, tiny_set: Path, tmp_
     assert not during(10).improved(best, {"fd": float("nan"), "recall": 0.2}, 400)
     assert (best["fd"]["images"], best["recall"]["images"], set(best)) == (300, 100, {"fd", "recall"})
     assert during(20).improved(best, {"fd": 9.0}, 500) and best["fd"]["value"] == 9.0
-    others = harness.make_set(tmp_path / "others", (30,))
-    assert during(20, others).improved(best, {"fd": 10.0}, 600) and best["fd"]["images"] == 600
-    del best["fd"]["data"]      # as in checkpoints of before
-    assert not during(20).improved(best, {"fd": 11.0}, 700)
+
+
+def test_figures_of_other_images_or_settings_are_neither_beaten_nor_taken_for_made(
+        measuring: Callable, tiny_set: Path, tmp_path: Path) -> None:
+    own, fewer = measuring(10, tiny_set), measuring(5, tiny_set)
+    held_out = measuring(10, harness.make_set(tmp_path / "held_out", (10,), "png"))
+    best: dict = {}
+    assert own.improved(best, {"fd": 3.0}, 100) and not own.improved(best, {"fd": 4.0}, 200)
+    assert held_out.improved(dict(best), {"fd": 4.0}, 200)
+    before = {"fd": best["fd"] | {"measure": own.measure.rpartition(" ")[0]}}       # as earlier versions wrote it
+    assert not own.improved(before, {"fd": 4.0}, 200)
+
+    results.append(tmp_path, {"images": 100, "in_training": True, "measure": own.measure, "metrics": {"fd": 3.0}})
+    assert own.recorded(100) == {"fd": 3.0} and own.recorded(99) is None
+    assert fewer.recorded(100) is held_out.recorded(100) is None
+    results.append(tmp_path, {"images": 100, "in_training": True, "metrics": {"fd": 3.0}})      # nor there
+    assert own.recorded(100) == {"fd": 3.0}
+
+
+@pytest.mark.slow
+def test_a_resumed_run_keeps_no_evaluation_from_later_than_where_it_goes_on(tiny_recipe: Path, stub: Path,
+                                                                            tmp_path: Path) -> None:
+    """They may be of an attempt that was rolled back, and would stand for those that are due."""
+    run = tmp_path / "run"
+    asked = [*keys(tiny_recipe, run, stub), "checkpoint.every_images=64", "total_images=640"]
+    harness.launch(1, *asked)
+    later = json.loads((run / "evaluations.jsonl").read_text())
+    results.append(run, later | {"images": 700, "metrics": {"fd": 1e-9}})
+    harness.launch(1, *asked, "total_images=704", "eval.every_images=0")
+    assert [row["images"] for row in results.read(run)] == [640]
 
 
 @pytest.mark.parametrize("key, says", [
@@ -231,12 +265,14 @@ def test_path_length_of_a_style_based_generator_is_steps_over_epsilon(stub: Path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("every", [0, 600])
 def test_a_due_checkpoint_is_saved_before_its_evaluation_which_a_resumed_run_makes_up_for(
-        tiny_recipe: Path, stub: Path, tmp_path: Path) -> None:
+        every: int, tiny_recipe: Path, stub: Path, tmp_path: Path) -> None:
+    """A target for rollbacks is then what was one before."""
     run = tmp_path / "run"
     dying = ("import os, sys; from scalegan.metrics.in_training import InTraining; from scalegan.train import main; "
              "InTraining.__call__ = lambda *_: os._exit(9); main(sys.argv[1:])")
-    asked = [*keys(tiny_recipe, run, stub), "checkpoint.every_images=600", "total_images=640"]
+    asked = [*keys(tiny_recipe, run, stub), f"checkpoint.every_images={every}", "total_images=640"]
     done = subprocess.run([sys.executable, "-c", dying, *asked], env=harness.environment(),
                           timeout=harness.PATIENCE_SECONDS)
     assert done.returncode == 9
@@ -246,3 +282,4 @@ def test_a_due_checkpoint_is_saved_before_its_evaluation_which_a_resumed_run_mak
         harness.launch(1, *asked)
         assert [row["images"] for row in harness.reports(run) if "eval/fd" in row] == [640]
     assert (run / "checkpoints" / "best-fd").resolve() == newest
+    assert store.metadata_of(newest)["good"] == bool(every)

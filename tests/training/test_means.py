@@ -1,10 +1,13 @@
-"""Running means of figures: exact, whatever comes together, and across a save."""
+"""Running means of figures: exact, whatever comes together, and across a save; and the time that reports state."""
 
 import json
+import time
+from pathlib import Path
 
 import torch
 
-from scalegan.training.run_log import Means
+from scalegan.config import loading
+from scalegan.training.run_log import Means, RunLog
 
 UPDATES = [{"a": 0.1, "b": 3.0}, {"c": 7.0}, {"a": 0.2, "b": float("nan")}, {"b": 1.0, "c": 0.3}, {"a": 1e-9, "b": 2.0},
            {"c": float("inf"), "d": 1.0}, {"a": 0.7, "b": 0.1}]
@@ -32,3 +35,16 @@ def test_a_save_at_any_update_changes_neither_sums_nor_their_order() -> None:
         before, after = add(Means(), UPDATES[:cut]), Means()
         after.restore(json.loads(json.dumps(before.state())), torch.device("cpu"))
         assert json.dumps(add(after, UPDATES[cut:]).state()) == expected
+
+
+def test_after_a_rollback_reports_state_the_time_from_which_it_goes_on(tmp_path: Path) -> None:
+    """As checkpoints do; otherwise the reports of a run that is resumed after a rollback go back in time."""
+    recipe = loading.parse({"run_dir": "-", "total_images": 10, "data": {"path": "-", "resolution": 16},
+                            "log": {"tensorboard": False}, "optimizer": {"default": {}}}, "test")
+    log = RunLog(tmp_path, 0, time.monotonic() - 500, recipe, {})
+    log.report(1, {}, {}, {})
+    log.rewind(1, time.monotonic() - 100)
+    log.report(2, {}, {}, {})
+    log.close()
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [round(row["seconds"], -1) for row in rows] == [500, 100]
