@@ -26,7 +26,7 @@ def card(config: Mapping[str, Any], parameters: Mapping[str, int], name: str, ch
         parameters: how many each network has.
         name: USER/NAME, or a folder's.
         checkpoint: digest of the run's whole checkpoint, if there is one.
-        results: evaluations of these weights.
+        results: evaluations of these weights; `asked` is how samples were asked for, such as ', psi 0.7'.
         before: the card to be replaced, whose licence stays.
     """
     recipe, default = config["recipe"], config["networks"][config["default"]]
@@ -104,8 +104,9 @@ def _evaluation(results: Sequence[Mapping[str, Any]]) -> str:
         data, extractor = row.get("data") or {}, row.get("extractor") or {}
         against = f"{data.get('path', 'no data')}" + (
             f" ({data['num_images']:,} images)" if data.get("num_images") else "")
+        samples = f"{row.get('num_samples', 0):,}{row.get('asked', '')}"
         rows += [f"| {metric} | {value:.5g} | {extractor.get('name', '-')} | {_cell(against)} | "
-                 f"{row.get('num_samples', 0):,} |" for metric, value in row["metrics"].items()
+                 f"{_cell(samples)} |" for metric, value in row["metrics"].items()
                  if isinstance(value, (int, float))]
     return ("| metric | value | features | against | samples |\n| --- | --- | --- | --- | --- |\n" + "\n".join(rows)
             + "\n\nFigures can be compared only where features, data and the number of samples are the same.")

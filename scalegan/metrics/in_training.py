@@ -43,7 +43,7 @@ class InTraining:
                               f"{described(spec.shape)}; set eval.data.path to images of that shape, or leave it out")
         if reals.labels is not None:
             matched_labels(spec, reals, str(folder))
-        self.game, self.about, self.reals, self.inputs = game, about, reals, inputs
+        self.game, self.about, self.reals, self.inputs = game, about, reals, inputs or {}
         self.ranks, self.folder = ranks, folder
         weights = Path(settings.weights) if settings.weights else None
         self.extractor = extractors.load(settings.extractor, weights, settings.resize, ranks.device)
@@ -69,7 +69,7 @@ class InTraining:
         earlier session measured with other settings do not count."""
         found = {}
         for name, value in figures.items():
-            known = best[name]["value"] if name in best and best[name]["measure"] == self.measure else None
+            known = best[name]["value"] if name in best and self._measured(best[name]["measure"]) else None
             if results.better(name, value, known):
                 found[name] = {"value": value, "images": images, "measure": self.measure}
         best.update(found)
@@ -80,8 +80,13 @@ class InTraining:
         rows = [row for row in results.read(self.folder) if row.get("in_training") and row["images"] == images]
         return rows[-1]["metrics"] if rows else None
 
+    def _measured(self, measure: str) -> bool:
+        """Whether a figure was measured so; earlier versions did not note against which images."""
+        return measure in (self.measure, self.measure.rpartition(" ")[0])
+
     @property
     def measure(self) -> str:
         extractor = self.extractor
+        sets = dict.fromkeys(each.content[:12] for each in (self.reals, *self.inputs.values()))
         return f"{extractor.name} {extractor.sha256[:12]} {extractor.resize} {self.settings.num_samples} " \
-               f"{self.settings.num_reals}"
+               f"{self.settings.num_reals} {'-'.join(sets)}"

@@ -13,6 +13,7 @@ from scalegan.support.files import write_whole
 from scalegan.support.reading import checked, or_none, read_json_lines
 
 FILE = "evaluations.jsonl"
+MAIN = "main"       # the average of the recipe's `ema`
 # For other metrics, neither direction is better.
 LOWER_IS_BETTER = ("fid", "fd", "kid", "class_fid", "class_fd", "ppl", "pl", "ab_l1", "cycle_l1", "cycle_l1_A",
                    "cycle_l1_B", "identity", "identity_A", "identity_B", "attribute_hamming")
@@ -76,6 +77,13 @@ def why_not_comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None
 def can_be_compared(result: Mapping[str, Any]) -> bool:
     """Whether a result says all that `comparable` needs to know."""
     return {"extractor", "resize", "data", "num_samples", "constants"} <= result.keys()
+
+
+def drawn_from(result: Mapping[str, Any]) -> str:
+    """Which average was evaluated, and how it was asked for samples, where not as it is: 'main', 'long, psi 0.7'."""
+    asked = [f"{key} {result[key]:g}" for key in ("psi", "guidance")
+             if isinstance(result.get(key), (int, float)) and result[key] != 1]
+    return ", ".join([str(result.get("ema") or MAIN), *asked])
 
 
 def better(name: str, value: float, than: float | None) -> bool:

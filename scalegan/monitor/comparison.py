@@ -56,6 +56,6 @@ def _shown(result: Result) -> dict[str, Any]:
     errors = {key: figures[f"{key}_std"] for key in figures if f"{key}_std" in figures}
     if isinstance(result.get("standard_errors"), dict):
         errors |= flattened(result["standard_errors"])
-    return {"images": result.get("images"), "average": result.get("ema") or "main",
+    return {"images": result.get("images"), "average": results.drawn_from(result),
             "figures": {key: value for key, value in figures.items() if not key.endswith("_std")},
             "errors": {key: value for key, value in errors.items() if key in figures}}

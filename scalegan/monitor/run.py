@@ -113,7 +113,8 @@ class Run:
     def _read_row(self, job: Job | None, job_state: str | None, problem: str | None) -> dict[str, Any]:
         found = described(self.path, job, job_state)
         pictures, figures = self.pictures, _last_figures(self.path / "metrics.jsonl")
-        for result in self.evaluations[-1:]:
+        plain = [result for result in self.evaluations if results.drawn_from(result) == results.MAIN]
+        for result in plain[-1:]:
             figures |= {f"eval/{key}": value for key, value in flattened(result["metrics"]).items()}
         updated = _state(self.path / "metrics.jsonl")
         return {

@@ -51,6 +51,7 @@ def evaluated_run(finished_run: Path, tmp_path: Path) -> Path:
     run = Path(shutil.copytree(finished_run, tmp_path / "run"))
     results.append(run, {**RESULT, "images": 900, "metrics": {"fid": 99.0}})
     results.append(run, RESULT)
+    results.append(run, {**RESULT, "metrics": {"fid": 5.0}, "psi": 0.5, "guidance": 1.0})
     return run
 
 
@@ -69,6 +70,7 @@ def test_a_folder_has_a_whole_card_and_no_private_path(evaluated_run: Path, tmp_
     assert front["license"] == "unknown" and front["library_name"] == "scalegan" and "dcgan" in front["tags"]
     assert digest(evaluated_run) in card and config["digest"] in card and "2,560 images" in card
     assert "| fid | 12.346 | EffLite0 | held_out (304 images) | 1,000 |" in card and "| fid | 99 |" not in card
+    assert "| fid | 5 | EffLite0 | held_out (304 images) | 1,000, psi 0.5 |" in card
     assert "real: tiny, shape [3, 16, 16], labels: class" in card and "Labels: a, b, c, d." in card
     assert "has not chosen a licence yet" in card and not re.search(r"\bNone\b|\bnan\b|\{|\}", card.split("```yaml")[0])
     recipe = yaml.safe_load(card.split("```yaml\n")[1].split("```")[0])

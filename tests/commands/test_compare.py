@@ -12,6 +12,7 @@ from browser import visit
 from harness import cli, environment
 from runs_made import curve, make_run, result
 
+from scalegan.cluster.job_states import JobStates
 from scalegan.commands.compare import main
 from scalegan.errors import UserError
 from scalegan.monitor.comparison import comparable, compared
@@ -115,6 +116,15 @@ def test_evaluations_stand_side_by_side_with_errors(runs: list[Path], tmp_path: 
     assert [each["figures"] for each in one] == [{"fd": 30.0, "kid": 0.3}, {"fd": 20.0, "kid": 0.2}]
     assert (two[0]["images"], two[0]["errors"], two[0]["average"]) == (25_000, {"kid": 0.5}, "main")
     assert (three[0]["errors"], three[0]["average"]) == ({"kid": 7, "fd": 2}, "short")
+
+
+def test_an_evaluation_of_other_samples_is_not_taken_for_that_of_the_run(tmp_path: Path) -> None:
+    """With truncation or guidance, or of another average: it is named, and no figure of the run's row."""
+    others = [{**result(2.0), "psi": 0.5, "guidance": 1.0}, {**result(3.0, ema="long"), "psi": 1.0, "guidance": 1.5}]
+    run = seen(make_run(tmp_path / "one", 1e-3, curve(loss=1.0), [{**result(20.0), "psi": 1.0}, *others]))[0]
+    evaluations = compared([run])["evaluations"][run.id]
+    assert [each["average"] for each in evaluations] == ["main", "main, psi 0.5", "long, guidance 1.5"]
+    assert run.row(JobStates())["figures"]["eval/fd"] == 20.0
 
 
 @pytest.mark.parametrize("changed", [{"extractor": "inception"}, {"resize": "tf1-bilinear"}, {"content": "d" * 64},

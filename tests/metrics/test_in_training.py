@@ -128,11 +128,11 @@ def test_held_out_images_are_what_samples_are_measured_against(tiny_recipe: Path
 
 
 def test_only_what_was_measured_alike_is_beaten(stub: Path, tiny_set: Path, tmp_path: Path) -> None:
-    def during(samples: int) -> InTraining:
+    def during(samples: int, reals: Path = tiny_set) -> InTraining:
         settings = config.Eval(metrics=("fid", "prdc"), extractor=str(stub), num_samples=samples)
         game = small_games.game_of("dcgan", *small_games.networks("dcgan"))
         alone, about = Ranks(0, 1, torch.device("cpu")), {"spec": vars(SPEC)}
-        return InTraining(settings, game, about, StoredImages(tiny_set), alone, tmp_path)
+        return InTraining(settings, game, about, StoredImages(reals), alone, tmp_path)
 
     best: dict = {}
     assert during(10).improved(best, {"fd": 3.0, "recall": 0.2, "kid_std": 1.0}, 100)
@@ -141,6 +141,10 @@ def test_only_what_was_measured_alike_is_beaten(stub: Path, tiny_set: Path, tmp_
     assert not during(10).improved(best, {"fd": float("nan"), "recall": 0.2}, 400)
     assert (best["fd"]["images"], best["recall"]["images"], set(best)) == (300, 100, {"fd", "recall"})
     assert during(20).improved(best, {"fd": 9.0}, 500) and best["fd"]["value"] == 9.0
+    held_out = harness.make_set(tmp_path / "held_out", (12,), "png")
+    assert during(20, held_out).improved(best, {"fd": 11.0}, 600) and best["fd"]["images"] == 600
+    best["fd"]["measure"] = best["fd"]["measure"].rpartition(" ")[0]     # as before the images were noted
+    assert not during(20).improved(best, {"fd": 12.0}, 700) and during(20).improved(best, {"fd": 10.0}, 800)
 
 
 @pytest.mark.parametrize("key, says", [
