@@ -40,6 +40,7 @@ def main(arguments: list[str]) -> int:
 
     import warnings
 
+    from scalegan.checkpoints.listing import run_of
     from scalegan.engines.ranks import ending, join, leave
     from scalegan.metrics import evaluation, results
 
@@ -51,7 +52,7 @@ def main(arguments: list[str]) -> int:
         result = _evaluate(options, metrics, ranks)
         if ranks.is_main:
             print(json.dumps(result, indent=1, ensure_ascii=False), flush=True)
-            run = _run_of(Path(options.source))
+            run = run_of(Path(options.source))
             if run:
                 results.append(run, result)
         leave()
@@ -196,15 +197,6 @@ def _faces(options: argparse.Namespace, photos: "Mapping[str, Images]", ranks):
 
     networks = exports.load_all(options.source, options.ema, standing_batches=0)    # they see photos, and no z
     return of_game({name: network.to(ranks.device) for name, network in networks.items()}, photos, options.source)
-
-
-def _run_of(source: Path) -> Path | None:
-    """The run folder: the source itself, or that of the checkpoint it names; None for anything else."""
-    if (source / "checkpoints").is_dir():
-        return source
-    checkpoint = source.absolute()
-    of_a_run = (checkpoint / "COMPLETE").is_file() and checkpoint.parent.name == "checkpoints"
-    return checkpoint.parent.parent if of_a_run else None
 
 
 def _own_recipe(source: str, ranks):

@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     if about_run:
         images = next(iter(networks.values())).about["images"]
         about_run["results"] = [{**row, "asked": results.drawn_from(row).removeprefix(results.MAIN)}
-                                for row in results.read(source.parent.parent)
+                                for row in results.read(source.absolute().parent.parent)
                                 if row.get("images") == images and row.get("ema") is None]
     if options.to_folder:
         package.write(networks, options.to_folder, **about_run)
