@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scalegan.commands import guidance
+from scalegan.errors import UsageError
 from scalegan.support.arguments import file_named, finite, positive, report, verb_parser, whole
 from scalegan.support.resolution import Resolution, of_sides
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from scalegan.metrics.images import Images
 
 _OF_GENERATORS = {"psi": 1.0, "guidance": 1.0, "ema": None, "standing_statistics": None}    # if not given
+_KID_SUBSET = 1000
 _USUAL_SAMPLES = 50_000         # of published figures
 _SAMPLES_WITHOUT_GPU, _REALS_WITHOUT_GPU = 5_000, 10_000    # minutes on a few CPU cores, at some 40 images/s each
 
@@ -45,6 +47,10 @@ def main(arguments: list[str]) -> int:
     from scalegan.metrics import evaluation, results
 
     metrics = evaluation.parse(options.metrics)
+    for option, default, metric in (("lpips", None, "ppl"), ("kid_subset_size", _KID_SUBSET, "kid")):
+        if getattr(options, option) != default and metric not in metrics:
+            raise UsageError(f"--{option.replace('_', '-')} is for {metric}, which is not among --metrics; leave it "
+                             "out, or name that")
     warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
     ranks = join()
 
@@ -89,8 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ema", metavar="NAME", help="one of the run's extra averages (recipe key emas)")
     parser.add_argument("--standing-statistics", type=whole(), metavar="N", help="compute BatchNorm's statistics over "
                         "N batches of 64 (default 16 for a run, an export's own for an export); 0 keeps those stored")
-    parser.add_argument("--kid-subset-size", type=positive, default=1000, metavar="N",
-                        help="images in each of KID's 100 subsets (default 1000, or all of the smaller set)")
+    parser.add_argument("--kid-subset-size", type=positive, default=_KID_SUBSET, metavar="N",
+                        help=f"images in each of KID's 100 subsets (default {_KID_SUBSET}, or all of the smaller set)")
     parser.add_argument("--bootstrap", type=positive, default=0, metavar="N", help="error bars from N resamples")
     parser.add_argument("--nearest", type=file_named("--nearest", ".png"), metavar="FILE.png",
                         help="write a picture of samples next to their nearest real images")
@@ -100,7 +106,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _evaluate(options: argparse.Namespace, metrics: tuple[str, ...], ranks) -> dict:
-    from scalegan.errors import UsageError
     from scalegan.metrics import evaluation, extractors
 
     warnings: list[str] = []
@@ -156,7 +161,6 @@ def _limited(settings: "Settings", samples: int, reals: int) -> tuple["Settings"
 def _samples(options: argparse.Namespace, metrics: tuple[str, ...], count: int, ranks, warnings: list[str]):
     """`count` samples of the generator, and the real images, whose labels condition it."""
     from scalegan.checkpoints import exports, game_methods
-    from scalegan.errors import UsageError
     from scalegan.metrics import evaluation, faces
     from scalegan.metrics.generators import check_images, remarks_on_statistics, samples_of
 

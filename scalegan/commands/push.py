@@ -24,6 +24,8 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if (options.repository is None) == (options.to_folder is None):
         raise UsageError("name either USER/NAME to publish to, or a folder with --to-folder")
+    if options.private and options.to_folder:
+        raise UsageError("--private is for repositories, and --to-folder makes none; leave it out")
 
     from scalegan.checkpoints import exports, hub, package, store
     from scalegan.metrics import results
