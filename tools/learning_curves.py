@@ -60,7 +60,8 @@ def main(arguments: list[str]) -> int:
 def curve(run: Seen, figure: str, minutes: float) -> Curve:
     """A figure as (minutes, value), up to `minutes`; for a metric, the newest evaluation at each image count."""
     clock = sorted((row["images"], row["seconds"] / 60) for row in run.reports)
-    known = {row["images"]: row["metrics"][figure] for row in run.evaluations if figure in row["metrics"]}
+    known = {row["images"]: row["metrics"][figure] for row in run.evaluations
+             if figure in row["metrics"] and not results.drawn_with(row)}
     if not known:
         keys = figure.split("+")
         known = {row["images"]: sum(row[key] for key in keys) for row in run.reports if all(key in row for key in keys)}

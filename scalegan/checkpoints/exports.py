@@ -131,7 +131,7 @@ def load_all(path: str | Path, ema: str | None = None, sigma_rel: float | None =
     decoder = None
     if latents_of(about) is not None:
         decoder = decoders.of_export(path, weights, about) if path.is_file() else \
-            decoders.of_run(path.parent.parent, about)
+            decoders.of_run(path.absolute().parent.parent, about)
         about["decoder_groups"] = decoder.sizes.groups
     loaded = {}
     for name in chosen:

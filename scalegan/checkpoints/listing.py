@@ -36,6 +36,15 @@ def is_named_rightly(path: Path) -> bool:
     return state is not None and state.get("images") == images_of(path.name)
 
 
+def run_of(path: Path) -> Path | None:
+    """The run folder: the path itself, or that of the checkpoint it names; None for anything else."""
+    if (path / "checkpoints").is_dir():
+        return path
+    checkpoint = path.absolute()
+    of_a_run = (checkpoint / "COMPLETE").is_file() and checkpoint.parent.name == "checkpoints"
+    return checkpoint.parent.parent if of_a_run else None
+
+
 def set_aside(path: Path, why: str) -> Path:
     """Renames a checkpoint so that it is never chosen automatically; it can still be named."""
     aside = path.with_name(f"{path.name}.{why}-{uuid.uuid4().hex[:6]}")

@@ -45,6 +45,9 @@ warnings.filterwarnings("ignore", message="torch.distributed is disabled")
 _REPLACED = "-replaced"     # behind the name of a checkpoint that is being saved again
 _FINAL, _TEMPORARY = re.compile(r"\d{12}", re.ASCII), re.compile(r"\.\d{12}-[0-9a-f]+", re.ASCII)
 _OWN_FILE = re.compile(r"state\.json|[^.].*\.safetensors(\.index\.json)?|COMPLETE\.tmp")
+#: Keys that are no part of a run's identity, but whose state is saved, by what its tensors' names begin with.
+_WITH_STATE = {"emas/": "emas", "power_ema/": "power_ema", "game/augment.": "augment",
+               "optimizer/": "the name of a player's optimizer, or whether it has momentum,"}
 FORMAT = 2      # of checkpoints and exports; 1 had one stream, one averaged network, and did not state its number
 
 
@@ -272,7 +275,7 @@ def load_into(path: Path, tensors: Mapping[str, Tensor | Partitioned]) -> None:
     for name in sorted(stored.keys() | tensors.keys()):
         if name not in stored or name not in tensors:
             problem = "lacks" if name in tensors else "has an unexpected"
-            raise UserError(f"{path} {problem} {name}: it belongs to another recipe")
+            raise UserError(f"{path} {problem} {name}: {_why_not(name)}")
         expected, found = tensors[name], stored[name]
         if expected.shape != found.shape or expected.dtype != found.dtype:
             raise UserError(f"{path}: {name} is {list(found.shape)} {found.dtype}, but the recipe makes it "
@@ -281,6 +284,14 @@ def load_into(path: Path, tensors: Mapping[str, Tensor | Partitioned]) -> None:
     with torch.no_grad():
         for name, tensor in tensors.items():
             (tensor.fill if isinstance(tensor, Partitioned) else tensor.copy_)(loaded[name])
+
+
+def _why_not(name: str) -> str:
+    """Why a tensor of this name is in a checkpoint and not in a run, or the other way round."""
+    for start, key in _WITH_STATE.items():
+        if name.startswith(start):
+            return f"{key} was another when it was saved, and cannot change within a run; set it as it was then"
+    return "it belongs to another recipe"
 
 
 def read(path: Path, prefix: str = "") -> dict[str, Tensor]:

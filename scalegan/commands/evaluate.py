@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scalegan.commands import guidance
+from scalegan.errors import UsageError
 from scalegan.support.arguments import file_named, finite, positive, report, verb_parser, whole
 from scalegan.support.resolution import Resolution, of_sides
 
@@ -42,6 +43,7 @@ def main(arguments: list[str]) -> int:
     import warnings
 
     from scalegan.checkpoints.hub import located
+    from scalegan.checkpoints.listing import run_of
     from scalegan.engines.ranks import ending, join, leave
     from scalegan.metrics import evaluation, results
 
@@ -55,7 +57,7 @@ def main(arguments: list[str]) -> int:
         result = _evaluate(options, metrics, ranks)
         if ranks.is_main:
             print(json.dumps(result, indent=1, ensure_ascii=False), flush=True)
-            run = _run_of(Path(options.source))
+            run = run_of(Path(options.source))
             if run:
                 results.append(run, result)
         leave()
@@ -105,7 +107,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _check_used(options: argparse.Namespace, metrics: tuple[str, ...]) -> None:
     """Raises UsageError for an option that none of the metrics heeds."""
-    from scalegan.errors import UsageError
     from scalegan.metrics.figures import OF_FEATURES
 
     of_metrics = {"kid_subset_size": (_SUBSET, ("kid",)), "lpips": (None, ("ppl",)), "bootstrap": (0, OF_FEATURES)}
@@ -117,7 +118,6 @@ def _check_used(options: argparse.Namespace, metrics: tuple[str, ...]) -> None:
 
 
 def _evaluate(options: argparse.Namespace, metrics: tuple[str, ...], ranks) -> dict:
-    from scalegan.errors import UsageError
     from scalegan.metrics import evaluation, extractors
 
     warnings: list[str] = []
@@ -173,7 +173,6 @@ def _limited(settings: "Settings", samples: int, reals: int) -> tuple["Settings"
 def _samples(options: argparse.Namespace, metrics: tuple[str, ...], count: int, ranks, warnings: list[str]):
     """`count` samples of the generator, and the real images, whose labels condition it."""
     from scalegan.checkpoints import exports, game_methods
-    from scalegan.errors import UsageError
     from scalegan.metrics import evaluation, faces
     from scalegan.metrics.generators import check_images, remarks_on_statistics, samples_of
 
@@ -214,15 +213,6 @@ def _faces(options: argparse.Namespace, photos: "Mapping[str, Images]", ranks):
 
     networks = exports.load_all(options.source, options.ema, standing_batches=0)    # they see photos, and no z
     return of_game({name: network.to(ranks.device) for name, network in networks.items()}, photos, options.source)
-
-
-def _run_of(source: Path) -> Path | None:
-    """The run folder: the source itself, or that of the checkpoint it names; None for anything else."""
-    if (source / "checkpoints").is_dir():
-        return source
-    checkpoint = source.absolute()
-    of_a_run = (checkpoint / "COMPLETE").is_file() and checkpoint.parent.name == "checkpoints"
-    return checkpoint.parent.parent if of_a_run else None
 
 
 def _own_recipe(source: str, ranks):

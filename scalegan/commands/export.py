@@ -47,6 +47,7 @@ def main(arguments: list[str]) -> int:
                          f"--out {options.run.with_suffix(_SUFFIXES['onnx']).name}")
 
     from scalegan.checkpoints import exports
+    from scalegan.checkpoints.listing import run_of
 
     if written == "autoencoder-kl":
         return _autoencoder(options)
@@ -54,7 +55,8 @@ def main(arguments: list[str]) -> int:
     about = next(iter(networks.values())).about
     named = (options.network, options.ema, options.ema_sigma_rel)
     chosen = "".join(f"-{which}" for which in named if which is not None)
-    out = options.out or options.run / "exports" / f"{about['images']:012d}{chosen}{_SUFFIXES[written]}"
+    run = run_of(options.run) or options.run        # a checkpoint's own folder goes with it
+    out = options.out or run / "exports" / f"{about['images']:012d}{chosen}{_SUFFIXES[written]}"
     out.parent.mkdir(parents=True, exist_ok=True)
     if written == "safetensors":
         exports.save(networks, out)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from scalegan.latents.space import Space
 
 _FRAME_SECONDS = 0.05
+_STEPS = 8
 _MOST_PIXELS = 500_000_000     # of a picture or an animation that is made in memory
 
 
@@ -40,7 +41,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seeds", type=seeds, help="two or more, such as 0,1,2 (the default)")
     texts.add_argument(parser)
     stored_latents.add_argument(parser)
-    parser.add_argument("--steps", type=whole(0, 10_000), help="steps from one seed to the next (default 8)")
+    parser.add_argument("--steps", type=whole(0, 10_000), help=f"steps from one seed to the next (default {_STEPS})")
     parser.add_argument("--psi", type=finite, default=1.0, help="truncation, if the model supports it")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--truncation", type=numbers, metavar="PSI,...", help="instead of interpolating, a column for "
@@ -63,7 +64,7 @@ def main(arguments: list[str]) -> int:
             raise UsageError("--steps are from one seed to the next, which --truncation and --mix do not go; leave it "
                              "out")
         return _grid(options)
-    options.steps = 8 if options.steps is None else options.steps
+    options.steps = _STEPS if options.steps is None else options.steps
     if (options.seeds and len(options.seeds) < 2) or options.steps < 1:
         raise UsageError("interpolation needs at least two seeds and one step; use --seeds 0,1 --steps 8")
 

@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
                          "plan auto data.path=photos --gpus 1,8")
     parser.add_argument("words", nargs="*", metavar="RECIPE | key=value",
                         help="recipes to plan (default: all), and overrides for each of them")
-    parser.add_argument("--gpus", type=counts, default=[1, 8, 64, 256, 1024], metavar="N,N,...",
+    parser.add_argument("--gpus", type=counts, metavar="N,N,...",
                         help="numbers of GPUs (default: 1,8,64,256,1024)")
     parser.add_argument("--gpu", choices=GPUS, default="h200", help="kind of GPU (default: h200)")
     parser.add_argument("--mfu", type=finite, default=0.1, metavar="SHARE", help="fraction of the GPU's peak that "
@@ -70,6 +70,9 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if not 0 < options.mfu <= 1:
         raise UsageError(f"--mfu {options.mfu} is not a fraction of the peak; use a number above 0, at most 1")
+    if options.table and options.gpus:
+        raise UsageError("--table has the numbers of GPUs that recipes recommend; leave out --gpus")
+    options.gpus = options.gpus or [1, 8, 64, 256, 1024]
     words = [word.removeprefix("recipe=") for word in options.words]
     overrides = [word for word in words if "=" in word]
     names = [word for word in words if "=" not in word] or list(catalogue.available())

@@ -24,6 +24,8 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if (options.repository is None) == (options.to_folder is None):
         raise UsageError("name either USER/NAME to publish to, or a folder with --to-folder")
+    if options.private and options.to_folder:
+        raise UsageError("--private is for repositories, and --to-folder makes none; leave it out")
 
     from scalegan.checkpoints import exports, hub, package, store
     from scalegan.metrics import results
@@ -37,7 +39,7 @@ def main(arguments: list[str]) -> int:
     networks = exports.load_all(source)
     if about_run:
         images = next(iter(networks.values())).about["images"]
-        about_run["results"] = [row for row in results.read(source.parent.parent)
+        about_run["results"] = [row for row in results.read(source.absolute().parent.parent)
                                 if row.get("images") == images and not results.drawn_with(row)]
     if options.to_folder:
         package.write(networks, options.to_folder, **about_run)

@@ -26,6 +26,10 @@ from scalegan.support.names import did_you_mean
 
 COLORIZATION, FACES, TOY = "colorization", "faces", "toy"
 _COLORIZATION_IMAGES, _FACES_IMAGES = 40_000, 130_000
+#: The options that each study takes besides --data, --seeds and --out.
+_TAKES = {TOY: {"objectives", "workers", "updates"},
+          COLORIZATION: {"objectives", "test", "photos", "images", "samples"},
+          FACES: {"questions", "test", "images", "translator_images", "samples"}}
 _TRANSLATORS = 8        # a translator's training has a share of the images, each of which costs more
 
 
@@ -62,6 +66,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--samples", type=positive, default=1_000,
                         help="colorization, faces: test photos that figures are over (default 1000)")
     options = parser.parse_args(arguments)
+    for name in sorted(set().union(*_TAKES.values()) - _TAKES[options.name]):
+        if getattr(options, name) != parser.get_default(name):
+            raise UsageError(f"study {options.name} has no use for --{name.replace('_', '-')}; leave it out")
     out = options.out or Path("studies") / options.name
     {TOY: _toy, COLORIZATION: _colorization, FACES: _faces}[options.name](options, out)
     print((out / "table.md").read_text())

@@ -58,7 +58,9 @@ def conditions(generator: "nn.Module", options: argparse.Namespace) -> "tuple[in
 
 
 def check_taken(options: argparse.Namespace) -> None:
-    """Raises UsageError if --text is given to a model that does not take texts."""
+    """Raises UsageError if --text or its encoder is given to a model that does not take texts."""
     if getattr(options, "text", None):
         raise UsageError(f"--text: {options.run} has not learnt from captions or a table of conditions; leave it out, "
                          "or use --classes if it has labels")
+    if getattr(options, "text_encoder", None):
+        raise UsageError(f"--text-encoder: {options.run} has not learnt from captions; leave it out")

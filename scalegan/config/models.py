@@ -115,7 +115,7 @@ class BigGANDeep(_BigGAN):
 
 @typed
 class StyleGAN2:
-    """Karras et al. (2020): 32 to 1024 px."""
+    """Karras et al. (2020): 8 to 1024 px."""
 
     name: Literal["stylegan2"] = "stylegan2"
     latent_dim: PositiveInt = 512

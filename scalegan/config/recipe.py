@@ -62,7 +62,7 @@ class Recipe:
     power_ema: PowerEma | None = None
     """Averages from which averages of other lengths can be reconstructed after training, or null."""
     engine: Engine = field(default_factory=Engine)
-    """How ranks train together: DDP or DeepSpeed, order of sums, threads, compilation."""
+    """How ranks train together: DDP, FSDP or DeepSpeed, order of sums, threads, compilation."""
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     """How often the run is saved, and how many checkpoints are kept."""
     health: Health = field(default_factory=Health)

@@ -10,7 +10,7 @@ from scalegan.config.schema import Text, typed
 
 @typed
 class FeatureMatching:
-    """weight times |E f(x) - E f(G(z))|^2 over D's last features f, a term of G (Salimans et al., 2016)."""
+    """weight times the mean over D's last features f of (E f(x) - E f(G(z)))^2, a term of G (Salimans et al., 2016)."""
 
     weight: NonNegativeFloat = 1.0
     """Weight."""

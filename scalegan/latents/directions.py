@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scalegan.checkpoints import store
+from scalegan.checkpoints.listing import run_of
 from scalegan.checkpoints.players import last_line
 from scalegan.data.preparing.sources.survey import shortened
 from scalegan.errors import UsageError, UserError
@@ -132,8 +133,7 @@ def default_path(run: Path, kind: str) -> Path:
     """Where `scalegan directions` writes: into the run folder, or beside an export."""
     if run.is_file():
         return run.with_name(f"{run.stem}.directions{_SUFFIX[kind]}.safetensors")
-    folder = run.parent.parent if (run / "COMPLETE").exists() and run.parent.name == "checkpoints" else run
-    return folder / f"directions{_SUFFIX[kind]}.safetensors"
+    return (run_of(run) or run) / f"directions{_SUFFIX[kind]}.safetensors"
 
 
 def beside(run: Path) -> list[Path]:

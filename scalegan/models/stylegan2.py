@@ -1,4 +1,4 @@
-"""StyleGAN2 (Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", 2020), 32 to 1024 px.
+"""StyleGAN2 (Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", 2020), 8 to 1024 px.
 
 The networks of the paper's configuration F, with the conditioning of the official PyTorch versions (Karras et al.,
 2020b), written from the papers: skip generator, residual discriminator (figure 7), weight demodulation (section 2.2).

@@ -8,13 +8,16 @@ import shutil
 from pathlib import Path
 
 import pytest
-from harness import digest, ends, reports
+import torch
+from harness import digest, ends, reports, state
 
 from scalegan.checkpoints import exports, store
 from scalegan.checkpoints.listing import complete, images_of, newest_of
 from scalegan.checkpoints.state import Lineage
+from scalegan.checkpoints.store import Checkpoints
 from scalegan.cluster.records import newest_checkpoint
 from scalegan.commands import inspection
+from scalegan.engines.ranks import Ranks
 from scalegan.errors import UserError
 
 OTHER_RATE = "optimizer.G.lr=1e-3"
@@ -160,3 +163,16 @@ def test_lines_of_descent() -> None:
     assert new.follows(old, 640) and not new.follows(old, 320) and not old.fork(640).follows(old, 640)
     assert new.follows(new, 640)    # saved once more when its evaluation is made up for
     assert new.fork(900).passes(old, 640) and new.resumed("/there") and not new.resumed("/elsewhere")
+
+
+@pytest.mark.parametrize("name, says", [
+    ("emas/short/x", "emas was another when it was saved"), ("power_ema/0.05/x", "power_ema was another"),
+    ("optimizer/G/x/exp_avg", "the name of a player's optimizer"), ("game/augment.probability.p", "augment was"),
+    ("game/G.x", "it belongs to another recipe")])
+def test_state_that_only_one_side_has_names_the_key_that_it_is_of(name: str, says: str, tmp_path: Path) -> None:
+    saved = Checkpoints(tmp_path, Ranks(0, 1, torch.device("cpu")), 2)
+    known = {"ema/x": torch.zeros(2)}
+    for stored, wanted in ((known, {**known, name: torch.zeros(2)}), ({**known, name: torch.zeros(2)}, known)):
+        saved.save(0, stored, state(0), wait=True)
+        with pytest.raises(UserError, match=says):
+            store.load_into(tmp_path / f"{0:012d}", wanted)

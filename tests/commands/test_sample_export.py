@@ -11,8 +11,8 @@ from harness import cli, digest, launch, train
 from PIL import Image
 
 import scalegan
-from scalegan.checkpoints import exports
-from scalegan.commands import export, inspection, sample
+from scalegan.checkpoints import exports, store
+from scalegan.commands import directions, export, inspection, sample
 from scalegan.errors import UserError
 
 
@@ -79,6 +79,22 @@ def test_export_gives_the_same_images(finished_run: Path, tmp_path: Path, capsys
     assert images[0].equal(images[1])
     assert out.stat().st_size < 1_000_000
     assert [p.name for p in out.parent.iterdir()] == [out.name]
+
+
+@pytest.mark.slow
+def test_what_is_made_of_a_checkpoint_does_not_go_with_it(finished_run: Path, tmp_path: Path,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run removes it once there are newer ones. Also where it is named from beside it."""
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    newest = store.complete(run / "checkpoints")[-1]
+    before = sorted(newest.rglob("*"))
+    assert export.main([str(newest)]) == 0
+    monkeypatch.chdir(newest.parent)
+    assert export.main([newest.name, "--network", "G"]) == 0
+    assert directions.main([newest.name, "--unsupervised", "sefa"]) == 0
+    assert {path.name for path in (run / "exports").iterdir()} == {
+        f"{newest.name}{chosen}.safetensors" for chosen in ("-G", "")}
+    assert (run / "directions-sefa.safetensors").is_file() and sorted(newest.rglob("*")) == before
 
 
 def test_sample_writes_a_grid_and_single_pictures(finished_run: Path, tmp_path: Path) -> None:
