@@ -12,9 +12,9 @@ quickstart: $(VENV)/.quickstart
 		scalegan/train.py recipe=quickstart run_dir=$(RUN_DIR)
 	@$(BIN)/python tools/after_quickstart.py $(RUN_DIR)
 
-# In two processes, as tests of jobs mostly wait (tests/conftest.py says who gets what).
+# In three processes, as many tests mostly wait (tests/conftest.py says who gets what).
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 --max-worker-restart 1
+	$(BIN)/python -m pytest -n 3 --max-worker-restart 1
 
 test-fast: $(VENV)/.test
 	$(BIN)/python -m pytest -m "not slow" -n 2
