@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -260,6 +261,15 @@ def test_a_new_name_drops_the_keys_of_the_old_one() -> None:
     recipe = loading.load([QUICK, "model.name=mlp", "model.hidden=8"])
     assert recipe.model == config.MLP(hidden=8)  # neither width nor the latent_dim of quickstart's DCGAN
     assert loading.load([QUICK, "model.name=dcgan", "model.width=8"]).model.latent_dim == 64
+
+
+def test_another_optimizer_or_engine_keeps_the_keys_that_all_have() -> None:
+    """Also those of a recipe that names them, as a printed one does."""
+    plain = loading.load(["recipe=celeba_gat_s"])
+    other = loading.load(["recipe=celeba_gat_s", "optimizer.G.name=adam"])
+    assert plain.optimizer["G"].name == "adamw" and other.optimizer["G"] == replace(plain.optimizer["G"], name="adam")
+    named = loading.merge({"engine": {"name": "ddp", "tf32": True}}, {"engine": {"name": "fsdp"}})
+    assert named == {"engine": {"name": "fsdp", "tf32": True}}
 
 
 def test_own_folder_of_recipes_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
