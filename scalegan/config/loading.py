@@ -79,6 +79,10 @@ def _parse(tree: dict[str, Any], origin: Origin) -> Recipe:
     except ValidationError as error:
         key, message = explain(error, tree)
         raise RecipeError(f"{origin.of_key(key)}: {message}") from error
+    players = players_of(recipe)
+    if "default" in recipe.optimizer and recipe.optimizer.keys() >= set(players):
+        raise RecipeError(f"{origin.of_key('optimizer.default')}: optimizer.default is for players that are not named, "
+                          f"and the recipe names {', '.join(players)}; set optimizer.{players[0]} and so on")
     recipe = _with_optimizers(recipe)
     check(recipe, origin)
     return recipe

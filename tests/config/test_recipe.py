@@ -34,6 +34,8 @@ WRONG = {
     "another player": ([QUICK, "optimizer.Q.lr=1"], ["optimizer must name the players G and D"]),
     "a stream that the game does not have": ([QUICK, "streams.B.path=x"], ["streams.B", "no such stream"]),
     "held out for the first stream": ([QUICK, "eval.streams.real.path=x"], ["the game's first stream; use eval.data"]),
+    "a default for nobody": ([QUICK, "optimizer.G.lr=1e-3", "optimizer.D.lr=1e-3", "optimizer.default.lr=1"],
+                             ["optimizer.default is for players that are not named", "names G, D"]),
     "misspelt default": ([QUICK, "optimizer.defualt.lr=1"], ["did you mean 'default'"]),
     "a key of another game": ([QUICK, "game.name=infogan", "game={name: infogan, steps: 3}"],
                               ["unknown key 'game.steps': game.name=infogan has no such key"]),
