@@ -78,7 +78,7 @@ def described(run: Path, job: Job | None, job_state: str | None) -> dict[str, An
     rate = last.get("images_per_second") if state == "running" else None
     return {
         "run": str(run), "state": state, "images": images, "total_images": total, "images_per_second": rate,
-        "seconds_left": round((total - images) / rate) if rate and total else None,
+        "seconds_left": round(max(total - images, 0) / rate) if rate and total else None,
         "checkpoint": checkpoint and checkpoint[0],
         "checkpoint_age_seconds": checkpoint and round(time.time() - checkpoint[1]),
         "restarts": max((event["restart"] for event in starts), default=0), "job": job and job.id,

@@ -128,7 +128,7 @@ def _check_schedules(recipe: Recipe, need: Callable[[bool, str], None]) -> None:
         need(not isinstance(optimizer.lr, Schedule) or max(_values(optimizer.lr)) > 0,
              f"optimizer.{player}.lr is 0 throughout")
         need(optimizer.name == "sgd" or not optimizer.momentum,
-             f"optimizer.{player}.momentum applies only to name=sgd, not {optimizer.name}; leave it out")
+             f"optimizer.{player}.momentum applies only to name=sgd, not {optimizer.name}; set it to 0")
         for key, rate in (("betas", optimizer.betas[0]), ("betas", optimizer.betas[1]),
                           ("momentum", optimizer.momentum)):
             need(max(_values(rate)) < 1, f"optimizer.{player}.{key}: {max(_values(rate))} is not below 1")

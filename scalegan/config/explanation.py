@@ -40,7 +40,8 @@ def _message(error: ValidationError, first: Any, loc: list[str], tree: dict[str,
     if first["type"] == "dataclass_type":
         key, value = _shown(loc, tree), first["input"]
         if loc[0] == "optimizer":
-            return f"{key}={value}: name the player, optimizer.G.{loc[-1]}, or optimizer.default.{loc[-1]} for all"
+            return f"{key}={value}: name the player, optimizer.G.{loc[-1]}, or optimizer.default.{loc[-1]} for those " \
+                   "not named"
         return f"{key}={value}: {key} is a group of keys; see `scalegan train --help {loc[0]}`"
     if first["type"] == "union_tag_not_found":
         return f"'{_shown(loc, tree)}.name' is not given"

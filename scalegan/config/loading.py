@@ -22,8 +22,8 @@ from scalegan.support.reading import DamagedFile
 from scalegan.support.yaml_files import read_keys
 
 _ADAPTER = TypeAdapter(Recipe)
-_OF_ONE_KIND = ("engine", "optimizer")      # groups that have the same keys whatever their `name`
 _MOST_FILES = 100       # that a recipe may extend, all in all
+_SAME_KEYS = ("engine", "optimizer")    # groups that have the same keys by every `name`
 
 
 def load(arguments: list[str], otherwise: dict[str, Any] | None = None) -> Recipe:
@@ -177,18 +177,19 @@ def with_current_defaults(tree: dict[str, Any]) -> dict[str, Any]:
     return found | {key: tree[key] for key in ("records", "fixed", "init_content") if key in tree}
 
 
-def merge(base: dict[str, Any], over: dict[str, Any], kinds: bool = True) -> dict[str, Any]:
-    """`base` overridden by `over`; if a group's `name` changes, the keys of the old one are dropped.
+def merge(base: dict[str, Any], over: dict[str, Any], within: str = "") -> dict[str, Any]:
+    """`base` overridden by `over`; if a group's `name` changes, the keys of the old one are dropped, unless the new one
+    has the same.
 
     Args:
-        kinds: whether each name has keys of its own.
+        within: the top-level key that holds them; empty for whole recipes.
     """
-    if kinds and "name" in over and "name" in base and over["name"] != base["name"]:
+    if "name" in over and "name" in base and over["name"] != base["name"] and within not in _SAME_KEYS:
         base = {}
     merged = dict(base)
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(base.get(key), dict)
-        merged[key] = merge(base[key], value, kinds and key not in _OF_ONE_KIND) if both else value
+        merged[key] = merge(base[key], value, within or key) if both else value
     return merged
 
 

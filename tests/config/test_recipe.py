@@ -263,13 +263,13 @@ def test_a_new_name_drops_the_keys_of_the_old_one() -> None:
     assert loading.load([QUICK, "model.name=dcgan", "model.width=8"]).model.latent_dim == 64
 
 
-def test_another_optimizer_or_engine_keeps_the_keys_that_all_have() -> None:
-    """Also those of a recipe that names them, as a printed one does."""
-    plain = loading.load(["recipe=celeba_gat_s"])
-    other = loading.load(["recipe=celeba_gat_s", "optimizer.G.name=adam"])
-    assert plain.optimizer["G"].name == "adamw" and other.optimizer["G"] == replace(plain.optimizer["G"], name="adam")
-    named = loading.merge({"engine": {"name": "ddp", "tf32": True}}, {"engine": {"name": "fsdp"}})
-    assert named == {"engine": {"name": "fsdp", "tf32": True}}
+def test_a_new_name_of_an_engine_or_optimizer_keeps_the_keys_that_it_has_too(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("extends: quickstart\nengine: {name: ddp, reduction: fast, tf32: true}\n"
+                                        "optimizer: {D: {name: adam, lr: 3e-3, clip_norm: 2}}\n")
+    mine = f"recipe={tmp_path / 'mine.yaml'}"
+    before, after = loading.load([mine]), loading.load([mine, "engine.name=fsdp", "optimizer.D.name=rmsprop"])
+    assert after.engine == replace(before.engine, name="fsdp") and after.engine.tf32
+    assert after.optimizer["D"] == replace(before.optimizer["D"], name="rmsprop") and after.optimizer["D"].lr == 3e-3
 
 
 def test_own_folder_of_recipes_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

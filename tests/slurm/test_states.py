@@ -1,10 +1,13 @@
-"""The states of many jobs, in one question."""
+"""The states of many jobs, in one question; and of a run that is past its last image."""
+
+from pathlib import Path
 
 import pytest
 from harness import wait_until
 from slurm_cluster import Cluster
 
 from scalegan.cluster import slurm as commands
+from scalegan.cluster.status import described
 
 
 @pytest.mark.slow
@@ -21,3 +24,11 @@ def test_states_of_jobs_arrays_and_of_what_is_gone(slurm: Cluster) -> None:
         assert commands.states(["99999998", "99999999"]) == {} and commands.states([]) == {}
     finally:
         slurm.command("scancel", job, later, array)
+
+
+@pytest.mark.parametrize("images, left", [(1024, 0), (960, 20)])
+def test_no_time_is_left_past_the_last_image(images: int, left: int, tmp_path: Path) -> None:
+    """A run of 1,000 images in batches of 64 that evaluates at the end."""
+    (tmp_path / "config.yaml").write_text("total_images: 1000\n")
+    (tmp_path / "metrics.jsonl").write_text(f'{{"images": {images}, "images_per_second": 2.0}}\n')
+    assert described(tmp_path, None, "RUNNING")["seconds_left"] == left
