@@ -61,8 +61,7 @@ def main(arguments: list[str]) -> int:
         if options.latents:
             raise UsageError("--truncation and --mix take --seeds; leave out --latents")
         if options.steps is not None:
-            raise UsageError("--steps are from one seed to the next, which --truncation and --mix do not go; leave it "
-                             "out")
+            raise UsageError("--truncation and --mix take no steps from seed to seed; leave out --steps")
         return _grid(options)
     options.steps = _STEPS if options.steps is None else options.steps
     if (options.seeds and len(options.seeds) < 2) or options.steps < 1:

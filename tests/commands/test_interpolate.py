@@ -87,7 +87,7 @@ def test_an_animation_ends_where_it_began(finished_run: Path, tmp_path: Path) ->
     (["--truncation", "0,1", "--psi", "0.5"], "leave out --psi"),
     (["--truncation", "0.5,1"], "truncation"),
     (["--mix", "3"], "style-based"),
-    (["--mix", "3", "--steps", "8"], "--steps .*leave it out"),
+    (["--mix", "3", "--steps", "8"], "leave out --steps"),
     (["--mix", "3", "--out", "x.gif"], "--mix makes a picture"),
     (["--seeds", "3"], "two seeds"),
     (["--steps", "0"], "one step"),
