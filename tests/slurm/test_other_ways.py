@@ -26,11 +26,15 @@ def test_prepare_as_an_array(slurm: Cluster, tmp_path: Path) -> None:
             photos / f"{number}.png")
     options = ["--resolution", 16, "--shard-records", 32, "--workers", 1]
     assert cli("prepare", photos, alone, *options).returncode == 0
-    said = slurm.submit("prepare", photos, shared, *options, "tasks=3").stdout
-    job = read_job(Path(f"{shared}.job"))
-    assert f"array {job.id} of 3 jobs" in said
-    refused = slurm.submit("prepare", photos, shared, *options, "tasks=3", code=1)
-    assert "already has a job" in refused.stderr
+    slurm.command("scontrol", "update", "PartitionName=low", "State=DOWN")      # or it may end too soon
+    try:
+        said = slurm.submit("prepare", photos, shared, *options, "tasks=3").stdout
+        job = read_job(Path(f"{shared}.job"))
+        assert f"array {job.id} of 3 jobs" in said
+        refused = slurm.submit("prepare", photos, shared, *options, "tasks=3", code=1)
+        assert "already has a job" in refused.stderr
+    finally:
+        slurm.command("scontrol", "update", "PartitionName=low", "State=UP")
     wait_until(lambda: job.state() is None, "the array has ended")
     assert Manifest.load(shared) == Manifest.load(alone), slurm.logs(Path(f"{shared}.job"))
     assert cli("prepare", shared, "--verify").returncode == 0
