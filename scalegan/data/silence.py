@@ -9,9 +9,10 @@ from PIL import _imaging
 
 
 def silence_decoders() -> None:
-    """Turns off libtiff's own messages, of which one set can bring thousands, and Pillow's warnings of the same."""
+    """Turns off libtiff's messages, of which one set can bring thousands, and Pillow's and tifffile's of the same."""
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    for name in ("PIL", "tifffile"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
     with contextlib.suppress(OSError, AttributeError):      # a Pillow without libtiff
         library = ctypes.CDLL(_imaging.__file__)            # finds the symbols of libraries it is linked with, too
         for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):

@@ -3,6 +3,7 @@
 import argparse
 
 from scalegan.data import beton_file
+from scalegan.data.manifest import MOST_CHANNELS
 from scalegan.data.picture import all_grey
 from scalegan.data.preparing.journal import Settings
 from scalegan.data.preparing.sources import USUAL
@@ -77,6 +78,9 @@ def settings_of(options: argparse.Namespace, kind: str, pictures: list[tuple[str
 
 def _check_rasters(options: argparse.Namespace, kind: str, channels: int, photos: bool) -> None:
     """Raises UsageError for channels, depth or alpha that cannot be kept."""
+    if channels > MOST_CHANNELS:
+        raise UsageError(f"the images have {channels} channels, and at most {MOST_CHANNELS} can be kept; arrays are "
+                         "[H, W, channels]")
     if options.alpha == "keep" and channels not in (2, 4):
         raise UsageError(f"--alpha keep adds a channel to grey or RGB: --channels 2 or 4, not {channels}; or leave "
                          "--channels out")

@@ -259,6 +259,14 @@ def test_options_that_contradict_each_other_are_refused(options: list[str], reas
     assert not (tmp_path / "set" / "manifest.json").exists()
 
 
+def test_channels_first_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.npy").write_bytes(npy(levels(64, 16, height=3)))
+    with pytest.raises(UsageError, match=r"64 channels, and at most 16 can be kept; arrays are \[H, W, channels\]"):
+        prepare.main([str(tmp_path / "in"), str(tmp_path / "set"), "--depth", "16"])
+    assert not (tmp_path / "set").exists()
+
+
 @pytest.mark.slow
 def test_a_set_from_before_depth_and_alpha_is_still_complete(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "in").mkdir()
